@@ -1,0 +1,136 @@
+"""From plain sections, as hydra or a checkpoint holds them, to a typed Config."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationResolutionError
+
+from ecg_signals.config import BaseConfig, UsageError, field_default, unknown_message
+from ecg_signals.registry import get_entry
+from ecg_signals.sections import REGISTERED_GROUPS, Config
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_NAMES = {"criterion": "cross_entropy", "lr_scheduler": "fixed"}
+KNOWN_EXTRAS = ("_name", "args", "job_logging_cfg", "hydra")  # top-level keys of fairseq-signals' files that hold no option
+
+
+def resolve_config(raw: Mapping[str, Any], *, lenient: bool = False) -> Config:
+    """Typed sections from plain ones; references between sections are resolved.
+
+    Args:
+        raw: section -> key -> value; a registered group names its class in `_name`, or is that name itself.
+        lenient: drop keys that no longer exist instead of raising (for configs stored in checkpoints).
+    Raises: UsageError for an unknown section, key or registered name, ConfigError for a wrong value.
+    """
+    raw = {key: value for key, value in raw.items() if key not in KNOWN_EXTRAS}
+    known = [item.name for item in fields(Config) if item.name != "_name"]
+    for key in raw:
+        if key not in known and not lenient:
+            raise UsageError(unknown_message(f"section '{key}'", key, known, "A recipe has"))
+    groups = {key: _as_mapping(key, value) for key, value in raw.items() if key in known}
+    for group, name in DEFAULT_NAMES.items():
+        if not groups.get(group) and groups.get("model") is not None and not lenient:
+            groups[group] = {"_name": name}
+    classes = _section_classes(groups)
+    if lenient:
+        groups = {key: _drop_unknown(value, classes[key]) for key, value in groups.items() if key in classes}
+    _warn_about_dead(groups, classes)
+    merged = {key: _with_defaults(groups.get(key) or {}, cls) for key, cls in classes.items()}
+    _follow(merged, groups, classes)
+    resolved = _resolve_references(merged)
+    return Config(**{key: cls.from_mapping(resolved[key], where=key) for key, cls in classes.items()})
+
+
+def _as_mapping(group: str, value: Any) -> Mapping[str, Any] | None:
+    if isinstance(value, str):
+        return {"_name": value}
+    if value is not None and not isinstance(value, Mapping):
+        raise UsageError(f"section '{group}' is {value!r}; expected keys and values, such as {group}._name=NAME")
+    return value
+
+
+def _section_classes(groups: Mapping[str, Any]) -> dict[str, type[BaseConfig]]:
+    """The dataclass of every section present; registered groups look theirs up by `_name`."""
+    classes: dict[str, type[BaseConfig]] = {}
+    for item in fields(Config):
+        if item.name == "_name":
+            continue
+        if item.name not in REGISTERED_GROUPS and item.name != "dataset":
+            classes[item.name] = type(field_default(item))
+        elif item.name == "dataset":
+            name = dataset_name(groups)
+            classes["dataset"] = get_entry("dataset", name).dataclass if name else type(field_default(item))
+        elif groups.get(item.name):
+            name = groups[item.name].get("_name") or groups[item.name].get("arch")
+            if not name:
+                raise UsageError(f"section '{item.name}' names no registered {item.name}; set {item.name}._name=NAME (`ecg-list {item.name}`)")
+            classes[item.name] = get_entry(item.name, name).dataclass
+    return classes
+
+
+def dataset_name(groups: Mapping[str, Any]) -> str | None:
+    """`dataset._name`, else the task's own choice, else the criterion's usual one; None without a task."""
+    chosen = (groups.get("dataset") or {}).get("_name")
+    if chosen or not groups.get("task"):
+        return chosen
+    task = get_entry("task", groups["task"]["_name"])
+    criterion = (groups.get("criterion") or {}).get("_name")
+    usual = getattr(get_entry("criterion", criterion).cls, "dataset", "ecg_file") if criterion else "ecg_file"
+    return task.cls.dataset_name(groups["task"], usual)  # type: ignore[attr-defined]
+
+
+def _drop_unknown(values: Mapping[str, Any] | None, cls: type[BaseConfig]) -> dict[str, Any]:
+    known = {item.name for item in fields(cls)}
+    return {key: value for key, value in (values or {}).items() if key in known}
+
+
+def _warn_about_dead(groups: Mapping[str, Any], classes: Mapping[str, type[BaseConfig]]) -> None:
+    for group, cls in classes.items():
+        for item in fields(cls):
+            set_to = (groups.get(group) or {}).get(item.name, field_default(item))
+            reference = isinstance(set_to, str) and set_to.startswith("${")
+            if item.metadata.get("dead") and set_to != field_default(item) and not reference:
+                logger.warning("%s.%s=%s has no effect (%s)", group, item.name, set_to, item.metadata["help"])
+
+
+def _with_defaults(values: Mapping[str, Any], cls: type[BaseConfig]) -> dict[str, Any]:
+    known = {item.name for item in fields(cls)}
+    values = {key: value for key, value in values.items() if key != "arch" or "arch" in known}
+    return {**{item.name: field_default(item) for item in fields(cls)}, **values}
+
+
+def _follow(merged: dict[str, dict[str, Any]], groups: Mapping[str, Any], classes: Mapping[str, type[BaseConfig]]) -> None:
+    """Keys declared with `follows` take the other section's value where the user left them unset."""
+    for group, cls in classes.items():
+        for item in fields(cls):
+            section, _, key = item.metadata.get("follows", "").partition(".")
+            if section and item.name not in (groups.get(group) or {}) and key in merged.get(section, {}):
+                merged[group][item.name] = merged[section][key]
+
+
+def _resolve_references(merged: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Resolve OmegaConf's ${section.key}; a reference to a missing key stays, and raises when it is read."""
+    tree = OmegaConf.create(merged, flags={"allow_objects": True})
+
+    def resolve(node: Any) -> Any:
+        if OmegaConf.is_dict(node):
+            return {key: resolve_item(node, key) for key in node}
+        if OmegaConf.is_list(node):
+            return [resolve_item(node, index) for index in range(len(node))]
+        return node
+
+    def resolve_item(node: Any, key: Any) -> Any:
+        if OmegaConf.is_missing(node, key):
+            return "???"
+        try:
+            return resolve(node[key])
+        except InterpolationResolutionError:
+            return OmegaConf.to_container(node, resolve=False)[key]  # type: ignore[call-overload,index]
+
+    return {key: resolve_item(tree, key) for key in merged}
+
+

@@ -1,0 +1,254 @@
+"""Options and the sections that every recipe shares: what a user can set, its default and its meaning.
+
+A dataclass holds the defaults of one registered thing or of one section; `option` gives each field its
+default and a sentence of help. Values that come from yaml, a command line or a checkpoint are converted
+to the declared types here; strings are parsed as literals and never evaluated.
+"""
+
+import ast
+import difflib
+import os
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING as NO_DEFAULT
+from dataclasses import Field, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Self
+
+MISSING = "???"  # a yaml's mark for "the user must set this"; an error only when it is read
+
+
+class ConfigError(Exception):
+    """What the user can fix: the message says what was found, what was expected and what to type next."""
+
+
+class UsageError(ConfigError):
+    """A wrong argument: an unknown key, name or command; the commands exit with status 2."""
+
+
+def option(
+    default: Any, help: str, *, choices: Iterable[Any] | None = None, follows: str = "", ours: bool = False, dead: bool = False
+) -> Any:
+    """A dataclass field with its meaning.
+
+    Args:
+        default: used when neither the recipe nor the command line sets the key; lists and dicts are copied.
+        help: one phrase, with the unit.
+        choices: the accepted values, None for any.
+        follows: "section.key" whose value is taken when this key is left unset and that key exists.
+        ours: True when fairseq-signals has no such key; such keys stay out of a checkpoint's `cfg`.
+        dead: True when the key is only accepted so that old recipes load; setting it prints one warning.
+    """
+    metadata = {"help": help, "choices": tuple(choices) if choices else None, "follows": follows, "ours": ours, "dead": dead}
+    if isinstance(default, (list, dict, set)):
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    if is_dataclass(default) and not isinstance(default, type):
+        return field(default_factory=lambda: default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def field_default(item: Field) -> Any:
+    return item.default_factory() if item.default_factory is not NO_DEFAULT else item.default
+
+
+@dataclass
+class BaseConfig:
+    """Options of one registered thing or one section. Reading a value that is still `???` raises ConfigError."""
+
+    _name: str | None = None
+
+    def __getattribute__(self, key: str) -> Any:
+        value = object.__getattribute__(self, key)
+        if type(value) is str and (value == MISSING or value.startswith("${")):
+            kind = type(self).__name__
+            raise ConfigError(f"{key} of {kind} has no value (found {value!r}); set it on the command line: SECTION.{key}=VALUE")
+        return value
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], where: str = "") -> Self:
+        """Build from plain values, converting each to its declared type.
+
+        Raises: UsageError for an unknown key, ConfigError for a value of the wrong type or outside `choices`.
+        """
+        hints = typing.get_type_hints(cls)
+        known = {item.name: item for item in fields(cls)}
+        arguments = {}
+        for key, value in values.items():
+            if key not in known:
+                raise UsageError(unknown_message(f"key '{dotted(where, key)}'", key, known, f"{cls.__name__} has"))
+            arguments[key] = coerce(value, hints[key], dotted(where, key))
+            choices = known[key].metadata.get("choices")
+            if choices and arguments[key] is not None and arguments[key] != MISSING and arguments[key] not in choices:
+                listed = ", ".join(map(str, choices))
+                raise ConfigError(f"{dotted(where, key)} is {arguments[key]!r}; it must be one of {listed}")
+        return cls(**arguments)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers, `???` included; the inverse of `from_mapping`."""
+        return {item.name: plain(object.__getattribute__(self, item.name)) for item in fields(self)}
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, BaseConfig):
+        return value.to_dict()
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+def dotted(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return found[0] if found else None
+
+
+def unknown_message(what: str, name: str, known: Iterable[str], owner: str) -> str:
+    known = sorted(key for key in known if key != "_name")
+    guess = nearest(name, known)
+    hint = f"; did you mean '{guess}'?" if guess else "."
+    return f"unknown {what}{hint} {owner}: {', '.join(known)}"
+
+
+def coerce(value: Any, hint: Any, where: str) -> Any:
+    """`value` as the type `hint`; strings holding numbers, lists or tuples are parsed, never evaluated."""
+    if value is None or hint is Any or (isinstance(value, str) and (value == MISSING or value.startswith("${"))):
+        return _coerce_none(value, hint, where)
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _coerce_union(value, args, where)
+    if hint in (list, tuple) or origin in (list, tuple):
+        return _coerce_sequence(value, origin or hint, args, where)
+    if hint is dict or origin in (dict, Mapping):
+        return _coerce_dict(value, args, where)
+    if isinstance(hint, type) and is_dataclass(hint):
+        return value if isinstance(value, hint) else hint.from_mapping(value, where)  # type: ignore[attr-defined]
+    return _coerce_scalar(value, hint, where)
+
+
+def _wrong(value: Any, expected: str, where: str) -> ConfigError:
+    return ConfigError(f"{where} is {value!r} ({type(value).__name__}); expected {expected}. Set {where}=VALUE")
+
+
+def _coerce_none(value: Any, hint: Any, where: str) -> Any:
+    if value is None and hint is not Any and type(None) not in typing.get_args(hint):
+        raise _wrong(value, getattr(hint, "__name__", str(hint)), where)
+    return value
+
+
+def _coerce_union(value: Any, args: tuple[Any, ...], where: str) -> Any:
+    arms = [arm for arm in args if arm is not type(None)]
+    for arm in arms:
+        if isinstance(arm, type) and type(value) is arm:
+            return value
+    for arm in arms:
+        try:
+            return coerce(value, arm, where)
+        except ConfigError:
+            continue
+    raise _wrong(value, " or ".join(getattr(arm, "__name__", str(arm)) for arm in arms), where)
+
+
+def _coerce_sequence(value: Any, origin: type, args: tuple[Any, ...], where: str) -> Any:
+    if isinstance(value, str) and value.strip()[:1] in ("[", "("):
+        value = parse_literal(value, where)
+    if isinstance(value, str) or not isinstance(value, (list, tuple)):
+        value = [value]  # fairseq takes a single learning rate where a list is meant
+    inner = [arg for arg in args if arg is not Ellipsis]
+    if len(inner) > 1:
+        if len(inner) != len(value):
+            raise _wrong(value, f"{len(inner)} values", where)
+        return origin(coerce(item, arg, where) for item, arg in zip(value, inner))
+    return origin(coerce(item, inner[0] if inner else Any, where) for item in value)
+
+
+def _coerce_dict(value: Any, args: tuple[Any, ...], where: str) -> dict[Any, Any]:
+    if isinstance(value, str):
+        value = parse_literal(value, where)
+    if not isinstance(value, Mapping):
+        raise _wrong(value, "a mapping", where)
+    return {key: coerce(item, args[1] if args else Any, dotted(where, str(key))) for key, item in value.items()}
+
+
+def _coerce_scalar(value: Any, hint: Any, where: str) -> Any:
+    if hint is bool:
+        words = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
+        if isinstance(value, bool):
+            return value
+        if str(value).lower() in words:
+            return words[str(value).lower()]
+        raise _wrong(value, "true or false", where)
+    if hint is str:
+        if isinstance(value, (str, int, float, Path)):
+            return str(value)
+        raise _wrong(value, "a string", where)
+    if hint in (int, float):
+        if isinstance(value, bool):
+            raise _wrong(value, hint.__name__, where)
+        try:
+            number = float(value)
+            if hint is float:
+                return number
+            if number == int(number):
+                return int(value) if isinstance(value, (int, str)) and not _has_point(value) else int(number)
+        except (TypeError, ValueError, OverflowError):
+            pass
+        raise _wrong(value, hint.__name__, where)
+    if isinstance(hint, type) and isinstance(value, hint):
+        return value
+    raise _wrong(value, str(hint), where)
+
+
+def _has_point(value: Any) -> bool:
+    return isinstance(value, str) and not value.strip().lstrip("+-").isdigit()
+
+
+def parse_literal(text: str, where: str = "value") -> Any:
+    """Numbers, strings, lists, tuples and dicts, with `+` and `*` between them, as in "[(256, 2, 2)] * 4".
+
+    Raises: ConfigError naming `where` for anything else; nothing is executed.
+    """
+    try:
+        return _literal(ast.parse(text.strip(), mode="eval").body)
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
+        raise ConfigError(f"{where} is {text[:200]!r}, which is not a list, tuple, number or string: {error}") from None
+
+
+def _literal(node: ast.expr) -> Any:
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, (ast.List, ast.Tuple)):
+        items = [_literal(item) for item in node.elts]
+        return items if isinstance(node, ast.List) else tuple(items)
+    if isinstance(node, ast.Dict):
+        if any(key is None for key in node.keys):
+            raise ValueError("** is not allowed")
+        return {_literal(key): _literal(value) for key, value in zip(node.keys, node.values) if key is not None}
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
+        value = _literal(node.operand)
+        return -value if isinstance(node.op, ast.USub) else +value
+    if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Mult)):
+        left, right = _literal(node.left), _literal(node.right)
+        if isinstance(node.op, ast.Add):
+            return left + right
+        sizes = [len(side) if isinstance(side, (list, tuple, str)) else abs(side) for side in (left, right)]
+        if sizes[0] * sizes[1] > 100_000:
+            raise ValueError("the product is too large")
+        return left * right
+    raise ValueError(f"{type(node).__name__} is not allowed")
+
+
+LAUNCH_DIR = "ECG_SIGNALS_LAUNCH_DIR"  # environment variable: where the command was typed, for relative inputs
+
+
+def resolve_input(path: str | os.PathLike[str]) -> Path:
+    """An input path as the user meant it: as it stands if it exists there, else relative to where the command was typed."""
+    found = Path(path).expanduser()
+    if found.is_absolute() or found.exists() or LAUNCH_DIR not in os.environ:
+        return found
+    return Path(os.environ[LAUNCH_DIR]) / found

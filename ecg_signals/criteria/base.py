@@ -1,0 +1,69 @@
+"""What every criterion is: `(model, batch) -> CriterionOutput`, with a summed loss and summable logs."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from ecg_signals.config import BaseConfig
+
+
+@dataclass
+class CriterionOutput:
+    """One batch's loss.
+
+    Attributes:
+        loss: scalar, a SUM over the batch in natural units; the trainer divides gradients by `sample_size`
+            summed over accumulated batches and ranks.
+        sample_size: what this batch adds to that divisor (number or 0-dim tensor).
+        logs: scalars (numbers or detached 0-dim tensors; never call .item(): it stalls a GPU) that are summed over
+            batches, ranks and updates. The trainer adds `sample_size` and `batches` (calls).
+        scores: in eval mode only, per-item arrays [items, ...] that need the whole subset, such as
+            {"logits": ..., "target": ...}; the trainer gathers them in manifest order without duplicates.
+    """
+
+    loss: Tensor
+    sample_size: float | Tensor
+    logs: dict[str, float | Tensor] = field(default_factory=dict)
+    scores: dict[str, Tensor] = field(default_factory=dict)
+
+
+class BaseCriterion(nn.Module):
+    """Extend it and write `forward`; `metrics` turns summed logs into what is printed."""
+
+    dataset: ClassVar[str] = "ecg_file"  # registered dataset this criterion usually reads
+    PEER_METHODS: ClassVar[dict[str, str]] = {
+        "compute_loss": "forward(model, batch) -> CriterionOutput",
+        "reduce_metrics": "metrics(logs, scores) -> dict",
+        "get_logging_output": "CriterionOutput.logs",
+    }
+
+    def __init__(self, cfg: BaseConfig) -> None:
+        super().__init__()
+        self.cfg = cfg
+
+    def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
+        raise TypeError(f"{type(self).__name__} must define forward(model, batch)")
+
+    def set_labels(self, labels: list[str]) -> None:
+        """Told the label names once, before training, so that errors can name a label. Raises ConfigError if options do not fit."""
+
+    def metrics(self, logs: Mapping[str, float], scores: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Printed statistics, in printing order, from logs summed over an interval or a validation.
+
+        `loss` and `loss_0`, `loss_1` ... are per sample and in bits, as fairseq prints them; `scores` is empty in training.
+        """
+        size = logs.get("sample_size", 0.0) or 1.0
+        out = {"loss": logs.get("loss", math.nan) / size / math.log(2)}
+        out["nsignals"] = logs.get("nsignals", 0.0) / (logs.get("batches", 0.0) or 1.0)
+        for key in sorted((key for key in logs if key.startswith("loss_")), key=lambda key: (len(key), key)):
+            out[key] = logs[key] / size / math.log(2)
+        return out
+
+
+def ratio(numerator: float, denominator: float) -> float:
+    """numerator / denominator, NaN for 0 / 0."""
+    return numerator / denominator if denominator else math.nan

@@ -1,0 +1,67 @@
+"""What every dataset is: items by index, and a collate that makes one batch of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from ecg_signals.sections import DatasetConfig
+
+
+class BaseDataset(Dataset[dict[str, Any]]):
+    """One split of the data. Built as `cls(cfg, path, training=..., seed=...)`.
+
+    `item["id"]` is the row number in the manifest. All randomness comes from `self.rng(index)`, so that an item
+    depends on (seed, epoch, index) alone: not on the number of workers, nor on where training was interrupted.
+
+    Args:
+        cfg: the dataset's options.
+        path: the manifest, `<task.data>/<split>.tsv`.
+        training: True for the split that trains: augmentation on.
+        seed: `common.seed`.
+    """
+
+    PEER_METHODS: ClassVar[dict[str, str]] = {"collator": "collate(items) -> batch", "num_tokens": "sizes"}
+
+    def __init__(self, cfg: DatasetConfig, path: str | Path, *, training: bool = False, seed: int = 1) -> None:
+        self.cfg = cfg
+        self.path = Path(path)
+        self.training = training
+        self.seed = seed
+        self.epoch = 1
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """[items] int64, samples of every item: what batches are ordered and cut by."""
+        raise TypeError(f"{type(self).__name__} must define sizes")
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        raise TypeError(f"{type(self).__name__} must define __getitem__(index)")
+
+    def collate(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Items -> {"net_input": {"source": [batch, leads, samples], ...}, "id": [batch], ...}; [] -> {}."""
+        raise TypeError(f"{type(self).__name__} must define collate(items)")
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called before an epoch's first item, in every loading process."""
+        self.epoch = epoch
+
+    def rng(self, index: int, stream: int = 0) -> np.random.Generator:
+        """A generator for one item, keyed by (seed, epoch, index, stream); streams are independent."""
+        return np.random.Generator(np.random.Philox(key=np.array([self.seed, 0x5EED], dtype=np.uint64),
+                                                    counter=np.array([self.epoch, index, stream, 0], dtype=np.uint64)))
+
+    @property
+    def labels(self) -> list[str] | None:
+        """Label names in the order of the columns of `label`, None when there are no labels or no names."""
+        return None
+
+    @property
+    def num_labels(self) -> int | None:
+        """Columns of `label`, None without labels."""
+        return None

@@ -1,0 +1,110 @@
+"""What every model is: `model(source, padding_mask=None) -> ModelOutput`, plus the trainer's three hooks."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from ecg_signals.config import BaseConfig
+from ecg_signals.signal.contract import SignalContract
+
+PEER_NAMES = {"out": "logits", "encoder_out": "features", "x": "features"}  # what notebooks written for fairseq-signals read
+
+
+class ModelOutput(dict[str, Any]):
+    """A model's named outputs; fairseq-signals' names `out`, `encoder_out` and `x` answer too."""
+
+    def __missing__(self, key: str) -> Any:
+        if key in PEER_NAMES and dict.__contains__(self, PEER_NAMES[key]):
+            return dict.__getitem__(self, PEER_NAMES[key])
+        raise KeyError(key)
+
+    def __contains__(self, key: object) -> bool:
+        return dict.__contains__(self, key) or dict.__contains__(self, PEER_NAMES.get(str(key), key))
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self[key] if key in self else default
+
+
+pytree.register_pytree_node(
+    ModelOutput,
+    lambda output: (list(output.values()), list(output.keys())),
+    lambda values, keys: ModelOutput(zip(keys, values)),
+    serialized_type_name="ecg_signals.ModelOutput",
+)
+
+
+class BaseModel(nn.Module):
+    """Extend it, set the layers in `__init__` and write `forward`; register with `register_model`.
+
+    Attributes:
+        cfg: the options the model was built from; enough, with the weights, to build it again.
+        labels: names of the columns of `logits`, None when unknown.
+        signal: the input contract (`model.signal.prepare(record)`), None when unknown.
+    """
+
+    PEER_METHODS: ClassVar[dict[str, str]] = {
+        "build_model": "__init__(self, cfg)",
+        "get_logits": "forward(source, padding_mask=None, ...) -> {'features': ..., 'logits': ...}",
+        "set_num_updates": "before_forward(num_updates)",
+    }
+
+    def __init__(self, cfg: BaseConfig) -> None:
+        super().__init__()
+        self.cfg = cfg
+        self.labels: list[str] | None = None
+        self.signal: SignalContract | None = None
+
+    def forward(self, source: Tensor, padding_mask: Tensor | None = None, **options: Any) -> Mapping[str, Any]:
+        """source [batch, leads, samples] float32 -> at least `features` [batch, frames, dim]."""
+        raise TypeError(f"{type(self).__name__} must define forward(source, padding_mask=None)")
+
+    def extract_features(self, source: Tensor, padding_mask: Tensor | None = None, layers: Any = None) -> Mapping[str, Any]:
+        """`forward` without masking; `layers="all"` adds `hidden_states` where the family has them."""
+        return self(source, padding_mask=padding_mask)
+
+    def param_groups(self, cfg: Any) -> list[dict[str, Any]]:
+        """Parameter groups for the optimizer; `cfg` is the whole Config. One group of all that trains by default."""
+        return [{"params": [parameter for parameter in self.parameters() if parameter.requires_grad]}]
+
+    def before_forward(self, num_updates: int) -> None:
+        """Called before each batch of the update after `num_updates`: schedules inside a model live here."""
+
+    def after_update(self, num_updates: int) -> None:
+        """Called after each optimizer step: moving averages live here."""
+
+    def upgrade_state_dict(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Rename the keys of older files; returns the state that `load_state_dict(strict=True)` takes."""
+        return upgrade_weight_norm(state)
+
+    def set_each(self, hook: str, num_updates: int) -> None:
+        """Call `before_forward` or `after_update` of every submodule that defines one, this model's first."""
+        for module in self._hooked(hook):
+            getattr(module, hook)(num_updates)
+
+    def _hooked(self, hook: str) -> Iterator[nn.Module]:
+        return (module for module in self.modules() if callable(getattr(module, hook, None)))
+
+
+def upgrade_weight_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Old spelling of a weight-normed convolution (`weight_g`, `weight_v`) to torch's parametrizations; others as they are."""
+    endings = {".weight_g": ".parametrizations.weight.original0", ".weight_v": ".parametrizations.weight.original1"}
+    renamed = {}
+    for key, value in state.items():
+        for old, new in endings.items():
+            if key.endswith(old):
+                key = key[: -len(old)] + new
+        renamed[key] = value
+    return renamed
+
+
+def pool_nonzero(features: Tensor) -> Tensor:
+    """Sum over frames / count of non-zero values per channel: fairseq-signals' pooling everywhere.
+
+    features [batch, frames, dim], padded frames 0 -> [batch, dim]. A channel that is 0 in all frames gives NaN
+    in the peer; here 0.
+    """
+    count = (features != 0).sum(dim=1)                               # [batch, dim]
+    return features.sum(dim=1) / torch.clamp(count, min=1)

@@ -1,0 +1,184 @@
+"""Registries: a decorator gives a class a name, `build` makes it from that name.
+
+Our own files are found by scanning for the decorators, so a name costs its module's import only when it
+is used. Plugins come from `common.user_dir` or the entry-point group `ecg_signals.plugins`.
+"""
+
+import importlib
+import importlib.metadata
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ecg_signals.config import BaseConfig, ConfigError, UsageError, nearest
+
+_PACKAGE = Path(__file__).parent
+_DECORATOR = re.compile(r'^@register_(\w+)\(\s*"([^"]+)"', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered thing: `cls(cfg)` builds it, `dataclass` holds its options."""
+
+    kind: str
+    name: str
+    cls: type
+    dataclass: type[BaseConfig]
+
+    @property
+    def file(self) -> str:
+        return sys.modules[self.cls.__module__].__file__ or ""
+
+
+@cache
+def _scan() -> dict[str, dict[str, str]]:
+    """kind -> name -> module, of our own files."""
+    found: dict[str, dict[str, str]] = {}
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        for kind, name in _DECORATOR.findall(path.read_text(encoding="utf-8")):
+            module = ".".join(("ecg_signals", *path.relative_to(_PACKAGE).with_suffix("").parts))
+            found.setdefault(kind, {})[name] = module
+    return found
+
+
+class Registry:
+    """The names of one kind; see `register_model` and its siblings."""
+
+    def __init__(self, kind: str, base: str) -> None:
+        self.kind = kind
+        self.base = base  # "module:Class" that entries extend
+        self.entries: dict[str, Entry] = {}
+
+    def __call__(self, name: str, dataclass: type[BaseConfig] | None = None) -> Callable[[type], type]:
+        """Decorator that registers a class under `name`, with the dataclass of its options.
+
+        Raises: ValueError when the name is taken, the class does not extend the base class, or `dataclass`
+        does not extend BaseConfig; nothing is registered then.
+        """
+
+        def register(cls: type) -> type:
+            self._check(name, cls, dataclass)
+            self.entries[name] = Entry(self.kind, name, cls, dataclass or BaseConfig)
+            return cls
+
+        return register
+
+    def _check(self, name: str, cls: type, options: type[BaseConfig] | None) -> None:
+        taken = self.entries.get(name)
+        if taken and (taken.cls.__module__, taken.cls.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ValueError(f"{self.kind} '{name}' is already registered by {taken.cls.__module__} ({taken.file})")
+        elsewhere = _scan().get(self.kind, {}).get(name)
+        if elsewhere and elsewhere != cls.__module__:
+            raise ValueError(f"{self.kind} '{name}' is already registered by {elsewhere}; choose another name")
+        module, _, base_name = self.base.partition(":")
+        base = getattr(importlib.import_module(module), base_name)
+        for method, replacement in getattr(base, "PEER_METHODS", {}).items():
+            if method in vars(cls):
+                raise ConfigError(
+                    f"{cls.__module__}.{cls.__name__} defines {method}(), fairseq-signals' interface. Here {self.kind} "
+                    f"classes extend {module}.{base_name}: rename it to {replacement}"
+                )
+        if not (isinstance(cls, type) and issubclass(cls, base)):
+            raise ValueError(f"{self.kind} '{name}': {cls.__name__} must extend {module}.{base_name}")
+        if options is not None and not issubclass(options, BaseConfig):
+            raise ValueError(f"{self.kind} '{name}': its dataclass {options.__name__} must extend ecg_signals.config.BaseConfig")
+
+    def names(self) -> list[str]:
+        return sorted({*_scan().get(self.kind, {}), *self.entries})
+
+    def get(self, name: str) -> Entry:
+        """The entry called `name`, importing its module at the first look-up.
+
+        Raises: UsageError naming the nearest registered name.
+        """
+        if name not in self.entries and name in _scan().get(self.kind, {}):
+            importlib.import_module(_scan()[self.kind][name])
+        if name not in self.entries:
+            guess = nearest(name, self.names())
+            hint = f"; did you mean '{guess}'?" if guess else "."
+            raise UsageError(
+                f"unknown {self.kind} '{name}'{hint} Run `ecg-list {self.kind}` to see them all, "
+                f"or set common.user_dir=PATH if your own package registers it."
+            )
+        return self.entries[name]
+
+
+register_model = Registry("model", "ecg_signals.models.base:BaseModel")
+register_task = Registry("task", "ecg_signals.tasks.base:BaseTask")
+register_criterion = Registry("criterion", "ecg_signals.criteria.base:BaseCriterion")
+register_dataset = Registry("dataset", "ecg_signals.data.datasets.base:BaseDataset")
+register_optimizer = Registry("optimizer", "torch.optim:Optimizer")
+register_lr_scheduler = Registry("lr_scheduler", "ecg_signals.optim.schedule:Schedule")
+
+REGISTRIES: dict[str, Registry] = {
+    registry.kind: registry
+    for registry in (register_model, register_task, register_criterion, register_dataset, register_optimizer, register_lr_scheduler)
+}
+
+
+def get_entry(kind: str, name: str) -> Entry:
+    """The registered thing `name` of `kind`. Raises: UsageError for an unknown kind or name."""
+    if kind not in REGISTRIES:
+        raise UsageError(f"unknown kind '{kind}'; known: {', '.join(REGISTRIES)}")
+    return REGISTRIES[kind].get(name)
+
+
+def build(kind: str, name: str, /, *args: Any, **options: Any) -> Any:
+    """Build the registered thing `name` of `kind` from its options; positional arguments follow the config.
+
+    Raises: UsageError for an unknown kind, name or option; ConfigError for a value of the wrong type.
+    """
+    entry = get_entry(kind, name)
+    return entry.cls(entry.dataclass.from_mapping({"_name": name, **options}, where=kind), *args)
+
+
+def import_user_dir(path: str | Path) -> None:
+    """Import every module of a plugin package so that its names are registered; once per path.
+
+    Raises: ConfigError when the path does not exist, its name is taken by another module, or a module fails.
+    """
+    folder = Path(path).expanduser().resolve()
+    if not folder.exists() and folder.with_suffix(".py").exists():
+        folder = folder.with_suffix(".py")
+    if not folder.exists():
+        raise ConfigError(f"common.user_dir={path}: there is no such folder or module (looked for {folder})")
+    name = folder.stem
+    loaded = sys.modules.get(name)
+    if loaded is not None and Path(loaded.__file__ or "").resolve() not in (folder, folder / "__init__.py"):
+        raise ConfigError(f"common.user_dir={path}: a module called '{name}' is already imported; rename the folder")
+    if str(folder.parent) not in sys.path:
+        sys.path.insert(0, str(folder.parent))
+    import_plugin_modules(name, folder, f"common.user_dir={path}")
+
+
+def import_plugin_modules(name: str, folder: Path, where: str) -> None:
+    modules = [name]
+    if folder.is_dir():
+        files = sorted(p for p in folder.rglob("*.py") if p.name != "__init__.py" and not p.name.startswith(("_", ".")))
+        modules += [".".join((name, *p.relative_to(folder).with_suffix("").parts)) for p in files]
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ConfigError:
+            raise
+        except Exception as error:
+            raise ConfigError(f"{where}: importing {module} failed: {type(error).__name__}: {error}") from error
+
+
+def load_entry_points() -> list[str]:
+    """Import all installed plugins, sorted by name. Returns one message per plugin that failed; none is fatal."""
+    failed = []
+    for point in sorted(importlib.metadata.entry_points(group="ecg_signals.plugins"), key=lambda item: item.name):
+        try:
+            module = importlib.import_module(point.module)
+            path = Path(module.__file__ or "")
+            if path.name == "__init__.py":
+                import_plugin_modules(point.module, path.parent, f"plugin '{point.name}'")
+        except Exception as error:
+            owner = point.dist.name if point.dist else point.value
+            failed.append(f"plugin '{point.name}' of {owner} was left out: {type(error).__name__}: {error}")
+    return failed

@@ -1,0 +1,187 @@
+"""The sections that every recipe has, with fairseq-signals' keys and defaults and a few of ours."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from ecg_signals.config import BaseConfig, option
+
+
+@dataclass
+class CommonConfig(BaseConfig):
+    no_progress_bar: bool = option(False, "plain lines instead of a progress bar when log_format is not given")
+    log_interval: int = option(100, "updates between two printed lines")
+    log_format: str | None = option(None, "how statistics are printed", choices=("json", "none", "simple", "tqdm", "csv"))
+    log_file: str | None = option(None, "file that also receives every log message")
+    tensorboard_logdir: str | None = option(None, "folder for TensorBoard event files", ours=True)
+    wandb_project: str | None = option(None, "Weights & Biases project; WANDB_MODE=offline works without network")
+    wandb_entity: str | None = option(None, "Weights & Biases entity")
+    seed: int = option(1, "seed of every random stream")
+    cpu: bool = option(False, "train on the CPU although a GPU is there", ours=True)
+    fp16: bool = option(False, "half precision with dynamic loss scaling")
+    memory_efficient_fp16: bool = option(False, "half precision without a float32 copy of the weights; implies fp16")
+    fp16_no_flatten_grads: bool = option(False, "one float32 copy per parameter, always so here", dead=True)
+    fp16_init_scale: int = option(128, "first loss scale")
+    fp16_scale_window: int | None = option(None, "updates without overflow before the scale doubles; None: 2^14 / ranks / update_freq")
+    fp16_scale_tolerance: float = option(0.0, "share of overflows tolerated before the scale is halved, 0 to 1")
+    on_cpu_convert_precision: bool = option(False, "convert floats before the copy to the device")
+    min_loss_scale: float = option(1e-4, "training stops when the loss scale falls to this")
+    threshold_loss_scale: float | None = option(None, "the loss scale is never halved below this")
+    bf16: bool = option(False, "bfloat16 autocast; weights, gradients and optimizer stay float32", ours=True)
+    tf32: bool = option(False, "TensorFloat-32 matrix products on GPUs that have them", ours=True)
+    compile: bool = option(False, "torch.compile the model", ours=True)
+    empty_cache_freq: int = option(0, "updates between two emptyings of the CUDA cache; 0 never")
+    all_gather_list_size: int = option(16384, "bytes per rank for statistics; no limit here", dead=True)
+    model_parallel_size: int = option(1, "model parallel ranks", dead=True)
+    profile: bool = option(False, "write a torch profiler trace of updates 3 to 5 beside the checkpoints")
+    reset_logging: bool = option(False, "fairseq's log line format instead of hydra's")
+    suppress_crashes: bool = option(False, "log an exception and return inf, for sweeps")
+    user_dir: str | None = option(None, "folder or module whose registered names are added", ours=True)
+
+
+@dataclass
+class DistributedTrainingConfig(BaseConfig):
+    distributed_world_size: int | None = option(None, "processes in all; None: the visible GPUs, else 1")
+    distributed_rank: int = option(0, "rank of this node's first process")
+    distributed_backend: str = option("nccl", "nccl, or gloo; without a GPU always gloo", choices=("nccl", "gloo"))
+    distributed_init_method: str | None = option(None, "rendezvous, such as tcp://host:port")
+    distributed_port: int = option(12355, "port of the rendezvous on the first SLURM node")
+    distributed_no_spawn: bool = option(False, "never start further processes", ours=True)
+    device_id: int = option(0, "GPU of this process; LOCAL_RANK wins")
+    ddp_backend: str = option("pytorch_ddp", "gradient averaging or sharding", choices=("pytorch_ddp", "c10d", "fully_sharded"), ours=True)
+    ddp_comm_hook: str = option("none", "gradient compression", choices=("none", "fp16"))
+    bucket_cap_mb: int = option(25, "megabytes per gradient bucket")
+    gradient_as_bucket_view: bool = option(False, "gradients share memory with the buckets", ours=True)
+    fix_batches_to_gpus: bool = option(False, "the same batches on the same GPU", dead=True)
+    find_unused_parameters: bool = option(False, "let DDP look for parameters without a gradient in every update")
+    heartbeat_timeout: int = option(-1, "seconds without progress before the process interrupts itself; -1 never")
+    broadcast_buffers: bool = option(False, "synchronise buffers in every forward pass")
+    fp16: bool = option(False, "copied from common", follows="common.fp16", dead=True)
+    memory_efficient_fp16: bool = option(False, "copied from common", follows="common.memory_efficient_fp16", dead=True)
+
+
+@dataclass
+class DatasetConfig(BaseConfig):
+    """The `dataset` section; a registered dataset's own options extend it."""
+
+    num_workers: int = option(1, "loading processes; 0 loads in the training process")
+    skip_invalid_size_inputs_valid_test: bool = option(False, "skip items of invalid size", dead=True)
+    max_tokens: int | None = option(None, "samples per batch: longest length x items")
+    batch_size: int | None = option(None, "items per batch and process; for cmsc an item is a pair of segments")
+    required_batch_size_multiple: int = option(1, "batch sizes above it are rounded down to a multiple")
+    data_buffer_size: int = option(10, "batches loaded ahead; 0 none")
+    train_subset: str = option("train", "name of the training manifest, without .tsv")
+    valid_subset: str = option("valid", "comma-separated manifests to validate on; the first decides best and patience")
+    combine_valid_subsets: bool | None = option(None, "combine validation manifests", dead=True)
+    ignore_unused_valid_subsets: bool = option(False, "accept valid*.tsv files that valid_subset does not name")
+    validate_interval: int = option(1, "epochs between validations")
+    validate_interval_updates: int = option(0, "updates between validations; 0 off")
+    validate_after_updates: int = option(0, "no validation before this update")
+    fixed_validation_seed: int | None = option(None, "seed of validation's random masks; None: common.seed")
+    disable_validation: bool = option(False, "never validate")
+    max_tokens_valid: int | None = option(None, "max_tokens of validation", follows="dataset.max_tokens")
+    batch_size_valid: int | None = option(None, "batch_size of validation", follows="dataset.batch_size")
+    max_valid_steps: int | None = option(None, "validation batches per subset at most")
+    curriculum: int = option(0, "first epochs in which batches are not shuffled")
+    num_shards: int = option(1, "shards of the data", dead=True)
+    shard_id: int = option(0, "this shard", dead=True)
+    update_ordered_indices_seed: bool = option(True, "draw new batches every epoch; false freezes them as published", ours=True)
+
+
+@dataclass
+class OptimizationConfig(BaseConfig):
+    max_epoch: int = option(0, "stop after this epoch; 0 no limit")
+    max_update: int = option(0, "stop after this update; 0 no limit")
+    stop_time_hours: float = option(0.0, "stop after this many hours of training in all; 0 no limit")
+    clip_norm: float = option(0.0, "largest gradient norm; 0 no clipping")
+    update_freq: list[int] = option([1], "batches per update, one entry per epoch; the last one repeats")
+    lr: list[float] = option([0.25], "learning rate; for `fixed` one per epoch")
+    stop_min_lr: float = option(-1.0, "stop when the learning rate falls to this")
+    skip_nonfinite_updates: bool = option(False, "skip an update whose gradient is not finite instead of stopping", ours=True)
+
+
+@dataclass
+class CheckpointConfig(BaseConfig):
+    save_dir: str = option("checkpoints", "folder for checkpoints")
+    restore_file: str = option("checkpoint_last.pt", "file to continue from; the default name means the last one in save_dir, if any")
+    continue_once: str | None = option(None, "file to start from when save_dir has no last checkpoint", ours=True)
+    finetune_from_model: str | None = option(None, "start from these weights with everything else reset")
+    reset_dataloader: bool = option(False, "start the data at epoch 1")
+    reset_lr_scheduler: bool = option(False, "forget the stored schedule")
+    reset_meters: bool = option(False, "forget stored statistics and the best score")
+    reset_optimizer: bool = option(False, "forget the stored optimizer state")
+    optimizer_overrides: str = option("{}", "options that replace the stored optimizer's, as a dict")
+    save_interval: int = option(1, "epochs between saves")
+    save_interval_updates: int = option(0, "updates between saves, which also validate; 0 off")
+    keep_interval_updates: int = option(-1, "newest mid-epoch files kept; -1 all")
+    keep_interval_updates_pattern: int = option(-1, "mid-epoch files whose update is a multiple of this stay")
+    keep_last_epochs: int = option(-1, "newest epoch files kept; 0 or less: all")
+    keep_best_checkpoints: int = option(-1, "best files kept by score; 0 or less: only checkpoint_best.pt")
+    no_save: bool = option(False, "write no checkpoint")
+    no_epoch_checkpoints: bool = option(False, "write only last and best")
+    no_last_checkpoints: bool = option(False, "write no checkpoint_last.pt")
+    no_save_optimizer_state: bool = option(False, "leave the optimizer's state out")
+    best_checkpoint_metric: str = option("loss", "any printed statistic of the first validation subset, such as auroc")
+    maximize_best_checkpoint_metric: bool = option(False, "larger is better")
+    patience: int = option(-1, "stop after this many validations without improvement; -1 never")
+    checkpoint_suffix: str = option("", "added to checkpoint names before .pt")
+    checkpoint_shard_count: int = option(1, "shards of a checkpoint", dead=True)
+    load_checkpoint_on_all_dp_ranks: bool = option(False, "every rank reads the file, instead of rank 0 sending it")
+    write_checkpoints_asynchronously: bool = option(False, "write in a background thread", ours=True)
+
+
+@dataclass
+class CommonEvalConfig(BaseConfig):
+    path: str | None = option(None, "checkpoint to evaluate")
+    quiet: bool = option(False, "print less", dead=True)
+    model_overrides: str = option("{}", "options that replace the stored model's, as a dict")
+    extract: list[str] | None = option(None, "what to store: any of output, encoder_out, saliency")
+    results_path: str | None = option(None, "folder for what is stored")
+    raw_memmap: bool = option(False, "write fairseq-signals' headerless memmaps instead of .npy", ours=True)
+
+
+@dataclass
+class EmaConfig(BaseConfig):
+    store_ema: bool = option(False, "keep an exponential moving average of the weights", ours=True)
+    ema_decay: float = option(0.9999, "share of the old average kept per update", ours=True)
+    ema_start_update: int = option(0, "the average equals the weights until this update", ours=True)
+    ema_update_freq: int = option(1, "updates between two steps of the average", ours=True)
+    ema_fp32: bool = option(False, "keep the average in float32", ours=True)
+
+
+REGISTERED_GROUPS = ("task", "model", "criterion", "optimizer", "lr_scheduler")
+
+
+@dataclass
+class Config(BaseConfig):
+    """A whole composed recipe; every section is a typed instance with all references resolved."""
+
+    common: CommonConfig = field(default_factory=CommonConfig)
+    common_eval: CommonEvalConfig = field(default_factory=CommonEvalConfig)
+    distributed_training: DistributedTrainingConfig = field(default_factory=DistributedTrainingConfig)
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    ema: EmaConfig = field(default_factory=EmaConfig)
+    task: Any = None
+    model: Any = None
+    criterion: Any = None
+    optimizer: Any = None
+    lr_scheduler: Any = None
+
+    def peer_dict(self) -> dict[str, Any]:
+        """The part that fairseq-signals' own schema holds, as plain containers: a checkpoint's `cfg`."""
+        out: dict[str, Any] = {"_name": None}
+        for item in fields(self):
+            section = object.__getattribute__(self, item.name)
+            if isinstance(section, BaseConfig) and item.name != "ema":
+                out[item.name] = {
+                    option.name: value
+                    for option in fields(section)
+                    for value in [section.to_dict()[option.name]]
+                    if not option.metadata.get("ours")
+                }
+            elif item.name in REGISTERED_GROUPS:
+                out[item.name] = None
+        if out["distributed_training"]["distributed_world_size"] is None:
+            out["distributed_training"]["distributed_world_size"] = 1
+        return out

@@ -1,0 +1,61 @@
+"""What every task is: it owns the splits and builds dataset, model and criterion by registered name."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ecg_signals.config import BaseConfig, ConfigError, resolve_input
+from ecg_signals.criteria.base import BaseCriterion
+from ecg_signals.data.datasets.base import BaseDataset
+from ecg_signals.models.base import BaseModel
+from ecg_signals.registry import get_entry
+from ecg_signals.sections import Config
+
+
+class BaseTask:
+    """Built as `cls(cfg, config)`: its own options and the whole Config."""
+
+    PEER_METHODS: ClassVar[dict[str, str]] = {
+        "setup_task": "__init__(self, cfg, config)",
+        "train_step": "nothing: the trainer calls criterion(model, batch) itself",
+    }
+
+    def __init__(self, cfg: BaseConfig, config: Config) -> None:
+        self.cfg = cfg
+        self.config = config
+        self.datasets: dict[str, BaseDataset] = {}
+
+    @classmethod
+    def dataset_name(cls, cfg: Mapping[str, Any], usual: str) -> str:
+        """The registered dataset when the recipe names none; `usual` is the criterion's choice, `cfg` the plain section."""
+        return usual
+
+    def splits_of(self, subset: str) -> list[str]:
+        """Manifest names behind one entry of `dataset.train_subset` or `dataset.valid_subset`."""
+        return [subset]
+
+    def load_dataset(self, split: str, *, training: bool = False) -> BaseDataset:
+        """The split's dataset, built once. Raises: ConfigError naming the manifest that is missing."""
+        if split not in self.datasets:
+            path = resolve_input(self.cfg.data) / f"{split}.tsv"  # type: ignore[attr-defined]
+            if not path.is_file():
+                raise ConfigError(missing_manifest(path, split))
+            entry = get_entry("dataset", self.config.dataset._name or "ecg_file")
+            self.datasets[split] = entry.cls(self.config.dataset, path, training=training, seed=self.config.common.seed)
+        return self.datasets[split]
+
+    def build_model(self) -> BaseModel:
+        return get_entry("model", self.config.model._name).cls(self.config.model)
+
+    def build_criterion(self) -> BaseCriterion:
+        return get_entry("criterion", self.config.criterion._name).cls(self.config.criterion)
+
+
+def missing_manifest(path: Path, split: str) -> str:
+    if not path.parent.is_dir():
+        return f"task.data={path.parent} is not a folder; set task.data to the folder that holds {split}.tsv"
+    found = ", ".join(sorted(item.name for item in path.parent.glob("*.tsv"))[:12]) or "no .tsv file"
+    return (
+        f"{path} does not exist (found there: {found}). Name the manifests with dataset.train_subset and "
+        f"dataset.valid_subset, or make them with `ecg-preprocess manifest`"
+    )
