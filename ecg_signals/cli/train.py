@@ -1,0 +1,59 @@
+"""ecg-train: pretrain or fine-tune what a recipe names."""
+
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ecg_signals.cli.app import help_text, hydra_app, load_plugins, plain_sections, reported_errors
+
+if TYPE_CHECKING:
+    from ecg_signals.distributed.launch import Placement
+
+EXAMPLES = [
+    "ecg-train task.data=MANIFESTS/cmsc --config-name w2v_cmsc_rlm",
+    "ecg-train task.data=MANIFESTS model.model_path=CHECKPOINT model.num_labels=71 task.label_file=LABELS/y.npy "
+    "--config-name finetune/diagnosis",
+    "torchrun --nproc-per-node 4 -m ecg_signals.cli.train task.data=MANIFESTS/cmsc --config-name w2v_cmsc_rlm",
+]
+
+
+def main() -> None:
+    argv = sys.argv[1:]
+    if "--help" in argv or "-h" in argv:
+        print(help_text("ecg-train", "Pretrain or fine-tune what a recipe names.", EXAMPLES))
+        return
+    with reported_errors():
+        app = hydra_app(argv, "train")
+    app(run)()
+
+
+def run(raw: Any) -> float:
+    """hydra's job: one training run. Returns the best value of checkpoint.best_checkpoint_metric, for sweepers."""
+    with reported_errors():
+        sections = plain_sections(raw)
+        load_plugins(sections)
+        from ecg_signals.composition import resolve_config
+        from ecg_signals.distributed.launch import process_group
+        from ecg_signals.trainer import Trainer
+
+        config = resolve_config(sections)
+        with process_group(config, partial(run_rank, sections)) as placement:
+            return Trainer(config, placement).train()
+    raise AssertionError("reported_errors ends the program after an error")
+
+
+def run_rank(sections: dict[str, Any], placement: "Placement") -> None:
+    """The job of a further local process, which rank 0 started."""
+    from ecg_signals.composition import resolve_config
+    from ecg_signals.distributed.launch import joined
+    from ecg_signals.trainer import Trainer
+
+    with reported_errors():
+        load_plugins(sections)
+        config = resolve_config(sections)
+        with joined(config, placement):
+            Trainer(config, placement).train()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""Where this process stands among all: torchrun's and SLURM's environments, tcp:// by hand, or started from here."""
+
+import logging
+import multiprocessing
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+
+import torch
+import torch.distributed as dist
+
+from ecg_signals.config import ConfigError
+from ecg_signals.sections import Config
+
+logger = logging.getLogger(__name__)
+
+_LOST = ("connection closed by peer", "connection reset", "timed out", "socket closed", "broken pipe", "remote process")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """One process among `world_size`; `spawn` more processes are to be started from this one."""
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    init_method: str | None = None
+    spawn: int = 0
+
+
+def use_cuda(config: Config) -> bool:
+    return torch.cuda.is_available() and not config.common.cpu
+
+
+def device_of(config: Config, placement: Placement) -> torch.device:
+    if not use_cuda(config):
+        return torch.device("cpu")
+    index = placement.local_rank if placement.world_size > 1 else config.distributed_training.device_id
+    return torch.device("cuda", index % torch.cuda.device_count())
+
+
+def find_placement(config: Config) -> Placement:
+    """From the environment first (torchrun, SLURM), then from the `distributed_training` section.
+
+    A recipe that asks for more ranks than there are GPUs runs on what is there; `raise_update_freq` keeps its batch.
+    Raises: ConfigError for an environment that contradicts itself.
+    """
+    env, section = os.environ, config.distributed_training
+    if all(key in env for key in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")):
+        return Placement(int(env["RANK"]), int(env["WORLD_SIZE"]), int(env.get("LOCAL_RANK", 0)), "env://")
+    if int(env.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in env and section.distributed_init_method is None:
+        return _from_slurm(section.distributed_port)
+    if section.distributed_init_method:
+        here = _local_processes(config, section.distributed_world_size or 1)
+        if section.distributed_no_spawn:
+            here = 1
+        return Placement(section.distributed_rank, section.distributed_world_size or here, section.device_id,
+                         section.distributed_init_method, here - 1)
+    world = _local_processes(config, section.distributed_world_size)
+    if world == 1 or section.distributed_no_spawn:
+        return Placement()
+    return Placement(0, world, 0, f"tcp://127.0.0.1:{free_port()}", world - 1)
+
+
+def _local_processes(config: Config, wanted: int | None) -> int:
+    if use_cuda(config):
+        return min(wanted or torch.cuda.device_count(), torch.cuda.device_count())
+    gloo = config.distributed_training.distributed_backend == "gloo"  # asked for by name: several CPU processes
+    return (wanted or 1) if gloo else 1
+
+
+def _from_slurm(port: int) -> Placement:
+    nodes = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_JOB_NODELIST")
+    if not nodes:
+        raise ConfigError("SLURM_NTASKS is set but neither SLURM_STEP_NODELIST nor SLURM_JOB_NODELIST is; start with srun")
+    try:
+        answer = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ConfigError(f"`scontrol show hostnames {nodes}` failed ({error}); set distributed_training.distributed_init_method") from None
+    host = answer.stdout.split()[0]
+    return Placement(int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_NTASKS"]),
+                     int(os.environ.get("SLURM_LOCALID", 0)), f"tcp://{host}:{port}")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def raise_update_freq(config: Config, placement: Placement) -> None:
+    """Fewer ranks than the recipe asked for: more accumulated batches, so that an update sees as many items."""
+    wanted = config.distributed_training.distributed_world_size or placement.world_size
+    factor = wanted // placement.world_size
+    if factor > 1:
+        config.optimization.update_freq = [freq * factor for freq in config.optimization.update_freq]
+        logger.warning(
+            "the recipe asks for %d ranks and %d run here: update_freq is now %s, so that an update still sees as many items",
+            wanted, placement.world_size, config.optimization.update_freq,
+        )
+
+
+@contextmanager
+def process_group(config: Config, child: Callable[[Placement], None] | None = None) -> Iterator[Placement]:
+    """This process's place, with the process group open; starts further local processes that run `child(placement)`.
+
+    Every rank works in rank 0's run folder. Raises: ConfigError naming the ranks that no longer answer.
+    """
+    placement = find_placement(config)
+    children = []
+    if placement.spawn and child is not None:
+        children = start_children(child, placement)
+    with joined(config, placement):
+        yield placement
+    for process in children:
+        process.join()
+
+
+@contextmanager
+def joined(config: Config, placement: Placement) -> Iterator[None]:
+    """The process group of `placement`, open; nothing with one process."""
+    raise_update_freq(config, placement)
+    if placement.world_size == 1:
+        yield
+        return
+    cuda = use_cuda(config)
+    if cuda:
+        torch.cuda.set_device(device_of(config, placement))
+    backend = config.distributed_training.distributed_backend if cuda else "gloo"
+    dist.init_process_group(backend, init_method=placement.init_method, rank=placement.rank, world_size=placement.world_size)
+    try:
+        _share_run_folder()
+        yield
+    except RuntimeError as error:
+        if any(sign in str(error).lower() for sign in _LOST):
+            raise ConfigError(f"{lost_ranks()} (this is rank {placement.rank}). Look at the log of that rank; "
+                              f"start again to continue from the last checkpoint. [{str(error).splitlines()[0][:200]}]") from None
+        raise
+    finally:
+        dist.destroy_process_group()
+
+
+def _share_run_folder() -> None:
+    folder = [os.getcwd()]
+    dist.broadcast_object_list(folder, src=0)
+    if os.path.isdir(folder[0]):
+        os.chdir(folder[0])
+
+
+def lost_ranks(seconds: float = 3.0) -> str:
+    """Ask every rank, through the store, who is still there. Returns: a phrase naming those that are not."""
+    rank, world = dist.get_rank(), dist.get_world_size()
+    missing = []
+    try:
+        store = dist.distributed_c10d._get_default_store()
+        store.set(f"alive/{rank}", "1")
+        for other in range(world):
+            try:
+                store.wait([f"alive/{other}"], timedelta(seconds=seconds))
+            except Exception:
+                missing.append(other)
+    except Exception:
+        missing = [0]  # the store lives in rank 0 unless torchrun holds it
+    names = ", ".join(f"rank {other}" for other in missing) or "another rank"
+    return f"{names} of {world} ended or no longer answers"
+
+
+def start_children(child: Callable[[Placement], None], first: Placement) -> list[BaseProcess]:
+    """Start ranks first.rank + 1 ...; a thread ends this process, naming the rank, if one of them fails."""
+    context = multiprocessing.get_context("spawn")
+    children = []
+    for step in range(1, first.spawn + 1):
+        placement = Placement(first.rank + step, first.world_size, first.local_rank + step, first.init_method)
+        process = context.Process(target=child, args=(placement,), name=f"rank {placement.rank}", daemon=True)
+        process.start()
+        children.append(process)
+    threading.Thread(target=_watch, args=(list(children),), daemon=True).start()
+    return children
+
+
+def _watch(children: list[BaseProcess]) -> None:
+    running = {process.sentinel: process for process in children}
+    while running:
+        for sentinel in wait(list(running)):
+            process = running.pop(sentinel)  # type: ignore[arg-type]
+            process.join()
+            if process.exitcode:
+                logger.error("%s of this run ended with status %s; stopping the others", process.name, process.exitcode)
+                for other in running.values():
+                    other.terminate()
+                os._exit(1)
