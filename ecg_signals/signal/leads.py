@@ -2,9 +2,13 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from ecg_signals.config import ConfigError, nearest, parse_literal
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+LIMB_LEADS = LEADS[:6]
+_OF_I_AND_II = np.array([[1, 0], [0, 1], [-1, 1], [-0.5, -0.5], [1, -0.5], [-0.5, 1]])  # rows: LIMB_LEADS
 
 
 def lead_index(lead: str | int, order: Sequence[str] = LEADS) -> int:
@@ -27,5 +31,49 @@ def lead_indices(leads: Sequence[str | int] | str | None, order: Sequence[str] =
     if leads is None:
         return list(range(len(order)))
     if isinstance(leads, str):
-        leads = parse_literal(leads, "leads") if leads.strip()[:1] in "[(" else [item.strip() for item in leads.split(",")]
+        listed = leads.strip()[:1] in "[("
+        leads = parse_literal(leads, "leads") if listed else [item.strip() for item in leads.split(",")]
     return [lead_index(lead, order) for lead in leads]
+
+
+def order_leads(signal: np.ndarray, have: Sequence[str], want: Sequence[str] = LEADS) -> np.ndarray:
+    """Rows of `signal` in the order `want`; names match in any case, the first of two equal names counts.
+
+    Args:
+        signal: [len(have), samples].
+        have: name of each row.
+        want: names of the result; a lead that is not there becomes a row of NaN, other leads are dropped.
+    Returns: a new array [len(want), samples]; integers become float64, since they cannot hold NaN.
+    """
+    rows: dict[str, int] = {}
+    for index, name in enumerate(have):
+        rows.setdefault(name.lower(), index)
+    dtype = signal.dtype if np.issubdtype(signal.dtype, np.floating) else np.dtype(np.float64)
+    result = np.full((len(want), signal.shape[-1]), np.nan, dtype=dtype)
+    for index, name in enumerate(want):
+        if name.lower() in rows:
+            result[index] = signal[rows[name.lower()]]
+    return result
+
+
+def derive_limb_leads(signal: np.ndarray, leads: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """Fill limb leads that are NaN throughout from two others, by Einthoven's and Goldberger's equations.
+
+    Args:
+        signal: [leads, samples], left unchanged.
+        leads: name of each row; of the limb leads present the first two in the order I II III aVR aVL aVF are used.
+    Returns: the signal with the derived rows, and their names (none if fewer than two limb leads have a value).
+    """
+    lowered = [name.lower() for name in leads]
+    empty = np.isnan(signal).all(axis=-1)
+    rows = [(kind, lowered.index(name.lower())) for kind, name in enumerate(LIMB_LEADS) if name.lower() in lowered]
+    present = [(kind, row) for kind, row in rows if not empty[row]][:2]
+    absent = [(kind, row) for kind, row in rows if empty[row]]
+    if len(present) < 2 or not absent:
+        return signal, []
+    result = signal.copy()
+    given = np.linalg.inv(_OF_I_AND_II[[kind for kind, _ in present]])  # I and II from the two leads that are there
+    for kind, row in absent:
+        weights = _OF_I_AND_II[kind] @ given
+        result[row] = weights[0] * signal[present[0][1]] + weights[1] * signal[present[1][1]]
+    return result, [leads[row] for _, row in absent]

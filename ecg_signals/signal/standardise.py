@@ -1,0 +1,50 @@
+"""Mean, spread and z-scores of a record's leads."""
+
+import numpy as np
+
+from ecg_signals.config import UsageError
+
+CONSTANT_LEADS = ("zero", "nan", "constant")
+
+
+def lead_statistics(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and population standard deviation of every lead, float64 [leads] each.
+
+    A lead with a NaN has NaN statistics. A lead whose samples are all equal has exactly that value as its
+    mean and a standard deviation of exactly 0, whatever rounding does to sums.
+
+    Args:
+        signal: [leads, samples], at least one sample.
+    """
+    mean, spread, _ = _centre(signal)
+    return mean, spread
+
+
+def standardise_leads(signal: np.ndarray, constant: str = "zero") -> np.ndarray:
+    """Subtract each lead's mean and divide by its standard deviation over the whole of `signal`.
+
+    Args:
+        signal: [leads, samples], left unchanged; a lead with a NaN becomes NaN throughout.
+        constant: what a lead with standard deviation 0 becomes: "zero", "nan", or "constant" (its mean-free values, 0).
+    Returns: float64 [leads, samples].
+    """
+    if constant not in CONSTANT_LEADS:
+        raise UsageError(f"constant_lead_strategy is {constant!r}; it must be one of {', '.join(CONSTANT_LEADS)}")
+    _, spread, result = _centre(signal)
+    flat = spread == 0
+    result /= np.where(flat, 1.0, spread)[:, None]
+    if constant == "nan":
+        result[flat] = np.nan
+    return result
+
+
+def _centre(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, standard deviation and mean-free float64 copy of `signal`.
+
+    The deviation is that of the mean-free values: the published segments show it in their last bits.
+    """
+    mean = signal.mean(axis=-1, dtype=np.float64)
+    constant = signal.min(axis=-1) == signal.max(axis=-1)
+    mean[constant] = signal[constant, 0]
+    centred = signal - mean[:, None]
+    return mean, centred.std(axis=-1), centred
