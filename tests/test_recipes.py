@@ -1,0 +1,128 @@
+"""The packaged recipes: all compose, and those that fairseq-signals ships too say the same as its files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from ecg_signals.composition import resolve_config
+from ecg_signals.config import parse_literal
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+NAMES = sorted(path.relative_to(CONFIGS).with_suffix("").as_posix() for path in CONFIGS.rglob("*.yaml"))
+# fairseq-signals' file -> our recipe
+PACKAGED = {
+    "wav2vec2/pretraining/w2v": "w2v",
+    "wav2vec2/pretraining/w2v_rlm": "w2v_rlm",
+    "wav2vec2/pretraining/w2v_augs": "w2v_augs",
+    "w2v_cmsc/pretraining/w2v_cmsc": "w2v_cmsc",
+    "w2v_cmsc/pretraining/w2v_cmsc_rlm": "w2v_cmsc_rlm",
+    "w2v_cmsc/pretraining/w2v_cmsc_rlm_small": "w2v_cmsc_rlm_small",
+    "w2v_cmsc/pretraining/w2v_cmsc_augs": "w2v_cmsc_augs",
+    "cmsc/pretraining/ecg_transformer/cmsc": "cmsc",
+    "cmsc/pretraining/ecg_transformer/cmsc_rlm": "cmsc_rlm",
+    "simclr/pretraining/ecg_transformer/simclr_rlm": "simclr_rlm",
+    "simclr/pretraining/ecg_transformer/simclr_augs": "simclr_augs",
+    "3kg/pretraining/ecg_transformer/3kg": "3kg",
+    "w2v_cmsc/finetuning/ecg_transformer/grounding_classification/base_total": "finetune/grounding",
+    "scratch/ecg_classification/ecg_transformer/diagnosis_physionet2021": "scratch/diagnosis",
+    "scratch/ecg_classification/ecg_transformer/multi_head_cls_path_dataset": "scratch/multi_head",
+    "scratch/ecg_classification/ecg_transformer/multi_label_cls_path_dataset": "scratch/multi_label",
+    "scratch/ecg_classification/resnet/nejedly2021_total": "scratch/nejedly2021",
+    "scratch/ecg_classification/resnet/se_wrn_total": "scratch/se_wrn",
+    "scratch/ecg_classification/infer": "infer",
+    "scratch/ecg_identification/identification": "scratch/identification",
+    **{
+        f"{folder}/{task}": f"finetune/{task}"
+        for folder in (
+            "3kg/finetuning/ecg_transformer",
+            "cmsc/finetuning/ecg_transformer",
+            "simclr/finetuning/ecg_transformer",
+            "w2v_cmsc/finetuning/ecg_transformer",
+            "wav2vec2/finetuning",
+        )
+        for task in ("diagnosis", "identification")
+    },
+}
+# Keys in which a packaged recipe differs from the published file on purpose.
+DIFFERENT = {
+    "distributed_training.distributed_world_size",  # the visible GPUs, whatever they are
+    "criterion.weights_file",  # ??? in files that never read it
+    "common.all_gather_list_size",  # without effect
+    "common.wandb_project",  # nobody else's account
+    "common.wandb_entity",
+}
+DIFFERENT_VALUES = {
+    ("criterion._name", "clocs", "cmsc"),  # two names of one criterion
+    ("model.model_path", None, "???"),  # one of the five published diagnosis files names no pretrained file
+}
+
+
+def packaged(name: str) -> dict[str, Any]:
+    from hydra import compose, initialize_config_module
+
+    with initialize_config_module("ecg_signals.configs", version_base="1.3"):
+        return OmegaConf.to_container(compose(config_name=name))  # type: ignore[return-value]
+
+
+def flat(tree: dict[str, Any] | None, prefix: str = "") -> dict[str, Any]:
+    out = {}
+    for key, value in (tree or {}).items():
+        out.update(flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value})
+    return out
+
+
+def number_or_text(value: Any) -> Any:
+    """"5e-5" and 5e-05 are one number, "(0.9, 0.98)" and [0.9, 0.98] one list."""
+    if isinstance(value, (list, tuple)):
+        return [number_or_text(item) for item in value]
+    if isinstance(value, str) and value[:1] in "(0123456789":
+        return number_or_text(parse_literal(value))
+    return value
+
+
+@pytest.fixture(scope="module")
+def published(golden: Path) -> dict[str, Any]:
+    return json.loads((golden / "fairseq_signals_trained" / "recipes.json").read_text())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_packaged_recipe_composes_to_known_keys_and_names(name: str):
+    raw = packaged(name)
+    config = resolve_config(raw)
+    assert config.distributed_training.distributed_world_size is None
+    for group in ("task", "model", "criterion", "optimizer", "lr_scheduler"):
+        if isinstance(raw.get(group), dict):
+            assert getattr(config, group)._name == raw[group]["_name"]
+
+
+def test_every_published_recipe_is_packaged(published: dict[str, Any]):
+    assert set(published) == set(PACKAGED)
+
+
+@pytest.mark.parametrize("file", sorted(PACKAGED))
+def test_a_packaged_recipe_equals_the_published_one_in_every_key(file: str, published: dict[str, Any]):
+    ours, theirs = resolve_config(packaged(PACKAGED[file])), flat(published[file])
+    values = flat({group: getattr(ours, group).to_dict() for group in published[file] if getattr(ours, group) is not None})
+    for key, value in theirs.items():
+        found = number_or_text(values.get(key))
+        if key in DIFFERENT or key == "model" or (key, value, found) in DIFFERENT_VALUES:
+            continue
+        assert key in values, key
+        if isinstance(number_or_text(value), (int, float, list)) and found is not None:
+            assert found == pytest.approx(number_or_text(value)) if not _texts(value) else found == value, key
+        else:
+            assert found == value, key
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(number_or_text(item), str) for item in value)
+
+
+def test_each_recipe_starts_with_what_it_is():
+    for name in NAMES:
+        lines = (CONFIGS / f"{name}.yaml").read_text().splitlines()
+        assert ("/" in name) == (lines[0] == "# @package _global_"), name
+        assert lines["/" in name].startswith("# "), name
