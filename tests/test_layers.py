@@ -25,8 +25,8 @@ cli
 LAYERS = {name: depth for depth, line in enumerate(ORDER.split("\n")) for name in line.split()}
 ALIASES = {"utils", "hf"}  # import paths kept for others' notebooks; they may import anything, nothing imports them
 # An optional package is never imported at a module's top; a slow one neither, where training passes by.
-OPTIONAL = {"transformers", "huggingface_hub", "onnx", "onnxscript", "onnxruntime", "wandb", "trackio", "submitit", "fsspec", "s3fs"}
-SLOW = {"wfdb", "pandas", "sklearn", "matplotlib", "h5py", "pyarrow", "tensorboard", "soundfile"}
+OPTIONAL = {"transformers", "huggingface_hub", "onnx", "onnxscript", "onnxruntime", "wandb", "trackio", "submitit"}
+SLOW = {"wfdb", "pandas", "sklearn", "matplotlib", "h5py", "pyarrow", "tensorboard", "soundfile", "fsspec", "s3fs"}
 HEAVY = OPTIONAL | SLOW
 
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -34,7 +34,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 def layer(module: str) -> str:
     """`ecg_signals.models.base` -> `models`; the package itself -> ''."""
-    return (module.split(".") + [""])[1]
+    return [*module.split("."), ""][1]
 
 
 def module_name(path: Path) -> str:

@@ -105,7 +105,8 @@ def test_every_published_recipe_is_packaged(published: dict[str, Any]):
 @pytest.mark.parametrize("file", sorted(PACKAGED))
 def test_a_packaged_recipe_equals_the_published_one_in_every_key(file: str, published: dict[str, Any]):
     ours, theirs = resolve_config(packaged(PACKAGED[file])), flat(published[file])
-    values = flat({group: getattr(ours, group).to_dict() for group in published[file] if getattr(ours, group) is not None})
+    sections = {group: getattr(ours, group) for group in published[file]}
+    values = flat({group: section.to_dict() for group, section in sections.items() if section is not None})
     for key, value in theirs.items():
         found = number_or_text(values.get(key))
         if key in DIFFERENT or key == "model" or (key, value, found) in DIFFERENT_VALUES:
