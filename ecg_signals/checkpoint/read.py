@@ -1,0 +1,115 @@
+"""Reading any `.pt` file without executing what it says."""
+
+import os
+import pickle
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ecg_signals.checkpoint import pickles
+from ecg_signals.config import ConfigError, resolve_input
+
+_SIGNATURES = (
+    (b"version https://git-lfs.github.com", "a Git LFS pointer, not the file; run `git lfs pull` in its repository"),
+    (b"<!doctype html", "a web page, probably an error page saved by a download; download the file again"),
+    (b"<html", "a web page, probably an error page saved by a download; download the file again"),
+    (b"\x89hdf\r\n", "an HDF5 file, not a checkpoint"),
+    (b"\x93numpy", "a .npy array, not a checkpoint"),
+    (b"matlab 5.0", "a .mat signal file, not a checkpoint"),
+    (b"\x1f\x8b", "a gzip file; unpack it first (gunzip)"),
+    (b"{", "a JSON text, not a checkpoint; for a Hugging Face model give the folder that holds it"),
+)
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """A checkpoint's content as dicts, lists, numbers, strings, arrays and CPU tensors; nothing in it is executed.
+
+    Tensors of large files stay on disk (memory-mapped, copy on write) until they are used.
+    Objects of classes that are not imported become dicts with their class under `__class__`.
+
+    Raises: ConfigError when the file is missing, is no checkpoint, is cut short, or asks for something to be run.
+    """
+    file = resolve_input(path)
+    _check_file(file)
+    try:
+        content = pickles.plain_tree(_load(file))
+    except ConfigError as error:
+        raise ConfigError(f"{file} was refused: {error}. Nothing in it was executed.") from None
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        ImportError,
+        OSError,
+        tarfile.TarError,
+        zipfile.BadZipFile,
+    ) as error:
+        raise ConfigError(_unreadable(file, error)) from None
+    if not isinstance(content, dict):
+        kind = type(content).__name__
+        raise ConfigError(f"{file} holds a {kind}; a checkpoint is a dict with the weights under 'model'")
+    return content
+
+
+def _check_file(file: Path) -> None:
+    if file.is_dir():
+        found = ", ".join(sorted(item.name for item in file.iterdir())[:8]) or "nothing"
+        raise ConfigError(f"{file} is a folder (holding {found}); give the checkpoint file in it, such as its .pt")
+    if not file.exists():
+        beside = sorted(item.name for item in file.parent.glob("*.pt"))[:8] if file.parent.is_dir() else []
+        hint = f"; checkpoints there: {', '.join(beside)}" if beside else "; give the path of a .pt file"
+        raise ConfigError(f"{file} does not exist{hint}")
+    if file.stat().st_size == 0:
+        raise ConfigError(f"{file} is empty (0 bytes); use another checkpoint of the run or download it again")
+
+
+def _load(file: Path) -> Any:
+    zipped = zipfile.is_zipfile(file)
+    if zipped:
+        _check_archive(file)
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=zipped or None)
+    except pickle.UnpicklingError:
+        return torch.load(file, map_location="cpu", weights_only=False, pickle_module=pickles, mmap=zipped or None)
+    except RuntimeError as error:
+        if "legacy .tar" not in str(error):
+            raise
+        return torch.load(file, map_location="cpu", weights_only=False, pickle_module=pickles)
+
+
+def _check_archive(file: Path) -> None:
+    with zipfile.ZipFile(file) as archive:
+        names = [name.rpartition("/")[2] for name in archive.namelist()]
+    if "constants.pkl" in names:
+        raise ConfigError("it is a TorchScript program, not a checkpoint; export the weights with state_dict() instead")
+    if "data.pkl" not in names:
+        raise ConfigError(f"it is a zip archive without data.pkl (it holds {', '.join(names[:5])}), not a checkpoint")
+
+
+def _unreadable(file: Path, error: Exception) -> str:
+    """What a file that could not be read looks like, from its first bytes."""
+    with file.open("rb") as stream:
+        head = stream.read(512)
+    lowered, size = head.lstrip().lower(), file.stat().st_size
+    for signature, meaning in _SIGNATURES:
+        if lowered.startswith(signature):
+            return f"{file} ({size} bytes) is {meaning}"
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < max(size, 1):
+        return f"{file} is a safetensors file; give the folder that holds it together with config.json"
+    if head.startswith(b"PK"):
+        return f"{file} ({size} bytes) is cut short or damaged ({_first_line(error)}). Copy it again"
+    if head.startswith(b"\x80"):
+        return f"{file} ({size} bytes) is a damaged pickle or one that is no checkpoint: {_first_line(error)}"
+    return f"{file} ({size} bytes) is not a checkpoint: it starts with {head[:16]!r}; give a file of torch.save"
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"

@@ -1,0 +1,177 @@
+"""Writing checkpoints so that a kill at any instant leaves the previous file intact."""
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ecg_signals.config import ConfigError
+
+StrPath = str | os.PathLike[str]
+_TEMPORARY = ".writing"  # ending of files that are not complete yet
+
+
+def write_checkpoint(path: StrPath, state: Mapping[str, Any], others: Iterable[StrPath] = ()) -> None:
+    """Write `state` to `path` through a temporary file in the same folder: flushed to disk, then renamed.
+
+    Args:
+        path: the file; an existing one is replaced in one step, or not at all.
+        state: plain containers and tensors, so that `torch.load(weights_only=True)` accepts the file.
+        others: further names for the same content, see `write_links`.
+    Raises: ConfigError when the folder cannot be written or the disk is full; the previous file stays as it was.
+    """
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _temporary(target) as temporary:
+            torch.save(dict(state), temporary)
+            _flush(temporary)
+            os.replace(temporary, target)
+            _flush(target.parent)
+    except (OSError, RuntimeError) as error:
+        raise _cannot_write(target, error, state_bytes(state)) from error
+    write_links(target, others)
+
+
+def write_links(path: StrPath, others: Iterable[StrPath]) -> None:
+    """Give the file `path` further names: hard links, or copies where the file system has none; each in one step."""
+    target = Path(path)
+    for other in map(Path, others):
+        try:
+            with _temporary(other) as temporary:
+                temporary.unlink()
+                try:
+                    os.link(target, temporary)
+                except OSError:
+                    shutil.copyfile(target, temporary)
+                    _flush(temporary)
+                os.replace(temporary, other)
+                _flush(other.parent)
+        except OSError as error:
+            raise _cannot_write(other, error, target.stat().st_size) from error
+
+
+class _temporary:
+    """A new file beside `target`, removed on the way out if it still exists."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __enter__(self) -> Path:
+        prefix = f".{self.target.name}.{os.getpid()}."
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=_TEMPORARY, dir=self.target.parent)
+        os.fchmod(handle, 0o666 & ~_umask())
+        os.close(handle)
+        self.path = Path(name)
+        return self.path
+
+    def __exit__(self, *_: Any) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _flush(path: Path) -> None:
+    """fsync a file or a folder; folders cannot be opened on every system, and then need no flush."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF):
+            raise
+    finally:
+        os.close(handle)
+
+
+def remove_stale(folder: StrPath) -> list[Path]:
+    """Delete the unfinished files that killed processes left in `folder`; those of running processes stay."""
+    removed = []
+    for path in Path(folder).glob(f".*{_TEMPORARY}"):
+        owner = path.name.removesuffix(_TEMPORARY).split(".")[-2]
+        if not owner.isdigit() or int(owner) == os.getpid() or not _running(int(owner)):
+            path.unlink(missing_ok=True)
+            removed.append(path)
+    return removed
+
+
+def _running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def state_bytes(state: Any) -> int:
+    """Bytes of all tensors in `state`, shared storages once: what the file needs at least."""
+    storages: dict[int, int] = {}
+
+    def visit(value: Any) -> None:
+        if isinstance(value, Tensor):
+            storages[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
+        elif isinstance(value, Mapping):
+            for item in value.values():
+                visit(item)
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                visit(item)
+
+    visit(state)
+    return sum(storages.values())
+
+
+def _cannot_write(path: Path, error: Exception, needed: int) -> ConfigError:
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    free = shutil.disk_usage(folder).free
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
+    return ConfigError(
+        f"cannot write {path}: {reason}. It needs about {needed:,} bytes, {free:,} are free in {folder}. "
+        f"The previous file is intact. Free some space, or set checkpoint.save_dir=FOLDER to one that can be written "
+        f"(checkpoint.keep_last_epochs, .no_epoch_checkpoints and .no_save_optimizer_state save less)."
+    )
+
+
+class AsyncWriter:
+    """Writes checkpoints in a background thread, one by one (`checkpoint.write_checkpoints_asynchronously`)."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._last: Future[None] | None = None
+
+    def write(self, path: StrPath, state: Mapping[str, Any], others: Iterable[StrPath] = ()) -> None:
+        """Copy the tensors of `state` and return; the file appears later. Raises what the previous write raised."""
+        self.wait()
+        self._last = self._threads.submit(write_checkpoint, path, snapshot(state), list(others))
+
+    def wait(self) -> None:
+        """Return when the last file is complete. Raises: ConfigError if it could not be written."""
+        last, self._last = self._last, None
+        if last is not None:
+            last.result()
+
+
+def snapshot(value: Any) -> Any:
+    """A copy of the containers and tensors that training may change afterwards."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, Mapping):
+        return type(value)((key, snapshot(item)) for key, item in value.items())  # type: ignore[call-arg]
+    if isinstance(value, (list, tuple)):
+        return type(value)(snapshot(item) for item in value)
+    return value
