@@ -1,0 +1,94 @@
+"""What the wheel holds, and that it works where it is installed, without the repository."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def run(*words: str | Path, **settings) -> str:
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, **settings)
+    assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel built from the files that git knows, so that a stray build folder changes nothing."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    names = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", cwd=ROOT).split("\0")
+    for name in names:
+        if name.startswith(("ecg_signals", "configs", "examples/sample")) or name in {
+            "pyproject.toml", "setup.py", "README.md", "LICENSE"
+        }:  # fmt: skip
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--no-deps", "--no-build-isolation")
+    run(*pip, "--no-index", "-w", out, source)
+    (found,) = out.glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment in which the unpacked wheel comes before the checkout."""
+    target = tmp_path_factory.mktemp("installed")
+    run(sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", target, wheel)
+    return {**os.environ, "PYTHONPATH": str(target), "WHERE": str(target)}
+
+
+def test_the_wheel_holds_code_recipes_and_the_sample_and_nothing_else(wheel: Path):
+    names = zipfile.ZipFile(wheel).namelist()
+    code = [name for name in names if not name.startswith("ecg_signals-")]
+    assert {name.split("/")[0] for name in code} == {"ecg_signals"}
+    recipes = {path.relative_to(ROOT / "configs").as_posix() for path in (ROOT / "configs").rglob("*.yaml")}
+    assert {f"ecg_signals/configs/{name}" for name in recipes} <= set(names)
+    assert "ecg_signals/sample/ptbxl_database.csv" in names
+    assert sum(name.startswith("ecg_signals/sample/records500") and name.endswith(".dat") for name in names) == 92
+    assert any(name.endswith("LICENSE") for name in names)
+
+
+def test_the_wheel_is_for_any_machine(wheel: Path):
+    assert wheel.name.endswith("-py3-none-any.whl")
+
+
+def test_an_installed_wheel_finds_its_recipes_and_its_sample(installed: dict[str, str], tmp_path: Path):
+    code = (
+        "import ecg_signals, ecg_signals.sample; from importlib.resources import files;"
+        "print(ecg_signals.__file__); print(files('ecg_signals.sample').joinpath('ptbxl_database.csv').is_file())"
+    )
+    where, sample = run(sys.executable, "-c", code, env=installed, cwd=tmp_path).split()
+    assert where.startswith(installed["WHERE"]) and sample == "True"
+    script = Path(installed["WHERE"]) / "bin" / "ecg-train"
+    words = ("--cfg", "job", "--config-name", "finetune/diagnosis")
+    composed = run(sys.executable, script, *words, env=installed, cwd=tmp_path)
+    assert "ecg_transformer_classifier" in composed
+
+
+def test_every_console_script_points_at_a_function():
+    for target in PROJECT["scripts"].values():
+        module, _, function = target.partition(":")
+        source = (ROOT / f"{module.replace('.', '/')}.py").read_text()
+        assert f"def {function}(" in source, target
+
+
+def test_an_extra_s_packages_are_pinned_by_the_constraints():
+    def name(line: str) -> str:
+        return re.split("[=>[]", line)[0].lower().replace("_", "-")
+
+    pinned = {name(line) for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    for wanted in [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]:
+        assert {name(line) for line in wanted} <= pinned | {"ecg-signals"}
+
+
+def test_the_makefile_pins_the_torch_of_the_constraints():
+    (pinned,) = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch==")]
+    assert f"echo {pinned.removeprefix('torch==')}" in (ROOT / "Makefile").read_text()
