@@ -1,0 +1,227 @@
+"""HuBERT-ECG: a masked encoder over the twelve leads laid end to end, trained to name the cluster of each frame.
+
+Coppola et al. 2024, HuBERT-ECG as a self-supervised foundation model for broad and scalable cardiac applications.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ecg_signals.config import BaseConfig, ConfigError, option
+from ecg_signals.models.base import BaseModel, ModelOutput
+from ecg_signals.models.hubert.layers import (
+    ACTIVATIONS,
+    ConvStem,
+    Encoder,
+    FeatureProjection,
+    check_leads_fill_a_frame,
+    num_frames,
+)
+from ecg_signals.models.hubert.masking import padded_frames, time_mask
+from ecg_signals.registry import register_model
+
+TEMPERATURE = 0.1  # of the cosine logits
+
+
+@dataclass
+class HubertBackboneConfig(BaseConfig):
+    """Field names are those of the published `config.json`."""
+
+    conv_dim: list[int] = option([512] * 5, "channels of each convolution")
+    conv_kernel: list[int] = option([10, 3, 3, 2, 2], "samples, then frames, that each convolution sees; this: 100 Hz input")
+    conv_stride: list[int] = option([4, 2, 2, 2, 2], "stride of each convolution; the product is the samples per frame")
+    conv_bias: bool = option(False, "convolutions have a bias")
+    feat_extract_norm: str = option("group", "norm of the first convolution, or of all", choices=("group", "layer"))
+    feat_extract_activation: str = option("gelu", "after each convolution", choices=tuple(ACTIVATIONS))
+    feat_proj_layer_norm: bool = option(True, "layer norm before the projection")
+    feat_proj_dropout: float = option(0.0, "dropout after the projection, 0 to 1")
+    hidden_size: int = option(768, "width; 512 small, 768 base, 960 large")
+    num_hidden_layers: int = option(12, "blocks; 8 small, 12 base, 16 large")
+    num_attention_heads: int = option(12, "attention heads; 8 small, 12 base, 12 large")
+    intermediate_size: int = option(3072, "width of the feed-forward layers; 2048 small, 3072 base, 3840 large")
+    hidden_act: str = option("gelu", "in the feed-forward layers", choices=tuple(ACTIVATIONS))
+    hidden_dropout: float = option(0.1, "dropout of every branch and of the encoder's input, 0 to 1")
+    activation_dropout: float = option(0.1, "dropout inside the feed-forward layers, 0 to 1")
+    attention_dropout: float = option(0.1, "dropout of attention weights, 0 to 1")
+    layerdrop: float = option(0.1, "chance of skipping a block in training; 0.1 small and base, 0 large")
+    layer_norm_eps: float = option(1e-5, "added to the variance in layer norms")
+    do_stable_layer_norm: bool = option(False, "norms before the branches instead of after")
+    num_conv_pos_embeddings: int = option(128, "frames that the positional convolution sees")
+    num_conv_pos_embedding_groups: int = option(16, "groups of the positional convolution")
+    initializer_range: float = option(0.02, "standard deviation of new linear weights")
+    masked_spec_embed: bool = option(True, "hold the vector that replaces masked frames")
+    frame_mask: str = option(
+        "receptive_field", "padding: frames that see any of it, or the published count", choices=("receptive_field", "count")
+    )
+
+
+@dataclass
+class HubertEcgConfig(HubertBackboneConfig):
+    mask_time_prob: float = option(0.33, "share of frames masked in pretraining")
+    mask_time_length: int = option(1, "frames per masked span")
+    mask_time_min_masks: int = option(2, "masked spans per ECG at least")
+    vocab_sizes: list[int] = option([100], "clusters of each k-means model, one prediction head each; [] for none")
+    classifier_proj_size: int = option(256, "width of the space in which frames and clusters are compared; 512 large")
+
+
+class HubertBackbone(BaseModel):
+    """Everything below the heads; `HubertEcg` adds the cluster heads, the classifier a classification head."""
+
+    cfg: HubertBackboneConfig
+
+    def __init__(self, cfg: HubertBackboneConfig) -> None:
+        super().__init__(cfg)
+        check_geometry(cfg)
+        if cfg.masked_spec_embed:
+            self.masked_spec_embed = nn.Parameter(torch.rand(cfg.hidden_size))
+        self.feature_extractor = ConvStem(cfg)
+        self.feature_projection = FeatureProjection(cfg)
+        self.encoder = Encoder(cfg)
+        self.apply(self._initialise)
+
+    def _initialise(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=self.cfg.initializer_range)
+        elif isinstance(module, nn.Conv1d) and not nn.utils.parametrize.is_parametrized(module):
+            nn.init.kaiming_normal_(module.weight)
+        if isinstance(module, (nn.Linear, nn.Conv1d)) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
+        """source [batch, leads, samples] -> features [batch, frames, dim], pooled [batch, dim], padding_mask."""
+        states, padded = self.encode(source, padding_mask)
+        return pooled_output(states[-1], padded)
+
+    @staticmethod
+    def published_options() -> dict[str, Any]:
+        """The options under which the released weights were trained, where ours differ by default."""
+        return {"frame_mask": "count"}
+
+    def frames(self, source: Tensor) -> Tensor:
+        """source [batch, leads, samples] -> projected frames [batch, frames, hidden]."""
+        stream = source.flatten(1)                                        # [batch, leads * samples]
+        check_leads_fill_a_frame(stream.shape[1], self.cfg)
+        return self.feature_projection(self.feature_extractor(stream).transpose(1, 2))
+
+    def frame_padding(self, source: Tensor, padding_mask: Tensor | None) -> Tensor | None:
+        """padding_mask [batch, samples] or [batch, leads, samples] -> [batch, frames], True = padding; None stays None."""
+        if padding_mask is None:
+            return None
+        if padding_mask.dim() == 2 and source.dim() == 3:
+            padding_mask = padding_mask[:, None].expand(-1, source.shape[1], -1)
+        return padded_frames(padding_mask.flatten(1), self.cfg.conv_kernel, self.cfg.conv_stride, self.cfg.frame_mask)
+
+    def encode(
+        self, source: Tensor, padding_mask: Tensor | None, mask: Tensor | None = None, last: int | None = None
+    ) -> tuple[list[Tensor], Tensor | None]:
+        """Hidden states of all blocks and the padding of frames; frames where `mask` is True are replaced."""
+        x = self.frames(source)
+        if mask is not None:
+            x = torch.where(mask[..., None], self.masked_spec_embed.to(x.dtype), x)
+        padded = self.frame_padding(source, padding_mask)
+        return self.encoder(x, padded, last), padded
+
+    def extract_features(
+        self, source: Tensor, padding_mask: Tensor | None = None, layers: str | int | None = None
+    ) -> ModelOutput:
+        """`forward` without masking; `layers="all"` adds every hidden state, a number the output of that block (0: its input).
+
+        With a number the blocks above it are not computed, and `features` is that hidden state.
+        """
+        if layers is None:
+            return self(source, padding_mask=padding_mask)
+        last = None if layers == "all" else int(layers)
+        if last is not None and not 0 <= last <= len(self.encoder.layers):
+            raise ConfigError(f"layer {last} does not exist: the model has hidden states 0 to {len(self.encoder.layers)}")
+        states, padded = self.encode(source, padding_mask, last=last)
+        output = pooled_output(states[-1], padded)
+        output["hidden_states"] = states if last is None else states[-1:]
+        return output
+
+
+def check_geometry(cfg: HubertBackboneConfig) -> None:
+    """Raises: ConfigError when widths and counts do not fit each other."""
+    if not len(cfg.conv_dim) == len(cfg.conv_kernel) == len(cfg.conv_stride):
+        raise ConfigError(
+            f"model.conv_dim, conv_kernel and conv_stride have {len(cfg.conv_dim)}, {len(cfg.conv_kernel)} and "
+            f"{len(cfg.conv_stride)} entries; give one entry of each per convolution"
+        )
+    for name, parts in (("num_attention_heads", cfg.num_attention_heads),
+                        ("num_conv_pos_embedding_groups", cfg.num_conv_pos_embedding_groups)):
+        if cfg.hidden_size % parts:
+            raise ConfigError(f"model.hidden_size={cfg.hidden_size} is not a multiple of model.{name}={parts}; change one")
+
+
+def pooled_output(features: Tensor, padded: Tensor | None) -> ModelOutput:
+    """features [batch, frames, dim], padded [batch, frames] -> features, their mean over valid frames, padding_mask."""
+    if padded is None:
+        pooled = features.mean(dim=1)
+    else:
+        kept = (~padded)[..., None].to(features.dtype)                    # [batch, frames, 1]
+        pooled = (features * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1)
+    return ModelOutput(features=features, pooled=pooled, padding_mask=padded)
+
+
+@register_model("hubert_ecg", dataclass=HubertEcgConfig)
+class HubertEcg(HubertBackbone):
+    cfg: HubertEcgConfig
+
+    def __init__(self, cfg: HubertEcgConfig) -> None:
+        super().__init__(cfg)
+        width = cfg.classifier_proj_size
+        self.final_proj = nn.ModuleList(nn.Linear(cfg.hidden_size, width) for _ in cfg.vocab_sizes)
+        self.label_embedding = nn.ModuleList(nn.Embedding(size, width) for size in cfg.vocab_sizes)
+
+    def forward(  # type: ignore[override]
+        self,
+        source: Tensor,
+        padding_mask: Tensor | None = None,
+        mask: bool = False,
+        mask_time_indices: Tensor | None = None,
+        heads: bool = False,
+    ) -> ModelOutput:
+        """Encode; with `mask`, replace frames and predict clusters.
+
+        Args:
+            source: [batch, leads, samples] as `signal.prepare` returns it: in [-1, 1], decimated.
+            padding_mask: [batch, samples] or [batch, leads, samples], True = padding.
+            mask: replace frames; `source` alone never masks.
+            mask_time_indices: [batch, frames] bool, the frames to replace when `mask`; None draws them.
+            heads: predict clusters also without masking.
+        Returns: features [batch, frames, dim], pooled [batch, dim], padding_mask [batch, frames] or None; with `mask` or
+            `heads` cluster_logits, one [batch, frames, vocab] per head; with `mask` mask_time_indices.
+        """
+        masked = None
+        if mask:
+            masked = self.draw_mask(source) if mask_time_indices is None else mask_time_indices.bool()
+        states, padded = self.encode(source, padding_mask, masked)
+        output = pooled_output(states[-1], padded)
+        if mask:
+            output["mask_time_indices"] = masked
+        if mask or heads:
+            output["cluster_logits"] = self.cluster_logits(states[-1])
+        return output
+
+    def draw_mask(self, source: Tensor) -> Tensor:
+        """[batch, frames] bool, True = masked; a function of torch's CPU generator."""
+        cfg = self.cfg
+        frames = num_frames(math.prod(source.shape[1:]), cfg.conv_kernel, cfg.conv_stride)
+        rng = np.random.RandomState(int(torch.randint(2**31, ())))
+        mask = time_mask(len(source), frames, cfg.mask_time_prob, cfg.mask_time_length, cfg.mask_time_min_masks, rng)
+        return torch.from_numpy(mask).to(source.device)
+
+    def cluster_logits(self, features: Tensor) -> list[Tensor]:
+        """[batch, frames, dim] -> per head the cosine of frame and cluster over the temperature [batch, frames, vocab]."""
+        return [cosine_logits(projection(features), table.weight) / TEMPERATURE
+                for projection, table in zip(self.final_proj, self.label_embedding)]
+
+
+def cosine_logits(x: Tensor, table: Tensor) -> Tensor:
+    """Cosines of [..., dim] with [rows, dim] -> [..., rows], as one matrix product, in float32 also under autocast."""
+    with torch.autocast(x.device.type, enabled=False):
+        return F.normalize(x.float(), dim=-1, eps=1e-8) @ F.normalize(table.float(), dim=-1, eps=1e-8).T
