@@ -50,7 +50,7 @@ class HubertEcgClassifier(BaseModel):
         if cfg.masked_spec_embed:
             self.hubert_ecg.masked_spec_embed.requires_grad_(False)       # nothing is masked here
         if state is not None:
-            self.hubert_ecg.load_state_dict(state)
+            self.hubert_ecg.load_state_dict(self.hubert_ecg.upgrade_state_dict(state))
         self.classifier_dropout = nn.Dropout(cfg.classifier_dropout_prob)
         if cfg.use_label_embedding:
             self.label_embedding = nn.Embedding(cfg.num_labels, cfg.hidden_size)
