@@ -47,7 +47,7 @@ class DistributedTrainingConfig(BaseConfig):
     distributed_port: int = option(12355, "port of the rendezvous on the first SLURM node")
     distributed_no_spawn: bool = option(False, "never start further processes", ours=True)
     device_id: int = option(0, "GPU of this process; LOCAL_RANK wins")
-    ddp_backend: str = option("pytorch_ddp", "gradient averaging or sharding", choices=("pytorch_ddp", "c10d", "fully_sharded"), ours=True)
+    ddp_backend: str = option("pytorch_ddp", "how gradients are averaged; both names mean torch's DDP", choices=("pytorch_ddp", "c10d"), ours=True)
     ddp_comm_hook: str = option("none", "gradient compression", choices=("none", "fp16"))
     bucket_cap_mb: int = option(25, "megabytes per gradient bucket")
     gradient_as_bucket_view: bool = option(False, "gradients share memory with the buckets", ours=True)

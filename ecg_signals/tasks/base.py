@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ecg_signals.config import BaseConfig, ConfigError, resolve_input
 from ecg_signals.criteria.base import BaseCriterion
 from ecg_signals.data.datasets.base import BaseDataset
@@ -43,6 +45,16 @@ class BaseTask:
             entry = get_entry("dataset", self.config.dataset._name or "ecg_file")
             self.datasets[split] = entry.cls(self.config.dataset, path, training=training, seed=self.config.common.seed)
         return self.datasets[split]
+
+    def prepare(self, model: BaseModel, criterion: BaseCriterion, dataset: BaseDataset) -> None:
+        """Called once with the training data before training. Raises: ConfigError for what does not fit together."""
+
+    def subset_metrics(
+        self, criterion: BaseCriterion, results: Mapping[str, tuple[dict[str, float], dict[str, np.ndarray]]]
+    ) -> dict[str, float]:
+        """Printed statistics of one validation subset from its splits' (logs, scores)."""
+        (logs, scores), *_ = results.values()
+        return criterion.metrics(logs, scores)
 
     def build_model(self) -> BaseModel:
         return get_entry("model", self.config.model._name).cls(self.config.model)

@@ -1,0 +1,37 @@
+"""Supervised training on labelled ECG segments."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ecg_signals.config import ConfigError, option
+from ecg_signals.criteria.base import BaseCriterion
+from ecg_signals.data.datasets.base import BaseDataset
+from ecg_signals.models.base import BaseModel
+from ecg_signals.registry import register_task
+from ecg_signals.tasks.base import BaseTask
+from ecg_signals.tasks.ecg_pretraining import EcgPretrainingConfig
+
+
+@dataclass
+class EcgClassificationConfig(EcgPretrainingConfig):
+    path_dataset: bool = option(False, "manifest rows point to WFDB records through their `ecg_path`")
+    label_file: str | None = option(None, "y.npy, one row per record idx; None: the files' own `label`")
+    load_specific_lead: bool = option(False, "the file names the leads to load, see ecg_path")
+
+
+@register_task("ecg_classification", dataclass=EcgClassificationConfig)
+class EcgClassification(BaseTask):
+    @classmethod
+    def dataset_name(cls, cfg: Mapping[str, Any], usual: str) -> str:
+        return "ecg_path" if cfg.get("path_dataset") else usual
+
+    def prepare(self, model: BaseModel, criterion: BaseCriterion, dataset: BaseDataset) -> None:
+        """Name the labels, and check that model, criterion and labels agree on their number."""
+        wanted, found = getattr(model.cfg, "num_labels", None), dataset.num_labels
+        if wanted is not None and found is not None and int(wanted) != found and not self.cfg.path_dataset:  # type: ignore[attr-defined]
+            raise ConfigError(f"task.label_file has {found} labels, but model.num_labels={wanted}; set model.num_labels={found}")
+        if dataset.labels:
+            model.labels = list(dataset.labels)
+        names = model.labels or [str(index) for index in range(int(wanted or found or 0))]
+        criterion.set_labels(names)

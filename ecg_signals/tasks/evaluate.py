@@ -1,0 +1,89 @@
+"""One pass over a split without gradients: summed logs, and scores in manifest order."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ecg_signals.criteria.base import BaseCriterion
+from ecg_signals.distributed.collectives import all_gather_object
+
+
+def stream_seed(*key: int) -> int:
+    """A 63-bit seed that depends on every part of the key; streams with different keys are independent."""
+    return int(np.random.SeedSequence([part & 0xFFFFFFFF for part in key]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def to_device(value: Any, device: torch.device) -> Any:
+    """Tensors of a batch on the device; 64-bit floats become 32-bit."""
+    if isinstance(value, Tensor):
+        kind = torch.float32 if value.dtype == torch.float64 else value.dtype
+        return value.to(device, dtype=kind, non_blocking=True)
+    if isinstance(value, dict):
+        return {key: to_device(item, device) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(to_device(item, device) for item in value)
+    return value
+
+
+@torch.no_grad()
+def evaluate_split(
+    model: nn.Module,
+    criterion: BaseCriterion,
+    batches: Iterable[dict[str, Any] | None],
+    device: torch.device,
+    *,
+    seed: int,
+    autocast: Callable[[], Any],
+    on_batch: Callable[[dict[str, Any], Any], None] | None = None,
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Run the criterion over this rank's batches.
+
+    Args:
+        batches: None stands for a batch that other ranks have and this one does not.
+        seed: random masks of batch i depend on (seed, i) alone, so that validations compare.
+        autocast: opens the precision context of a forward pass.
+        on_batch: also called with every batch and its CriterionOutput.
+    Returns: logs summed over all ranks, and each score [items, ...] in manifest order, every item once.
+    """
+    model.eval()
+    criterion.eval()
+    logs: list[dict[str, float | Tensor]] = []
+    rows: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
+    for number, batch in enumerate(batches):
+        if not batch:
+            continue
+        batch = to_device(batch, device)
+        torch.manual_seed(stream_seed(seed, 0x5A11D, number))
+        with autocast():
+            output = criterion(model, batch)
+        logs.append({**output.logs, "sample_size": output.sample_size, "batches": 1.0})
+        if output.scores:
+            rows.append((batch["id"].cpu().numpy(), {key: value.float().cpu().numpy() if value.is_floating_point() else value.cpu().numpy()
+                                                     for key, value in output.scores.items()}))
+        if on_batch is not None:
+            on_batch(batch, output)
+    return _gather_logs(logs, device), gather_scores(rows)
+
+
+def _gather_logs(logs: list[dict[str, float | Tensor]], device: torch.device) -> dict[str, float]:
+    mine = {key: float(sum(float(batch[key]) for batch in logs if key in batch)) for key in dict.fromkeys(k for b in logs for k in b)}
+    total: dict[str, float] = {}
+    for part in all_gather_object(mine):
+        for key, value in part.items():
+            total[key] = total.get(key, 0.0) + value
+    return total
+
+
+def gather_scores(rows: list[tuple[np.ndarray, dict[str, np.ndarray]]]) -> dict[str, np.ndarray]:
+    """Scores of all ranks, sorted by item id, an item that two ranks saw kept once."""
+    parts = [part for rank in all_gather_object(rows) for part in rank]
+    if not parts:
+        return {}
+    ids = np.concatenate([part[0].reshape(-1) for part in parts])
+    _, first = np.unique(ids, return_index=True)
+    return {key: np.concatenate([part[1][key] for part in parts])[first] for key in parts[0][1]}
+
+

@@ -1,0 +1,511 @@
+"""The training loop: epochs, updates, validation, saving and stopping.
+
+`Trainer.train` runs epochs; `Trainer.train_update` makes one optimizer step out of `update_freq` batches.
+Everything random in a batch is drawn after seeding torch from (seed, num_updates, k), where k is the
+number of the batch inside the update over all ranks: a resumed run, another number of loading processes,
+or two ranks instead of update_freq=[2] draw the same numbers.
+"""
+
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ecg_signals.checkpoint.manager import CheckpointManager
+from ecg_signals.checkpoint.state import RestoredState, pack_state, unpack_state
+from ecg_signals.config import ConfigError
+from ecg_signals.criteria.base import CriterionOutput
+from ecg_signals.data.batching import BatchIterator
+from ecg_signals.distributed.collectives import barrier, sum_over_ranks
+from ecg_signals.distributed.ddp import heartbeat, synchronised, wrap
+from ecg_signals.distributed.launch import Placement, device_of
+from ecg_signals.metrics.tally import Tally, sum_logs
+from ecg_signals.precision import autocast, explain_nonfinite, set_matmul_precision, uses_fp16
+from ecg_signals.registry import get_entry
+from ecg_signals.reporting import Reporter, setup_logging
+from ecg_signals.sections import Config
+from ecg_signals.tasks.base import BaseTask
+from ecg_signals.tasks.evaluate import evaluate_split, stream_seed, to_device
+
+logger = logging.getLogger(__name__)
+
+Batch = dict[str, Any]
+
+
+@dataclass
+class Position:
+    """Where training stands: `batches` of this epoch are done, over all ranks."""
+
+    epoch: int = 1
+    batches: int = 0
+    num_updates: int = 0
+
+
+class Trainer:
+    """One rank of one run.
+
+    Args:
+        config: the composed recipe.
+        placement: this process among all ranks.
+    Raises: ConfigError where the recipe, the data or a checkpoint do not fit together.
+    """
+
+    def __init__(self, config: Config, placement: Placement | None = None) -> None:
+        self.config = config
+        self.placement = placement or Placement()
+        self.world_size, self.rank = self.placement.world_size, self.placement.rank
+        self.master = self.rank == 0
+        self.device = device_of(config, self.placement)
+        setup_logging(config, self.master)
+        check_config(config)
+        torch.manual_seed(config.common.seed)
+        set_matmul_precision(config)
+        self.save_dir = Path(config.checkpoint.save_dir)
+        self.manager = CheckpointManager(config.checkpoint, writer=self.master)
+        self.at = Position()
+        self.train_tally, self.inner_tally = Tally(), Tally()
+        self.started, self.seconds_before = time.monotonic(), 0.0
+        self.best_printed: dict[str, float] = {}
+        self.runs_without_improvement = 0
+        self.received_signal, self.stopping = 0, False
+        self._build()
+        self._restore()
+        self.reporter = Reporter(config, None if config.checkpoint.no_save else self.save_dir, self.master)
+        self.reporter.rewind(self.at.num_updates)
+
+    # ------------------------------------------------------------------ building
+
+    def _build(self) -> None:
+        config = self.config
+        self.task: BaseTask = get_entry("task", config.task._name).cls(config.task, config)
+        train = self.task.load_dataset(config.dataset.train_subset, training=True)
+        self.model = self.task.build_model().to(self.device)
+        self.criterion = self.task.build_criterion().to(self.device)
+        self.task.prepare(self.model, self.criterion, train)
+        self.iterator = self._iterator(train, config.dataset.batch_size, config.dataset.max_tokens, shuffle=True)
+        self.valid = {} if config.dataset.disable_validation else self._valid_iterators()
+        groups = self.model.param_groups(config)
+        self.criterion_parameters = [parameter for parameter in self.criterion.parameters() if parameter.requires_grad]
+        groups[0]["params"] = [*groups[0]["params"], *self.criterion_parameters]
+        self.optimizer = get_entry("optimizer", config.optimizer._name).cls(groups, config.optimizer)
+        self.parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        self.schedule = get_entry("lr_scheduler", config.lr_scheduler._name).cls(config.lr_scheduler)
+        self.scaler = make_scaler(config, self.world_size)
+        self.average = make_average(config, self.model)
+        self.wrapped = wrap(self.model, config, self.device, self.world_size)
+        count = sum(parameter.numel() for parameter in self.model.parameters())
+        logger.info("%s: %s parameters on %s, %d rank(s)", config.model._name, f"{count:,}", self.device, self.world_size)
+
+    def _iterator(self, dataset: Any, batch_size: int | None, max_tokens: int | None, shuffle: bool) -> BatchIterator:
+        section = self.config.dataset
+        return BatchIterator(
+            dataset, batch_size=batch_size, max_tokens=max_tokens, seed=self.config.common.seed, shuffle=shuffle,
+            required_batch_size_multiple=section.required_batch_size_multiple, redraw=section.update_ordered_indices_seed,
+            curriculum=section.curriculum, num_workers=section.num_workers, buffer=section.data_buffer_size,
+            rank=self.rank, world_size=self.world_size, pin_memory=self.device.type == "cuda",
+        )
+
+    def _valid_iterators(self) -> dict[str, dict[str, BatchIterator]]:
+        """subset -> split -> its batches in manifest order."""
+        section = self.config.dataset
+        subsets = [name.strip() for name in section.valid_subset.split(",") if name.strip()]
+        check_unused_subsets(self.task, self.config, subsets)
+        return {
+            subset: {
+                split: self._iterator(self.task.load_dataset(split), section.batch_size_valid, section.max_tokens_valid, shuffle=False)
+                for split in self.task.splits_of(subset)
+            }
+            for subset in subsets
+        }
+
+    # ------------------------------------------------------------------ the loop
+
+    def train(self) -> float:
+        """Train until a stop rule holds. Returns the best value of checkpoint.best_checkpoint_metric, inf if none."""
+        with self._signals(), profiler(self.config, self.save_dir) as profile, heartbeat(self.config) as beat:
+            while not self.stopping and not self._finished():
+                freq, total = self._epoch_plan()
+                done = self.at.batches // (freq * self.world_size)
+                self._set_rate()
+                for step, group in enumerate(self.reporter.progress(self._groups(freq), self.at.epoch, total, done), done + 1):
+                    try:
+                        self.train_update(group)
+                    except FloatingPointError as error:
+                        self._give_up(group, error)
+                    except torch.cuda.OutOfMemoryError as error:
+                        self._skip_batch(error)
+                    self.at.batches = min(step * freq * self.world_size, self.iterator.num_batches(self.at.epoch))
+                    self._after_update(step, total)
+                    profile()
+                    beat()
+                    if self.stopping:
+                        break
+        self.manager.close()
+        self.reporter.close()
+        if self.received_signal:
+            raise SystemExit(128 + self.received_signal)
+        return self.manager.best if self.manager.best is not None else math.inf
+
+    def train_update(self, batches: list[Batch | None]) -> None:
+        """One optimizer step: accumulate the batches, sum over ranks, normalise, clip, step.
+
+        None stands for a batch that other ranks have and this one does not: the first batch takes its place, with weight 0.
+        Raises: FloatingPointError when the gradient is not finite.
+        """
+        began = time.perf_counter()
+        self.model.train()
+        self.criterion.train()
+        self.model.set_each("before_forward", self.at.num_updates)
+        self.optimizer.zero_grad(set_to_none=True)
+        logs: list[dict[str, float | Tensor]] = []
+        for number, batch in enumerate(batches):
+            weight = 0.0 if batch is None else 1.0
+            batch = to_device(self.iterator.first_batch() if batch is None else batch, self.device)
+            torch.manual_seed(stream_seed(self.config.common.seed, self.at.num_updates, number * self.world_size + self.rank))
+            with synchronised(self.wrapped, number == len(batches) - 1):
+                with autocast(self.config, self.device):
+                    output = self.criterion(self.wrapped, batch)
+                loss = output.loss * (weight * (self.scaler.scale if self.scaler else 1.0))
+                loss.backward()
+            logs.append(self._countable(output, weight))
+        self._step(logs, began)
+
+    def _countable(self, output: CriterionOutput, weight: float) -> dict[str, float | Tensor]:
+        counted = {**output.logs, "sample_size": output.sample_size, "batches": 1.0}
+        out = {key: value * weight for key, value in counted.items()} if weight != 1.0 else counted
+        return {**out, "_stop": float(self.received_signal > 0 or self._time_is_up())}
+
+    def _step(self, logs: list[dict[str, float | Tensor]], began: float) -> None:
+        """Divide the gradient by the sample_size of all batches and ranks, clip it, step, and count what was logged."""
+        grads = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        for parameter in self.criterion_parameters:  # DDP averages the model's gradients only
+            if parameter.grad is not None and self.world_size > 1:
+                sum_over_ranks(parameter.grad).div_(self.world_size)
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads))) if grads else torch.zeros((), device=self.device)
+        sums, (norm_on_host,) = sum_logs(logs, [norm], self.device)
+        self.stopping = self.stopping or sums.pop("_stop") > 0
+        factor = self.world_size / ((sums["sample_size"] or 1.0) * (self.scaler.scale if self.scaler else 1.0))
+        gnorm = norm_on_host * factor
+        if not self._usable(gnorm):
+            return
+        clip_norm = self.config.optimization.clip_norm
+        clip = min(1.0, clip_norm / (gnorm + 1e-6)) if clip_norm > 0 else 1.0
+        if factor * clip != 1.0:
+            torch._foreach_mul_(grads, factor * clip)
+        self.optimizer.step()
+        self.at.num_updates += 1
+        self.model.set_each("after_update", self.at.num_updates)
+        if self.average:
+            self.average.update(self.model, self.at.num_updates)
+        self._set_rate()
+        seconds = time.perf_counter() - began
+        for tally in (self.train_tally, self.inner_tally):
+            tally.add(sums, gnorm, clip < 1.0, seconds)
+
+    def _usable(self, gnorm: float) -> bool:
+        """False when this update is to be skipped. Raises: FloatingPointError when training cannot go on."""
+        finite = math.isfinite(gnorm)
+        if self.scaler is not None:
+            self.scaler.update(overflow=not finite)
+            if not finite:
+                logger.info("gradient overflow detected, ignoring gradient, setting loss scale to: %g", self.scaler.scale)
+        elif not finite and not self.config.optimization.skip_nonfinite_updates:
+            raise FloatingPointError(f"the gradient norm of update {self.at.num_updates + 1} is {gnorm}")
+        elif not finite:
+            logger.warning("update skipped: the gradient norm is %s", gnorm)
+        return finite
+
+    # ------------------------------------------------------------------ around an update
+
+    def _epoch_plan(self) -> tuple[int, int]:
+        """update_freq of this epoch, and the updates in it."""
+        freqs = self.config.optimization.update_freq
+        freq = freqs[min(self.at.epoch - 1, len(freqs) - 1)]
+        rounds = math.ceil(self.iterator.num_batches(self.at.epoch) / self.world_size)
+        return freq, math.ceil(rounds / freq)
+
+    def _groups(self, freq: int) -> Iterator[list[Batch | None]]:
+        """This rank's batches of the rest of the epoch, update by update."""
+        batches = iter(self.iterator.batches(self.at.epoch, self.at.batches))
+        while group := list(islice(batches, freq)):
+            yield group
+
+    def _set_rate(self) -> None:
+        rate = self.schedule.rate(self.at.num_updates, self.at.epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group.get("lr_scale", 1.0)
+
+    def _after_update(self, step: int, total: int) -> None:
+        """Print, validate and save as the recipe says; sets `stopping` when training is over."""
+        updates, epoch, ends = self.at.num_updates, self.at.epoch, step == total
+        if self.inner_tally.updates and updates % self.config.common.log_interval == 0:
+            self.reporter.interval(self._train_stats(self.inner_tally), epoch, step, total)
+            self.inner_tally = Tally()
+        self.stopping = self.stopping or self._last_update_made()
+        save = self._save_is_due(ends) or self.stopping
+        score = None
+        if self._validation_is_due(ends, save) and not self.received_signal:
+            score = self._validate()
+            self.stopping = self._out_of_patience(score) or self.stopping
+        if ends:
+            self.reporter.summary("train", self._train_stats(self.train_tally), epoch)
+            self.train_tally = Tally()
+            self.at.epoch, self.at.batches = epoch + 1, 0
+        if save or self.stopping:
+            self._save(epoch, ends, score)
+        if self.config.common.empty_cache_freq and updates % self.config.common.empty_cache_freq == 0 and self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _train_stats(self, tally: Tally) -> dict[str, float]:
+        stats = self.criterion.metrics(tally.logs, {})
+        elapsed = max(tally.seconds, 1e-9)
+        stats |= {"ups": tally.updates / elapsed, "num_updates": self.at.num_updates, "lr": self.optimizer.param_groups[0]["lr"]}
+        stats["gnorm"] = tally.gnorm / max(tally.updates, 1)
+        if self.config.optimization.clip_norm > 0:
+            stats["clip"] = 100.0 * tally.clipped / max(tally.updates, 1)
+        if self.scaler is not None:
+            stats["loss_scale"] = self.scaler.scale
+        stats["train_wall"] = tally.seconds
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            stats["gb_free"] = free / 2**30
+        return {**stats, "wall": time.monotonic() - self.started}
+
+    def _time_is_up(self) -> bool:
+        hours = self.config.optimization.stop_time_hours
+        return hours > 0 and self._seconds_trained() > hours * 3600
+
+    def _seconds_trained(self) -> float:
+        return self.seconds_before + time.monotonic() - self.started
+
+    def _last_update_made(self) -> bool:
+        limit = self.config.optimization.max_update
+        if 0 < limit <= self.at.num_updates:
+            logger.info("Stopping training due to num_updates: %d >= max_update: %d", self.at.num_updates, limit)
+            return True
+        return False
+
+    def _finished(self) -> bool:
+        section = self.config.optimization
+        return (
+            self._last_update_made()
+            or 0 < section.max_epoch < self.at.epoch
+            or self.schedule.rate(self.at.num_updates, self.at.epoch) <= section.stop_min_lr
+        )
+
+    def _save_is_due(self, ends: bool) -> bool:
+        section, updates = self.config.checkpoint, self.at.num_updates
+        by_epoch = ends and self.at.epoch % section.save_interval == 0
+        every = section.save_interval_updates
+        return by_epoch or (every > 0 < updates and updates % every == 0 and updates >= self.config.dataset.validate_after_updates)
+
+    def _validation_is_due(self, ends: bool, save: bool) -> bool:
+        section, updates = self.config.dataset, self.at.num_updates
+        every = section.validate_interval_updates
+        due = (save and not ends) or (ends and self.at.epoch % section.validate_interval == 0) or self.stopping
+        due = due or (every > 0 < updates and updates % every == 0)
+        return due and bool(self.valid) and updates >= section.validate_after_updates
+
+    # ------------------------------------------------------------------ validation
+
+    def _validate(self) -> float:
+        """Validate every subset; returns checkpoint.best_checkpoint_metric of the first."""
+        name = self.config.checkpoint.best_checkpoint_metric
+        scores = []
+        for subset, splits in self.valid.items():
+            stats = self.task.subset_metrics(self.criterion, {split: self._evaluate(batches) for split, batches in splits.items()})
+            if name not in stats:
+                raise ConfigError(f"checkpoint.best_checkpoint_metric={name} is not printed by {self.config.criterion._name}; "
+                                  f"choose one of {', '.join(stats)}")
+            scores.append(stats[name])
+            self.best_printed[subset] = self.manager.better(self.best_printed.get(subset), stats[name])
+            self.reporter.summary(subset, {**stats, "num_updates": self.at.num_updates, f"best_{name}": self.best_printed[subset]}, self.at.epoch)
+        return scores[0]
+
+    def _evaluate(self, batches: BatchIterator) -> Any:
+        section = self.config.dataset
+        seed = self.config.common.seed if section.fixed_validation_seed is None else section.fixed_validation_seed
+        return evaluate_split(
+            self.model, self.criterion, islice(batches.batches(1), section.max_valid_steps), self.device,
+            seed=seed, autocast=lambda: autocast(self.config, self.device),
+        )
+
+    def _out_of_patience(self, score: float) -> bool:
+        """Count validations without a strictly better score of the first subset."""
+        patience = self.config.checkpoint.patience
+        if patience <= 0:
+            return False
+        self.runs_without_improvement = 0 if self.manager.improves(score) else self.runs_without_improvement + 1
+        if self.runs_without_improvement >= patience:
+            logger.info("early stop since valid performance hasn't improved for last %d runs", patience)
+            return True
+        return False
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def _save(self, epoch: int, ends: bool, score: float | None) -> None:
+        if self.master and not self.config.checkpoint.no_save:
+            self.manager.save(lambda: self._state(score), epoch=epoch, updates=self.at.num_updates, end_of_epoch=ends, score=score)
+        barrier()
+
+    def _state(self, score: float | None) -> dict[str, Any]:
+        in_epoch = self.at.batches > 0
+        ours: dict[str, Any] = {
+            "position": {"epoch": self.at.epoch, "samples": self.iterator.samples_before(self.at.epoch, self.at.batches) if in_epoch else 0},
+            "train_tally": self.train_tally.state_dict(),
+            "inner_tally": self.inner_tally.state_dict(),
+            "best_printed": dict(self.best_printed),
+            "runs_without_improvement": self.runs_without_improvement,
+            "scaler": self.scaler.state_dict() if self.scaler else None,
+        }
+        return pack_state(
+            config=self.config, model=self.model, criterion=self.criterion, optimizer=self.optimizer, schedule=self.schedule,
+            num_updates=self.at.num_updates, epoch=self.at.epoch, iterations_in_epoch=self.at.batches // self.world_size,
+            val_loss=score, best=self.manager.best, training_time=self._seconds_trained(),
+            average=self.average, ours=ours,
+        )
+
+    def _restore(self) -> None:
+        """Continue from, or start with the weights of, the checkpoint that the recipe names, if there is one."""
+        chosen = self.manager.choose_restore()
+        if chosen is None:
+            return
+        state: RestoredState = unpack_state(chosen.path, self.config)
+        state.load_model(self.model, self.criterion)
+        if self.average:
+            self.average.restore(self.model, state.average)
+        if not chosen.reset_optimizer and state.optimizer is not None:
+            state.load_optimizer(self.optimizer, self.criterion, self.config)
+            self.at.num_updates = state.num_updates
+            self.seconds_before = state.training_time
+            if self.scaler and state.ours.get("scaler"):
+                self.scaler.load_state_dict(state.ours["scaler"])
+            if not chosen.reset_meters:
+                self._restore_meters(state)
+        elif not chosen.reset_optimizer:
+            logger.warning("%s holds no optimizer state: updates, schedule and optimizer start anew", chosen.path)
+        if not chosen.reset_dataloader:
+            self._restore_position(state)
+        logger.info("continuing from %s at epoch %d, update %d", chosen.path, self.at.epoch, self.at.num_updates)
+
+    def _restore_meters(self, state: RestoredState) -> None:
+        self.manager.best = state.best
+        self.best_printed = dict(state.ours.get("best_printed", {}))
+        self.runs_without_improvement = state.ours.get("runs_without_improvement", 0)
+        if state.ours.get("inner_tally"):
+            self.train_tally = Tally.from_state(state.ours["train_tally"])
+            self.inner_tally = Tally.from_state(state.ours["inner_tally"])
+
+    def _restore_position(self, state: RestoredState) -> None:
+        """Epoch and batch; the position is kept in items, so it survives another number of ranks."""
+        self.at.epoch = state.epoch
+        position = state.ours.get("position")
+        if position is not None:
+            self.at.batches = self.iterator.batch_at(state.epoch, position["samples"]) if position["samples"] else 0
+        else:
+            self.at.batches = state.iterations_in_epoch * self.world_size
+        freq, _ = self._epoch_plan()
+        self.at.batches -= self.at.batches % (freq * self.world_size)
+        if self.at.batches >= self.iterator.num_batches(self.at.epoch) > 0:
+            raise ConfigError(
+                f"the checkpoint stands at batch {self.at.batches} of epoch {self.at.epoch}, but the data has "
+                f"{self.iterator.num_batches(self.at.epoch)}; if the manifest changed, set checkpoint.reset_dataloader=true"
+            )
+
+    # ------------------------------------------------------------------ accidents
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT end training after the update in progress, with a checkpoint; a second SIGINT at once."""
+
+        def remember(number: int, frame: Any) -> None:
+            if self.received_signal == signal.SIGINT == number:
+                raise KeyboardInterrupt
+            self.received_signal = number
+            logger.info("%s: saving after this update", signal.Signals(number).name)
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _give_up(self, group: list[Batch | None], error: FloatingPointError) -> None:
+        """Name the first module whose output is not finite, keep the weights in crash.pt, and end."""
+        where = explain_nonfinite(self.model, self.criterion, [to_device(b, self.device) for b in group if b])
+        if self.master and not self.config.checkpoint.no_save:
+            self.manager.save_crash(lambda: self._state(None))
+        raise ConfigError(
+            f"{error}: {where}. The state before it is in {self.save_dir / 'crash.pt'}. Look at the data, lower optimization.lr, "
+            f"set optimization.clip_norm, or set optimization.skip_nonfinite_updates=true"
+        ) from None
+
+    def _skip_batch(self, error: Exception) -> None:
+        if self.world_size > 1:
+            raise ConfigError(f"out of GPU memory on rank {self.rank}: lower dataset.batch_size and raise optimization.update_freq [{error}]")
+        logger.warning("out of GPU memory: batch skipped; lower dataset.batch_size and raise optimization.update_freq")
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.cuda.empty_cache()
+
+
+def make_scaler(config: Config, world_size: int) -> Any:
+    from ecg_signals.optim.scaler import LossScaler
+
+    return LossScaler.from_config(config, world_size) if uses_fp16(config) else None
+
+
+def make_average(config: Config, model: torch.nn.Module) -> Any:
+    from ecg_signals.optim.ema import WeightAverage
+
+    return WeightAverage(model, config.ema) if config.ema.store_ema else None
+
+
+def check_config(config: Config) -> None:
+    """Raises: ConfigError or UsageError for what every training run needs and this one lacks."""
+    for kind in ("task", "model", "criterion", "optimizer", "lr_scheduler"):
+        if getattr(config, kind) is None:
+            raise ConfigError(f"no {kind} is set; name a recipe (--config-name w2v_cmsc_rlm) or set {kind}=NAME (`ecg-list {kind}`)")
+    if config.dataset.max_tokens is None and config.dataset.batch_size is None:
+        raise ConfigError("set dataset.batch_size=N (items per batch and process) or dataset.max_tokens=N (samples per batch)")
+
+
+def check_unused_subsets(task: BaseTask, config: Config, subsets: list[str]) -> None:
+    """As fairseq: validation manifests that lie there and are not used must be named or waved through."""
+    folder = Path(str(task.cfg.data))  # type: ignore[attr-defined]
+    used = {split for subset in subsets for split in task.splits_of(subset)}
+    found = {path.stem for path in folder.glob("valid[0-9]*.tsv")} | {path.stem for path in folder.glob("valid_[0-9]*.tsv")}
+    unused = sorted(found - used)
+    if unused and not config.dataset.ignore_unused_valid_subsets:
+        raise ConfigError(f"{folder} also holds {', '.join(unused)}; add them to dataset.valid_subset or set "
+                          f"dataset.ignore_unused_valid_subsets=true")
+
+
+@contextmanager
+def profiler(config: Config, folder: Path) -> Iterator[Any]:
+    """Call what it yields after each update; with common.profile, updates 3 to 5 are written as a Chrome trace."""
+    if not config.common.profile:
+        with nullcontext():
+            yield lambda: None
+        return
+    from torch.profiler import profile, schedule
+
+    def write(finished: Any) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        finished.export_chrome_trace(str(folder / "profile.json"))
+
+    with profile(schedule=schedule(wait=1, warmup=1, active=3, repeat=1), on_trace_ready=write) as running:
+        yield running.step
