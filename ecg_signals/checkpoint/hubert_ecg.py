@@ -15,10 +15,27 @@ from ecg_signals.config import ConfigError
 Parts = tuple[str, dict[str, Any], dict[str, Tensor], list[str] | None]  # registered name, options, weights, labels
 
 ENCODER_KEYS = (
-    "conv_dim", "conv_kernel", "conv_stride", "conv_bias", "feat_extract_norm", "feat_extract_activation",
-    "feat_proj_layer_norm", "feat_proj_dropout", "hidden_size", "num_hidden_layers", "num_attention_heads",
-    "intermediate_size", "hidden_act", "hidden_dropout", "activation_dropout", "attention_dropout", "layerdrop",
-    "layer_norm_eps", "do_stable_layer_norm", "num_conv_pos_embeddings", "num_conv_pos_embedding_groups",
+    "conv_dim",
+    "conv_kernel",
+    "conv_stride",
+    "conv_bias",
+    "feat_extract_norm",
+    "feat_extract_activation",
+    "feat_proj_layer_norm",
+    "feat_proj_dropout",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "hidden_act",
+    "hidden_dropout",
+    "activation_dropout",
+    "attention_dropout",
+    "layerdrop",
+    "layer_norm_eps",
+    "do_stable_layer_norm",
+    "num_conv_pos_embeddings",
+    "num_conv_pos_embedding_groups",
     "initializer_range",
 )
 MASK_KEYS = ("mask_time_prob", "mask_time_length", "mask_time_min_masks")
@@ -26,9 +43,19 @@ PRETRAINING_KEYS = (*MASK_KEYS, "classifier_proj_size")
 HEAD_KEYS = ("activation", "classifier_hidden_size", "classifier_dropout_prob", "use_label_embedding")
 REQUIRED_KEYS = ("conv_dim", "conv_kernel", "conv_stride", "hidden_size", "num_hidden_layers", "num_attention_heads")
 CONSTANTS: dict[str, Any] = {  # what every published config holds and no model reads
-    "apply_spec_augment": True, "bos_token_id": 1, "ctc_loss_reduction": "sum", "ctc_zero_infinity": False,
-    "eos_token_id": 2, "final_dropout": 0.1, "mask_feature_length": 10, "mask_feature_min_masks": 0,
-    "mask_feature_prob": 0.0, "pad_token_id": 0, "torch_dtype": "float32", "use_weighted_layer_sum": False, "vocab_size": 32,
+    "apply_spec_augment": True,
+    "bos_token_id": 1,
+    "ctc_loss_reduction": "sum",
+    "ctc_zero_infinity": False,
+    "eos_token_id": 2,
+    "final_dropout": 0.1,
+    "mask_feature_length": 10,
+    "mask_feature_min_masks": 0,
+    "mask_feature_prob": 0.0,
+    "pad_token_id": 0,
+    "torch_dtype": "float32",
+    "use_weighted_layer_sum": False,
+    "vocab_size": 32,
 }
 PREFIX = "hubert_ecg."
 
@@ -36,7 +63,8 @@ PREFIX = "hubert_ecg."
 def is_hubert_ecg(state: Mapping[str, Any]) -> bool:
     """Whether these weights are a HuBERT-ECG encoder, with or without a classification head."""
     return any(key.removeprefix(PREFIX).startswith("encoder.pos_conv_embed.conv.") for key in state) and any(
-        key.removeprefix(PREFIX).startswith("feature_extractor.conv_layers.0.conv.weight") for key in state)
+        key.removeprefix(PREFIX).startswith("feature_extractor.conv_layers.0.conv.weight") for key in state
+    )
 
 
 def is_published_checkpoint(content: Mapping[str, Any]) -> bool:
@@ -72,7 +100,9 @@ def from_config(config: Mapping[str, Any], state: Mapping[str, Tensor], labels: 
     if missing:
         raise ConfigError(f"the HuBERT-ECG config lacks {', '.join(missing)}; add them to config.json or model_config")
     if config.get("conv_pos_batch_norm"):
-        raise ConfigError("the HuBERT-ECG config sets conv_pos_batch_norm=true, which no HuBERT-ECG model has; set it to false")
+        raise ConfigError(
+            "the HuBERT-ECG config sets conv_pos_batch_norm=true, unknown here; set it to false"
+        )
     options = {key: config[key] for key in ENCODER_KEYS if key in config}
     options["frame_mask"] = config.get("frame_mask", "count")
     weights = dict(state)
@@ -102,7 +132,9 @@ def _head_options(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> dic
             options["num_labels"] = len(state[key])
             return options
     heads = ", ".join(key for key in state if not key.startswith(PREFIX)) or "none"
-    raise ConfigError(f"the HuBERT-ECG classifier has no known head (found {heads}; expected classifier.* or label_embedding.*)")
+    raise ConfigError(
+        f"the HuBERT-ECG classifier has no known head (found {heads}; expected classifier.* or label_embedding.*)"
+    )
 
 
 def _label_names(config: Mapping[str, Any], count: int) -> list[str] | None:
@@ -128,7 +160,9 @@ def to_config(name: str, options: Mapping[str, Any], labels: list[str] | None = 
         config.update({key: options[key] for key in PRETRAINING_KEYS}, vocab_sizes=sizes, ensemble_length=len(sizes))
         return {"architectures": ["HuBERTECG"], "model_type": "hubert_ecg", **config}
     config.update({"mask_time_prob": 0.0, "mask_time_length": 1, "mask_time_min_masks": 2})
-    config.update({key: options[key] for key in HEAD_KEYS}, classifier_proj_size=256, vocab_sizes=[100], ensemble_length=1)
+    config.update(
+        {key: options[key] for key in HEAD_KEYS}, classifier_proj_size=256, vocab_sizes=[100], ensemble_length=1
+    )
     names = labels or [f"LABEL_{i}" for i in range(options["num_labels"])]
     config["id2label"] = {str(i): label for i, label in enumerate(names)}
     config["label2id"] = {label: i for i, label in enumerate(names)}
@@ -140,7 +174,10 @@ def to_checkpoint(
 ) -> dict[str, Any]:
     """A `.pt` in the published layout, of plain containers alone; `from_checkpoint` takes it back."""
     content: dict[str, Any] = {
-        "global_step": 0, "patience_count": 0, "model_config": to_config(name, options, labels), "model_state_dict": dict(state),
+        "global_step": 0,
+        "patience_count": 0,
+        "model_config": to_config(name, options, labels),
+        "model_state_dict": dict(state),
     }
     if labels:
         content["labels"] = list(labels)

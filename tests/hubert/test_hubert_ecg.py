@@ -9,15 +9,30 @@ import numpy as np
 import pytest
 import torch
 
-from ecg_signals.checkpoint.hubert_ecg import from_checkpoint, from_config, is_published_checkpoint, to_checkpoint, to_config
+from ecg_signals.checkpoint.hubert_ecg import (
+    from_checkpoint,
+    from_config,
+    is_published_checkpoint,
+    to_checkpoint,
+    to_config,
+)
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.config import ConfigError
 from ecg_signals.models.base import BaseModel
 from ecg_signals.models.hubert.masking import padded_frames, time_mask
 from ecg_signals.registry import build, get_entry
 
-TINY = {"conv_dim": [8] * 5, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24,
-        "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4, "classifier_proj_size": 8, "vocab_sizes": [7, 5]}
+TINY = {
+    "conv_dim": [8] * 5,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+    "classifier_proj_size": 8,
+    "vocab_sizes": [7, 5],
+}
 HEADLESS = {key: value for key, value in TINY.items() if key not in ("classifier_proj_size", "vocab_sizes")}
 
 
@@ -65,7 +80,10 @@ def test_parameter_names_shapes_and_counts_are_the_published_ones(golden: Path, 
         model = build("model", "hubert_ecg", **{**options, "vocab_sizes": [100]})
         encoder = {key: value for key, value in options.items() if key in model_options("hubert_ecg_classifier")}
         classifier = build("model", "hubert_ecg_classifier", **encoder, num_labels=164)
-    for built, stage, count in ((model, "pretrain", "pretrain_vocab100"), (classifier, "finetune", "finetune_linear_164")):
+    for built, stage, count in (
+        (model, "pretrain", "pretrain_vocab100"),
+        (classifier, "finetune", "finetune_linear_164"),
+    ):
         expected = json.loads((folder / f"state_dict_{size}_{stage}.json").read_text())
         assert {key: list(value.shape) for key, value in built.state_dict().items()} == expected
         assert list(built.state_dict()) == list(expected)
@@ -76,7 +94,9 @@ def model_options(name: str) -> set[str]:
     return {item.name for item in fields(get_entry("model", name).dataclass)}
 
 
-def test_hidden_states_and_pooled_features_are_the_references(pretrained: BaseModel, source: Any, reference: Any) -> None:
+def test_hidden_states_and_pooled_features_are_the_references(
+    pretrained: BaseModel, source: Any, reference: Any
+) -> None:
     with torch.no_grad():
         output = pretrained.extract_features(source, layers="all")
     close(torch.stack(output["hidden_states"]), reference["hidden_states"])
@@ -156,7 +176,9 @@ def test_a_classifier_folder_is_the_fine_tuned_file(golden: Path, source: Any) -
     parts = from_config(config, load_weights(folder / "finetune_linear_hf/model.safetensors"))
     assert parts[0] == "hubert_ecg_classifier" and parts[3] is None
     with torch.no_grad():
-        assert torch.equal(load_parts(parts)(source)["logits"], load_file(folder / "finetune_linear.pt")(source)["logits"])
+        assert torch.equal(
+            load_parts(parts)(source)["logits"], load_file(folder / "finetune_linear.pt")(source)["logits"]
+        )
 
 
 @pytest.mark.parametrize("name", ["hubert_1_iteration_9_run0", "finetune_linear", "finetune_mlp", "finetune_emb"])
@@ -191,8 +213,9 @@ def test_masks_are_drawn_as_the_reference_draws_them(golden: Path, name: str) ->
 
 
 def test_source_alone_never_masks_and_masks_follow_torchs_seed() -> None:
-    model = build("model", "hubert_ecg", **TINY, layerdrop=0.0, hidden_dropout=0.0, attention_dropout=0.0,
-                  activation_dropout=0.0).train()
+    model = build(
+        "model", "hubert_ecg", **TINY, layerdrop=0.0, hidden_dropout=0.0, attention_dropout=0.0, activation_dropout=0.0
+    ).train()
     source = torch.randn(2, 12, 500)
     assert torch.equal(model(source)["features"], model(source)["features"])
     masks = []
@@ -205,7 +228,7 @@ def test_source_alone_never_masks_and_masks_follow_torchs_seed() -> None:
 
 def test_every_lead_of_a_padded_ecg_keeps_its_frames() -> None:
     padding = torch.zeros(1, 12, 500, dtype=torch.bool)
-    padding[:, :, 300:] = True                                            # 3 of 5 s are there
+    padding[:, :, 300:] = True  # 3 of 5 s are there
     kernels, strides = [10, 3, 3, 2, 2], [4, 2, 2, 2, 2]
     kept = ~padded_frames(padding.flatten(1), kernels, strides, "receptive_field")[0]
     starts = torch.arange(93) * 64
@@ -213,7 +236,7 @@ def test_every_lead_of_a_padded_ecg_keeps_its_frames() -> None:
     assert torch.equal(kept, expected)
     assert set((starts[kept] // 500).tolist()) == set(range(12))
     counted = ~padded_frames(padding.flatten(1), kernels, strides, "count")[0]
-    assert counted.tolist() == [True] * 55 + [False] * 38                 # published: leads I to V1 and nothing else
+    assert counted.tolist() == [True] * 55 + [False] * 38  # published: leads I to V1 and nothing else
 
 
 def test_padding_at_the_end_of_one_lead_counts_the_same_under_both_rules() -> None:

@@ -33,7 +33,9 @@ class HubertBackboneConfig(BaseConfig):
     """Field names are those of the published `config.json`."""
 
     conv_dim: list[int] = option([512] * 5, "channels of each convolution")
-    conv_kernel: list[int] = option([10, 3, 3, 2, 2], "samples, then frames, that each convolution sees; this: 100 Hz input")
+    conv_kernel: list[int] = option(
+        [10, 3, 3, 2, 2], "samples, then frames, that each convolution sees; this: 100 Hz input"
+    )
     conv_stride: list[int] = option([4, 2, 2, 2, 2], "stride of each convolution; the product is the samples per frame")
     conv_bias: bool = option(False, "convolutions have a bias")
     feat_extract_norm: str = option("group", "norm of the first convolution, or of all", choices=("group", "layer"))
@@ -56,7 +58,9 @@ class HubertBackboneConfig(BaseConfig):
     initializer_range: float = option(0.02, "standard deviation of new linear weights")
     masked_spec_embed: bool = option(True, "hold the vector that replaces masked frames")
     frame_mask: str = option(
-        "receptive_field", "padding: frames that see any of it, or the published count", choices=("receptive_field", "count")
+        "receptive_field",
+        "padding: frames that see any of it, or the published count",
+        choices=("receptive_field", "count"),
     )
 
 
@@ -104,12 +108,12 @@ class HubertBackbone(BaseModel):
 
     def frames(self, source: Tensor) -> Tensor:
         """source [batch, leads, samples] -> projected frames [batch, frames, hidden]."""
-        stream = source.flatten(1)                                        # [batch, leads * samples]
+        stream = source.flatten(1)  # [batch, leads * samples]
         check_leads_fill_a_frame(stream.shape[1], self.cfg)
         return self.feature_projection(self.feature_extractor(stream).transpose(1, 2))
 
     def frame_padding(self, source: Tensor, padding_mask: Tensor | None) -> Tensor | None:
-        """padding_mask [batch, samples] or [batch, leads, samples] -> [batch, frames], True = padding; None stays None."""
+        """padding_mask [batch, samples] or [batch, leads, samples], True = padding -> [batch, frames] or None."""
         if padding_mask is None:
             return None
         if padding_mask.dim() == 2 and source.dim() == 3:
@@ -129,7 +133,7 @@ class HubertBackbone(BaseModel):
     def extract_features(
         self, source: Tensor, padding_mask: Tensor | None = None, layers: str | int | None = None
     ) -> ModelOutput:
-        """`forward` without masking; `layers="all"` adds every hidden state, a number the output of that block (0: its input).
+        """`forward` without masking; `layers="all"` adds all hidden states, a number one block's output (0: the input).
 
         With a number the blocks above it are not computed, and `features` is that hidden state.
         """
@@ -137,7 +141,9 @@ class HubertBackbone(BaseModel):
             return self(source, padding_mask=padding_mask)
         last = None if layers == "all" else int(layers)
         if last is not None and not 0 <= last <= len(self.encoder.layers):
-            raise ConfigError(f"layer {last} does not exist: the model has hidden states 0 to {len(self.encoder.layers)}")
+            raise ConfigError(
+                f"layer {last} does not exist: the model has hidden states 0 to {len(self.encoder.layers)}"
+            )
         states, padded = self.encode(source, padding_mask, last=last)
         output = pooled_output(states[-1], padded)
         output["hidden_states"] = states if last is None else states[-1:]
@@ -151,10 +157,14 @@ def check_geometry(cfg: HubertBackboneConfig) -> None:
             f"model.conv_dim, conv_kernel and conv_stride have {len(cfg.conv_dim)}, {len(cfg.conv_kernel)} and "
             f"{len(cfg.conv_stride)} entries; give one entry of each per convolution"
         )
-    for name, parts in (("num_attention_heads", cfg.num_attention_heads),
-                        ("num_conv_pos_embedding_groups", cfg.num_conv_pos_embedding_groups)):
+    for name, parts in (
+        ("num_attention_heads", cfg.num_attention_heads),
+        ("num_conv_pos_embedding_groups", cfg.num_conv_pos_embedding_groups),
+    ):
         if cfg.hidden_size % parts:
-            raise ConfigError(f"model.hidden_size={cfg.hidden_size} is not a multiple of model.{name}={parts}; change one")
+            raise ConfigError(
+                f"model.hidden_size={cfg.hidden_size} is not a multiple of model.{name}={parts}; change one"
+            )
 
 
 def pooled_output(features: Tensor, padded: Tensor | None) -> ModelOutput:
@@ -162,7 +172,7 @@ def pooled_output(features: Tensor, padded: Tensor | None) -> ModelOutput:
     if padded is None:
         pooled = features.mean(dim=1)
     else:
-        kept = (~padded)[..., None].to(features.dtype)                    # [batch, frames, 1]
+        kept = (~padded)[..., None].to(features.dtype)  # [batch, frames, 1]
         pooled = (features * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1)
     return ModelOutput(features=features, pooled=pooled, padding_mask=padded)
 
@@ -193,8 +203,8 @@ class HubertEcg(HubertBackbone):
             mask: replace frames; `source` alone never masks.
             mask_time_indices: [batch, frames] bool, the frames to replace when `mask`; None draws them.
             heads: predict clusters also without masking.
-        Returns: features [batch, frames, dim], pooled [batch, dim], padding_mask [batch, frames] or None; with `mask` or
-            `heads` cluster_logits, one [batch, frames, vocab] per head; with `mask` mask_time_indices.
+        Returns: features [batch, frames, dim], pooled [batch, dim], padding_mask [batch, frames] or None; with `mask`
+            or `heads` cluster_logits, one [batch, frames, vocab] per head; with `mask` mask_time_indices.
         """
         masked = None
         if mask:
@@ -216,9 +226,11 @@ class HubertEcg(HubertBackbone):
         return torch.from_numpy(mask).to(source.device)
 
     def cluster_logits(self, features: Tensor) -> list[Tensor]:
-        """[batch, frames, dim] -> per head the cosine of frame and cluster over the temperature [batch, frames, vocab]."""
-        return [cosine_logits(projection(features), table.weight) / TEMPERATURE
-                for projection, table in zip(self.final_proj, self.label_embedding)]
+        """[batch, frames, dim] -> per head cosines of frame and cluster / temperature [batch, frames, vocab]."""
+        return [
+            cosine_logits(projection(features), table.weight) / TEMPERATURE
+            for projection, table in zip(self.final_proj, self.label_embedding)
+        ]
 
 
 def cosine_logits(x: Tensor, table: Tensor) -> Tensor:

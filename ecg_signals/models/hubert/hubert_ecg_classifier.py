@@ -10,20 +10,33 @@ from ecg_signals.models.base import BaseModel, ModelOutput
 from ecg_signals.models.hubert.hubert_ecg import HubertBackbone, HubertBackboneConfig, cosine_logits
 from ecg_signals.registry import register_model
 
-SLOW_RATE = 1e-7   # of everything below the last four blocks under layer_wise_lr
-HEAD_RATE = 1e-5   # of the head under layer_wise_lr
+SLOW_RATE = 1e-7  # of everything below the last four blocks under layer_wise_lr
+HEAD_RATE = 1e-5  # of the head under layer_wise_lr
 FAST_BLOCKS = 4
-TRAINING_OPTIONS = (  # taken from the fine-tuning recipe; every other option of the encoder comes from the pretrained file
-    "_name", "feat_proj_dropout", "hidden_dropout", "activation_dropout", "attention_dropout", "layerdrop", "initializer_range",
+TRAINING_OPTIONS = (  # of the recipe; every other option of the encoder comes from the pretrained file
+    "_name",
+    "feat_proj_dropout",
+    "hidden_dropout",
+    "activation_dropout",
+    "attention_dropout",
+    "layerdrop",
+    "initializer_range",
     "frame_mask",
 )
-HEAD_ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "gelu": nn.GELU, "sigmoid": nn.Sigmoid}
+HEAD_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "sigmoid": nn.Sigmoid,
+}
 
 
 @dataclass
 class HubertEcgClassifierConfig(HubertBackboneConfig):
     model_path: str | None = option(None, "pretrained checkpoint or folder whose encoder is taken; None: from scratch")
-    no_pretrained_weights: bool = option(False, "leave model_path unread: the encoder's options are all in this section")
+    no_pretrained_weights: bool = option(
+        False, "leave model_path unread: the encoder's options are all in this section"
+    )
     num_labels: int = option(MISSING, "columns of the logits: labels, classes, or 1 for regression")
     classifier_hidden_size: int | None = option(None, "width of a hidden layer in the head; None: one linear layer")
     activation: str = option("tanh", "after the head's hidden layer", choices=tuple(HEAD_ACTIVATIONS))
@@ -48,7 +61,7 @@ class HubertEcgClassifier(BaseModel):
             state = self._adopt(cfg.model_path)
         self.hubert_ecg = HubertBackbone(cfg)
         if cfg.masked_spec_embed:
-            self.hubert_ecg.masked_spec_embed.requires_grad_(False)       # nothing is masked here
+            self.hubert_ecg.masked_spec_embed.requires_grad_(False)  # nothing is masked here
         if state is not None:
             self.hubert_ecg.load_state_dict(self.hubert_ecg.upgrade_state_dict(state))
         self.classifier_dropout = nn.Dropout(cfg.classifier_dropout_prob)
@@ -70,7 +83,7 @@ class HubertEcgClassifier(BaseModel):
         )
 
     def _adopt(self, path: str) -> dict[str, Tensor]:
-        """Take the encoder's shape from a pretrained or fine-tuned file into `self.cfg`; returns the encoder's weights."""
+        """Take the encoder's shape from a pretrained file into `self.cfg`; returns the encoder's weights."""
         from ecg_signals.checkpoint.load import load_source
 
         source = load_source(path)
@@ -92,7 +105,7 @@ class HubertEcgClassifier(BaseModel):
     def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
         """source [batch, leads, samples] -> features, pooled, padding_mask and logits [batch, labels].
 
-        padding_mask [batch, samples] or [batch, leads, samples], True = padding: padded frames are left out of the mean.
+        padding_mask [batch, samples] or [batch, leads, samples], True = padding: such frames are left out.
         """
         output = self.hubert_ecg(source, padding_mask=padding_mask)
         output["logits"] = self.classify(output["pooled"])
@@ -142,8 +155,11 @@ class HubertEcgClassifier(BaseModel):
 
     def param_groups(self, cfg: Any) -> list[dict[str, Any]]:
         """All that trains at any time, one group, or four with their own rates under `layer_wise_lr`."""
-        named = [(name, p) for name, p in self.named_parameters() if name != "hubert_ecg.masked_spec_embed"
-                 and self._trains(name, head_only=False)]
+        named = [
+            (name, p)
+            for name, p in self.named_parameters()
+            if name != "hubert_ecg.masked_spec_embed" and self._trains(name, head_only=False)
+        ]
         if not self.cfg.layer_wise_lr:
             return [{"params": [p for _, p in named]}]
         groups: dict[float, list[nn.Parameter]] = {}
@@ -156,7 +172,9 @@ class HubertEcgClassifier(BaseModel):
         part = name.removeprefix("hubert_ecg.")
         if part == name:
             return HEAD_RATE
-        fast = part.startswith("encoder.layers.") and int(part.split(".")[2]) >= self.cfg.num_hidden_layers - FAST_BLOCKS
+        fast = (
+            part.startswith("encoder.layers.") and int(part.split(".")[2]) >= self.cfg.num_hidden_layers - FAST_BLOCKS
+        )
         return base if fast else SLOW_RATE
 
 

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from ecg_signals.models.hubert.hubert_ecg import HubertBackboneConfig
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu, "relu": F.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid, "silu": F.silu,
+    "gelu": F.gelu,
+    "relu": F.relu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "silu": F.silu,
 }
 
 
@@ -59,7 +63,7 @@ class ConvStem(nn.Module):
 
     def forward(self, stream: Tensor) -> Tensor:
         """[batch, samples of all leads one after the other] -> [batch, dim, frames]."""
-        x = stream[:, None]                                               # [batch, 1, samples]
+        x = stream[:, None]  # [batch, 1, samples]
         for layer in self.conv_layers:
             x = layer(x)
         return x
@@ -102,7 +106,9 @@ class PositionalConv(nn.Module):
     def __init__(self, cfg: "HubertBackboneConfig") -> None:
         super().__init__()
         width = cfg.num_conv_pos_embeddings
-        conv = nn.Conv1d(cfg.hidden_size, cfg.hidden_size, width, padding=width // 2, groups=cfg.num_conv_pos_embedding_groups)
+        conv = nn.Conv1d(
+            cfg.hidden_size, cfg.hidden_size, width, padding=width // 2, groups=cfg.num_conv_pos_embedding_groups
+        )
         self.conv = parametrizations.weight_norm(conv, dim=2)
         self.activation = ACTIVATIONS[cfg.feat_extract_activation]
 
@@ -186,13 +192,13 @@ class Encoder(nn.Module):
             x: [batch, frames, hidden].
             padded: [batch, frames], True where a frame is padding; such frames are zeroed and never attended to.
             last: stop after this many blocks; None runs all.
-        Returns: up to blocks + 1 tensors [batch, frames, hidden]; with `do_stable_layer_norm` the last block's is normed.
+        Returns: up to blocks + 1 tensors [batch, frames, hidden]; norm-first: the last block's normed.
         """
         bias = None
         if padded is not None:
             x = x.masked_fill(padded[..., None], 0.0)
             bias = torch.zeros_like(padded, dtype=torch.float32).masked_fill(padded, torch.finfo(torch.float16).min)
-            bias = bias[:, None, None]                                    # [batch, 1, 1, frames]
+            bias = bias[:, None, None]  # [batch, 1, 1, frames]
         x = x + self.pos_conv_embed(x)
         x = self.dropout(x if self.norm_first else self.layer_norm(x))
         states = [x]

@@ -9,7 +9,9 @@ from torch import Tensor
 from ecg_signals.models.hubert.layers import num_frames, receptive_field
 
 
-def time_mask(batch: int, frames: int, prob: float, length: int, min_spans: int, rng: np.random.RandomState) -> np.ndarray:
+def time_mask(
+    batch: int, frames: int, prob: float, length: int, min_spans: int, rng: np.random.RandomState
+) -> np.ndarray:
     """Spans of masked frames, as many in every row: int(prob * frames / length + u) spans, one u in [0, 1) per call.
 
     Args:
@@ -45,5 +47,5 @@ def padded_frames(padding: Tensor, kernels: Sequence[int], strides: Sequence[int
         return torch.arange(frames, device=padding.device) >= torch.tensor(kept, device=padding.device)[:, None]
     field, step = receptive_field(kernels, strides)
     ends = torch.arange(frames, device=padding.device) * step
-    count = torch.nn.functional.pad(padding.cumsum(dim=1), (1, 0))        # [batch, samples + 1], padding before each sample
+    count = torch.nn.functional.pad(padding.cumsum(dim=1), (1, 0))  # [batch, samples + 1], padding before each sample
     return count[:, ends + field] > count[:, ends]
