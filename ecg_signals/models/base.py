@@ -75,6 +75,11 @@ class BaseModel(nn.Module):
     def after_update(self, num_updates: int) -> None:
         """Called after each optimizer step: moving averages live here."""
 
+    @classmethod
+    def published_options(cls) -> dict[str, Any]:
+        """Options whose published value differs from today's default; files that other projects wrote get them."""
+        return {}
+
     def upgrade_state_dict(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Rename the keys of older files; returns the state that `load_state_dict(strict=True)` takes."""
         return upgrade_weight_norm(state)

@@ -1,0 +1,97 @@
+"""What every checkpoint layout gives: a registered model's name, its options and its weights.
+
+A layout is one entry in a module's `LAYOUTS`: `checkpoint/fairseq.py` for fairseq-signals and our own files, and
+`models/<family>/key_map.py` for the other families; all of them are found by name.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ecg_signals.config import BaseConfig, ConfigError
+from ecg_signals.signal.contract import SignalContract
+
+
+@dataclass
+class ModelSource:
+    """A model as a file describes it, before it is built.
+
+    Attributes:
+        name: registered name of the model.
+        options: of the model's dataclass; what the file does not say takes today's default.
+        state: weights under the names of `model.state_dict()`, or of an older spelling that
+            `model.upgrade_state_dict` renames.
+        labels: names of the columns of `logits`, None when the file does not tell.
+        signal: the input contract.
+        cfg: the recipe as plain sections, {} when the file has none.
+        raw: the whole content of the file.
+        layout: name of the layout that was recognised.
+        where: the file or folder, for messages.
+    """
+
+    name: str
+    options: dict[str, Any]
+    state: dict[str, Tensor]
+    labels: list[str] | None = None
+    signal: SignalContract | None = None
+    cfg: dict[str, Any] = field(default_factory=dict)
+    raw: dict[str, Any] = field(default_factory=dict)
+    layout: str = ""
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One form of checkpoint.
+
+    Attributes:
+        name: for messages and `ecg-convert`.
+        recognise: content of a file -> whether it has this form; looks at keys and types only.
+        convert: content, path for messages -> ModelSource.
+        export: ModelSource -> content of a file of this form with plain containers, None where it cannot be written.
+        models: registered names that `export` takes.
+    """
+
+    name: str
+    recognise: Callable[[Mapping[str, Any]], bool]
+    convert: Callable[[dict[str, Any], str], ModelSource]
+    export: Callable[[ModelSource], dict[str, Any]] | None = None
+    models: tuple[str, ...] = ()
+
+
+@cache
+def layouts() -> list[Layout]:
+    """All layouts, those of the model families first: theirs are the narrower descriptions."""
+    package = Path(__file__).parents[1]
+    modules = [f"ecg_signals.models.{path.parent.name}.key_map" for path in sorted(package.glob("models/*/key_map.py"))]
+    modules.append("ecg_signals.checkpoint.fairseq")
+    return [layout for module in modules for layout in importlib.import_module(module).LAYOUTS]
+
+
+def recognise(raw: dict[str, Any], where: str) -> Layout:
+    """The layout of a file's content. Raises: ConfigError naming what was found and what is known."""
+    for layout in layouts():
+        if layout.recognise(raw):
+            return layout
+    keys = ", ".join(f"{key} ({type(value).__name__})" for key, value in list(raw.items())[:12])
+    known = "; ".join(layout.name for layout in layouts())
+    raise ConfigError(
+        f"{where} holds no model that is known here. Found the keys: {keys or 'none'}. Known layouts: {known}. "
+        f"Bare weights do not say which model they belong to: build it with ecg_signals.registry.build(...) and "
+        f"use model.load_state_dict."
+    )
+
+
+def is_state_dict(value: Any) -> bool:
+    return isinstance(value, Mapping) and len(value) > 0 and all(isinstance(item, Tensor) for item in value.values())
+
+
+def model_options(dataclass: type[BaseConfig], found: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of `found` that today's dataclass still has."""
+    known = dataclass.__dataclass_fields__
+    return {key: value for key, value in found.items() if key in known and key != "_name"}

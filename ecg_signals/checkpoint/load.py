@@ -1,0 +1,79 @@
+"""`load_model`: any published or own checkpoint as a model ready for inference."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ecg_signals.checkpoint.layout import ModelSource, recognise
+from ecg_signals.checkpoint.read import read_checkpoint
+from ecg_signals.config import ConfigError
+from ecg_signals.registry import get_entry
+
+_LISTED = 8  # names per kind in a message about weights that do not fit
+
+
+def load_source(source: str | os.PathLike[str]) -> ModelSource:
+    """What a checkpoint says about its model, without building it.
+
+    Args:
+        source: a checkpoint file; its layout is recognised from its content.
+    Raises: ConfigError when the file cannot be read, its layout is unknown, or its model is not registered.
+    """
+    raw = read_checkpoint(source)
+    return recognise(raw, str(source)).convert(raw, str(source))
+
+
+def load_model(source: str | os.PathLike[str], device: str | torch.device = "cpu", **overrides: Any) -> Any:
+    """The model of a checkpoint, in eval mode and float32, with its `labels` and input contract `signal`.
+
+    Args:
+        source: as in `load_source`.
+        device: where the model goes.
+        overrides: keys of the model's dataclass that replace the stored options, such as `saliency=True`.
+    Raises: ConfigError as `load_source` does, and when weights and model do not fit, naming the keys;
+        UsageError for an override that the model does not have.
+    """
+    return build_source(load_source(source), **overrides).to(device)
+
+
+def build_source(source: ModelSource, **overrides: Any) -> Any:
+    """Build the model that a source describes and fill it; see `load_model`. The global random state is left alone."""
+    entry = get_entry("model", source.name)
+    cfg = entry.dataclass.from_mapping({"_name": source.name, **source.options, **overrides}, where="model")
+    with torch.random.fork_rng(devices=[]):
+        model = entry.cls(cfg)
+    fill(model, source.state, source.where)
+    model.labels = source.labels
+    model.signal = source.signal
+    return model.float().eval()
+
+
+def fill(model: Any, state: Mapping[str, Tensor], where: str) -> None:
+    """Load weights into a model, strictly. Raises: ConfigError listing the keys that do not fit."""
+    state = model.upgrade_state_dict(dict(state))
+    wanted = model.state_dict()
+    problems = {
+        "missing in the file": [key for key in wanted if key not in state],
+        "not in the model": [key for key in state if key not in wanted],
+        "of another shape": [
+            f"{key} ({list(state[key].shape)} in the file, {list(wanted[key].shape)} in the model)"
+            for key in wanted
+            if key in state and state[key].shape != wanted[key].shape
+        ],
+    }
+    if any(problems.values()):
+        listed = "; ".join(f"{kind}: {_listed(keys)}" for kind, keys in problems.items() if keys)
+        name = getattr(model.cfg, "_name", None) or type(model).__name__
+        raise ConfigError(
+            f"{where} does not fit the model '{name}' it is loaded into. Weights {listed}. The architectures must "
+            f"match: use the checkpoint of this model, or set the options that differ (model.KEY=VALUE)."
+        )
+    model.load_state_dict(state)
+
+
+def _listed(keys: list[str]) -> str:
+    more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
+    return ", ".join(keys[:_LISTED]) + more
