@@ -15,6 +15,7 @@ registry sections
 composition
 signal distributed
 readers optim metrics
+precision reporting
 checkpoint data modules
 models criteria preprocess labeler
 tasks
