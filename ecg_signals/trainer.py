@@ -256,7 +256,7 @@ class Trainer:
         score = None
         if self._validation_is_due(ends, save) and not self.received_signal:
             score = self._validate()
-            self.stopping = self._out_of_patience(score) or self.stopping
+            self.stopping = self._out_of_patience() or self.stopping
         if ends:
             self.reporter.summary("train", self._train_stats(self.train_tally), epoch)
             self.train_tally = Tally()
@@ -327,10 +327,13 @@ class Trainer:
             if name not in stats:
                 raise ConfigError(f"checkpoint.best_checkpoint_metric={name} is not printed by {self.config.criterion._name}; "
                                   f"choose one of {', '.join(stats)}")
-            scores.append(stats[name])
-            self.best_printed[subset] = self.manager.better(self.best_printed.get(subset), stats[name])
+            best, score = self.best_printed.get(subset), stats[name]
+            scores.append((score, best is None or self.manager.is_better(score, best)))
+            self.best_printed[subset] = score if scores[-1][1] else best
             self.reporter.summary(subset, {**stats, "num_updates": self.at.num_updates, f"best_{name}": self.best_printed[subset]}, self.at.epoch)
-        return scores[0]
+        score, improved = scores[0]
+        self.runs_without_improvement = 0 if improved else self.runs_without_improvement + 1
+        return score
 
     def _evaluate(self, batches: BatchIterator) -> Any:
         section = self.config.dataset
@@ -340,13 +343,10 @@ class Trainer:
             seed=seed, autocast=lambda: autocast(self.config, self.device),
         )
 
-    def _out_of_patience(self, score: float) -> bool:
-        """Count validations without a strictly better score of the first subset."""
+    def _out_of_patience(self) -> bool:
+        """True after `checkpoint.patience` validations without a strictly better score of the first subset."""
         patience = self.config.checkpoint.patience
-        if patience <= 0:
-            return False
-        self.runs_without_improvement = 0 if self.manager.improves(score) else self.runs_without_improvement + 1
-        if self.runs_without_improvement >= patience:
+        if 0 < patience <= self.runs_without_improvement:
             logger.info("early stop since valid performance hasn't improved for last %d runs", patience)
             return True
         return False

@@ -1,0 +1,78 @@
+"""Outputs, embeddings and attention of a whole split, written row by row to memory-mapped arrays."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ecg_signals.config import ConfigError
+from ecg_signals.distributed.collectives import barrier, rank
+from ecg_signals.inference.store import create_array, open_array
+
+KINDS = ("output", "encoder_out", "saliency")
+
+
+class Extraction:
+    """Collects what `common_eval.extract` asks for: one file per kind, rows in manifest order.
+
+    Ranks write disjoint rows of the same files, so nothing is gathered.
+
+    Args:
+        kinds: any of output, encoder_out, saliency.
+        folder: existing folder.
+        subset: name of the split, part of the file names.
+        rows: items in the split.
+        raw: write headerless memmaps as fairseq-signals does, instead of .npy.
+    Raises: ConfigError for an unknown kind, or a folder that is not there.
+    """
+
+    def __init__(self, kinds: list[str], folder: str | None, subset: str, rows: int, raw: bool = False) -> None:
+        unknown = [kind for kind in kinds if kind not in KINDS]
+        if unknown:
+            raise ConfigError(f"common_eval.extract holds {unknown[0]!r}; it takes any of {', '.join(KINDS)}")
+        if not folder:
+            raise ConfigError("common_eval.extract needs common_eval.results_path=DIR, an existing folder")
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise ConfigError(f"common_eval.results_path={folder} is not a folder; make it first: mkdir -p {folder}")
+        self.kinds, self.subset, self.rows, self.raw = kinds, subset, rows, raw
+        self.arrays: dict[str, np.memmap] = {}
+
+    def add(self, batch: dict[str, Any], output: Any, target: Tensor | None) -> None:
+        """Write one batch's rows. `output` is the model's; `target` [batch, labels] or None."""
+        wanted: dict[str, Any] = {}
+        if "output" in self.kinds:
+            wanted["outputs"] = self._need(output, "logits", "output")
+            wanted["targets"] = target
+        if "encoder_out" in self.kinds:
+            wanted["encoder_out"] = self._need(output, "features", "encoder_out")
+            wanted["padding_mask"] = output.get("padding_mask")
+        if "saliency" in self.kinds:
+            wanted["saliency"] = self._need(output, "saliency", "saliency")
+        ids = batch["id"].reshape(-1).cpu().numpy()
+        for name, value in wanted.items():
+            if value is not None:
+                self._rows(name, value)[ids] = value.detach().cpu().numpy()
+
+    def _need(self, output: Any, key: str, kind: str) -> Tensor:
+        if output.get(key) is None:
+            raise ConfigError(f"common_eval.extract asks for {kind}, which this model does not give (it gives {', '.join(output)})")
+        return output[key]
+
+    def _rows(self, name: str, value: Tensor) -> np.memmap:
+        if name not in self.arrays:
+            path = self.folder / f"{name}_{self.subset}.npy"
+            dtype = np.dtype(str(value.dtype).removeprefix("torch."))
+            if rank() == 0:
+                create_array(path, (self.rows, *value.shape[1:]), dtype, raw=self.raw)
+            barrier()
+            self.arrays[name] = open_array(path, mode="r+")
+        return self.arrays[name]
+
+    def close(self) -> list[Path]:
+        """Flush everything; returns the files written."""
+        for array in self.arrays.values():
+            array.flush()
+        barrier()
+        return [self.folder / f"{name}_{self.subset}.npy" for name in self.arrays]

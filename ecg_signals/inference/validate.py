@@ -1,0 +1,146 @@
+"""Evaluate a checkpoint on the splits of a recipe: statistics, and extracted arrays on request."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from ecg_signals.checkpoint.load import ModelSource, load_model, load_source
+from ecg_signals.composition import resolve_config
+from ecg_signals.config import MISSING, ConfigError, parse_literal, resolve_input
+from ecg_signals.criteria.base import CriterionOutput
+from ecg_signals.data.batching import BatchIterator
+from ecg_signals.distributed.launch import Placement, device_of
+from ecg_signals.inference.extract import Extraction
+from ecg_signals.models.base import BaseModel
+from ecg_signals.precision import autocast, set_matmul_precision
+from ecg_signals.registry import get_entry
+from ecg_signals.reporting import Reporter, setup_logging
+from ecg_signals.sections import Config
+from ecg_signals.tasks.base import BaseTask
+from ecg_signals.tasks.evaluate import evaluate_split, to_device
+
+logger = logging.getLogger(__name__)
+
+
+def stored_sections(sections: Mapping[str, Any], source: ModelSource) -> dict[str, Any]:
+    """The checkpoint's recipe with what the user set on top; the model is always the checkpoint's.
+
+    A key that the user leaves out, or that a recipe marks ???, keeps the value the checkpoint was trained with.
+    """
+    merged = {key: value for key, value in sections.items() if key not in ("model", "task", "criterion", "optimizer", "lr_scheduler")}
+    merged["model"] = {"_name": source.name, **source.options}
+    for group in ("task", "criterion"):
+        stored = dict(source.cfg.get(group) or {})
+        chosen = {key: value for key, value in (sections.get(group) or {}).items() if value not in (MISSING, None)}
+        same = chosen.get("_name", stored.get("_name")) == stored.get("_name")
+        if group == "criterion" and not same:
+            chosen = {}  # a recipe for another criterion: the checkpoint's own one decides
+        merged[group] = {**(stored if same or group == "criterion" else {}), **chosen} or None
+    merged["dataset"] = {key: value for key, value in (sections.get("dataset") or {}).items() if value is not None}
+    return merged
+
+
+class Evaluator:
+    """One evaluation of `common_eval.path`; used by ecg-validate (with labels and loss) and ecg-inference (without).
+
+    Raises: ConfigError when the checkpoint, the recipe and the data do not fit together.
+    """
+
+    def __init__(self, sections: Mapping[str, Any], placement: Placement) -> None:
+        path = (sections.get("common_eval") or {}).get("path")
+        if path in (None, MISSING):
+            raise ConfigError("set common_eval.path=CHECKPOINT")
+        source = load_source(str(resolve_input(path)))
+        self.config: Config = resolve_config(stored_sections(sections, source), lenient=True)
+        setup_logging(self.config, placement.rank == 0)
+        set_matmul_precision(self.config)
+        self.placement, self.device = placement, device_of(self.config, placement)
+        overrides = parse_literal(self.config.common_eval.model_overrides, "common_eval.model_overrides")
+        wants_saliency = "saliency" in (self.config.common_eval.extract or [])
+        if wants_saliency and "saliency" in source.options:
+            overrides = {**overrides, "saliency": True}
+        self.model: BaseModel = load_model(str(resolve_input(path)), device=str(self.device), **overrides)
+        self.task: BaseTask = get_entry("task", self.config.task._name).cls(self.config.task, self.config)
+        self.reporter = Reporter(self.config, None, placement.rank == 0)
+
+    def subsets(self) -> list[str]:
+        return [name.strip() for name in self.config.dataset.valid_subset.split(",") if name.strip()]
+
+    def _batches(self, split: str) -> BatchIterator:
+        section = self.config.dataset
+        if section.max_tokens is None and section.batch_size is None:
+            raise ConfigError("set dataset.batch_size=N (items per batch)")
+        return BatchIterator(
+            self.task.load_dataset(split), batch_size=section.batch_size, max_tokens=section.max_tokens, seed=self.config.common.seed,
+            shuffle=False, num_workers=section.num_workers, buffer=section.data_buffer_size, rank=self.placement.rank,
+            world_size=self.placement.world_size, pin_memory=self.device.type == "cuda",
+        )
+
+    def _extraction(self, split: str, rows: int, *, required: bool) -> Extraction | None:
+        section = self.config.common_eval
+        if not section.extract and not required:
+            return None
+        return Extraction(section.extract or ["output"], section.results_path, split, rows, section.raw_memmap)
+
+    def validate(self) -> dict[str, dict[str, float]]:
+        """Statistics of every subset, printed and returned; what `common_eval.extract` names is written on the way."""
+        criterion = self.task.build_criterion().to(self.device)
+        out = {}
+        for subset in self.subsets():
+            results = {split: self._validate_split(split, criterion) for split in self.task.splits_of(subset)}
+            out[subset] = self.task.subset_metrics(criterion, results)
+            self.reporter.summary(subset, out[subset])
+        return out
+
+    def _validate_split(self, split: str, criterion: Any) -> Any:
+        batches = self._batches(split)
+        dataset = self.task.load_dataset(split)
+        self.task.prepare(self.model, criterion, dataset)
+        extraction = self._extraction(split, len(dataset), required=False)
+        called = Remembering(self.model)
+
+        def store(batch: dict[str, Any], output: CriterionOutput) -> None:
+            if extraction is not None:
+                extraction.add(batch, called.output, batch.get("label"))
+
+        result = evaluate_split(
+            called, criterion, batches.batches(1), self.device, seed=self.config.common.seed,
+            autocast=lambda: autocast(self.config, self.device), on_batch=store,
+        )
+        self._close(extraction)
+        return result
+
+    @torch.no_grad()
+    def infer(self) -> None:
+        """Forward passes without labels; writes outputs_<split>.npy or what `common_eval.extract` names."""
+        for subset in self.subsets():
+            for split in self.task.splits_of(subset):
+                extraction = self._extraction(split, len(self.task.load_dataset(split)), required=True)
+                assert extraction is not None
+                for batch in self._batches(split).batches(1):
+                    if batch:
+                        batch = to_device(batch, self.device)
+                        with autocast(self.config, self.device):
+                            output = self.model(**batch["net_input"])
+                        extraction.add(batch, output, None)
+                self._close(extraction)
+
+    def _close(self, extraction: Extraction | None) -> None:
+        for path in extraction.close() if extraction else []:
+            logger.info("wrote %s", path)
+
+
+class Remembering(nn.Module):
+    """A model that keeps its last output, so that extraction needs no second forward pass."""
+
+    def __init__(self, model: BaseModel) -> None:
+        super().__init__()
+        self.model = model
+        self.output: Any = None
+
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        self.output = self.model(*inputs, **options)
+        return self.output
