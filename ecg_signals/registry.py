@@ -128,12 +128,15 @@ def get_entry(kind: str, name: str) -> Entry:
 
 
 def build(kind: str, name: str, /, *args: Any, **options: Any) -> Any:
-    """Build the registered thing `name` of `kind` from its options; positional arguments follow the config.
+    """Build the registered thing `name` of `kind` from its options.
+
+    Positional arguments follow the config; an optimizer's, its parameters, come first, as in torch.
 
     Raises: UsageError for an unknown kind, name or option; ConfigError for a value of the wrong type.
     """
     entry = get_entry(kind, name)
-    return entry.cls(entry.dataclass.from_mapping({"_name": name, **options}, where=kind), *args)
+    cfg = entry.dataclass.from_mapping({"_name": name, **options}, where=kind)
+    return entry.cls(*args, cfg) if kind == "optimizer" else entry.cls(cfg, *args)
 
 
 def import_user_dir(path: str | Path) -> None:

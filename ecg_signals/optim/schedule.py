@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from ecg_signals.config import BaseConfig
+from torch.optim import Optimizer
+
+from ecg_signals.config import BaseConfig, ConfigError
 
 
 class Schedule:
@@ -21,3 +23,34 @@ class Schedule:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Nothing to restore: the rate follows from the update and the epoch."""
+
+
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """Set the learning rate of every parameter group; a group's own `lr_scale`, if it has one, multiplies it."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("lr_scale", 1.0)
+
+
+def single_rate(name: str, rates: list[float]) -> float:
+    """The one learning rate of a schedule that takes no list. Raises: ConfigError for none or several."""
+    if len(rates) != 1:
+        raise ConfigError(
+            f"lr_scheduler={name} takes one learning rate, but optimization.lr is {rates}; "
+            f"set optimization.lr=[VALUE], or lr_scheduler=fixed for one rate per epoch"
+        )
+    return rates[0]
+
+
+def last_update(name: str, key: str, value: float, warmup: float) -> float:
+    """The update at which a schedule ends. Raises: ConfigError when it is not known or lies within the warm-up."""
+    if value <= warmup:
+        raise ConfigError(
+            f"lr_scheduler={name} must know when training ends, but lr_scheduler.{key} is {value:g} and the "
+            f"warm-up takes {warmup:g} updates; set optimization.max_update or lr_scheduler.{key} to a larger number"
+        )
+    return value
+
+
+def warmup_rate(num_updates: int, warmup: float, start: float, end: float) -> float:
+    """Linear from `start` at update 0 to `end` at update `warmup`."""
+    return start + num_updates * (end - start) / warmup

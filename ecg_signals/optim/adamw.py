@@ -1,0 +1,35 @@
+"""torch's AdamW, fused where the weights allow it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ecg_signals.config import BaseConfig, option
+from ecg_signals.optim.adam import check_adam_options
+from ecg_signals.registry import register_optimizer
+
+
+@dataclass
+class AdamWConfig(BaseConfig):
+    adam_betas: tuple[float, float] = option((0.9, 0.999), "decay of the running mean and of the running square")
+    adam_eps: float = option(1e-8, "added to the bias-corrected root of the running square")
+    weight_decay: float = option(0.01, "share of a weight removed per update and unit of learning rate")
+    lr: list[float] = option([1e-3], "learning rate; the first one counts", follows="optimization.lr")
+
+
+@register_optimizer("adamw", dataclass=AdamWConfig)
+class AdamW(torch.optim.AdamW):
+    """Epsilon acts after the bias correction; fairseq's `adam` adds it before."""
+
+    def __init__(self, params: Iterable[Any], cfg: AdamWConfig) -> None:
+        check_adam_options(cfg.lr, cfg.adam_betas, cfg.adam_eps)
+        super().__init__(
+            params,
+            lr=cfg.lr[0],
+            betas=(cfg.adam_betas[0], cfg.adam_betas[1]),
+            eps=cfg.adam_eps,
+            weight_decay=cfg.weight_decay,
+            fused=True,
+        )

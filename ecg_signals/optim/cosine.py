@@ -1,0 +1,46 @@
+"""Half a cosine from lr to min_lr, repeated with a shrinking amplitude when training goes on."""
+
+import math
+from dataclasses import dataclass
+
+from ecg_signals.config import BaseConfig, option
+from ecg_signals.optim.schedule import Schedule, last_update, single_rate, warmup_rate
+from ecg_signals.registry import register_lr_scheduler
+
+
+@dataclass
+class CosineScheduleConfig(BaseConfig):
+    warmup_updates: int = option(0, "updates of linear warm-up")
+    warmup_init_lr: float = option(-1.0, "rate of the first update of the warm-up; negative: min_lr")
+    min_lr: float = option(0.0, "rate at the end of the first period")
+    t_mult: float = option(1.0, "factor of the length from one period to the next")
+    lr_period_updates: float = option(-1.0, "updates of the first period; negative: max_update without the warm-up")
+    lr_shrink: float = option(0.1, "factor of both rates from one period to the next")
+    max_update: float = option(0.0, "updates in all", follows="optimization.max_update")
+    lr: list[float] = option([0.25], "rate after the warm-up", follows="optimization.lr")
+
+
+@register_lr_scheduler("cosine", dataclass=CosineScheduleConfig)
+class CosineSchedule(Schedule):
+    def __init__(self, cfg: CosineScheduleConfig) -> None:
+        super().__init__(cfg)
+        self.cfg: CosineScheduleConfig = cfg
+        self.peak = single_rate("cosine", cfg.lr)
+        self.start = cfg.min_lr if cfg.warmup_init_lr < 0 else cfg.warmup_init_lr
+        self.period = cfg.lr_period_updates
+        if self.period <= 0:
+            self.period = last_update("cosine", "max_update", cfg.max_update, cfg.warmup_updates) - cfg.warmup_updates
+
+    def rate(self, num_updates: int, epoch: int) -> float:
+        cfg = self.cfg
+        if num_updates < cfg.warmup_updates:
+            return warmup_rate(num_updates, cfg.warmup_updates, self.start, self.peak)
+        position, length, period = float(num_updates - cfg.warmup_updates), self.period, 0
+        if cfg.t_mult == 1:
+            period, position = int(position // length), position % length
+        else:
+            while position >= length and length >= 1:
+                position, length, period = position - length, length * cfg.t_mult, period + 1
+        shrink = cfg.lr_shrink**period
+        low, high = cfg.min_lr * shrink, self.peak * shrink
+        return low + 0.5 * (high - low) * (1 + math.cos(math.pi * position / length))

@@ -1,0 +1,64 @@
+"""An exponential moving average of a model's weights."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ecg_signals.config import ConfigError
+from ecg_signals.sections import EmaConfig
+
+
+class WeightAverage:
+    """After each step, average = decay * average + (1 - decay) * weights; buffers are copied."""
+
+    def __init__(self, model: nn.Module, cfg: EmaConfig) -> None:
+        if not 0 <= cfg.ema_decay <= 1:
+            raise ConfigError(f"ema.ema_decay is {cfg.ema_decay}; it must lie between 0 and 1, such as 0.9999")
+        if cfg.ema_update_freq < 1:
+            raise ConfigError(f"ema.ema_update_freq is {cfg.ema_update_freq}; it must be at least 1")
+        self.cfg = cfg
+        self.weights = {key: self._stored(value.detach()).clone() for key, value in model.state_dict().items()}
+
+    def _stored(self, value: Tensor) -> Tensor:
+        return value.float() if self.cfg.ema_fp32 and value.is_floating_point() else value
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, num_updates: int) -> None:
+        """Call after the optimizer's step number `num_updates`."""
+        if num_updates % self.cfg.ema_update_freq:
+            return
+        decay = self.cfg.ema_decay if num_updates > self.cfg.ema_start_update else 0.0
+        averaged = {key for key, value in model.named_parameters(remove_duplicate=False) if value.is_floating_point()}
+        current = model.state_dict()
+        keys = [key for key in self.weights if key in averaged]
+        averages, weights = [self.weights[key] for key in keys], [self._stored(current[key]) for key in keys]
+        torch._foreach_lerp_(averages, weights, 1 - decay)
+        for key in self.weights.keys() - averaged:
+            self.weights[key].copy_(current[key])
+
+    @contextmanager
+    def applied_to(self, model: nn.Module) -> Iterator[None]:
+        """Inside, `model` has the averaged weights; afterwards its own again."""
+        own = {key: value.detach().clone() for key, value in model.state_dict().items()}
+        model.load_state_dict(self.weights)
+        try:
+            yield
+        finally:
+            model.load_state_dict(own)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return dict(self.weights)
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Raises: ConfigError naming the weights that are missing or have another shape."""
+        shapes = {key: value.shape for key, value in state.items()}
+        wrong = sorted(key for key, value in self.weights.items() if shapes.get(key) != value.shape)
+        if wrong:
+            raise ConfigError(
+                f"the stored average lacks, or has in another shape, {', '.join(wrong[:5])}; it belongs to another "
+                f"model. Set checkpoint.reset_optimizer=true to start a new average"
+            )
+        for key, value in self.weights.items():
+            value.copy_(state[key])
