@@ -87,7 +87,9 @@ def main() -> None:
 
 
 def report(chosen: list[dict[str, str]]) -> None:
-    counts = {split: Counter(label for row in chosen if split_of(row) == split for label in labels_of(row)) for split in SHARES}
+    counts: dict[str, Counter[str]] = {split: Counter() for split in SHARES}
+    for row in chosen:
+        counts[split_of(row)].update(labels_of(row))
     print(f"{len(chosen)} records of {len({row['patient_id'] for row in chosen})} patients")
     for label in sorted(set.intersection(*(set(count) for count in counts.values()))):
         print(f"  {label:8}", *(f"{split} {count[label]}" for split, count in counts.items()))

@@ -1,0 +1,179 @@
+"""Label tables -> the files that fine-tuning reads: y.npy, label_def.csv, pos_weight.txt."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ecg_signals.config import ConfigError
+from ecg_signals.preprocess.tables import check_columns, read_table, replacing, write_table, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_WORDS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "": math.nan, "nan": math.nan, "none": math.nan}
+
+
+def numeric_labels(labels: "pd.DataFrame") -> "pd.DataFrame":
+    """Columns idx + one float column per label: 0, 1, or NaN where the table has no value.
+
+    Raises: ConfigError for a repeated idx or a value that is neither 0, 1, true, false nor empty.
+    """
+    check_columns(labels, ["idx"], "the table of labels")
+    repeated = labels["idx"][labels["idx"].duplicated()]
+    if len(repeated):
+        raise ConfigError(f"the table of labels has idx {repeated.iloc[0]} twice; expected one row per record")
+    result = labels[["idx"]].astype(int)
+    names = [name for name in labels.columns if name != "idx"]
+    if not names:
+        raise ConfigError("the table of labels has no column besides idx; add one column of 0 and 1 per label")
+    return result.assign(**{name: _numbers(labels[name], name) for name in names})
+
+
+def _numbers(column: "pd.Series", name: str) -> np.ndarray:
+    if column.dtype.kind in "biuf":
+        values = column.to_numpy(dtype=np.float64)
+    else:
+        words = column.astype(str).str.strip().str.lower()
+        values = np.array([_WORDS[word] if word in _WORDS else _number(word) for word in words])
+    bad = ~(np.isnan(values) | ((values >= 0) & (values <= 1)))
+    if bad.any():
+        found = column.iloc[int(np.argmax(bad))]
+        raise ConfigError(f"label '{name}' holds {found!r}; expected 0, 1, true, false, or nothing where it is unknown")
+    return values
+
+
+def _number(word: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        return math.inf  # reported with the column's name
+
+
+def label_matrix(labels: "pd.DataFrame") -> np.ndarray:
+    """float64 [max idx + 1, labels]; row = idx. A row that `labels` lacks is 0, a value that it lacks is NaN."""
+    matrix = np.zeros((int(labels["idx"].max()) + 1 if len(labels) else 0, labels.shape[1] - 1))
+    matrix[labels["idx"]] = labels.drop(columns="idx").to_numpy(dtype=np.float64)
+    return matrix
+
+
+def label_definition(labels: "pd.DataFrame", meta_split: "pd.DataFrame", partial: bool = False) -> "pd.DataFrame":
+    """One row per label: positives, their share p and (1 - p) / p per split, then over all splits.
+
+    Args:
+        labels: idx + float columns.
+        meta_split: idx, split: the records that are counted.
+        partial: count each label over the records where it is known; else only records that have all labels.
+    """
+    import pandas as pd
+
+    rows = meta_split[["idx", "split"]].merge(labels, on="idx", how="inner")
+    names = [name for name in labels.columns if name != "idx"]
+    if not partial:
+        rows = rows.dropna(subset=names)
+    columns: dict[str, dict[str, list[float]]] = {"pos_count": {}, "pos_percent": {}, "pos_weight": {}}
+    groups = [*((str(split), part) for split, part in rows.groupby("split", sort=True)), ("all", rows)]
+    for split, part in groups:
+        values = part[names].to_numpy(dtype=np.float64)
+        known = (~np.isnan(values)).sum(axis=0)
+        count = (np.nan_to_num(values) >= 0.5).sum(axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = count / known
+            weight = (1 - share) / share
+        columns["pos_count"][split], columns["pos_percent"][split] = count, share
+        if split != "all":
+            columns["pos_weight"][split] = weight
+    table = pd.DataFrame({"name": names})
+    splits = [split for split, _ in groups[:-1]]
+    for kind, values in columns.items():
+        table = table.assign(**{f"{kind}_{split}": values[split] for split in splits})
+    return table.assign(pos_count_all=columns["pos_count"]["all"], pos_percent_all=columns["pos_percent"]["all"])
+
+
+def positive_weights(definition: "pd.DataFrame", undefined: float = 1.0) -> tuple[list[float], list[str]]:
+    """Weights of the positives in training, rounded to 6 decimals, and the labels that have none.
+
+    Args:
+        undefined: the weight of a label without training positives, whose (1 - p) / p is infinite.
+    """
+    column = definition.get("pos_weight_train")
+    if column is None:
+        return [undefined] * len(definition), definition["name"].tolist()
+    weights = [round(float(weight), 6) for weight in column]
+    without = [name for name, weight in zip(definition["name"], weights) if not math.isfinite(weight)]
+    return [weight if math.isfinite(weight) else undefined for weight in weights], without
+
+
+def write_label_files(
+    folder: Path, labels: "pd.DataFrame", meta_split: "pd.DataFrame", *, partial: bool = False, undefined: float = 1.0
+) -> list[str]:
+    """y.npy, label_def.csv, pos_weight.txt in `folder`. Returns: the labels without training positives."""
+    definition = label_definition(labels, meta_split, partial)
+    weights, without = positive_weights(definition, undefined)
+    with replacing(folder / "y.npy") as path, open(path, "wb") as file:
+        np.save(file, label_matrix(labels))
+    write_table(folder / "label_def.csv", definition)
+    write_text(folder / "pos_weight.txt", "[" + ",".join(map(str, weights)) + "]")
+    return without
+
+
+def labelled_records(labels: "pd.DataFrame", partial: bool = False) -> set[int]:
+    """idx of the records that have all labels, or, with `partial`, at least one."""
+    known = labels.drop(columns="idx").notna()
+    return set(labels["idx"][known.any(axis=1) if partial else known.all(axis=1)])
+
+
+def labels_step(
+    folder: Path,
+    labels_file: Path,
+    meta_splits: Sequence[Path],
+    segmented_splits: Sequence[Path] = (),
+    meta_save: Path | None = None,
+    segmented_save: Path | None = None,
+    *,
+    partial: bool = False,
+    undefined: float = 1.0,
+) -> None:
+    """`ecg-preprocess labels`: labels.csv and split tables -> the label files, and the splits of labelled records."""
+    import pandas as pd
+
+    labels = numeric_labels(read_table(labels_file, ["idx"]))
+    meta = pd.concat([read_table(path, ["idx", "split"]) for path in meta_splits], ignore_index=True)
+    with_all = labelled_records(labels, partial)
+    meta = meta[meta["idx"].isin(with_all)]
+    if meta.empty:
+        tables = ", ".join(map(str, meta_splits))
+        raise ConfigError(f"no record of {tables} has its idx in {labels_file}; check both tables")
+    without = write_label_files(folder, labels, meta, partial=partial, undefined=undefined)
+    if meta_save:
+        write_table(meta_save, meta)
+    if segmented_save:
+        if not segmented_splits:
+            raise ConfigError("--labeled_segmented_splits_save_file needs --segmented_splits segmented_split.csv")
+        pieces = [read_table(path, ["idx", "path", "split"]) for path in segmented_splits]
+        segments = pd.concat(pieces, ignore_index=True)
+        write_table(segmented_save, segments[segments["idx"].isin(with_all)])
+    print(f"{labels.shape[1] - 1} labels, {len(meta)} labelled records -> {folder}")
+    if without:
+        print(f"without training positives (weight {undefined} in pos_weight.txt): {', '.join(without)}")
+
+
+def join_label_file(meta: "pd.DataFrame", path: Path, wanted: Sequence[str] | None) -> "pd.DataFrame":
+    """idx + labels from the user's CSV: it names the records by idx or by another column of `meta` with unique values.
+
+    Args:
+        wanted: the label columns, in order; None: all but the columns that `meta` has too.
+    """
+    table = read_table(path)
+    keys = [name for name in table.columns if name in meta.columns and meta[name].is_unique]
+    if not keys:
+        unique = ", ".join(name for name in meta.columns if meta[name].is_unique)
+        raise ConfigError(f"{path} does not say which record a row belongs to; add one of these columns: {unique}")
+    key = "idx" if "idx" in keys else keys[0]
+    names = list(wanted) if wanted else [name for name in table.columns if name not in meta.columns]
+    check_columns(table, names, str(path))
+    rows = table[[key, *names]].drop_duplicates(key)
+    values = rows.set_index(rows[key].astype(str))[names].reindex(meta[key].astype(str))
+    return numeric_labels(values.reset_index(drop=True).assign(idx=meta["idx"].to_numpy())[["idx", *names]])

@@ -1,0 +1,158 @@
+"""Split tables -> manifests, manifests -> CMSC pairs, and a random share of a training manifest."""
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ecg_signals.config import ConfigError
+from ecg_signals.preprocess.tables import read_table, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def write_manifests(segments: "pd.DataFrame", folder: Path, splits: Sequence[str] = ()) -> dict[str, int]:
+    """One <split>.tsv per split: line 1 the longest folder common to all files, then `file<tab>samples`.
+
+    Line 1 starts with a tab, as fairseq-signals writes it; readers strip it.
+
+    Args:
+        segments: columns path, sample_size, split.
+        splits: names that get a manifest even if no segment is in them.
+    Returns: rows per split.
+    """
+    if segments.empty:
+        raise ConfigError("there is no segment to list in a manifest: no record is long enough, or all were left out")
+    paths = [os.path.normpath(path) for path in segments["path"]]
+    if len({os.path.isabs(path) for path in paths}) > 1:
+        paths = [os.path.abspath(path) for path in paths]
+    root = os.path.commonpath([os.path.dirname(path) for path in paths])
+    root = os.path.join(root, "")  # ends in a slash; empty when relative paths have nothing in common
+    segments = segments.assign(path=paths)
+    found = list(dict.fromkeys([*splits, *segments["split"]]))
+    counts = {}
+    for split in found:
+        rows = segments[segments["split"] == split]
+        lines = [f"{path[len(root) :]}\t{size}\n" for path, size in zip(rows["path"], rows["sample_size"])]
+        write_text(folder / f"{split}.tsv", f"\t{root or './'}\n" + "".join(lines))
+        counts[split] = len(lines)
+    return counts
+
+
+def manifest_step(split_files: Sequence[Path], folder: Path) -> None:
+    """`ecg-preprocess manifest`: segmented_split.csv of one or more datasets -> train.tsv, valid.tsv, test.tsv."""
+    import pandas as pd
+
+    tables = [read_table(path, ["path", "sample_size", "split"]) for path in split_files]
+    segments = pd.concat(tables, ignore_index=True)
+    segments = segments[segments["path"].notna() & segments["split"].notna()].astype({"sample_size": int})
+    repeated = segments["path"][segments["path"].duplicated()]
+    if len(repeated):
+        tables_named = ", ".join(map(str, split_files))
+        raise ConfigError(f"{repeated.iloc[0]} is listed twice in {tables_named}; name every table once")
+    for split, count in write_manifests(segments, folder).items():
+        print(f"{folder / f'{split}.tsv'}: {count} segments")
+
+
+def read_manifest(path: Path) -> tuple[str, list[tuple[str, str]]]:
+    """Root and (file, samples) rows of a plain manifest. Raises: ConfigError for any other kind of file."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if not lines:
+        raise ConfigError(f"{path} is empty; expected the root folder in line 1")
+    rows = []
+    for number, line in enumerate(lines[1:], start=2):
+        fields = line.split("\t")
+        if len(fields) != 2 or not fields[1].isdigit():
+            raise ConfigError(
+                f"{path} line {number} is {line!r}; expected `file<tab>samples`, as `ecg-preprocess manifest` writes"
+            )
+        rows.append((fields[0], fields[1]))
+    return lines[0].strip(), rows
+
+
+def pair_segments(numbers: Iterable[int], allow_gaps: bool = False) -> list[tuple[int, int]]:
+    """Segment numbers -> disjoint pairs of neighbours in time, from the first on: 0, 1, 2, 3, 4 -> (0, 1), (2, 3).
+
+    Where numbers are missing, only i and i + 1 make a pair: 0, 2, 3 -> (2, 3). With `allow_gaps` the sorted
+    numbers are paired as they come, (0, 2), as fairseq-signals does.
+    """
+    ordered = sorted(set(numbers))
+    pairs = []
+    i = 0
+    while i + 1 < len(ordered):
+        first, second = ordered[i : i + 2]
+        if allow_gaps or second == first + 1:
+            pairs.append((first, second))
+            i += 2
+        else:
+            i += 1
+    return pairs
+
+
+def cmsc_manifest(manifest: Path, dest: Path, extension: str = "mat", allow_gaps: bool = False) -> int:
+    """A plain manifest of segments `<stem>_<i>.<extension>` -> rows `<stem><tab>samples<tab>0<tab>i,j`.
+
+    Segments without a neighbour are dropped. Returns: the number of pairs.
+    """
+    root, rows = read_manifest(manifest)
+    pattern = re.compile(rf"(.+)_(\d+)\.{re.escape(extension)}")
+    records: dict[str, dict[int, str]] = {}
+    for name, samples in rows:
+        found = pattern.fullmatch(name)
+        if found:
+            records.setdefault(found[1], {})[int(found[2])] = samples
+    if rows and not records:
+        raise ConfigError(
+            f"{manifest} lists {rows[0][0]!r}; pairs need files called <record>_<number>.{extension}. Set --ext to the "
+            "files' extension, or cut the records with `ecg-preprocess`"
+        )
+    lines = [
+        f"{stem}\t{segments[i]}\t0\t{i},{j}\n"
+        for stem, segments in records.items()
+        for i, j in pair_segments(segments, allow_gaps)
+    ]
+    write_text(dest, f"{root}\n{extension}\n" + "".join(lines))
+    return len(lines)
+
+
+def pairs_step(folder: Path, dest: Path, extension: str = "mat", allow_gaps: bool = False) -> dict[str, int]:
+    """Every .tsv of `folder` -> a CMSC manifest of the same name in `dest`/cmsc. Returns: pairs per file name."""
+    manifests = sorted(folder.glob("*.tsv"))
+    if not manifests:
+        raise ConfigError(f"there is no .tsv in {folder}; make manifests first: ecg-preprocess manifest")
+    return {path.name: cmsc_manifest(path, dest / "cmsc" / path.name, extension, allow_gaps) for path in manifests}
+
+
+def subset_step(folder: Path, percent: float, dest: Path | None = None, seed: int = 0) -> None:
+    """`ecg-preprocess subset`: a share of the records of train.tsv; the other manifests are copied.
+
+    All segments of a chosen record stay. A CMSC folder works too; its rows are pairs of one record.
+
+    Args:
+        percent: the share to keep, above 0 and at most 1.
+        dest: a new folder; None: `folder`/<percent>.
+    """
+    if not 0 < percent <= 1:
+        raise ConfigError(f"percent is {percent}; it is the share to keep, above 0 and at most 1: 0.1 keeps a tenth")
+    train = folder / "train.tsv"
+    if not train.is_file():
+        raise ConfigError(f"there is no train.tsv in {folder}; name the folder of the manifests with --manifest_dir")
+    dest = dest or folder / str(percent)
+    if dest.exists():
+        raise ConfigError(f"{dest} exists already; remove it or choose another folder with --save_dir")
+    lines = train.read_text(encoding="utf-8").splitlines(keepends=True)
+    header = 1 if len(lines) < 2 or "\t" in lines[1].strip() else 2  # line 2 of a CMSC manifest is the extension
+    stems = [re.sub(r"_\d+\.\w+$", "", line.split("\t")[0]) for line in lines[header:]]
+    records = list(dict.fromkeys(stems))
+    keep = max(1, round(percent * len(records))) if records else 0
+    chosen = {records[i] for i in np.random.default_rng(seed).permutation(len(records))[:keep]}
+    kept = [line for line, stem in zip(lines[header:], stems) if stem in chosen]
+    for path in sorted(folder.glob("*.tsv")):
+        if path.name != "train.tsv":
+            write_text(dest / path.name, path.read_text(encoding="utf-8"))
+    write_text(dest / "train.tsv", "".join([*lines[:header], *kept]))
+    print(f"{dest / 'train.tsv'}: {len(chosen)} of {len(records)} records, {len(kept)} of {len(stems)} rows")

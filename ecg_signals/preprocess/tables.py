@@ -1,0 +1,65 @@
+"""Small files written whole or not at all, and CSV tables that are read and written as fairseq-signals does."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ecg_signals.config import ConfigError, unknown_message
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends well; else nothing is left of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_table(path: Path, table: "pd.DataFrame") -> None:
+    with replacing(path) as partial:
+        table.to_csv(partial, index=False, lineterminator="\n")
+
+
+def read_table(path: Path, needed: Sequence[str] = ()) -> "pd.DataFrame":
+    """A CSV; an unnamed first column, which pandas writes as row numbers, is dropped.
+
+    Raises: ConfigError if the file is missing, empty or lacks one of the columns `needed`.
+    """
+    import pandas as pd
+
+    if not path.is_file():
+        raise ConfigError(f"there is no table {path}; check the path")
+    try:
+        table = pd.read_csv(path, low_memory=False)
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not a CSV table with a header line: {error}") from None
+    table = table.loc[:, [name for name in table.columns if not str(name).startswith("Unnamed: 0")]]
+    check_columns(table, needed, str(path))
+    return table
+
+
+def check_columns(table: "pd.DataFrame", needed: Sequence[str], where: str) -> None:
+    """Raises: ConfigError naming the first missing column and the nearest one that is there."""
+    for name in needed:
+        if name not in table.columns:
+            raise ConfigError(unknown_message(f"column '{name}'", name, map(str, table.columns), f"{where} has"))
+
+
+def comma_list(text: str | None) -> list[str]:
+    """ "a, b" -> ["a", "b"]; None or "" -> []."""
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
