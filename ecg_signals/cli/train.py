@@ -33,10 +33,11 @@ def run(raw: Any) -> float:
         sections = plain_sections(raw)
         load_plugins(sections)
         from ecg_signals.composition import resolve_config
+
+        config = resolve_config(sections)  # before the trainer's imports: a misspelt key should not wait for them
         from ecg_signals.distributed.launch import process_group
         from ecg_signals.trainer import Trainer
 
-        config = resolve_config(sections)
         with process_group(config, partial(run_rank, sections)) as placement:
             return Trainer(config, placement).train()
     raise AssertionError("reported_errors ends the program after an error")

@@ -1,0 +1,117 @@
+"""Kill training with SIGKILL at random instants, resume it, and demand the uninterrupted run's losses and weights, bit for bit.
+
+    python tools/crash_test.py --runs 50
+
+Every run trains a small W2V+CMSC+RLM model on the repository's sample, is killed at a random instant (at start-up,
+inside an update, while a checkpoint is being written), and is started again until it ends. Half of the runs load
+with 0 worker processes, half with 2; the reference is one run that nobody disturbed.
+"""
+
+import argparse
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+SETTINGS = [
+    "dataset.batch_size=4", "dataset.valid_subset=valid", "optimization.max_update=24", "optimization.update_freq=[2]",
+    "optimization.lr=[1e-3]", "checkpoint.save_interval_updates=2", "checkpoint.keep_interval_updates=2", "common.log_interval=1",
+    "common.log_format=none", "model.encoder_layers=1", "model.encoder_embed_dim=32", "model.encoder_ffn_embed_dim=64",
+    "model.encoder_attention_heads=4", "model.conv_feature_layers='[(16,2,2)]*4'", "model.final_dim=16", "model.latent_vars=16",
+    "model.conv_pos=16", "model.conv_pos_groups=4", "model.num_negatives=10", "hydra.run.dir=.", "hydra.output_subdir=null",
+]
+
+
+def prepare(folder: Path) -> Path:
+    """The sample as CMSC pairs; returns the manifest folder."""
+    import ecg_signals.sample
+
+    source = next(iter(ecg_signals.sample.__path__))
+    subprocess.run([sys.executable, "-m", "ecg_signals.cli.preprocess", "ptbxl", source, str(folder / "data")], check=True,
+                   stdout=subprocess.DEVNULL)
+    return folder / "data" / "manifest" / "cmsc"
+
+
+def command(manifests: Path, workers: int) -> list[str]:
+    return [sys.executable, "-m", "ecg_signals.cli.train", f"task.data={manifests}", f"dataset.num_workers={workers}",
+            *SETTINGS, "--config-name", "w2v_cmsc_rlm"]
+
+
+def train(manifests: Path, folder: Path, workers: int, kill_after: float | None = None) -> tuple[bool, float]:
+    """Start training in `folder`; returns whether it ended by itself, and how long it lived."""
+    folder.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    with open(folder / "log.txt", "ab") as log:
+        process = subprocess.Popen(command(manifests, workers), cwd=folder, stdout=log, stderr=log, start_new_session=True)
+        try:
+            status = process.wait(timeout=kill_after)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            return False, time.monotonic() - began
+    if status:
+        raise SystemExit(f"training failed with status {status}:\n{(folder / 'log.txt').read_text()[-3000:]}")
+    return True, time.monotonic() - began
+
+
+def result(folder: Path) -> tuple[dict[int, float], dict[str, torch.Tensor]]:
+    """loss of every update, and the final weights. Raises: SystemExit when an update was written twice or never."""
+    losses: dict[int, float] = {}
+    for line in (folder / "checkpoints" / "metrics.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        if row["split"] == "train_inner":
+            if row["num_updates"] in losses:
+                raise SystemExit(f"{folder}: update {row['num_updates']} was written twice")
+            losses[row["num_updates"]] = row["loss"]
+    if sorted(losses) != list(range(1, len(losses) + 1)):
+        raise SystemExit(f"{folder}: updates {sorted(losses)} were written")
+    return losses, torch.load(folder / "checkpoints" / "checkpoint_last.pt", weights_only=True)["model"]
+
+
+def compare(folder: Path, reference: tuple[dict[int, float], dict[str, torch.Tensor]]) -> None:
+    losses, weights = result(folder)
+    if losses != reference[0]:
+        first = next(update for update in reference[0] if losses.get(update) != reference[0][update])
+        raise SystemExit(f"{folder}: the loss of update {first} is {losses.get(first)}, uninterrupted {reference[0][first]}")
+    different = [key for key, value in reference[1].items() if not torch.equal(value, weights[key])]
+    if different:
+        raise SystemExit(f"{folder}: {len(different)} weights differ, first {different[0]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=50, help="killed runs")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the instants")
+    parser.add_argument("--keep", type=Path, help="folder to work in and keep; default: a temporary one")
+    arguments = parser.parse_args()
+    folder = arguments.keep or Path(tempfile.mkdtemp(prefix="crash_test_"))
+    manifests = prepare(folder)
+    _, lifetime = train(manifests, folder / "reference", workers=0)
+    reference = result(folder / "reference")
+    print(f"reference: {len(reference[0])} updates in {lifetime:.1f} s", flush=True)
+    instants = random.Random(arguments.seed)
+    for run in range(arguments.runs):
+        workers, kills, here = (0, 2)[run % 2], [], folder / f"run{run}"
+        ended = False
+        while not ended:
+            wait = instants.uniform(0.2, lifetime) if len(kills) < 1 + run % 2 else None
+            ended, lived = train(manifests, here, workers, wait)
+            if not ended:
+                kills.append(f"{lived:.2f} s")
+        compare(here, reference)
+        print(f"run {run + 1}/{arguments.runs}: {workers} workers, killed after {', '.join(kills) or 'nothing'}: identical", flush=True)
+        shutil.rmtree(here)
+    if arguments.keep is None:
+        shutil.rmtree(folder)
+    print(f"{arguments.runs} passed, 0 failed")
+
+
+if __name__ == "__main__":
+    main()
