@@ -1,0 +1,1 @@
+"""A plugin for ecg-signals: one file and one decorator per thing."""
