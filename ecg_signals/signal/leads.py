@@ -8,6 +8,7 @@ from ecg_signals.config import ConfigError, nearest, parse_literal
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 LIMB_LEADS = LEADS[:6]
+_SPELLING = {name.lower(): name for name in LEADS}
 _OF_I_AND_II = np.array([[1, 0], [0, 1], [-1, 1], [-0.5, -0.5], [1, -0.5], [-0.5, 1]])  # rows: LIMB_LEADS
 
 
@@ -77,3 +78,11 @@ def derive_limb_leads(signal: np.ndarray, leads: Sequence[str]) -> tuple[np.ndar
         weights = _OF_I_AND_II[kind] @ given
         result[row] = weights[0] * signal[present[0][1]] + weights[1] * signal[present[1][1]]
     return result, [leads[row] for _, row in absent]
+
+
+def lead_name(text: str) -> str:
+    """A stored name in our spelling: "avr" and "Lead AVR" become "aVR"; a name of no standard lead stays as it is."""
+    words = text.strip()
+    bare = words.lower().replace("ecg", "").replace("lead", "").strip(" _-.:")
+    bare = bare[1:] if bare in ("di", "dii", "diii") else bare
+    return _SPELLING.get(bare, words)

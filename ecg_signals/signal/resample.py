@@ -6,7 +6,7 @@ from ecg_signals.config import ConfigError
 
 
 def resampled_length(samples: int, rate_in: float, rate_out: float) -> int:
-    """Samples after resampling: int(samples * rate_out / rate_in). Raises: ConfigError unless both rates are positive."""
+    """Samples afterwards: int(samples * rate_out / rate_in). Raises: ConfigError unless both rates are positive."""
     if not (rate_in > 0 and rate_out > 0):
         raise ConfigError(f"sample rates must be positive, found {rate_in} and {rate_out} Hz; check the file's header")
     return int(samples * rate_out / rate_in)

@@ -58,7 +58,7 @@ def test_linear_resampling_keeps_the_ends_and_copes_with_tiny_records():
 
 
 def test_a_rate_of_zero_is_refused():
-    with pytest.raises(ConfigError, match="must be positive"):
+    with pytest.raises(ConfigError, match=r"must be positive"):
         resample_linear(np.zeros((1, 5)), 0, 500)
 
 
@@ -116,5 +116,5 @@ def test_cleaning_removes_baseline_and_hum_but_keeps_the_beat():
 
 
 def test_cleaning_a_snippet_says_how_long_a_record_must_be():
-    with pytest.raises(ConfigError, match="needs more than"):
+    with pytest.raises(ConfigError, match=r"needs more than"):
         clean(np.zeros((1, 20)), 500)
