@@ -1,0 +1,226 @@
+"""The wav2vec 2.0 encoder for ECG: convolutions, a positional convolution and a transformer; no objective."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ecg_signals.config import BaseConfig, ConfigError, option
+from ecg_signals.models.base import BaseModel, ModelOutput
+from ecg_signals.modules.autograd import scale_gradient
+from ecg_signals.modules.conv_position import ConvPosition
+from ecg_signals.modules.conv_stem import ConvStem, parse_conv_layers, unpadded_lengths
+from ecg_signals.modules.pooling import POOLINGS, pool_frames
+from ecg_signals.modules.transformer import TransformerEncoder
+from ecg_signals.registry import register_model
+from ecg_signals.signal.span_mask import LENGTHS, compute_mask_indices
+
+
+@dataclass
+class ModelConfig(BaseConfig):
+    """What every model of fairseq-signals copies from the task; compared when a pretrained file is loaded."""
+
+    all_gather: bool = option(False, "contrast with the pooled features of all ranks, not only of this one")
+    normalize: bool = option(False, "the input was standardised with mean and std files", follows="task.normalize")
+    filter: bool = option(False, "the input was filtered", follows="task.filter")
+    data: str | None = option(None, "folder of the manifests; kept for the record", follows="task.data")
+    args: str | None = option(None, "always null", dead=True)
+
+
+@dataclass
+class ECGTransformerConfig(ModelConfig):
+    encoder_layers: int = option(12, "transformer layers")
+    encoder_embed_dim: int = option(768, "width of the transformer")
+    encoder_ffn_embed_dim: int = option(3072, "width inside the perceptrons")
+    encoder_attention_heads: int = option(12, "attention heads; they divide encoder_embed_dim")
+    layer_norm_first: bool = option(False, "layer norm before attention and perceptron (pre-norm)")
+    saliency: bool = option(False, "also return the attention maps, key `saliency`; slower")
+    dropout: float = option(0.1, "after attention and perceptron, 0 to 1")
+    attention_dropout: float = option(0.1, "of attention weights, 0 to 1")
+    activation_dropout: float = option(0.0, "inside the perceptron, 0 to 1")
+    encoder_layerdrop: float = option(0.0, "chance of leaving a layer out of a training step")
+    dropout_input: float = option(0.0, "of the frames before the transformer")
+    dropout_features: float = option(0.0, "of the frames that the quantizer sees")
+    apply_mask: bool = option(False, "learn a mask embedding and hide spans of frames in training")
+    mask_length: int = option(10, "frames of a span")
+    mask_prob: float = option(0.0, "spans x mask_length / frames; overlaps hide less")
+    mask_selection: str = option("static", "distribution of span lengths", choices=LENGTHS)
+    mask_other: float = option(0.0, "second parameter of that distribution")
+    no_mask_overlap: bool = option(False, "spans do not overlap")
+    mask_min_space: int = option(1, "frames between spans that do not overlap")
+    mask_channel_length: int = option(10, "channels of a span")
+    mask_channel_prob: float = option(0.0, "the same for feature channels, which are set to 0")
+    mask_channel_selection: str = option("static", "distribution of channel span lengths", choices=LENGTHS)
+    mask_channel_other: float = option(0.0, "second parameter of that distribution")
+    no_mask_channel_overlap: bool = option(False, "channel spans do not overlap")
+    mask_channel_min_space: int = option(1, "channels between spans that do not overlap")
+    extractor_mode: str = option(
+        "default", "group norm after the first convolution, or layer norm after each", choices=("default", "layer_norm")
+    )
+    conv_feature_layers: str = option("[(256, 2, 2)] * 4", "(dim, kernel, stride) of every convolution")
+    in_d: int = option(12, "leads")
+    conv_bias: bool = option(False, "convolutions have a bias")
+    feature_grad_mult: float = option(1.0, "gradient of the convolutions is multiplied by it; 0 freezes them")
+    conv_pos: int = option(128, "frames seen by the positional convolution")
+    conv_pos_groups: int = option(16, "groups of the positional convolution; they divide encoder_embed_dim")
+    include_padding: bool = option(
+        False,
+        "padded frames enter the group norm's statistics, the positional convolution and the features penalty",
+        ours=True,
+    )
+    pooling: str = option(
+        "valid", "mean over unpadded frames, or over each channel's non-zero values", choices=POOLINGS, ours=True
+    )
+
+
+@register_model("ecg_transformer", dataclass=ECGTransformerConfig)
+class ECGTransformer(BaseModel):
+    """Source: Oh et al. 2022, Lead-agnostic Self-supervised Learning, arXiv:2203.06889."""
+
+    cfg: ECGTransformerConfig
+
+    def __init__(self, cfg: ECGTransformerConfig) -> None:
+        super().__init__(cfg)
+        _check_sizes(cfg)
+        width, spec = cfg.encoder_embed_dim, parse_conv_layers(cfg.conv_feature_layers)
+        self.mask_emb = nn.Parameter(torch.rand(width)) if cfg.apply_mask else None
+        self.encoder = TransformerEncoder(
+            cfg.encoder_layers, width, cfg.encoder_ffn_embed_dim, cfg.encoder_attention_heads,
+            dropout=cfg.dropout, attention_dropout=cfg.attention_dropout, activation_dropout=cfg.activation_dropout,
+            layer_norm_first=cfg.layer_norm_first, layerdrop=cfg.encoder_layerdrop,
+        )  # fmt: skip
+        self.feature_extractor = ConvStem(
+            spec, cfg.in_d, cfg.extractor_mode, cfg.conv_bias, over_padding=cfg.include_padding
+        )
+        dim = self.feature_extractor.dim
+        self.post_extract_proj = nn.Linear(dim, width) if dim != width and self.projects_features else None
+        self.dropout_input = nn.Dropout(cfg.dropout_input)
+        self.conv_pos = ConvPosition(width, cfg.conv_pos, cfg.conv_pos_groups)
+        self.layer_norm = nn.LayerNorm(dim)
+
+    @property
+    def projects_features(self) -> bool:
+        """False in a subclass that brings the convolutions' output to the transformer's width by other means."""
+        return True
+
+    @classmethod
+    def published_options(cls) -> dict[str, Any]:
+        """The arithmetic that files written by fairseq-signals were trained with."""
+        return {"include_padding": True, "pooling": "nonzero"}
+
+    def forward(self, source: Tensor, padding_mask: Tensor | None = None, mask: bool = False) -> ModelOutput:
+        """source [batch, leads, samples], padding_mask bool [batch, (leads,) samples] -> features, pooled, ...
+
+        mask: hide frames and channels as the mask_* options say; `features` then are those of the masked pass.
+        """
+        return self._encode(source, padding_mask, mask, None)
+
+    def extract_features(
+        self, source: Tensor, padding_mask: Tensor | None = None, layers: str | None = None
+    ) -> ModelOutput:
+        """Never masked; layers="all" adds `hidden_states`: the transformer's input and every layer's output."""
+        hidden = hidden_states_list(layers)
+        output = self._encode(source, padding_mask, False, hidden)
+        if hidden is not None:
+            output["hidden_states"] = hidden
+        return output
+
+    def _encode(
+        self, source: Tensor, padding_mask: Tensor | None, mask: bool, hidden: list[Tensor] | None
+    ) -> ModelOutput:
+        features, padding = self.convolve(source, padding_mask)
+        frames = self.project(self.layer_norm(features))
+        mask_indices = self.draw_mask(frames.shape[:2], padding) if mask and self.cfg.apply_mask else None
+        frames = self.hide(frames, mask_indices, channels=mask)
+        x, saliency = self.contextualise(frames, padding, hidden)
+        output = ModelOutput(features=x, pooled=pool_frames(x, padding, self.cfg.pooling), padding_mask=padding)
+        if saliency is not None:
+            output["saliency"] = saliency
+        return output
+
+    def convolve(self, source: Tensor, padding_mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """source -> (convolutions' output [batch, frames, dim], bool padding [batch, frames] or None)."""
+        padding_mask = None if padding_mask is None or _is_empty(padding_mask) else padding_mask
+        lengths = None if padding_mask is None else unpadded_lengths(padding_mask)
+        factor = self.cfg.feature_grad_mult
+        with torch.set_grad_enabled(torch.is_grad_enabled() and factor > 0):
+            features = self.feature_extractor(source, lengths)
+        features = scale_gradient(features, factor)
+        if padding_mask is None:
+            return features, None
+        padding = self.feature_extractor.padded_frames(padding_mask, features.shape[1])
+        return features, None if _is_empty(padding) else padding
+
+    def project(self, features: Tensor) -> Tensor:
+        """Normalised convolution output [batch, frames, dim] -> transformer width."""
+        if self.post_extract_proj is not None:
+            features = self.post_extract_proj(features)
+        return self.dropout_input(features)
+
+    def contextualise(
+        self, frames: Tensor, padding: Tensor | None, hidden: list[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Position and transformer: [batch, frames, width] -> (the same shape, attention maps or None)."""
+        if padding is not None and not self.cfg.include_padding:
+            frames = frames.masked_fill(padding.unsqueeze(-1), 0.0)
+        return self.encoder(self.conv_pos(frames), padding, need_weights=self.cfg.saliency, hidden=hidden)
+
+    def hide(self, frames: Tensor, mask_indices: Tensor | None, channels: bool) -> Tensor:
+        """Mask embedding where bool `mask_indices` [batch, frames] is True; `channels` also zeroes drawn channels."""
+        if mask_indices is not None:
+            assert self.mask_emb is not None
+            mask_indices = mask_indices.to(frames.device, non_blocking=True)
+            frames = torch.where(mask_indices.unsqueeze(-1), self.mask_emb.to(frames.dtype), frames)
+        if channels and self.cfg.mask_channel_prob > 0:
+            frames = frames.masked_fill(self._draw_channel_mask(frames).unsqueeze(1), 0.0)
+        return frames
+
+    @torch.compiler.disable
+    def draw_mask(self, shape: tuple[int, int], padding: Tensor | None) -> Tensor | None:
+        """Frames to hide, bool [batch, frames] on the CPU, from torch's CPU generator; None when mask_prob is 0."""
+        cfg = self.cfg
+        if cfg.mask_prob <= 0:
+            return None
+        mask = compute_mask_indices(
+            (shape[0], shape[1]), None if padding is None else padding.cpu().numpy(), cfg.mask_prob, cfg.mask_length,
+            cfg.mask_selection, cfg.mask_other, min_masks=2, no_overlap=cfg.no_mask_overlap, min_space=cfg.mask_min_space,
+            rng=numpy_generator(),
+        )  # fmt: skip
+        return torch.from_numpy(mask)
+
+    @torch.compiler.disable
+    def _draw_channel_mask(self, frames: Tensor) -> Tensor:
+        cfg = self.cfg
+        mask = compute_mask_indices(
+            (frames.shape[0], frames.shape[2]), None, cfg.mask_channel_prob, cfg.mask_channel_length,
+            cfg.mask_channel_selection, cfg.mask_channel_other, no_overlap=cfg.no_mask_channel_overlap,
+            min_space=cfg.mask_channel_min_space, rng=numpy_generator(),
+        )  # fmt: skip
+        return torch.from_numpy(mask).to(frames.device, non_blocking=True)
+
+
+def numpy_generator() -> np.random.RandomState:
+    """A NumPy generator that follows from the state of torch's CPU generator."""
+    return np.random.RandomState(int(torch.randint(2**31, ())))
+
+
+def hidden_states_list(layers: str | None) -> list[Tensor] | None:
+    if layers not in (None, "all"):
+        raise ValueError(f'layers is {layers!r}; it must be None or "all"')
+    return [] if layers == "all" else None
+
+
+def _is_empty(mask: Tensor) -> bool:
+    """No padding at all; while a graph is traced a given mask counts as padding."""
+    return not torch.compiler.is_compiling() and not bool(mask.any())
+
+
+def _check_sizes(cfg: ECGTransformerConfig) -> None:
+    for key in ("encoder_attention_heads", "conv_pos_groups"):
+        if cfg.encoder_embed_dim % getattr(cfg, key):
+            raise ConfigError(
+                f"model.{key}={getattr(cfg, key)} does not divide model.encoder_embed_dim={cfg.encoder_embed_dim}; "
+                f"set model.{key} to a divisor"
+            )

@@ -1,0 +1,145 @@
+"""Strided convolutions from samples to frames, and how many frames a number of samples becomes."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ecg_signals.config import ConfigError, parse_literal
+
+ConvSpec = list[tuple[int, int, int]]
+
+
+def parse_conv_layers(text: str, where: str = "model.conv_feature_layers") -> ConvSpec:
+    """ "[(256, 2, 2)] * 4" -> [(dim, kernel, stride), ...]. Raises: ConfigError for anything else."""
+    layers = parse_literal(text, where)
+    if not isinstance(layers, list) or not layers or any(not _is_triple(layer) for layer in layers):
+        raise ConfigError(
+            f'{where} is {text!r}; it must be a list of (dim, kernel, stride), such as "[(256, 2, 2)] * 4"'
+        )
+    return [tuple(layer) for layer in layers]
+
+
+def _is_triple(layer: object) -> bool:
+    return (
+        isinstance(layer, (tuple, list))
+        and len(layer) == 3
+        and all(isinstance(size, int) and size > 0 for size in layer)
+    )
+
+
+class ConvStem(nn.Module):
+    """Blocks of convolution, dropout, norm, GELU without padding: [batch, leads, samples] -> [batch, frames, dim].
+
+    Args:
+        spec: (dim, kernel, stride) per block.
+        mode: "default" normalises every channel over time after the first block (group norm); "layer_norm"
+            normalises over channels after every block.
+        over_padding: let padded frames enter the group norm's statistics, as fairseq-signals does.
+    """
+
+    def __init__(
+        self,
+        spec: ConvSpec,
+        in_leads: int,
+        mode: str = "default",
+        bias: bool = False,
+        dropout: float = 0.0,
+        over_padding: bool = False,
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.mode = mode
+        self.over_padding = over_padding
+        self.conv_layers = nn.ModuleList()
+        for index, (dim, kernel, stride) in enumerate(spec):
+            conv = nn.Conv1d(spec[index - 1][0] if index else in_leads, dim, kernel, stride, bias=bias)
+            nn.init.kaiming_normal_(conv.weight)
+            self.conv_layers.append(nn.Sequential(conv, nn.Dropout(dropout), _norm(mode, index, dim)))
+
+    @property
+    def dim(self) -> int:
+        return self.spec[-1][0]
+
+    def forward(self, source: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """source [batch, leads, samples], lengths int64 [batch] unpadded samples or None -> [batch, frames, dim]."""
+        self._check(source)
+        x = source.transpose(1, 2)  # [batch, samples, leads]
+        for index, (block, (_, kernel, stride)) in enumerate(zip(self.conv_layers, self.spec)):
+            x = block[1](_convolve(x, block[0]))
+            lengths = None if lengths is None else output_length(lengths, kernel, stride)
+            x = F.gelu(self._normalise(x, block[2], index, lengths))
+        return x
+
+    def _check(self, source: Tensor) -> None:
+        expected = self.conv_layers[0][0].in_channels
+        if source.dim() != 3 or source.shape[1] != expected:
+            raise ConfigError(
+                f"source has shape {list(source.shape)}; expected [batch, {expected} leads, samples]. "
+                f"Set model.in_d to the number of leads, or task.leads_to_load to {expected} of them"
+            )
+        if self.frames(source.shape[2]) < 1:
+            raise ConfigError(
+                f"source has {source.shape[2]} samples, too few for one frame of conv_feature_layers={self.spec}"
+            )
+
+    def _normalise(self, x: Tensor, norm: nn.Module, index: int, lengths: Tensor | None) -> Tensor:
+        if self.mode == "layer_norm":
+            return norm[1](x)  # type: ignore[index]
+        if index > 0:
+            return x
+        if lengths is None or self.over_padding:
+            return F.group_norm(x.transpose(1, 2), norm.num_groups, norm.weight, norm.bias, norm.eps).transpose(1, 2)
+        return _norm_valid_frames(x, lengths, norm)  # type: ignore[arg-type]
+
+    def frames(self, samples: int) -> int:
+        """Frames that `samples` samples become."""
+        for _, kernel, stride in self.spec:
+            samples = output_length(samples, kernel, stride)
+        return samples
+
+    def padded_frames(self, padding_mask: Tensor, frames: int) -> Tensor:
+        """bool [batch, (leads,) samples], True = padding -> bool [batch, frames]."""
+        valid = unpadded_lengths(padding_mask)
+        for _, kernel, stride in self.spec:
+            valid = output_length(valid, kernel, stride)
+        return torch.arange(frames, device=valid.device) >= valid.unsqueeze(1)
+
+
+def _norm(mode: str, index: int, dim: int) -> nn.Module:
+    """State-dict keys follow fairseq: the layer norm stands between two transpositions, hence at place 1."""
+    if mode == "layer_norm":
+        return nn.Sequential(nn.Identity(), nn.LayerNorm(dim))
+    return nn.GroupNorm(dim, dim) if index == 0 else nn.Identity()
+
+
+def _convolve(x: Tensor, conv: nn.Conv1d) -> Tensor:
+    """[batch, time, in] -> [batch, time', out]; windows that do not overlap are one matrix product."""
+    kernel, stride = conv.kernel_size[0], conv.stride[0]
+    if kernel != stride:
+        return conv(x.transpose(1, 2)).transpose(1, 2)
+    frames = x.shape[1] // kernel
+    windows = x[:, : frames * kernel].reshape(x.shape[0], frames, kernel * x.shape[2])
+    return F.linear(windows, conv.weight.transpose(1, 2).flatten(1), conv.bias)
+
+
+def _norm_valid_frames(x: Tensor, lengths: Tensor, norm: nn.GroupNorm) -> Tensor:
+    """Group norm with one group per channel whose statistics leave padded frames out; x [batch, frames, dim]."""
+    valid = (torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(1)).unsqueeze(-1)
+    count = lengths.clamp(min=1).view(-1, 1, 1)
+    mean = torch.where(valid, x, 0.0).sum(dim=1, keepdim=True) / count
+    variance = torch.where(valid, x - mean, 0.0).square().sum(dim=1, keepdim=True) / count
+    return (x - mean) * torch.rsqrt(variance + norm.eps) * norm.weight + norm.bias
+
+
+def output_length(samples, kernel: int, stride: int):  # type: ignore[no-untyped-def]
+    """Frames of an unpadded convolution, for an int or an integer tensor; 0 when the kernel does not fit."""
+    if isinstance(samples, Tensor):
+        return (torch.div(samples - kernel, stride, rounding_mode="floor") + 1).clamp(min=0)
+    return (samples - kernel) // stride + 1
+
+
+def unpadded_lengths(padding_mask: Tensor) -> Tensor:
+    """bool [batch, (leads,) samples], True = padding -> int64 [batch] samples that are not."""
+    if padding_mask.dim() == 3:
+        padding_mask = padding_mask.all(dim=1)
+    return (~padding_mask).sum(dim=1)

@@ -1,0 +1,83 @@
+"""Product quantizer with a straight-through Gumbel softmax."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class GumbelQuantizer(nn.Module):
+    """Each of `groups` groups picks one of `num_vars` codewords; the codewords are joined to `out_dim` values.
+
+    Args:
+        temperature: (start, end, factor per update) of the Gumbel softmax.
+    Raises: ValueError when `groups` does not divide `out_dim`.
+    """
+
+    def __init__(
+        self, dim: int, num_vars: int, groups: int, out_dim: int, temperature: tuple[float, float, float]
+    ) -> None:
+        super().__init__()
+        if out_dim % groups:
+            raise ValueError(f"{groups} groups do not divide {out_dim} values")
+        self.groups = groups
+        self.num_vars = num_vars
+        self.start, self.end, self.factor = temperature
+        self.temperature = self.start
+        self.vars = nn.Parameter(torch.rand(1, groups * num_vars, out_dim // groups))
+        self.weight_proj = nn.Linear(dim, groups * num_vars)
+        nn.init.normal_(self.weight_proj.weight)
+        nn.init.zeros_(self.weight_proj.bias)
+
+    def set_updates(self, num_updates: int) -> None:
+        self.temperature = max(self.start * self.factor**num_updates, self.end)
+
+    def forward(
+        self, x: Tensor, noise: Tensor | None = None, temperature: float | Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """x [..., dim] -> quantized [..., out_dim], codes int64 [..., groups], prob_perplexity, code_perplexity.
+
+        In training the choice is a Gumbel softmax sample with a straight-through gradient; `noise` [rows x groups,
+        num_vars] and `temperature` replace what would be drawn and scheduled. In eval it is the largest logit.
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            logits = self.weight_proj(x.float()).reshape(-1, self.groups, self.num_vars)
+            best = logits.argmax(dim=-1)  # [rows, groups]
+            chosen, codes = self._sample(logits, noise, temperature) if self.training else (None, best)
+            mean = logits.softmax(dim=-1).mean(dim=0)  # [groups, num_vars]
+            counts = F.one_hot(best, self.num_vars).float().mean(dim=0)
+            return {
+                "quantized": self._look_up(chosen, codes).reshape(*x.shape[:-1], -1),
+                "codes": codes.reshape(*x.shape[:-1], self.groups),
+                "prob_perplexity": _perplexity(mean),
+                "code_perplexity": _perplexity(counts),
+            }
+
+    def _sample(
+        self, logits: Tensor, noise: Tensor | None, temperature: float | Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        if noise is None:
+            noise = -torch.empty_like(logits).exponential_().log()
+        tau = self.temperature if temperature is None else temperature
+        soft = ((logits + noise.view_as(logits)) / tau).softmax(dim=-1)
+        codes = soft.argmax(dim=-1)
+        return F.one_hot(codes, self.num_vars) - soft.detach() + soft, codes
+
+    def _look_up(self, chosen: Tensor | None, codes: Tensor) -> Tensor:
+        """Codewords [rows, groups, out_dim / groups]; through the weights `chosen` where a gradient is wanted."""
+        words = self.vars.view(self.groups, self.num_vars, -1)
+        if chosen is None:
+            return words[torch.arange(self.groups, device=codes.device), codes]
+        return torch.bmm(chosen.transpose(0, 1), words).transpose(0, 1)
+
+    def sample_codes(self, shape: tuple[int, ...]) -> Tensor:
+        """Random codes, uniform over all combinations: int64 [*shape, groups], from torch's CPU generator."""
+        return torch.randint(self.num_vars, (*shape, self.groups)).to(self.vars.device, non_blocking=True)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """codes int64 [..., groups] -> codewords [..., out_dim]."""
+        return self._look_up(None, codes.reshape(-1, self.groups)).reshape(*codes.shape[:-1], -1)
+
+
+def _perplexity(share: Tensor) -> Tensor:
+    """Sum over groups of exp(entropy); share [groups, num_vars]."""
+    return torch.exp(-(share * torch.log(share + 1e-7)).sum(dim=-1)).sum()
