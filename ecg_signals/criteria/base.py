@@ -51,6 +51,9 @@ class BaseCriterion(nn.Module):
     def set_labels(self, labels: list[str]) -> None:
         """Told the label names once, before training, so that errors can name a label. Raises ConfigError if options do not fit."""
 
+    def prepare(self, model: nn.Module, dataset: Any) -> None:
+        """Told the model and the training data once, before training. Raises ConfigError for what does not fit together."""
+
     def metrics(self, logs: Mapping[str, float], scores: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Printed statistics, in printing order, from logs summed over an interval or a validation.
 

@@ -48,6 +48,7 @@ class BaseTask:
 
     def prepare(self, model: BaseModel, criterion: BaseCriterion, dataset: BaseDataset) -> None:
         """Called once with the training data before training. Raises: ConfigError for what does not fit together."""
+        criterion.prepare(model, dataset)
 
     def subset_metrics(
         self, criterion: BaseCriterion, results: Mapping[str, tuple[dict[str, float], dict[str, np.ndarray]]]

@@ -35,3 +35,4 @@ class EcgClassification(BaseTask):
             model.labels = list(dataset.labels)
         names = model.labels or [str(index) for index in range(int(wanted or found or 0))]
         criterion.set_labels(names)
+        super().prepare(model, criterion, dataset)

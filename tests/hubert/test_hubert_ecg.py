@@ -9,45 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from ecg_signals.checkpoint.hubert_ecg import (
-    from_checkpoint,
-    from_config,
-    is_published_checkpoint,
-    to_checkpoint,
-    to_config,
-)
+from ecg_signals.checkpoint.hubert_ecg import from_checkpoint, from_config, to_checkpoint, to_config
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.config import ConfigError
 from ecg_signals.models.base import BaseModel
 from ecg_signals.models.hubert.masking import padded_frames, time_mask
 from ecg_signals.registry import build, get_entry
-
-TINY = {
-    "conv_dim": [8] * 5,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 4,
-    "classifier_proj_size": 8,
-    "vocab_sizes": [7, 5],
-}
-HEADLESS = {key: value for key, value in TINY.items() if key not in ("classifier_proj_size", "vocab_sizes")}
-
-
-def load_parts(parts: tuple[str, dict[str, Any], dict[str, torch.Tensor], Any]) -> BaseModel:
-    name, options, state, _ = parts
-    model = build("model", name, **options).eval()
-    model.load_state_dict(model.upgrade_state_dict(state))
-    return model
-
-
-def load_file(path: Path) -> BaseModel:
-    content = read_checkpoint(path)
-    assert is_published_checkpoint(content)
-    return load_parts(from_checkpoint(content))
-
 
 @pytest.fixture(scope="module")
 def reference(golden: Path) -> dict[str, Any]:
@@ -61,8 +28,8 @@ def source(reference: dict[str, Any]) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def pretrained(golden: Path) -> BaseModel:
-    return load_file(golden / "hubert_ecg/checkpoints/hubert_1_iteration_9_run0.pt")
+def pretrained(golden: Path, load: Any) -> BaseModel:
+    return load(golden / "hubert_ecg/checkpoints/hubert_1_iteration_9_run0.pt")
 
 
 def close(found: torch.Tensor, expected: torch.Tensor) -> None:
@@ -145,8 +112,8 @@ def test_the_published_frame_count_keeps_the_first_frames(pretrained: BaseModel,
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp", "emb"])
-def test_logits_of_the_three_heads_are_the_references(golden: Path, source: Any, reference: Any, head: str) -> None:
-    model = load_file(golden / f"hubert_ecg/checkpoints/finetune_{head}.pt")
+def test_logits_of_the_three_heads_are_the_references(golden: Path, source: Any, reference: Any, head: str, load: Any) -> None:
+    model = load(golden / f"hubert_ecg/checkpoints/finetune_{head}.pt")
     padding = (reference["attention_mask"] == 0).view(3, 12, 500)
     with torch.no_grad():
         output = model(source)
@@ -155,20 +122,20 @@ def test_logits_of_the_three_heads_are_the_references(golden: Path, source: Any,
     close(output["pooled"], reference[f"{head}_pooled"])
 
 
-def test_the_oldest_files_and_folders_hold_the_same_model(golden: Path, pretrained: BaseModel, source: Any) -> None:
+def test_the_oldest_files_and_folders_hold_the_same_model(golden: Path, pretrained: BaseModel, source: Any, load: Any, from_parts: Any) -> None:
     from safetensors.torch import load_file as load_weights
 
     folder = golden / "hubert_ecg/checkpoints"
-    legacy = load_file(folder / "legacy_hubertconfig_weight_gv.pt")
+    legacy = load(folder / "legacy_hubertconfig_weight_gv.pt")
     config = json.loads((folder / "pretrain_hf/config.json").read_text())
-    hub = load_parts(from_config(config, load_weights(folder / "pretrain_hf/model.safetensors")))
+    hub = from_parts(from_config(config, load_weights(folder / "pretrain_hf/model.safetensors")))
     for other in (legacy, hub):
         assert other.cfg.vocab_sizes == [10, 6]
         with torch.no_grad():
             assert torch.equal(other(source)["features"], pretrained(source)["features"])
 
 
-def test_a_classifier_folder_is_the_fine_tuned_file(golden: Path, source: Any) -> None:
+def test_a_classifier_folder_is_the_fine_tuned_file(golden: Path, source: Any, load: Any, from_parts: Any) -> None:
     from safetensors.torch import load_file as load_weights
 
     folder = golden / "hubert_ecg/checkpoints"
@@ -177,34 +144,34 @@ def test_a_classifier_folder_is_the_fine_tuned_file(golden: Path, source: Any) -
     assert parts[0] == "hubert_ecg_classifier" and parts[3] is None
     with torch.no_grad():
         assert torch.equal(
-            load_parts(parts)(source)["logits"], load_file(folder / "finetune_linear.pt")(source)["logits"]
+            from_parts(parts)(source)["logits"], load(folder / "finetune_linear.pt")(source)["logits"]
         )
 
 
 @pytest.mark.parametrize("name", ["hubert_1_iteration_9_run0", "finetune_linear", "finetune_mlp", "finetune_emb"])
-def test_a_file_written_in_the_published_layout_is_read_back(golden: Path, tmp_path: Path, name: str) -> None:
+def test_a_file_written_in_the_published_layout_is_read_back(golden: Path, tmp_path: Path, name: str, load: Any, from_parts: Any) -> None:
     parts = from_checkpoint(read_checkpoint(golden / f"hubert_ecg/checkpoints/{name}.pt"))
     labels = ["a", "b", "c", "d"] if parts[0] == "hubert_ecg_classifier" else None
-    model = load_parts(parts)
+    model = from_parts(parts)
     options = {**model.cfg.to_dict()}
     torch.save(to_checkpoint(parts[0], options, model.state_dict(), labels), tmp_path / "copy.pt")
     torch.load(tmp_path / "copy.pt", weights_only=True)
     again = from_checkpoint(read_checkpoint(tmp_path / "copy.pt"))
     assert again[3] == labels and list(again[2]) == list(parts[2])
     assert from_config(to_config(parts[0], options, labels), again[2])[1:] == (again[1], again[2], labels)
-    assert load_parts(again).cfg == model.cfg
+    assert from_parts(again).cfg == model.cfg
 
 
-def test_a_file_without_training_state_or_config_is_accepted_or_named(golden: Path) -> None:
+def test_a_file_without_training_state_or_config_is_accepted_or_named(golden: Path, from_parts: Any) -> None:
     content = read_checkpoint(golden / "hubert_ecg/checkpoints/finetune_mlp.pt")
     bare = {key: content[key] for key in ("model_config", "model_state_dict")}
-    assert load_parts(from_checkpoint(bare)).cfg.classifier_hidden_size == 24
+    assert from_parts(from_checkpoint(bare)).cfg.classifier_hidden_size == 24
     with pytest.raises(ConfigError, match="model_config"):
         from_checkpoint({"model_state_dict": content["model_state_dict"]})
 
 
 @pytest.mark.parametrize("name", ["mask_0", "mask_1", "mask_2", "mask_len3"])
-def test_masks_are_drawn_as_the_reference_draws_them(golden: Path, name: str) -> None:
+def test_masks_are_drawn_as_the_reference_draws_them(golden: Path, name: str, load: Any) -> None:
     with np.load(golden / "hubert_ecg/targets/mask_indices.npz") as arrays:
         expected, (seed, batch, frames, prob) = arrays[name], arrays[f"{name}_args"]
     length = 3 if name == "mask_len3" else 1
@@ -212,9 +179,9 @@ def test_masks_are_drawn_as_the_reference_draws_them(golden: Path, name: str) ->
     np.testing.assert_array_equal(found, expected)
 
 
-def test_source_alone_never_masks_and_masks_follow_torchs_seed() -> None:
+def test_source_alone_never_masks_and_masks_follow_torchs_seed(tiny: dict[str, Any]) -> None:
     model = build(
-        "model", "hubert_ecg", **TINY, layerdrop=0.0, hidden_dropout=0.0, attention_dropout=0.0, activation_dropout=0.0
+        "model", "hubert_ecg", **tiny, layerdrop=0.0, hidden_dropout=0.0, attention_dropout=0.0, activation_dropout=0.0
     ).train()
     source = torch.randn(2, 12, 500)
     assert torch.equal(model(source)["features"], model(source)["features"])
@@ -247,8 +214,8 @@ def test_padding_at_the_end_of_one_lead_counts_the_same_under_both_rules() -> No
     assert torch.equal(*rules)
 
 
-def test_padded_samples_do_not_change_the_pooled_features_of_frames_that_miss_them() -> None:
-    model = build("model", "hubert_ecg_classifier", **HEADLESS, num_labels=3, feat_extract_norm="layer").eval()
+def test_padded_samples_do_not_change_the_pooled_features_of_frames_that_miss_them(tiny_encoder: dict[str, Any]) -> None:
+    model = build("model", "hubert_ecg_classifier", **tiny_encoder, num_labels=3, feat_extract_norm="layer").eval()
     source = torch.randn(2, 12, 500)
     padding = torch.zeros(2, 12, 500, dtype=torch.bool)
     padding[:, :, 350:] = True
@@ -260,21 +227,21 @@ def test_padded_samples_do_not_change_the_pooled_features_of_frames_that_miss_th
     torch.testing.assert_close(first["logits"], per_record["logits"])
 
 
-def test_norms_before_the_branches_build_and_train() -> None:
-    model = build("model", "hubert_ecg", **TINY, do_stable_layer_norm=True).eval()
+def test_norms_before_the_branches_build_and_train(tiny: dict[str, Any]) -> None:
+    model = build("model", "hubert_ecg", **tiny, do_stable_layer_norm=True).eval()
     states = model.extract_features(torch.randn(1, 12, 500), layers="all")["hidden_states"]
     torch.testing.assert_close(states[-1].mean(dim=-1), torch.zeros(1, 93), atol=1e-5, rtol=0)
     states[-1].square().sum().backward()
     assert model.encoder.layer_norm.weight.grad is not None
 
 
-def test_a_record_shorter_than_a_frame_is_named() -> None:
+def test_a_record_shorter_than_a_frame_is_named(tiny: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="72 samples"):
-        build("model", "hubert_ecg", **TINY)(torch.zeros(1, 12, 6))
+        build("model", "hubert_ecg", **tiny)(torch.zeros(1, 12, 6))
 
 
-def test_options_that_do_not_fit_each_other_are_named() -> None:
+def test_options_that_do_not_fit_each_other_are_named(tiny: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="num_attention_heads"):
-        build("model", "hubert_ecg", **{**TINY, "num_attention_heads": 3})
+        build("model", "hubert_ecg", **{**tiny, "num_attention_heads": 3})
     with pytest.raises(ConfigError, match="one entry of each per convolution"):
-        build("model", "hubert_ecg", **{**TINY, "conv_stride": [4, 2]})
+        build("model", "hubert_ecg", **{**tiny, "conv_stride": [4, 2]})

@@ -4,7 +4,8 @@ Coppola et al. 2024, HuBERT-ECG as a self-supervised foundation model for broad 
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ecg_signals.checkpoint.layout import ModelSource
+from ecg_signals.checkpoint.load import fill, load_source
 from ecg_signals.config import BaseConfig, ConfigError, option
 from ecg_signals.models.base import BaseModel, ModelOutput
 from ecg_signals.models.hubert.layers import (
@@ -26,6 +29,20 @@ from ecg_signals.models.hubert.masking import padded_frames, time_mask
 from ecg_signals.registry import register_model
 
 TEMPERATURE = 0.1  # of the cosine logits
+HEADS = ("final_proj.", "label_embedding.")
+PREFIX = "hubert_ecg."  # of the encoder's weights in a classifier
+RECIPE_OPTIONS = (  # what a run that starts from a file decides itself; the encoder's other options come from the file
+    "_name",
+    "model_path",
+    "no_pretrained_weights",
+    "feat_proj_dropout",
+    "hidden_dropout",
+    "activation_dropout",
+    "attention_dropout",
+    "layerdrop",
+    "initializer_range",
+    "frame_mask",
+)
 
 
 @dataclass
@@ -56,6 +73,8 @@ class HubertBackboneConfig(BaseConfig):
     num_conv_pos_embeddings: int = option(128, "frames that the positional convolution sees")
     num_conv_pos_embedding_groups: int = option(16, "groups of the positional convolution")
     initializer_range: float = option(0.02, "standard deviation of new linear weights")
+    model_path: str | None = option(None, "checkpoint or folder whose encoder is taken; None: start from scratch")
+    no_pretrained_weights: bool = option(False, "leave model_path unread: all options are in this section")
     masked_spec_embed: bool = option(True, "hold the vector that replaces masked frames")
     frame_mask: str = option(
         "receptive_field",
@@ -150,6 +169,29 @@ class HubertBackbone(BaseModel):
         return output
 
 
+def adopt(cfg: HubertBackboneConfig) -> ModelSource | None:
+    """Read `model_path`, if any, and take its encoder's options into `cfg`. Raises: ConfigError for another family's file."""
+    if not cfg.model_path or cfg.no_pretrained_weights:
+        return None
+    source = load_source(cfg.model_path)
+    if source.name not in ("hubert_ecg", "hubert_ecg_classifier"):
+        raise ConfigError(
+            f"model.model_path={cfg.model_path} holds the model '{source.name}'; give a checkpoint of hubert_ecg or "
+            f"hubert_ecg_classifier"
+        )
+    for item in fields(HubertBackboneConfig):
+        if item.name in source.options and item.name not in RECIPE_OPTIONS:
+            setattr(cfg, item.name, source.options[item.name])
+    return source
+
+
+def encoder_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The encoder's weights out of a pretrained or fine-tuned state: heads dropped, prefix `hubert_ecg.` removed."""
+    if any(key.startswith(PREFIX) for key in state):
+        return {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
+    return {key: value for key, value in state.items() if not key.startswith(HEADS)}
+
+
 def check_geometry(cfg: HubertBackboneConfig) -> None:
     """Raises: ConfigError when widths and counts do not fit each other."""
     if not len(cfg.conv_dim) == len(cfg.conv_kernel) == len(cfg.conv_stride):
@@ -182,10 +224,24 @@ class HubertEcg(HubertBackbone):
     cfg: HubertEcgConfig
 
     def __init__(self, cfg: HubertEcgConfig) -> None:
+        previous = adopt(cfg)
+        if previous is not None:
+            cfg.masked_spec_embed = True
+            cfg.classifier_proj_size = previous.options.get("classifier_proj_size", cfg.classifier_proj_size)
         super().__init__(cfg)
         width = cfg.classifier_proj_size
         self.final_proj = nn.ModuleList(nn.Linear(cfg.hidden_size, width) for _ in cfg.vocab_sizes)
         self.label_embedding = nn.ModuleList(nn.Embedding(size, width) for size in cfg.vocab_sizes)
+        if previous is not None:
+            self._continue(previous)
+
+    def _continue(self, previous: ModelSource) -> None:
+        """Start the next iteration: encoder and projections of the previous one, new clusters."""
+        state = self.state_dict()
+        kept = {key: value for key, value in previous.state.items() if key.startswith("final_proj.") and key in state}
+        own = {key: value for key, value in state.items() if key.startswith(HEADS) or key == "masked_spec_embed"}
+        fill(self, {**own, **kept, **encoder_state(previous.state)}, previous.where)
+        self.signal = previous.signal
 
     def forward(  # type: ignore[override]
         self,

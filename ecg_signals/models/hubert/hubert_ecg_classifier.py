@@ -1,28 +1,26 @@
 """A HuBERT-ECG encoder with a classification or regression head: fine-tuning, or training from scratch."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
-from ecg_signals.config import MISSING, ConfigError, option
+from ecg_signals.checkpoint.load import fill
+from ecg_signals.config import MISSING, option
 from ecg_signals.models.base import BaseModel, ModelOutput
-from ecg_signals.models.hubert.hubert_ecg import HubertBackbone, HubertBackboneConfig, cosine_logits
+from ecg_signals.models.hubert.hubert_ecg import (
+    PREFIX,
+    HubertBackbone,
+    HubertBackboneConfig,
+    adopt,
+    cosine_logits,
+    encoder_state,
+)
 from ecg_signals.registry import register_model
 
 SLOW_RATE = 1e-7  # of everything below the last four blocks under layer_wise_lr
 HEAD_RATE = 1e-5  # of the head under layer_wise_lr
 FAST_BLOCKS = 4
-TRAINING_OPTIONS = (  # of the recipe; every other option of the encoder comes from the pretrained file
-    "_name",
-    "feat_proj_dropout",
-    "hidden_dropout",
-    "activation_dropout",
-    "attention_dropout",
-    "layerdrop",
-    "initializer_range",
-    "frame_mask",
-)
 HEAD_ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
     "relu": nn.ReLU,
@@ -33,8 +31,6 @@ HEAD_ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 @dataclass
 class HubertEcgClassifierConfig(HubertBackboneConfig):
-    model_path: str | None = option(None, "pretrained checkpoint or folder whose encoder is taken; None: from scratch")
-    no_pretrained_weights: bool = option(
         False, "leave model_path unread: the encoder's options are all in this section"
     )
     num_labels: int = option(MISSING, "columns of the logits: labels, classes, or 1 for regression")
@@ -56,14 +52,13 @@ class HubertEcgClassifier(BaseModel):
 
     def __init__(self, cfg: HubertEcgClassifierConfig) -> None:
         super().__init__(cfg)
-        state = None
-        if cfg.model_path and not cfg.no_pretrained_weights:
-            state = self._adopt(cfg.model_path)
+        pretrained = adopt(cfg)
         self.hubert_ecg = HubertBackbone(cfg)
         if cfg.masked_spec_embed:
             self.hubert_ecg.masked_spec_embed.requires_grad_(False)  # nothing is masked here
-        if state is not None:
-            self.hubert_ecg.load_state_dict(self.hubert_ecg.upgrade_state_dict(state))
+        if pretrained is not None:
+            fill(self.hubert_ecg, encoder_state(pretrained.state), pretrained.where)
+            self.signal = pretrained.signal
         self.classifier_dropout = nn.Dropout(cfg.classifier_dropout_prob)
         if cfg.use_label_embedding:
             self.label_embedding = nn.Embedding(cfg.num_labels, cfg.hidden_size)
@@ -81,22 +76,6 @@ class HubertEcgClassifier(BaseModel):
             HEAD_ACTIVATIONS[cfg.activation](),
             nn.Linear(cfg.classifier_hidden_size, cfg.num_labels),
         )
-
-    def _adopt(self, path: str) -> dict[str, Tensor]:
-        """Take the encoder's shape from a pretrained file into `self.cfg`; returns the encoder's weights."""
-        from ecg_signals.checkpoint.load import load_source
-
-        source = load_source(path)
-        if source.name not in ("hubert_ecg", "hubert_ecg_classifier"):
-            raise ConfigError(
-                f"model.model_path={path} holds a {source.name}, but hubert_ecg_classifier needs a hubert_ecg or "
-                f"hubert_ecg_classifier checkpoint; choose such a file, or model._name={source.name}"
-            )
-        for item in fields(HubertBackboneConfig):
-            if item.name in source.options and item.name not in TRAINING_OPTIONS:
-                setattr(self.cfg, item.name, source.options[item.name])
-        self.signal = source.signal
-        return encoder_state(source.state)
 
     def published_options(self) -> dict[str, Any]:
         """The options under which the released weights were trained, where ours differ by default."""
@@ -141,7 +120,7 @@ class HubertEcgClassifier(BaseModel):
             parameter.requires_grad_(self._trains(name, head_only))
 
     def _trains(self, name: str, head_only: bool) -> bool:
-        part = name.removeprefix("hubert_ecg.")
+        part = name.removeprefix(PREFIX)
         if part == name or part.startswith("feature_projection."):
             return True
         if head_only:
@@ -169,19 +148,10 @@ class HubertEcgClassifier(BaseModel):
         return [{"params": group, "lr_scale": rate / base} for rate, group in groups.items()]
 
     def _rate(self, name: str, base: float) -> float:
-        part = name.removeprefix("hubert_ecg.")
+        part = name.removeprefix(PREFIX)
         if part == name:
             return HEAD_RATE
         fast = (
             part.startswith("encoder.layers.") and int(part.split(".")[2]) >= self.cfg.num_hidden_layers - FAST_BLOCKS
         )
         return base if fast else SLOW_RATE
-
-
-def encoder_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The encoder's weights out of a pretrained or fine-tuned state: heads dropped, prefix `hubert_ecg.` removed."""
-    prefix = "hubert_ecg."
-    if any(key.startswith(prefix) for key in state):
-        return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    heads = ("final_proj.", "label_embedding.")
-    return {key: value for key, value in state.items() if not key.startswith(heads)}
