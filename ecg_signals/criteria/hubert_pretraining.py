@@ -34,7 +34,9 @@ class HubertPretraining(BaseCriterion):
         super().__init__(cfg)
         self.cfg: HubertPretrainingConfig = cfg
         if not 0 <= cfg.alpha <= 1:
-            raise ConfigError(f"criterion.alpha is {cfg.alpha}; set criterion.alpha between 0 (unmasked) and 1 (masked frames)")
+            raise ConfigError(
+                f"criterion.alpha is {cfg.alpha}; set criterion.alpha between 0 (unmasked) and 1 (masked frames)"
+            )
 
     def prepare(self, model: nn.Module, dataset: Any) -> None:
         """Raises: ConfigError when the model's heads are not those of the data's cluster targets."""
@@ -53,8 +55,10 @@ class HubertPretraining(BaseCriterion):
         output = model(**net_input, mask=True) if masking else model(**net_input, heads=True)
         logits, labels = output["cluster_logits"], batch["cluster_labels"].long()
         if labels.shape[1] != len(logits):
-            raise ConfigError(f"the batch has {labels.shape[1]} cluster targets per frame, but the model has {len(logits)} "
-                              f"heads; set model.vocab_sizes to one entry per k-means model")
+            raise ConfigError(
+                f"the batch has {labels.shape[1]} cluster targets per frame, but the model has {len(logits)} "
+                f"heads; set model.vocab_sizes to one entry per k-means model"
+            )
         mask = output["mask_time_indices"] if masking else None
         counted, weight = self._weights(logits[0], output["padding_mask"], mask)
         losses, logs = logits[0].new_zeros(()), {"correct": 0.0, "masked_nll": 0.0}
@@ -70,7 +74,7 @@ class HubertPretraining(BaseCriterion):
 
     def _weights(self, like: Tensor, padding: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Which frames count, and by how much, both [batch, frames]; the weights add up to the number that count."""
-        counted = like.new_ones(like.shape[:2])                            # [batch, frames]
+        counted = like.new_ones(like.shape[:2])  # [batch, frames]
         if padding is not None and not self.cfg.loss_on_padding:
             counted = counted.masked_fill(padding, 0.0)
         if mask is None:

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from ecg_signals.checkpoint.hubert_ecg import from_checkpoint, from_config, to_checkpoint, to_config
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.config import ConfigError
 from ecg_signals.models.base import BaseModel
+from ecg_signals.models.hubert.key_map import from_checkpoint, from_config, to_checkpoint, to_config
 from ecg_signals.models.hubert.masking import padded_frames, time_mask
 from ecg_signals.registry import build, get_entry
+
 
 @pytest.fixture(scope="module")
 def reference(golden: Path) -> dict[str, Any]:
@@ -112,7 +113,9 @@ def test_the_published_frame_count_keeps_the_first_frames(pretrained: BaseModel,
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp", "emb"])
-def test_logits_of_the_three_heads_are_the_references(golden: Path, source: Any, reference: Any, head: str, load: Any) -> None:
+def test_logits_of_the_three_heads_are_the_references(
+    golden: Path, source: Any, reference: Any, head: str, load: Any
+) -> None:
     model = load(golden / f"hubert_ecg/checkpoints/finetune_{head}.pt")
     padding = (reference["attention_mask"] == 0).view(3, 12, 500)
     with torch.no_grad():
@@ -122,7 +125,9 @@ def test_logits_of_the_three_heads_are_the_references(golden: Path, source: Any,
     close(output["pooled"], reference[f"{head}_pooled"])
 
 
-def test_the_oldest_files_and_folders_hold_the_same_model(golden: Path, pretrained: BaseModel, source: Any, load: Any, from_parts: Any) -> None:
+def test_the_oldest_files_and_folders_hold_the_same_model(
+    golden: Path, pretrained: BaseModel, source: Any, load: Any, from_parts: Any
+) -> None:
     from safetensors.torch import load_file as load_weights
 
     folder = golden / "hubert_ecg/checkpoints"
@@ -143,13 +148,13 @@ def test_a_classifier_folder_is_the_fine_tuned_file(golden: Path, source: Any, l
     parts = from_config(config, load_weights(folder / "finetune_linear_hf/model.safetensors"))
     assert parts[0] == "hubert_ecg_classifier" and parts[3] is None
     with torch.no_grad():
-        assert torch.equal(
-            from_parts(parts)(source)["logits"], load(folder / "finetune_linear.pt")(source)["logits"]
-        )
+        assert torch.equal(from_parts(parts)(source)["logits"], load(folder / "finetune_linear.pt")(source)["logits"])
 
 
 @pytest.mark.parametrize("name", ["hubert_1_iteration_9_run0", "finetune_linear", "finetune_mlp", "finetune_emb"])
-def test_a_file_written_in_the_published_layout_is_read_back(golden: Path, tmp_path: Path, name: str, load: Any, from_parts: Any) -> None:
+def test_a_file_written_in_the_published_layout_is_read_back(
+    golden: Path, tmp_path: Path, name: str, load: Any, from_parts: Any
+) -> None:
     parts = from_checkpoint(read_checkpoint(golden / f"hubert_ecg/checkpoints/{name}.pt"))
     labels = ["a", "b", "c", "d"] if parts[0] == "hubert_ecg_classifier" else None
     model = from_parts(parts)
@@ -214,7 +219,9 @@ def test_padding_at_the_end_of_one_lead_counts_the_same_under_both_rules() -> No
     assert torch.equal(*rules)
 
 
-def test_padded_samples_do_not_change_the_pooled_features_of_frames_that_miss_them(tiny_encoder: dict[str, Any]) -> None:
+def test_padded_samples_do_not_change_the_pooled_features_of_frames_that_miss_them(
+    tiny_encoder: dict[str, Any],
+) -> None:
     model = build("model", "hubert_ecg_classifier", **tiny_encoder, num_labels=3, feat_extract_norm="layer").eval()
     source = torch.randn(2, 12, 500)
     padding = torch.zeros(2, 12, 500, dtype=torch.bool)

@@ -36,7 +36,9 @@ def step_batch(reference: dict[str, Any], step: int) -> dict[str, Any]:
 @pytest.mark.parametrize("alpha", [1.0, 0.5, 0.0])
 def test_the_loss_of_the_first_step_is_the_references(model: Any, reference: dict[str, Any], alpha: float) -> None:
     output = build("criterion", "hubert_pretraining", alpha=alpha).train()(model, step_batch(reference, 0))
-    assert float(output.loss / output.sample_size) == pytest.approx(float(reference[f"loss_alpha{alpha}_step0"]), abs=1e-5)
+    assert float(output.loss.detach() / output.sample_size) == pytest.approx(
+        float(reference[f"loss_alpha{alpha}_step0"]), abs=1e-5
+    )
     assert float(output.sample_size) == 4 * 93
     masked = float(output.logs["masked_nll"] / output.logs["frames"])
     assert masked == pytest.approx(reference["masked_ce_step0"].sum(), abs=1e-5)
@@ -71,7 +73,8 @@ def test_six_updates_give_the_references_losses_and_weights(model: Any, referenc
     np.testing.assert_allclose(losses, reference["losses"], atol=1e-4)
     weights = dict(model.named_parameters())
     for name, norm in zip(reference["after_norm_names"], reference["after_norms"]):
-        assert weights[str(name)].norm().item() == pytest.approx(norm, rel=1e-4, abs=1e-5), name
+        if not name.endswith("k_proj.bias"):  # softmax ignores it: its gradient is rounding error, which Adam scales up
+            assert weights[str(name)].norm().item() == pytest.approx(norm, rel=1e-4, abs=1e-5), name
     for key in (key for key in reference if key.startswith("after/")):
         np.testing.assert_allclose(weights[key.removeprefix("after/")].detach(), reference[key], atol=2e-4)
     check_validation(model.eval(), criterion.eval(), reference)
@@ -89,7 +92,10 @@ def check_validation(model: Any, criterion: Any, reference: dict[str, Any]) -> N
     del batch["net_input"]["mask_time_indices"]
     with torch.no_grad():
         output = criterion(model, batch)
-    logs = {key: float(value) for key, value in output.logs.items()} | {"sample_size": float(output.sample_size), "batches": 1}
+    logs = {key: float(value) for key, value in output.logs.items()} | {
+        "sample_size": float(output.sample_size),
+        "batches": 1,
+    }
     printed = criterion.metrics(logs, {})
     assert printed["loss"] * np.log(2) == pytest.approx(float(reference["val_loss"]), abs=1e-4)
     assert printed["masked_loss"] == pytest.approx(printed["loss"])
@@ -101,11 +107,15 @@ def test_padded_frames_count_only_as_published(tiny: dict[str, Any]) -> None:
     model = build("model", "hubert_ecg", **tiny).eval()
     padding = torch.zeros(2, 12, 500, dtype=torch.bool)
     padding[1, :, 200:] = True
-    batch = {"net_input": {"source": torch.randn(2, 12, 500), "padding_mask": padding},
-             "cluster_labels": torch.randint(5, (2, 2, 93))}
+    batch = {
+        "net_input": {"source": torch.randn(2, 12, 500), "padding_mask": padding},
+        "cluster_labels": torch.randint(5, (2, 2, 93)),
+    }
     kept = int((~model(**batch["net_input"])["padding_mask"]).sum())
     assert float(build("criterion", "hubert_pretraining").eval()(model, batch).sample_size) == kept < 2 * 93
-    assert float(build("criterion", "hubert_pretraining", loss_on_padding=True).eval()(model, batch).sample_size) == 2 * 93
+    assert (
+        float(build("criterion", "hubert_pretraining", loss_on_padding=True).eval()(model, batch).sample_size) == 2 * 93
+    )
 
 
 def test_heads_that_do_not_fit_the_targets_are_named(tiny: dict[str, Any]) -> None:

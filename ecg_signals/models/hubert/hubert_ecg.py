@@ -170,7 +170,7 @@ class HubertBackbone(BaseModel):
 
 
 def adopt(cfg: HubertBackboneConfig) -> ModelSource | None:
-    """Read `model_path`, if any, and take its encoder's options into `cfg`. Raises: ConfigError for another family's file."""
+    """Read `model_path`, if any, and take its encoder's options into `cfg`. Raises: ConfigError for other models."""
     if not cfg.model_path or cfg.no_pretrained_weights:
         return None
     source = load_source(cfg.model_path)

@@ -31,8 +31,6 @@ HEAD_ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 @dataclass
 class HubertEcgClassifierConfig(HubertBackboneConfig):
-        False, "leave model_path unread: the encoder's options are all in this section"
-    )
     num_labels: int = option(MISSING, "columns of the logits: labels, classes, or 1 for regression")
     classifier_hidden_size: int | None = option(None, "width of a hidden layer in the head; None: one linear layer")
     activation: str = option("tanh", "after the head's hidden layer", choices=tuple(HEAD_ACTIVATIONS))

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ecg_signals.checkpoint.layout import Layout, ModelSource
 from ecg_signals.config import ConfigError
 
 Parts = tuple[str, dict[str, Any], dict[str, Tensor], list[str] | None]  # registered name, options, weights, labels
@@ -81,8 +82,8 @@ def from_checkpoint(content: Mapping[str, Any]) -> Parts:
     config = content.get("model_config")
     if not isinstance(config, Mapping):
         raise ConfigError(
-            f"a HuBERT-ECG checkpoint without 'model_config' (it holds {', '.join(map(str, content))}); the encoder cannot "
-            "be rebuilt. Add the config of the pretraining run as a dict under that key"
+            f"a HuBERT-ECG checkpoint without 'model_config' (it holds {', '.join(map(str, content))}); the encoder "
+            "cannot be rebuilt. Add the config of the pretraining run as a dict under that key"
         )
     merged = dict(config)
     if content.get("use_label_embedding") is not None:
@@ -100,9 +101,7 @@ def from_config(config: Mapping[str, Any], state: Mapping[str, Tensor], labels: 
     if missing:
         raise ConfigError(f"the HuBERT-ECG config lacks {', '.join(missing)}; add them to config.json or model_config")
     if config.get("conv_pos_batch_norm"):
-        raise ConfigError(
-            "the HuBERT-ECG config sets conv_pos_batch_norm=true, unknown here; set it to false"
-        )
+        raise ConfigError("the HuBERT-ECG config sets conv_pos_batch_norm=true, unknown here; set it to false")
     options = {key: config[key] for key in ENCODER_KEYS if key in config}
     options["frame_mask"] = config.get("frame_mask", "count")
     weights = dict(state)
@@ -190,3 +189,20 @@ def to_checkpoint(
         "finetuning_vocab_size": options["num_labels"],
         "use_label_embedding": embedding,
     }
+
+
+def _convert(content: dict[str, Any], where: str) -> ModelSource:
+    try:
+        name, options, state, labels = from_checkpoint(content)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    return ModelSource(name, options, state, labels, raw=content, layout=LAYOUTS[0].name, where=where)
+
+
+def _export(source: ModelSource) -> dict[str, Any]:
+    return to_checkpoint(source.name, source.options, source.state, source.labels)
+
+
+LAYOUTS = [
+    Layout("HuBERT-ECG .pt", is_published_checkpoint, _convert, _export, models=("hubert_ecg", "hubert_ecg_classifier"))
+]
