@@ -15,7 +15,12 @@ from ecg_signals.sections import REGISTERED_GROUPS, Config
 logger = logging.getLogger(__name__)
 
 DEFAULT_NAMES = {"criterion": "cross_entropy", "lr_scheduler": "fixed"}
-KNOWN_EXTRAS = ("_name", "args", "job_logging_cfg", "hydra")  # top-level keys of fairseq-signals' files that hold no option
+KNOWN_EXTRAS = (
+    "_name",
+    "args",
+    "job_logging_cfg",
+    "hydra",
+)  # top-level keys of fairseq-signals' files that hold no option
 
 
 def resolve_config(raw: Mapping[str, Any], *, lenient: bool = False) -> Config:
@@ -67,7 +72,9 @@ def _section_classes(groups: Mapping[str, Any]) -> dict[str, type[BaseConfig]]:
         elif groups.get(item.name):
             name = groups[item.name].get("_name") or groups[item.name].get("arch")
             if not name:
-                raise UsageError(f"section '{item.name}' names no registered {item.name}; set {item.name}._name=NAME (`ecg-list {item.name}`)")
+                raise UsageError(
+                    f"section '{item.name}' names no registered {item.name}; set {item.name}._name=NAME (`ecg-list {item.name}`)"
+                )
             classes[item.name] = get_entry(item.name, name).dataclass
     return classes
 
@@ -103,7 +110,9 @@ def _with_defaults(values: Mapping[str, Any], cls: type[BaseConfig]) -> dict[str
     return {**{item.name: field_default(item) for item in fields(cls)}, **values}
 
 
-def _follow(merged: dict[str, dict[str, Any]], groups: Mapping[str, Any], classes: Mapping[str, type[BaseConfig]]) -> None:
+def _follow(
+    merged: dict[str, dict[str, Any]], groups: Mapping[str, Any], classes: Mapping[str, type[BaseConfig]]
+) -> None:
     """Keys declared with `follows` take the other section's value where the user left them unset."""
     for group, cls in classes.items():
         for item in fields(cls):
@@ -132,5 +141,3 @@ def _resolve_references(merged: dict[str, dict[str, Any]]) -> dict[str, dict[str
             return OmegaConf.to_container(node, resolve=False)[key]  # type: ignore[call-overload,index]
 
     return {key: resolve_item(tree, key) for key in merged}
-
-

@@ -28,7 +28,13 @@ class UsageError(ConfigError):
 
 
 def option(
-    default: Any, help: str, *, choices: Iterable[Any] | None = None, follows: str = "", ours: bool = False, dead: bool = False
+    default: Any,
+    help: str,
+    *,
+    choices: Iterable[Any] | None = None,
+    follows: str = "",
+    ours: bool = False,
+    dead: bool = False,
 ) -> Any:
     """A dataclass field with its meaning.
 
@@ -40,7 +46,13 @@ def option(
         ours: True when fairseq-signals has no such key; such keys stay out of a checkpoint's `cfg`.
         dead: True when the key is only accepted so that old recipes load; setting it prints one warning.
     """
-    metadata = {"help": help, "choices": tuple(choices) if choices else None, "follows": follows, "ours": ours, "dead": dead}
+    metadata = {
+        "help": help,
+        "choices": tuple(choices) if choices else None,
+        "follows": follows,
+        "ours": ours,
+        "dead": dead,
+    }
     if isinstance(default, (list, dict, set)):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     if is_dataclass(default) and not isinstance(default, type):
@@ -62,7 +74,9 @@ class BaseConfig:
         value = object.__getattribute__(self, key)
         if type(value) is str and (value == MISSING or value.startswith("${")):
             kind = type(self).__name__
-            raise ConfigError(f"{key} of {kind} has no value (found {value!r}); set it on the command line: SECTION.{key}=VALUE")
+            raise ConfigError(
+                f"{key} of {kind} has no value (found {value!r}); set it on the command line: SECTION.{key}=VALUE"
+            )
         return value
 
     @classmethod

@@ -34,7 +34,13 @@ def explain_nonfinite(model: nn.Module, criterion: nn.Module, batches: Iterable[
 
     def watch(name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            values = output.values() if isinstance(output, dict) else output if isinstance(output, (tuple, list)) else [output]
+            values = (
+                output.values()
+                if isinstance(output, dict)
+                else output
+                if isinstance(output, (tuple, list))
+                else [output]
+            )
             floats = [value for value in values if isinstance(value, Tensor) and value.is_floating_point()]
             if not found and any(torch.isnan(value).any() or torch.isposinf(value).any() for value in floats):
                 found.append(name or "the model's output")
@@ -45,8 +51,11 @@ def explain_nonfinite(model: nn.Module, criterion: nn.Module, batches: Iterable[
     try:
         with torch.no_grad():
             for batch in batches:
-                if not all(torch.isfinite(value).all() for value in batch.get("net_input", {}).values()
-                           if isinstance(value, Tensor) and value.is_floating_point()):
+                if not all(
+                    torch.isfinite(value).all()
+                    for value in batch.get("net_input", {}).values()
+                    if isinstance(value, Tensor) and value.is_floating_point()
+                ):
                     return f"the batch with items {batch['id'].tolist()} holds NaN or infinite samples"
                 criterion(model, batch)
     finally:
@@ -55,4 +64,8 @@ def explain_nonfinite(model: nn.Module, criterion: nn.Module, batches: Iterable[
     if found:
         return f"the first output that is not finite is that of {found[0]}"
     bad = [name for name, parameter in model.named_parameters() if not torch.isfinite(parameter).all()]
-    return f"weights that are not finite: {', '.join(bad[:5])}" if bad else "all outputs are finite; the gradient overflowed"
+    return (
+        f"weights that are not finite: {', '.join(bad[:5])}"
+        if bad
+        else "all outputs are finite; the gradient overflowed"
+    )

@@ -85,7 +85,9 @@ class Registry:
         if not (isinstance(cls, type) and issubclass(cls, base)):
             raise ValueError(f"{self.kind} '{name}': {cls.__name__} must extend {module}.{base_name}")
         if options is not None and not issubclass(options, BaseConfig):
-            raise ValueError(f"{self.kind} '{name}': its dataclass {options.__name__} must extend ecg_signals.config.BaseConfig")
+            raise ValueError(
+                f"{self.kind} '{name}': its dataclass {options.__name__} must extend ecg_signals.config.BaseConfig"
+            )
 
     def names(self) -> list[str]:
         return sorted({*_scan().get(self.kind, {}), *self.entries})
@@ -116,7 +118,14 @@ register_lr_scheduler = Registry("lr_scheduler", "ecg_signals.optim.schedule:Sch
 
 REGISTRIES: dict[str, Registry] = {
     registry.kind: registry
-    for registry in (register_model, register_task, register_criterion, register_dataset, register_optimizer, register_lr_scheduler)
+    for registry in (
+        register_model,
+        register_task,
+        register_criterion,
+        register_dataset,
+        register_optimizer,
+        register_lr_scheduler,
+    )
 }
 
 

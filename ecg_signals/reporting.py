@@ -26,7 +26,9 @@ def setup_logging(config: Config, master: bool) -> None:
         logging.basicConfig(level=os.environ.get("LOGLEVEL", "INFO").upper(), stream=sys.stdout)
     if config.common.reset_logging:
         for handler in root.handlers:
-            handler.setFormatter(logging.Formatter("%(asctime)s | %(levelname)s | %(name)s | %(message)s", "%Y-%m-%d %H:%M:%S"))
+            handler.setFormatter(
+                logging.Formatter("%(asctime)s | %(levelname)s | %(name)s | %(message)s", "%Y-%m-%d %H:%M:%S")
+            )
     if not master:
         root.setLevel(logging.WARNING)
         return
@@ -123,14 +125,19 @@ class Reporter:
     def _store(self, tag: str, stats: Stats, epoch: int | None) -> None:
         if not self.master:
             return
-        numbers = {key: value for key, value in stats.items() if isinstance(value, (int, float)) and not key.startswith("_")}
+        numbers = {
+            key: value for key, value in stats.items() if isinstance(value, (int, float)) and not key.startswith("_")
+        }
         if self.jsonl is not None:
             row = {"split": tag, "epoch": epoch, **{key: _jsonable(value) for key, value in numbers.items()}}
             with open(self.jsonl, "a", encoding="utf-8") as out:
                 out.write(json.dumps(row) + "\n")
         if self.format == "csv":
-            append_csv(Path(f"{tag}.csv"), {key: rounded(key, value) for key, value in numbers.items() if key != "num_updates"},
-                       int(numbers.get("num_updates", 0)))
+            append_csv(
+                Path(f"{tag}.csv"),
+                {key: rounded(key, value) for key, value in numbers.items() if key != "num_updates"},
+                int(numbers.get("num_updates", 0)),
+            )
         step = int(numbers.get("num_updates", 0))
         if self.common.tensorboard_logdir:
             self._tensorboard(tag, numbers, step)
@@ -153,8 +160,9 @@ class Reporter:
         except ImportError:
             raise ConfigError('common.wandb_project needs wandb: pip install "ecg-signals[track]"') from None
         name = os.environ.get("WANDB_NAME") or os.path.basename(str(save_dir or "run"))
-        return wandb.init(project=config.common.wandb_project, entity=config.common.wandb_entity, name=name,
-                          config=config.to_dict())
+        return wandb.init(
+            project=config.common.wandb_project, entity=config.common.wandb_entity, name=name, config=config.to_dict()
+        )
 
     def close(self) -> None:
         for writer in self._writers.values():
@@ -185,5 +193,3 @@ def append_csv(path: Path, row: Mapping[str, Any], step: int) -> None:
             writer.writeheader()
             writer.writerows(rows)
         writer.writerow({"step": step, **row})
-
-

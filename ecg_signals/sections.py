@@ -10,7 +10,9 @@ from ecg_signals.config import BaseConfig, option
 class CommonConfig(BaseConfig):
     no_progress_bar: bool = option(False, "plain lines instead of a progress bar when log_format is not given")
     log_interval: int = option(100, "updates between two printed lines")
-    log_format: str | None = option(None, "how statistics are printed", choices=("json", "none", "simple", "tqdm", "csv"))
+    log_format: str | None = option(
+        None, "how statistics are printed", choices=("json", "none", "simple", "tqdm", "csv")
+    )
     log_file: str | None = option(None, "file that also receives every log message")
     tensorboard_logdir: str | None = option(None, "folder for TensorBoard event files", ours=True)
     wandb_project: str | None = option(None, "Weights & Biases project; WANDB_MODE=offline works without network")
@@ -21,7 +23,9 @@ class CommonConfig(BaseConfig):
     memory_efficient_fp16: bool = option(False, "half precision without a float32 copy of the weights; implies fp16")
     fp16_no_flatten_grads: bool = option(False, "one float32 copy per parameter, always so here", dead=True)
     fp16_init_scale: int = option(128, "first loss scale")
-    fp16_scale_window: int | None = option(None, "updates without overflow before the scale doubles; None: 2^14 / ranks / update_freq")
+    fp16_scale_window: int | None = option(
+        None, "updates without overflow before the scale doubles; None: 2^14 / ranks / update_freq"
+    )
     fp16_scale_tolerance: float = option(0.0, "share of overflows tolerated before the scale is halved, 0 to 1")
     on_cpu_convert_precision: bool = option(False, "convert floats before the copy to the device")
     min_loss_scale: float = option(1e-4, "training stops when the loss scale falls to this")
@@ -47,7 +51,12 @@ class DistributedTrainingConfig(BaseConfig):
     distributed_port: int = option(12355, "port of the rendezvous on the first SLURM node")
     distributed_no_spawn: bool = option(False, "never start further processes", ours=True)
     device_id: int = option(0, "GPU of this process; LOCAL_RANK wins")
-    ddp_backend: str = option("pytorch_ddp", "how gradients are averaged; both names mean torch's DDP", choices=("pytorch_ddp", "c10d"), ours=True)
+    ddp_backend: str = option(
+        "pytorch_ddp",
+        "how gradients are averaged; both names mean torch's DDP",
+        choices=("pytorch_ddp", "c10d"),
+        ours=True,
+    )
     ddp_comm_hook: str = option("none", "gradient compression", choices=("none", "fp16"))
     bucket_cap_mb: int = option(25, "megabytes per gradient bucket")
     gradient_as_bucket_view: bool = option(False, "gradients share memory with the buckets", ours=True)
@@ -84,7 +93,9 @@ class DatasetConfig(BaseConfig):
     curriculum: int = option(0, "first epochs in which batches are not shuffled")
     num_shards: int = option(1, "shards of the data", dead=True)
     shard_id: int = option(0, "this shard", dead=True)
-    update_ordered_indices_seed: bool = option(True, "draw new batches every epoch; false freezes them as published", ours=True)
+    update_ordered_indices_seed: bool = option(
+        True, "draw new batches every epoch; false freezes them as published", ours=True
+    )
 
 
 @dataclass
@@ -96,13 +107,17 @@ class OptimizationConfig(BaseConfig):
     update_freq: list[int] = option([1], "batches per update, one entry per epoch; the last one repeats")
     lr: list[float] = option([0.25], "learning rate; for `fixed` one per epoch")
     stop_min_lr: float = option(-1.0, "stop when the learning rate falls to this")
-    skip_nonfinite_updates: bool = option(False, "skip an update whose gradient is not finite instead of stopping", ours=True)
+    skip_nonfinite_updates: bool = option(
+        False, "skip an update whose gradient is not finite instead of stopping", ours=True
+    )
 
 
 @dataclass
 class CheckpointConfig(BaseConfig):
     save_dir: str = option("checkpoints", "folder for checkpoints")
-    restore_file: str = option("checkpoint_last.pt", "file to continue from; the default name means the last one in save_dir, if any")
+    restore_file: str = option(
+        "checkpoint_last.pt", "file to continue from; the default name means the last one in save_dir, if any"
+    )
     continue_once: str | None = option(None, "file to start from when save_dir has no last checkpoint", ours=True)
     finetune_from_model: str | None = option(None, "start from these weights with everything else reset")
     reset_dataloader: bool = option(False, "start the data at epoch 1")

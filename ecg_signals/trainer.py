@@ -30,6 +30,8 @@ from ecg_signals.distributed.collectives import barrier, sum_over_ranks
 from ecg_signals.distributed.ddp import heartbeat, synchronised, wrap
 from ecg_signals.distributed.launch import Placement, device_of
 from ecg_signals.metrics.tally import Tally, sum_logs
+from ecg_signals.optim.ema import WeightAverage
+from ecg_signals.optim.scaler import DynamicLossScaler
 from ecg_signals.precision import autocast, explain_nonfinite, set_matmul_precision, uses_fp16
 from ecg_signals.registry import get_entry
 from ecg_signals.reporting import Reporter, setup_logging
@@ -101,18 +103,29 @@ class Trainer:
         self.parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         self.schedule = get_entry("lr_scheduler", config.lr_scheduler._name).cls(config.lr_scheduler)
         self.scaler = make_scaler(config, self.world_size)
-        self.average = make_average(config, self.model)
+        self.average = WeightAverage(self.model, config.ema) if config.ema.store_ema else None
         self.wrapped = wrap(self.model, config, self.device, self.world_size)
         count = sum(parameter.numel() for parameter in self.model.parameters())
-        logger.info("%s: %s parameters on %s, %d rank(s)", config.model._name, f"{count:,}", self.device, self.world_size)
+        logger.info(
+            "%s: %s parameters on %s, %d rank(s)", config.model._name, f"{count:,}", self.device, self.world_size
+        )
 
     def _iterator(self, dataset: Any, batch_size: int | None, max_tokens: int | None, shuffle: bool) -> BatchIterator:
         section = self.config.dataset
         return BatchIterator(
-            dataset, batch_size=batch_size, max_tokens=max_tokens, seed=self.config.common.seed, shuffle=shuffle,
-            required_batch_size_multiple=section.required_batch_size_multiple, redraw=section.update_ordered_indices_seed,
-            curriculum=section.curriculum, num_workers=section.num_workers, buffer=section.data_buffer_size,
-            rank=self.rank, world_size=self.world_size, pin_memory=self.device.type == "cuda",
+            dataset,
+            batch_size=batch_size,
+            max_tokens=max_tokens,
+            seed=self.config.common.seed,
+            shuffle=shuffle,
+            required_batch_size_multiple=section.required_batch_size_multiple,
+            redraw=section.update_ordered_indices_seed,
+            curriculum=section.curriculum,
+            num_workers=section.num_workers,
+            buffer=section.data_buffer_size,
+            rank=self.rank,
+            world_size=self.world_size,
+            pin_memory=self.device.type == "cuda",
         )
 
     def _valid_iterators(self) -> dict[str, dict[str, BatchIterator]]:
@@ -122,7 +135,9 @@ class Trainer:
         check_unused_subsets(self.task, self.config, subsets)
         return {
             subset: {
-                split: self._iterator(self.task.load_dataset(split), section.batch_size_valid, section.max_tokens_valid, shuffle=False)
+                split: self._iterator(
+                    self.task.load_dataset(split), section.batch_size_valid, section.max_tokens_valid, shuffle=False
+                )
                 for split in self.task.splits_of(subset)
             }
             for subset in subsets
@@ -137,7 +152,9 @@ class Trainer:
                 freq, total = self._epoch_plan()
                 done = self.at.batches // (freq * self.world_size)
                 self._set_rate()
-                for step, group in enumerate(self.reporter.progress(self._groups(freq), self.at.epoch, total, done), done + 1):
+                for step, group in enumerate(
+                    self.reporter.progress(self._groups(freq), self.at.epoch, total, done), done + 1
+                ):
                     try:
                         self.train_update(group)
                     except FloatingPointError as error:
@@ -171,7 +188,9 @@ class Trainer:
         for number, batch in enumerate(batches):
             weight = 0.0 if batch is None else 1.0
             batch = to_device(self.iterator.first_batch() if batch is None else batch, self.device)
-            torch.manual_seed(stream_seed(self.config.common.seed, self.at.num_updates, number * self.world_size + self.rank))
+            torch.manual_seed(
+                stream_seed(self.config.common.seed, self.at.num_updates, number * self.world_size + self.rank)
+            )
             with synchronised(self.wrapped, number == len(batches) - 1):
                 with autocast(self.config, self.device):
                     output = self.criterion(self.wrapped, batch)
@@ -191,7 +210,11 @@ class Trainer:
         for parameter in self.criterion_parameters:  # DDP averages the model's gradients only
             if parameter.grad is not None and self.world_size > 1:
                 sum_over_ranks(parameter.grad).div_(self.world_size)
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads))) if grads else torch.zeros((), device=self.device)
+        norm = (
+            torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+            if grads
+            else torch.zeros((), device=self.device)
+        )
         sums, (norm_on_host,) = sum_logs(logs, [norm], self.device)
         self.stopping = self.stopping or sums.pop("_stop") > 0
         factor = self.world_size / ((sums["sample_size"] or 1.0) * (self.scaler.scale if self.scaler else 1.0))
@@ -218,7 +241,9 @@ class Trainer:
         if self.scaler is not None:
             self.scaler.update(overflow=not finite)
             if not finite:
-                logger.info("gradient overflow detected, ignoring gradient, setting loss scale to: %g", self.scaler.scale)
+                logger.info(
+                    "gradient overflow detected, ignoring gradient, setting loss scale to: %g", self.scaler.scale
+                )
         elif not finite and not self.config.optimization.skip_nonfinite_updates:
             raise FloatingPointError(f"the gradient norm of update {self.at.num_updates + 1} is {gnorm}")
         elif not finite:
@@ -263,13 +288,21 @@ class Trainer:
             self.at.epoch, self.at.batches = epoch + 1, 0
         if save or self.stopping:
             self._save(epoch, ends, score)
-        if self.config.common.empty_cache_freq and updates % self.config.common.empty_cache_freq == 0 and self.device.type == "cuda":
+        if (
+            self.config.common.empty_cache_freq
+            and updates % self.config.common.empty_cache_freq == 0
+            and self.device.type == "cuda"
+        ):
             torch.cuda.empty_cache()
 
     def _train_stats(self, tally: Tally) -> dict[str, float]:
         stats = self.criterion.metrics(tally.logs, {})
         elapsed = max(tally.seconds, 1e-9)
-        stats |= {"ups": tally.updates / elapsed, "num_updates": self.at.num_updates, "lr": self.optimizer.param_groups[0]["lr"]}
+        stats |= {
+            "ups": tally.updates / elapsed,
+            "num_updates": self.at.num_updates,
+            "lr": self.optimizer.param_groups[0]["lr"],
+        }
         stats["gnorm"] = tally.gnorm / max(tally.updates, 1)
         if self.config.optimization.clip_norm > 0:
             stats["clip"] = 100.0 * tally.clipped / max(tally.updates, 1)
@@ -307,7 +340,9 @@ class Trainer:
         section, updates = self.config.checkpoint, self.at.num_updates
         by_epoch = ends and self.at.epoch % section.save_interval == 0
         every = section.save_interval_updates
-        return by_epoch or (every > 0 < updates and updates % every == 0 and updates >= self.config.dataset.validate_after_updates)
+        return by_epoch or (
+            every > 0 < updates and updates % every == 0 and updates >= self.config.dataset.validate_after_updates
+        )
 
     def _validation_is_due(self, ends: bool, save: bool) -> bool:
         section, updates = self.config.dataset, self.at.num_updates
@@ -323,14 +358,22 @@ class Trainer:
         name = self.config.checkpoint.best_checkpoint_metric
         scores = []
         for subset, splits in self.valid.items():
-            stats = self.task.subset_metrics(self.criterion, {split: self._evaluate(batches) for split, batches in splits.items()})
+            stats = self.task.subset_metrics(
+                self.criterion, {split: self._evaluate(batches) for split, batches in splits.items()}
+            )
             if name not in stats:
-                raise ConfigError(f"checkpoint.best_checkpoint_metric={name} is not printed by {self.config.criterion._name}; "
-                                  f"choose one of {', '.join(stats)}")
+                raise ConfigError(
+                    f"checkpoint.best_checkpoint_metric={name} is not printed by {self.config.criterion._name}; "
+                    f"choose one of {', '.join(stats)}"
+                )
             best, score = self.best_printed.get(subset), stats[name]
             scores.append((score, best is None or self.manager.is_better(score, best)))
             self.best_printed[subset] = score if scores[-1][1] else best
-            self.reporter.summary(subset, {**stats, "num_updates": self.at.num_updates, f"best_{name}": self.best_printed[subset]}, self.at.epoch)
+            self.reporter.summary(
+                subset,
+                {**stats, "num_updates": self.at.num_updates, f"best_{name}": self.best_printed[subset]},
+                self.at.epoch,
+            )
         score, improved = scores[0]
         self.runs_without_improvement = 0 if improved else self.runs_without_improvement + 1
         return score
@@ -339,8 +382,12 @@ class Trainer:
         section = self.config.dataset
         seed = self.config.common.seed if section.fixed_validation_seed is None else section.fixed_validation_seed
         return evaluate_split(
-            self.model, self.criterion, islice(batches.batches(1), section.max_valid_steps), self.device,
-            seed=seed, autocast=lambda: autocast(self.config, self.device),
+            self.model,
+            self.criterion,
+            islice(batches.batches(1), section.max_valid_steps),
+            self.device,
+            seed=seed,
+            autocast=lambda: autocast(self.config, self.device),
         )
 
     def _out_of_patience(self) -> bool:
@@ -355,13 +402,18 @@ class Trainer:
 
     def _save(self, epoch: int, ends: bool, score: float | None) -> None:
         if self.master and not self.config.checkpoint.no_save:
-            self.manager.save(lambda: self._state(score), epoch=epoch, updates=self.at.num_updates, end_of_epoch=ends, score=score)
+            self.manager.save(
+                lambda: self._state(score), epoch=epoch, updates=self.at.num_updates, end_of_epoch=ends, score=score
+            )
         barrier()
 
     def _state(self, score: float | None) -> dict[str, Any]:
         in_epoch = self.at.batches > 0
         ours: dict[str, Any] = {
-            "position": {"epoch": self.at.epoch, "samples": self.iterator.samples_before(self.at.epoch, self.at.batches) if in_epoch else 0},
+            "position": {
+                "epoch": self.at.epoch,
+                "samples": self.iterator.samples_before(self.at.epoch, self.at.batches) if in_epoch else 0,
+            },
             "train_tally": self.train_tally.state_dict(),
             "inner_tally": self.inner_tally.state_dict(),
             "best_printed": dict(self.best_printed),
@@ -369,10 +421,19 @@ class Trainer:
             "scaler": self.scaler.state_dict() if self.scaler else None,
         }
         return pack_state(
-            config=self.config, model=self.model, criterion=self.criterion, optimizer=self.optimizer, schedule=self.schedule,
-            num_updates=self.at.num_updates, epoch=self.at.epoch, iterations_in_epoch=self.at.batches // self.world_size,
-            val_loss=score, best=self.manager.best, training_time=self._seconds_trained(),
-            average=self.average, ours=ours,
+            config=self.config,
+            model=self.model,
+            criterion=self.criterion,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            num_updates=self.at.num_updates,
+            epoch=self.at.epoch,
+            iterations_in_epoch=self.at.batches // self.world_size,
+            val_loss=score,
+            best=self.manager.best,
+            training_time=self._seconds_trained(),
+            average=self.average,
+            ours=ours,
         )
 
     def _restore(self) -> None:
@@ -456,42 +517,55 @@ class Trainer:
 
     def _skip_batch(self, error: Exception) -> None:
         if self.world_size > 1:
-            raise ConfigError(f"out of GPU memory on rank {self.rank}: lower dataset.batch_size and raise optimization.update_freq [{error}]")
+            raise ConfigError(
+                f"out of GPU memory on rank {self.rank}: lower dataset.batch_size and raise optimization.update_freq [{error}]"
+            )
         logger.warning("out of GPU memory: batch skipped; lower dataset.batch_size and raise optimization.update_freq")
         self.optimizer.zero_grad(set_to_none=True)
         torch.cuda.empty_cache()
 
 
-def make_scaler(config: Config, world_size: int) -> Any:
-    from ecg_signals.optim.scaler import LossScaler
-
-    return LossScaler.from_config(config, world_size) if uses_fp16(config) else None
-
-
-def make_average(config: Config, model: torch.nn.Module) -> Any:
-    from ecg_signals.optim.ema import WeightAverage
-
-    return WeightAverage(model, config.ema) if config.ema.store_ema else None
+def make_scaler(config: Config, world_size: int) -> DynamicLossScaler | None:
+    """The dynamic loss scale of fp16 training; its window shrinks with the batches per update, as in fairseq."""
+    common = config.common
+    if not uses_fp16(config):
+        return None
+    window = common.fp16_scale_window
+    if window is None and len(config.optimization.update_freq) > 1:
+        raise ConfigError("optimization.update_freq changes between epochs: set common.fp16_scale_window=N as well")
+    if window is None:
+        window = int(2**14 / world_size / config.optimization.update_freq[0])
+    return DynamicLossScaler(
+        common.fp16_init_scale, window, common.fp16_scale_tolerance, common.threshold_loss_scale, common.min_loss_scale
+    )
 
 
 def check_config(config: Config) -> None:
     """Raises: ConfigError or UsageError for what every training run needs and this one lacks."""
     for kind in ("task", "model", "criterion", "optimizer", "lr_scheduler"):
         if getattr(config, kind) is None:
-            raise ConfigError(f"no {kind} is set; name a recipe (--config-name w2v_cmsc_rlm) or set {kind}=NAME (`ecg-list {kind}`)")
+            raise ConfigError(
+                f"no {kind} is set; name a recipe (--config-name w2v_cmsc_rlm) or set {kind}=NAME (`ecg-list {kind}`)"
+            )
     if config.dataset.max_tokens is None and config.dataset.batch_size is None:
-        raise ConfigError("set dataset.batch_size=N (items per batch and process) or dataset.max_tokens=N (samples per batch)")
+        raise ConfigError(
+            "set dataset.batch_size=N (items per batch and process) or dataset.max_tokens=N (samples per batch)"
+        )
 
 
 def check_unused_subsets(task: BaseTask, config: Config, subsets: list[str]) -> None:
     """As fairseq: validation manifests that lie there and are not used must be named or waved through."""
     folder = Path(str(task.cfg.data))  # type: ignore[attr-defined]
     used = {split for subset in subsets for split in task.splits_of(subset)}
-    found = {path.stem for path in folder.glob("valid[0-9]*.tsv")} | {path.stem for path in folder.glob("valid_[0-9]*.tsv")}
+    found = {path.stem for path in folder.glob("valid[0-9]*.tsv")} | {
+        path.stem for path in folder.glob("valid_[0-9]*.tsv")
+    }
     unused = sorted(found - used)
     if unused and not config.dataset.ignore_unused_valid_subsets:
-        raise ConfigError(f"{folder} also holds {', '.join(unused)}; add them to dataset.valid_subset or set "
-                          f"dataset.ignore_unused_valid_subsets=true")
+        raise ConfigError(
+            f"{folder} also holds {', '.join(unused)}; add them to dataset.valid_subset or set "
+            f"dataset.ignore_unused_valid_subsets=true"
+        )
 
 
 @contextmanager

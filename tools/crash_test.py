@@ -21,11 +21,27 @@ from pathlib import Path
 import torch
 
 SETTINGS = [
-    "dataset.batch_size=4", "dataset.valid_subset=valid", "optimization.max_update=24", "optimization.update_freq=[2]",
-    "optimization.lr=[1e-3]", "checkpoint.save_interval_updates=2", "checkpoint.keep_interval_updates=2", "common.log_interval=1",
-    "common.log_format=none", "model.encoder_layers=1", "model.encoder_embed_dim=32", "model.encoder_ffn_embed_dim=64",
-    "model.encoder_attention_heads=4", "model.conv_feature_layers='[(16,2,2)]*4'", "model.final_dim=16", "model.latent_vars=16",
-    "model.conv_pos=16", "model.conv_pos_groups=4", "model.num_negatives=10", "hydra.run.dir=.", "hydra.output_subdir=null",
+    "dataset.batch_size=4",
+    "dataset.valid_subset=valid",
+    "optimization.max_update=24",
+    "optimization.update_freq=[2]",
+    "optimization.lr=[1e-3]",
+    "checkpoint.save_interval_updates=2",
+    "checkpoint.keep_interval_updates=2",
+    "common.log_interval=1",
+    "common.log_format=none",
+    "model.encoder_layers=1",
+    "model.encoder_embed_dim=32",
+    "model.encoder_ffn_embed_dim=64",
+    "model.encoder_attention_heads=4",
+    "model.conv_feature_layers='[(16,2,2)]*4'",
+    "model.final_dim=16",
+    "model.latent_vars=16",
+    "model.conv_pos=16",
+    "model.conv_pos_groups=4",
+    "model.num_negatives=10",
+    "hydra.run.dir=.",
+    "hydra.output_subdir=null",
 ]
 
 
@@ -34,14 +50,25 @@ def prepare(folder: Path) -> Path:
     import ecg_signals.sample
 
     source = next(iter(ecg_signals.sample.__path__))
-    subprocess.run([sys.executable, "-m", "ecg_signals.cli.preprocess", "ptbxl", source, str(folder / "data")], check=True,
-                   stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, "-m", "ecg_signals.cli.preprocess", "ptbxl", source, str(folder / "data")],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     return folder / "data" / "manifest" / "cmsc"
 
 
 def command(manifests: Path, workers: int) -> list[str]:
-    return [sys.executable, "-m", "ecg_signals.cli.train", f"task.data={manifests}", f"dataset.num_workers={workers}",
-            *SETTINGS, "--config-name", "w2v_cmsc_rlm"]
+    return [
+        sys.executable,
+        "-m",
+        "ecg_signals.cli.train",
+        f"task.data={manifests}",
+        f"dataset.num_workers={workers}",
+        *SETTINGS,
+        "--config-name",
+        "w2v_cmsc_rlm",
+    ]
 
 
 def train(manifests: Path, folder: Path, workers: int, kill_after: float | None = None) -> tuple[bool, float]:
@@ -49,7 +76,9 @@ def train(manifests: Path, folder: Path, workers: int, kill_after: float | None 
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     with open(folder / "log.txt", "ab") as log:
-        process = subprocess.Popen(command(manifests, workers), cwd=folder, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            command(manifests, workers), cwd=folder, stdout=log, stderr=log, start_new_session=True
+        )
         try:
             status = process.wait(timeout=kill_after)
         except subprocess.TimeoutExpired:
@@ -79,7 +108,9 @@ def compare(folder: Path, reference: tuple[dict[int, float], dict[str, torch.Ten
     losses, weights = result(folder)
     if losses != reference[0]:
         first = next(update for update in reference[0] if losses.get(update) != reference[0][update])
-        raise SystemExit(f"{folder}: the loss of update {first} is {losses.get(first)}, uninterrupted {reference[0][first]}")
+        raise SystemExit(
+            f"{folder}: the loss of update {first} is {losses.get(first)}, uninterrupted {reference[0][first]}"
+        )
     different = [key for key, value in reference[1].items() if not torch.equal(value, weights[key])]
     if different:
         raise SystemExit(f"{folder}: {len(different)} weights differ, first {different[0]}")
@@ -106,7 +137,10 @@ def main() -> None:
             if not ended:
                 kills.append(f"{lived:.2f} s")
         compare(here, reference)
-        print(f"run {run + 1}/{arguments.runs}: {workers} workers, killed after {', '.join(kills) or 'nothing'}: identical", flush=True)
+        print(
+            f"run {run + 1}/{arguments.runs}: {workers} workers, killed after {', '.join(kills) or 'nothing'}: identical",
+            flush=True,
+        )
         shutil.rmtree(here)
     if arguments.keep is None:
         shutil.rmtree(folder)

@@ -140,12 +140,16 @@ def hydra_app(argv: list[str], command: str) -> Callable[[Callable[[Any], Any]],
     try:
         OverridesParser.create().parse_overrides(overrides)
     except OverrideParseException as error:
-        raise UsageError(f"{str(error).splitlines()[0]}\nin '{error.override}'. Quote lists and strings with commas: \"key='a,b'\"") from None
+        raise UsageError(
+            f"{str(error).splitlines()[0]}\nin '{error.override}'. Quote lists and strings with commas: \"key='a,b'\""
+        ) from None
     os.environ.setdefault(LAUNCH_DIR, os.getcwd())
     job: dict[str, Any] = {"job": {"chdir": True, "name": command}, "searchpath": ["pkg://ecg_signals.configs"]}
     store = ConfigStore.instance()
     store.store(name="ecg_signals_schema", node=schema())
-    store.store(name="ecg_signals_primary", node={"defaults": ["ecg_signals_schema", f"{name}@_here_", "_self_"], "hydra": job})
+    store.store(
+        name="ecg_signals_primary", node={"defaults": ["ecg_signals_schema", f"{name}@_here_", "_self_"], "hydra": job}
+    )
     quiet = ["hydra.output_subdir=null", "hydra.run.dir=.", "hydra/job_logging=none", "hydra/hydra_logging=none"]
     sys.argv = [sys.argv[0], *arguments.flags, *overrides, *(quiet if other_rank() else [])]
     version = {} if hydra.__version__ >= "1.4" else {"version_base": "1.3"}
@@ -154,7 +158,9 @@ def hydra_app(argv: list[str], command: str) -> Callable[[Callable[[Any], Any]],
 
 def other_rank() -> bool:
     """True in every process that torchrun or SLURM started but the first: rank 0 alone writes the run folder."""
-    rank = os.environ.get("RANK") or (os.environ.get("SLURM_PROCID") if int(os.environ.get("SLURM_NTASKS", "1")) > 1 else None)
+    rank = os.environ.get("RANK") or (
+        os.environ.get("SLURM_PROCID") if int(os.environ.get("SLURM_NTASKS", "1")) > 1 else None
+    )
     return int(rank or 0) > 0
 
 

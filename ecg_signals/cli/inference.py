@@ -15,7 +15,13 @@ EXAMPLES = [
 def main() -> None:
     argv = sys.argv[1:]
     if "--help" in argv or "-h" in argv:
-        print(help_text("ecg-inference", "Apply a checkpoint to data without labels: outputs, embeddings and attention as .npy files.", EXAMPLES))
+        print(
+            help_text(
+                "ecg-inference",
+                "Apply a checkpoint to data without labels: outputs, embeddings and attention as .npy files.",
+                EXAMPLES,
+            )
+        )
         return
     with reported_errors():
         app = hydra_app(argv, "inference")

@@ -15,7 +15,13 @@ EXAMPLES = [
 def main() -> None:
     argv = sys.argv[1:]
     if "--help" in argv or "-h" in argv:
-        print(help_text("ecg-validate", "Evaluate a checkpoint on labelled data: statistics, and extracted outputs, embeddings and attention.", EXAMPLES))
+        print(
+            help_text(
+                "ecg-validate",
+                "Evaluate a checkpoint on labelled data: statistics, and extracted outputs, embeddings and attention.",
+                EXAMPLES,
+            )
+        )
         return
     with reported_errors():
         app = hydra_app(argv, "validate")

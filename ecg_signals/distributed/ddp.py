@@ -25,8 +25,11 @@ def wrap(model: nn.Module, config: Config, device: torch.device, world_size: int
         return called
     section = config.distributed_training
     wrapped = DistributedDataParallel(
-        called, device_ids=[device.index] if device.type == "cuda" else None, bucket_cap_mb=section.bucket_cap_mb,
-        broadcast_buffers=section.broadcast_buffers, gradient_as_bucket_view=section.gradient_as_bucket_view,
+        called,
+        device_ids=[device.index] if device.type == "cuda" else None,
+        bucket_cap_mb=section.bucket_cap_mb,
+        broadcast_buffers=section.broadcast_buffers,
+        gradient_as_bucket_view=section.gradient_as_bucket_view,
         find_unused_parameters=section.find_unused_parameters or leaves_parameters_out(model),
     )
     if section.ddp_comm_hook == "fp16":
@@ -39,9 +42,18 @@ def wrap(model: nn.Module, config: Config, device: torch.device, world_size: int
 def leaves_parameters_out(model: nn.Module) -> bool:
     """True when some parameters get no gradient in some updates, which DDP must be told."""
     cfg = getattr(model, "cfg", None)
-    values = {key: getattr(cfg, key, default) for key, default in
-              (("feature_grad_mult", 1.0), ("freeze_finetune_updates", 0), ("encoder_layerdrop", 0.0), ("layerdrop", 0.0))}
-    return values["feature_grad_mult"] == 0 or any(values[key] for key in ("freeze_finetune_updates", "encoder_layerdrop", "layerdrop"))
+    values = {
+        key: getattr(cfg, key, default)
+        for key, default in (
+            ("feature_grad_mult", 1.0),
+            ("freeze_finetune_updates", 0),
+            ("encoder_layerdrop", 0.0),
+            ("layerdrop", 0.0),
+        )
+    }
+    return values["feature_grad_mult"] == 0 or any(
+        values[key] for key in ("freeze_finetune_updates", "encoder_layerdrop", "layerdrop")
+    )
 
 
 def synchronised(model: nn.Module, last: bool) -> AbstractContextManager[Any]:

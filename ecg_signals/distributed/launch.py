@@ -61,8 +61,13 @@ def find_placement(config: Config) -> Placement:
         here = _local_processes(config, section.distributed_world_size or 1)
         if section.distributed_no_spawn:
             here = 1
-        return Placement(section.distributed_rank, section.distributed_world_size or here, section.device_id,
-                         section.distributed_init_method, here - 1)
+        return Placement(
+            section.distributed_rank,
+            section.distributed_world_size or here,
+            section.device_id,
+            section.distributed_init_method,
+            here - 1,
+        )
     world = _local_processes(config, section.distributed_world_size)
     if world == 1 or section.distributed_no_spawn:
         return Placement()
@@ -79,14 +84,22 @@ def _local_processes(config: Config, wanted: int | None) -> int:
 def _from_slurm(port: int) -> Placement:
     nodes = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_JOB_NODELIST")
     if not nodes:
-        raise ConfigError("SLURM_NTASKS is set but neither SLURM_STEP_NODELIST nor SLURM_JOB_NODELIST is; start with srun")
+        raise ConfigError(
+            "SLURM_NTASKS is set but neither SLURM_STEP_NODELIST nor SLURM_JOB_NODELIST is; start with srun"
+        )
     try:
         answer = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise ConfigError(f"`scontrol show hostnames {nodes}` failed ({error}); set distributed_training.distributed_init_method") from None
+        raise ConfigError(
+            f"`scontrol show hostnames {nodes}` failed ({error}); set distributed_training.distributed_init_method"
+        ) from None
     host = answer.stdout.split()[0]
-    return Placement(int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_NTASKS"]),
-                     int(os.environ.get("SLURM_LOCALID", 0)), f"tcp://{host}:{port}")
+    return Placement(
+        int(os.environ["SLURM_PROCID"]),
+        int(os.environ["SLURM_NTASKS"]),
+        int(os.environ.get("SLURM_LOCALID", 0)),
+        f"tcp://{host}:{port}",
+    )
 
 
 def free_port() -> int:
@@ -103,7 +116,9 @@ def raise_update_freq(config: Config, placement: Placement) -> None:
         config.optimization.update_freq = [freq * factor for freq in config.optimization.update_freq]
         logger.warning(
             "the recipe asks for %d ranks and %d run here: update_freq is now %s, so that an update still sees as many items",
-            wanted, placement.world_size, config.optimization.update_freq,
+            wanted,
+            placement.world_size,
+            config.optimization.update_freq,
         )
 
 
@@ -134,14 +149,18 @@ def joined(config: Config, placement: Placement) -> Iterator[None]:
     if cuda:
         torch.cuda.set_device(device_of(config, placement))
     backend = config.distributed_training.distributed_backend if cuda else "gloo"
-    dist.init_process_group(backend, init_method=placement.init_method, rank=placement.rank, world_size=placement.world_size)
+    dist.init_process_group(
+        backend, init_method=placement.init_method, rank=placement.rank, world_size=placement.world_size
+    )
     try:
         _share_run_folder()
         yield
     except RuntimeError as error:
         if any(sign in str(error).lower() for sign in _LOST):
-            raise ConfigError(f"{lost_ranks()} (this is rank {placement.rank}). Look at the log of that rank; "
-                              f"start again to continue from the last checkpoint. [{str(error).splitlines()[0][:200]}]") from None
+            raise ConfigError(
+                f"{lost_ranks()} (this is rank {placement.rank}). Look at the log of that rank; "
+                f"start again to continue from the last checkpoint. [{str(error).splitlines()[0][:200]}]"
+            ) from None
         raise
     finally:
         dist.destroy_process_group()

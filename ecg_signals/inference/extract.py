@@ -57,7 +57,9 @@ class Extraction:
 
     def _need(self, output: Any, key: str, kind: str) -> Tensor:
         if output.get(key) is None:
-            raise ConfigError(f"common_eval.extract asks for {kind}, which this model does not give (it gives {', '.join(output)})")
+            raise ConfigError(
+                f"common_eval.extract asks for {kind}, which this model does not give (it gives {', '.join(output)})"
+            )
         return output[key]
 
     def _rows(self, name: str, value: Tensor) -> np.memmap:

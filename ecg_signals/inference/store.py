@@ -42,7 +42,11 @@ def read_header(path: Path) -> dict[str, Any]:
     header = header_path(path)
     try:
         values = _PlainUnpickler(io.BytesIO(header.read_bytes())).load()
-        return {"shape": tuple(values["shape"]), "dtype": np.dtype(values["dtype"]), "offset": int(values.get("offset", 0))}
+        return {
+            "shape": tuple(values["shape"]),
+            "dtype": np.dtype(values["dtype"]),
+            "offset": int(values.get("offset", 0)),
+        }
     except FileNotFoundError:
         raise ConfigError(f"{header} is missing; it must lie beside {path.name}") from None
     except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -91,8 +95,14 @@ class MemmapBatchWriter:
         dtype: element type on disk.
     """
 
-    def __init__(self, file: str | Path, shape: tuple[int, ...], transform: Callable[[Any], Any] | None = None,
-                 header_file: str | Path | None = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self,
+        file: str | Path,
+        shape: tuple[int, ...],
+        transform: Callable[[Any], Any] | None = None,
+        header_file: str | Path | None = None,
+        dtype: Any = np.float32,
+    ) -> None:
         self.array = create_array(Path(file), tuple(shape), np.dtype(dtype), raw=True)
         if header_file is not None and Path(header_file) != header_path(Path(file)):
             header_path(Path(file)).replace(header_file)
@@ -108,7 +118,9 @@ class MemmapBatchWriter:
         self.array.flush()
 
 
-def memmap_batch_process(array: Any, function: Callable[[np.ndarray], Any], batch_size: int, progress: bool = False) -> list[Any]:
+def memmap_batch_process(
+    array: Any, function: Callable[[np.ndarray], Any], batch_size: int, progress: bool = False
+) -> list[Any]:
     """`function` of every `batch_size` rows in turn; `progress` shows a bar."""
     starts: Any = range(0, len(array), batch_size)
     if progress:
@@ -116,4 +128,3 @@ def memmap_batch_process(array: Any, function: Callable[[np.ndarray], Any], batc
 
         starts = tqdm(starts)
     return [function(array[start : start + batch_size]) for start in starts]
-

@@ -30,7 +30,11 @@ def stored_sections(sections: Mapping[str, Any], source: ModelSource) -> dict[st
 
     A key that the user leaves out, or that a recipe marks ???, keeps the value the checkpoint was trained with.
     """
-    merged = {key: value for key, value in sections.items() if key not in ("model", "task", "criterion", "optimizer", "lr_scheduler")}
+    merged = {
+        key: value
+        for key, value in sections.items()
+        if key not in ("model", "task", "criterion", "optimizer", "lr_scheduler")
+    }
     merged["model"] = {"_name": source.name, **source.options}
     for group in ("task", "criterion"):
         stored = dict(source.cfg.get(group) or {})
@@ -74,9 +78,16 @@ class Evaluator:
         if section.max_tokens is None and section.batch_size is None:
             raise ConfigError("set dataset.batch_size=N (items per batch)")
         return BatchIterator(
-            self.task.load_dataset(split), batch_size=section.batch_size, max_tokens=section.max_tokens, seed=self.config.common.seed,
-            shuffle=False, num_workers=section.num_workers, buffer=section.data_buffer_size, rank=self.placement.rank,
-            world_size=self.placement.world_size, pin_memory=self.device.type == "cuda",
+            self.task.load_dataset(split),
+            batch_size=section.batch_size,
+            max_tokens=section.max_tokens,
+            seed=self.config.common.seed,
+            shuffle=False,
+            num_workers=section.num_workers,
+            buffer=section.data_buffer_size,
+            rank=self.placement.rank,
+            world_size=self.placement.world_size,
+            pin_memory=self.device.type == "cuda",
         )
 
     def _extraction(self, split: str, rows: int, *, required: bool) -> Extraction | None:
@@ -107,8 +118,13 @@ class Evaluator:
                 extraction.add(batch, called.output, batch.get("label"))
 
         result = evaluate_split(
-            called, criterion, batches.batches(1), self.device, seed=self.config.common.seed,
-            autocast=lambda: autocast(self.config, self.device), on_batch=store,
+            called,
+            criterion,
+            batches.batches(1),
+            self.device,
+            seed=self.config.common.seed,
+            autocast=lambda: autocast(self.config, self.device),
+            on_batch=store,
         )
         self._close(extraction)
         return result

@@ -10,7 +10,9 @@ from torch import Tensor
 from ecg_signals.distributed.collectives import sum_over_ranks, world_size
 
 
-def sum_logs(logs: Sequence[Mapping[str, float | Tensor]], extra: Sequence[Tensor], device: torch.device) -> tuple[dict[str, float], list[float]]:
+def sum_logs(
+    logs: Sequence[Mapping[str, float | Tensor]], extra: Sequence[Tensor], device: torch.device
+) -> tuple[dict[str, float], list[float]]:
     """Sum the batches' logs over batches and ranks; `extra` scalars come back beside them, unsummed over ranks.
 
     One transfer from the device in all: the only wait for the GPU in an update.
@@ -18,7 +20,11 @@ def sum_logs(logs: Sequence[Mapping[str, float | Tensor]], extra: Sequence[Tenso
     keys = list(dict.fromkeys(key for batch in logs for key in batch))
     columns = [[batch[key] for batch in logs if key in batch] for key in keys]
     if world_size() > 1:
-        flat = [torch.as_tensor(value, dtype=torch.float64, device=device) for column in columns for value in [sum_column(column)]]
+        flat = [
+            torch.as_tensor(value, dtype=torch.float64, device=device)
+            for column in columns
+            for value in [sum_column(column)]
+        ]
         totals = sum_over_ranks(torch.stack(flat))
         values = torch.cat([totals, _doubles(extra, device)]).tolist()
         return dict(zip(keys, values)), values[len(keys) :]
@@ -61,7 +67,13 @@ class Tally:
         self.seconds += seconds
 
     def state_dict(self) -> dict[str, Any]:
-        return {"logs": dict(self.logs), "updates": self.updates, "gnorm": self.gnorm, "clipped": self.clipped, "seconds": self.seconds}
+        return {
+            "logs": dict(self.logs),
+            "updates": self.updates,
+            "gnorm": self.gnorm,
+            "clipped": self.clipped,
+            "seconds": self.seconds,
+        }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Tally":

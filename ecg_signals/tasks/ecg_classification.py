@@ -30,7 +30,9 @@ class EcgClassification(BaseTask):
         """Name the labels, and check that model, criterion and labels agree on their number."""
         wanted, found = getattr(model.cfg, "num_labels", None), dataset.num_labels
         if wanted is not None and found is not None and int(wanted) != found and not self.cfg.path_dataset:  # type: ignore[attr-defined]
-            raise ConfigError(f"task.label_file has {found} labels, but model.num_labels={wanted}; set model.num_labels={found}")
+            raise ConfigError(
+                f"task.label_file has {found} labels, but model.num_labels={wanted}; set model.num_labels={found}"
+            )
         if dataset.labels:
             model.labels = list(dataset.labels)
         names = model.labels or [str(index) for index in range(int(wanted or found or 0))]

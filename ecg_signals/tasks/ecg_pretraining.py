@@ -35,7 +35,9 @@ class EcgPretrainingConfig(BaseConfig):
     max_freq: float = option(0.2, "highest frequency of baseline wander, Hz")
     min_freq: float = option(0.01, "lowest frequency of baseline wander, Hz")
     k: int = option(3, "sinusoids of baseline wander")
-    mask_leads_selection: str = option("random", "random lead masking: each lead alone, or by group", choices=("random", "conditional"))
+    mask_leads_selection: str = option(
+        "random", "random lead masking: each lead alone, or by group", choices=("random", "conditional")
+    )
     mask_leads_prob: float = option(0.5, "chance that a lead is masked")
     mask_leads_condition: tuple[int, int] = option((4, 5), "leads masked among the limb and among the chest leads")
     inferred_w2v_config: Any = option(None, "copied from the model in fairseq-signals", dead=True)

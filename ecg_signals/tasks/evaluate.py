@@ -13,7 +13,9 @@ from ecg_signals.distributed.collectives import all_gather_object
 
 def stream_seed(*key: int) -> int:
     """A 63-bit seed that depends on every part of the key; streams with different keys are independent."""
-    return int(np.random.SeedSequence([part & 0xFFFFFFFF for part in key]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return int(
+        np.random.SeedSequence([part & 0xFFFFFFFF for part in key]).generate_state(1, np.uint64)[0] >> np.uint64(1)
+    )
 
 
 def to_device(value: Any, device: torch.device) -> Any:
@@ -61,15 +63,25 @@ def evaluate_split(
             output = criterion(model, batch)
         logs.append({**output.logs, "sample_size": output.sample_size, "batches": 1.0})
         if output.scores:
-            rows.append((batch["id"].cpu().numpy(), {key: value.float().cpu().numpy() if value.is_floating_point() else value.cpu().numpy()
-                                                     for key, value in output.scores.items()}))
+            rows.append(
+                (
+                    batch["id"].cpu().numpy(),
+                    {
+                        key: value.float().cpu().numpy() if value.is_floating_point() else value.cpu().numpy()
+                        for key, value in output.scores.items()
+                    },
+                )
+            )
         if on_batch is not None:
             on_batch(batch, output)
     return _gather_logs(logs, device), gather_scores(rows)
 
 
 def _gather_logs(logs: list[dict[str, float | Tensor]], device: torch.device) -> dict[str, float]:
-    mine = {key: float(sum(float(batch[key]) for batch in logs if key in batch)) for key in dict.fromkeys(k for b in logs for k in b)}
+    mine = {
+        key: float(sum(float(batch[key]) for batch in logs if key in batch))
+        for key in dict.fromkeys(k for b in logs for k in b)
+    }
     total: dict[str, float] = {}
     for part in all_gather_object(mine):
         for key, value in part.items():
@@ -85,5 +97,3 @@ def gather_scores(rows: list[tuple[np.ndarray, dict[str, np.ndarray]]]) -> dict[
     ids = np.concatenate([part[0].reshape(-1) for part in parts])
     _, first = np.unique(ids, return_index=True)
     return {key: np.concatenate([part[1][key] for part in parts])[first] for key in parts[0][1]}
-
-

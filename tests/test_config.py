@@ -1,0 +1,95 @@
+from dataclasses import dataclass
+
+import pytest
+
+from ecg_signals.config import LAUNCH_DIR, BaseConfig, ConfigError, UsageError, option, parse_literal, resolve_input
+
+
+@dataclass
+class ExampleConfig(BaseConfig):
+    rate: float = option(0.1, "a rate")
+    layers: int = option(2, "layers")
+    sizes: list[int] = option([1, 2], "sizes")
+    betas: tuple[float, float] = option((0.9, 0.999), "betas")
+    on: bool = option(False, "switch")
+    path: str | None = option(None, "a path")
+    kind: str = option("a", "a choice", choices=("a", "b"))
+
+
+def test_strings_become_the_declared_types():
+    cfg = ExampleConfig.from_mapping(
+        {"rate": "5e-5", "layers": "3", "sizes": "[4, 5]", "betas": "(0.9, 0.98)", "on": "true"}
+    )
+    assert (cfg.rate, cfg.layers, cfg.sizes, cfg.betas, cfg.on) == (5e-5, 3, [4, 5], (0.9, 0.98), True)
+
+
+def test_a_single_number_serves_where_a_list_is_meant():
+    assert ExampleConfig.from_mapping({"sizes": 7}).sizes == [7]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"layers": 2.5},
+        {"layers": True},
+        {"on": "maybe"},
+        {"betas": [1.0]},
+        {"rate": "fast"},
+        {"kind": "c"},
+        {"layers": None},
+        {"sizes": "[__import__('os')]"},
+    ],
+)
+def test_a_value_of_the_wrong_type_names_the_key(values):
+    with pytest.raises(ConfigError, match=next(iter(values))):
+        ExampleConfig.from_mapping(values, where="example")
+
+
+def test_a_misspelt_key_gets_its_nearest_neighbour():
+    with pytest.raises(UsageError, match="did you mean 'layers'"):
+        ExampleConfig.from_mapping({"layer": 3})
+
+
+def test_question_marks_raise_only_when_they_are_read():
+    cfg = ExampleConfig.from_mapping({"path": "???", "rate": "???"})
+    assert cfg.to_dict()["path"] == "???"
+    with pytest.raises(ConfigError, match="path"):
+        _ = cfg.path
+
+
+def test_defaults_are_not_shared_between_instances():
+    first, second = ExampleConfig(), ExampleConfig()
+    first.sizes.append(3)
+    assert second.sizes == [1, 2]
+
+
+def test_lists_of_tuples_may_be_multiplied_and_added():
+    assert parse_literal("[(256, 2, 2)] * 2 + [(512, 3, 2)]") == [(256, 2, 2), (256, 2, 2), (512, 3, 2)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "__import__('os').system('true')",
+        "[1] * 10 ** 9",
+        "open('x')",
+        "[x for x in (1,)]",
+        "(1).__class__",
+        "[0] * 99999999",
+        "(" * 5000,
+    ],
+)
+def test_nothing_but_literals_is_parsed(text):
+    with pytest.raises(ConfigError):
+        parse_literal(text)
+
+
+def test_inputs_are_looked_for_where_the_command_was_typed(tmp_path, monkeypatch):
+    (tmp_path / "launch").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "launch" / "labels.npy").touch()
+    monkeypatch.setenv(LAUNCH_DIR, str(tmp_path / "launch"))
+    monkeypatch.chdir(tmp_path / "run")
+    assert resolve_input("labels.npy") == tmp_path / "launch" / "labels.npy"
+    (tmp_path / "run" / "labels.npy").touch()
+    assert resolve_input("labels.npy").resolve() == tmp_path / "run" / "labels.npy"
