@@ -73,7 +73,7 @@ def _section_classes(groups: Mapping[str, Any]) -> dict[str, type[BaseConfig]]:
             name = groups[item.name].get("_name") or groups[item.name].get("arch")
             if not name:
                 raise UsageError(
-                    f"section '{item.name}' names no registered {item.name}; set {item.name}._name=NAME (`ecg-list {item.name}`)"
+                    f"section '{item.name}' names no {item.name}; set {item.name}._name=NAME (`ecg-list {item.name}`)"
                 )
             classes[item.name] = get_entry(item.name, name).dataclass
     return classes

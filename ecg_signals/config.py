@@ -261,7 +261,7 @@ LAUNCH_DIR = "ECG_SIGNALS_LAUNCH_DIR"  # environment variable: where the command
 
 
 def resolve_input(path: str | os.PathLike[str]) -> Path:
-    """An input path as the user meant it: as it stands if it exists there, else relative to where the command was typed."""
+    """An input path: as it stands if it exists there, else relative to where the command was typed."""
     found = Path(path).expanduser()
     if found.is_absolute() or found.exists() or LAUNCH_DIR not in os.environ:
         return found

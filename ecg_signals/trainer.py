@@ -176,7 +176,7 @@ class Trainer:
     def train_update(self, batches: list[Batch | None]) -> None:
         """One optimizer step: accumulate the batches, sum over ranks, normalise, clip, step.
 
-        None stands for a batch that other ranks have and this one does not: the first batch takes its place, with weight 0.
+        None stands for a batch that other ranks have and this one does not: the first batch takes its place, at weight 0.
         Raises: FloatingPointError when the gradient is not finite.
         """
         began = time.perf_counter()
@@ -480,7 +480,7 @@ class Trainer:
         if self.at.batches >= self.iterator.num_batches(self.at.epoch) > 0:
             raise ConfigError(
                 f"the checkpoint stands at batch {self.at.batches} of epoch {self.at.epoch}, but the data has "
-                f"{self.iterator.num_batches(self.at.epoch)}; if the manifest changed, set checkpoint.reset_dataloader=true"
+                f"{self.iterator.num_batches(self.at.epoch)}; if that is meant, set checkpoint.reset_dataloader=true"
             )
 
     # ------------------------------------------------------------------ accidents
@@ -511,14 +511,15 @@ class Trainer:
         if self.master and not self.config.checkpoint.no_save:
             self.manager.save_crash(lambda: self._state(None))
         raise ConfigError(
-            f"{error}: {where}. The state before it is in {self.save_dir / 'crash.pt'}. Look at the data, lower optimization.lr, "
-            f"set optimization.clip_norm, or set optimization.skip_nonfinite_updates=true"
+            f"{error}: {where}. The state before it is in {self.save_dir / 'crash.pt'}. Look at the data, lower "
+            f"optimization.lr, set optimization.clip_norm, or set optimization.skip_nonfinite_updates=true"
         ) from None
 
     def _skip_batch(self, error: Exception) -> None:
         if self.world_size > 1:
             raise ConfigError(
-                f"out of GPU memory on rank {self.rank}: lower dataset.batch_size and raise optimization.update_freq [{error}]"
+                f"out of GPU memory on rank {self.rank}: lower dataset.batch_size and raise optimization.update_freq "
+                f"[{error}]"
             )
         logger.warning("out of GPU memory: batch skipped; lower dataset.batch_size and raise optimization.update_freq")
         self.optimizer.zero_grad(set_to_none=True)

@@ -8,7 +8,8 @@ from ecg_signals.cli.app import help_text, hydra_app, load_plugins, plain_sectio
 EXAMPLES = [
     "ecg-validate common_eval.path=CHECKPOINT task.data=MANIFESTS dataset.valid_subset=test dataset.batch_size=64 "
     "--config-name finetune/diagnosis",
-    "ecg-validate common_eval.path=CHECKPOINT common_eval.extract=[output,encoder_out,saliency] common_eval.results_path=DIR ...",
+    "ecg-validate common_eval.path=CHECKPOINT common_eval.extract=[output,encoder_out,saliency] "
+    "common_eval.results_path=DIR ...",
 ]
 
 

@@ -63,7 +63,7 @@ def synchronised(model: nn.Module, last: bool) -> AbstractContextManager[Any]:
 
 @contextmanager
 def heartbeat(config: Config) -> Iterator[Callable[[], None]]:
-    """Call what it yields after each update; without a call for `heartbeat_timeout` seconds the process is interrupted."""
+    """Call what it yields after each update; after `heartbeat_timeout` seconds without one the process is interrupted."""
     timeout = config.distributed_training.heartbeat_timeout
     if timeout <= 0:
         yield lambda: None

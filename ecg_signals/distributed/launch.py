@@ -115,7 +115,7 @@ def raise_update_freq(config: Config, placement: Placement) -> None:
     if factor > 1:
         config.optimization.update_freq = [freq * factor for freq in config.optimization.update_freq]
         logger.warning(
-            "the recipe asks for %d ranks and %d run here: update_freq is now %s, so that an update still sees as many items",
+            "%d ranks are asked for and %d run here: update_freq is now %s, so that an update sees as many items",
             wanted,
             placement.world_size,
             config.optimization.update_freq,

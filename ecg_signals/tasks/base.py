@@ -29,7 +29,7 @@ class BaseTask:
 
     @classmethod
     def dataset_name(cls, cfg: Mapping[str, Any], usual: str) -> str:
-        """The registered dataset when the recipe names none; `usual` is the criterion's choice, `cfg` the plain section."""
+        """The registered dataset when the recipe names none; `usual` is the criterion's, `cfg` the plain section."""
         return usual
 
     def splits_of(self, subset: str) -> list[str]:

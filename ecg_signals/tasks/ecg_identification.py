@@ -33,7 +33,7 @@ class EcgIdentification(BaseTask):
     def subset_metrics(
         self, criterion: BaseCriterion, results: Mapping[str, tuple[dict[str, float], dict[str, np.ndarray]]]
     ) -> dict[str, float]:
-        """Share of probes whose most similar gallery row has the same patient; the loss has no meaning here and is 0."""
+        """Share of probes whose most similar gallery row has the same patient; the loss is 0, it means nothing."""
         if len(results) == 1:
             return super().subset_metrics(criterion, results)
         (_, gallery), (_, probe) = results.values()
