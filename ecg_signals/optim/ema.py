@@ -19,7 +19,10 @@ class WeightAverage:
         if cfg.ema_update_freq < 1:
             raise ConfigError(f"ema.ema_update_freq is {cfg.ema_update_freq}; it must be at least 1")
         self.cfg = cfg
-        self.weights = {key: self._stored(value.detach()).clone() for key, value in model.state_dict().items()}
+        self.weights = self._copy_of(model)
+
+    def _copy_of(self, model: nn.Module) -> dict[str, Tensor]:
+        return {key: self._stored(value.detach()).clone() for key, value in model.state_dict().items()}
 
     def _stored(self, value: Tensor) -> Tensor:
         return value.float() if self.cfg.ema_fp32 and value.is_floating_point() else value
@@ -50,6 +53,13 @@ class WeightAverage:
 
     def state_dict(self) -> dict[str, Tensor]:
         return dict(self.weights)
+
+    def restore(self, model: nn.Module, stored: dict[str, Tensor] | None) -> None:
+        """Continue from what a checkpoint holds; from the model's weights where it holds no average."""
+        if stored is None:
+            self.weights = self._copy_of(model)
+        else:
+            self.load_state_dict(stored)
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Raises: ConfigError naming the weights that are missing or have another shape."""

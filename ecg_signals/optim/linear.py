@@ -24,7 +24,7 @@ class LinearSchedule(Schedule):
         self.warmup = cfg.warmup_updates
         if cfg.warmup_ratio is not None:
             if not 0 <= cfg.warmup_ratio < 1:
-                raise ConfigError(f"lr_scheduler.warmup_ratio is {cfg.warmup_ratio}; it must lie in [0, 1), as 0.08 does")
+                raise ConfigError(f"lr_scheduler.warmup_ratio is {cfg.warmup_ratio}; it must lie in [0, 1), as 0.08")
             self.warmup = math.ceil(cfg.warmup_ratio * cfg.max_update)
         self.total = last_update("linear", "max_update", cfg.max_update, self.warmup)
 

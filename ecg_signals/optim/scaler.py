@@ -2,8 +2,11 @@
 
 from typing import Any
 
+from ecg_signals.config import ConfigError
+from ecg_signals.sections import Config
 
-class DynamicLossScaler:
+
+class LossScaler:
     """Doubles the scale after `window` updates without overflow, halves it on overflow.
 
     Args:
@@ -31,6 +34,26 @@ class DynamicLossScaler:
         self.last_overflow = -1
         self.last_change = -1
         self.overflows = 0  # since the last change
+
+    @classmethod
+    def from_config(cls, config: Config, world_size: int) -> "LossScaler":
+        """The recipe's scaler; without `fp16_scale_window` the window is 2^14 batches, counted over ranks."""
+        common, update_freq = config.common, config.optimization.update_freq
+        window = common.fp16_scale_window
+        if window is None:
+            if len(update_freq) > 1:
+                raise ConfigError(
+                    f"optimization.update_freq={update_freq} changes over the epochs, so the window of the loss scale "
+                    f"must be given: set common.fp16_scale_window=N updates"
+                )
+            window = int(2**14 / world_size / update_freq[0])
+        return cls(
+            init_scale=common.fp16_init_scale,
+            window=window,
+            tolerance=common.fp16_scale_tolerance,
+            threshold=common.threshold_loss_scale,
+            min_scale=common.min_loss_scale,
+        )
 
     def update(self, overflow: bool) -> bool:
         """Take note of one attempted update. Returns True when it must be skipped.

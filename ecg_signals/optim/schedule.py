@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from torch.optim import Optimizer
-
 from ecg_signals.config import BaseConfig, ConfigError
 
 
@@ -23,12 +21,6 @@ class Schedule:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Nothing to restore: the rate follows from the update and the epoch."""
-
-
-def set_rate(optimizer: Optimizer, rate: float) -> None:
-    """Set the learning rate of every parameter group; a group's own `lr_scale`, if it has one, multiplies it."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group.get("lr_scale", 1.0)
 
 
 def single_rate(name: str, rates: list[float]) -> float:

@@ -6,15 +6,15 @@ import torch
 
 from ecg_signals.config import ConfigError
 from ecg_signals.optim.ema import WeightAverage
-from ecg_signals.optim.scaler import DynamicLossScaler
-from ecg_signals.sections import EmaConfig
+from ecg_signals.optim.scaler import LossScaler
+from ecg_signals.sections import Config, EmaConfig
 
 
 def test_the_loss_scale_follows_the_reference(golden):
     names = {"scale_window": "window", "min_loss_scale": "min_scale"}
     vectors = json.loads((golden / "fairseq_signals_trained/framework_vectors.json").read_text())
     for case in vectors["dynamic_loss_scaler"]:
-        scaler = DynamicLossScaler(**{names.get(key, key): value for key, value in case["kwargs"].items()})
+        scaler = LossScaler(**{names.get(key, key): value for key, value in case["kwargs"].items()})
         for norm, status, scale in case["trace"]:
             overflow = not math.isfinite(float(norm))
             if status == "fatal":
@@ -25,8 +25,20 @@ def test_the_loss_scale_follows_the_reference(golden):
             assert scaler.scale == scale
 
 
+def test_the_recipe_sets_the_loss_scaler():
+    config = Config()
+    config.common.threshold_loss_scale = 0.5
+    scaler = LossScaler.from_config(config, world_size=4)
+    assert (scaler.scale, scaler.window, scaler.min_scale, scaler.threshold) == (128, 4096, 1e-4, 0.5)
+    config.optimization.update_freq = [1, 2]
+    with pytest.raises(ConfigError, match="fp16_scale_window=N"):
+        LossScaler.from_config(config, world_size=4)
+    config.common.fp16_scale_window = 7
+    assert LossScaler.from_config(config, world_size=4).window == 7
+
+
 def test_a_restored_loss_scale_continues_its_count():
-    scalers = [DynamicLossScaler(window=4, tolerance=0.3) for _ in range(2)]
+    scalers = [LossScaler(window=4, tolerance=0.3) for _ in range(2)]
     outcomes = [False, True, False, False, False, False, False, True, True]
     for overflow in outcomes[:5]:
         scalers[0].update(overflow)
@@ -100,9 +112,12 @@ def test_an_average_of_another_model_is_refused():
     average = WeightAverage(model(1.0), EmaConfig())
     with pytest.raises(ConfigError, match="lacks, or has in another shape, bias"):
         average.load_state_dict({"weight": torch.zeros(2)})
-    restored = WeightAverage(model(3.0), EmaConfig())
-    restored.load_state_dict(average.state_dict())
+    net = model(3.0)
+    restored = WeightAverage(net, EmaConfig())
+    restored.restore(net, average.state_dict())
     assert restored.state_dict()["weight"].tolist() == [1.0, 1.0]
+    restored.restore(net, None)
+    assert restored.state_dict()["weight"].tolist() == [3.0, 3.0]
 
 
 @pytest.mark.parametrize("options", [{"ema_decay": 1.5}, {"ema_update_freq": 0}])

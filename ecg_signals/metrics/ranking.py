@@ -1,0 +1,99 @@
+"""Area under the ROC curve and average precision, exact with ties, per label and averaged."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ecg_signals.config import ConfigError
+
+AVERAGES = ("macro", "micro", "weighted")
+
+
+@dataclass(frozen=True)
+class RankingMetrics:
+    """Per-label values; NaN where a label does not define one.
+
+    Attributes:
+        auroc: [labels], NaN for a label without positives or without negatives.
+        average_precision: [labels], NaN for a label without positives.
+        positives: [labels], how many items have the label.
+    """
+
+    auroc: np.ndarray
+    average_precision: np.ndarray
+    positives: np.ndarray
+
+    def averages(self, average: str) -> tuple[float, float]:
+        """AUROC and average precision over the defined labels: their `macro` mean, or `weighted` by positives."""
+        return self._mean(self.auroc, average), self._mean(self.average_precision, average)
+
+    def _mean(self, values: np.ndarray, average: str) -> float:
+        defined = ~np.isnan(values)
+        if not defined.any():
+            return math.nan
+        weights = self.positives[defined] if average == "weighted" else None
+        return float(np.average(values[defined], weights=weights))
+
+
+def ranking_metrics(scores: np.ndarray, targets: np.ndarray) -> RankingMetrics:
+    """Both areas of every label, from one sort per label.
+
+    Args:
+        scores: [items, labels], any monotonic score; logits are better than probabilities, which saturate.
+        targets: [items, labels] of 0 and 1, NaN where unknown.
+    """
+    columns = np.ascontiguousarray(np.asarray(scores).T), np.ascontiguousarray(np.asarray(targets).T)
+    values = [_areas(score, target) for score, target in zip(*columns)]
+    auroc, precision, positives = np.array(values, dtype=np.float64).reshape(-1, 3).T
+    return RankingMetrics(auroc, precision, positives)
+
+
+def micro_ranking_metrics(scores: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
+    """AUROC and average precision of all (item, label) pairs as one problem; NaN where undefined."""
+    auroc, precision, _ = _areas(np.ravel(scores), np.ravel(targets))
+    return auroc, precision
+
+
+def summarise_ranking(scores: np.ndarray, targets: np.ndarray, average: str) -> dict[str, float]:
+    """What criteria print: `auroc`, `auprc` by `average`, the number of labels behind `auroc`, and the micro values."""
+    micro_auroc, micro_precision = micro_ranking_metrics(scores, targets)
+    per_label = ranking_metrics(scores, targets)
+    auroc, precision = (micro_auroc, micro_precision) if average == "micro" else per_label.averages(average)
+    return {
+        "auroc": auroc,
+        "auprc": precision,
+        "auroc_labels": float(np.count_nonzero(~np.isnan(per_label.auroc))),
+        "auroc_micro": micro_auroc,
+        "auprc_micro": micro_precision,
+    }
+
+
+def check_average(average: str) -> None:
+    """Raises: ConfigError for an unknown way of averaging over labels."""
+    if average not in AVERAGES:
+        raise ConfigError(f"criterion.auc_average is {average!r}; set it to one of {', '.join(AVERAGES)}")
+
+
+def _areas(scores: np.ndarray, targets: np.ndarray) -> tuple[float, float, int]:
+    """AUROC, average precision and number of positives of one label; pairs with an unknown target are left out."""
+    unknown = np.isnan(targets) if targets.dtype.kind == "f" else np.zeros(targets.shape, dtype=bool)
+    if unknown.any():
+        scores, targets = scores[~unknown], targets[~unknown]
+    positive = targets == 1
+    positives = int(np.count_nonzero(positive))
+    negatives = positive.size - positives
+    if positives == 0 or np.isnan(scores).any():
+        return math.nan, math.nan, positives
+    order = np.argsort(scores)[::-1]
+    ordered = scores[order]
+    last = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), ordered.size - 1)  # last item of each distinct score
+    hits = np.cumsum(positive[order])[last]  # positives at or above each distinct score
+    misses = last + 1 - hits
+    precision = float(np.sum(np.diff(hits, prepend=0) * (hits / (last + 1)))) / positives
+    if negatives == 0:
+        return math.nan, precision, positives
+    below = negatives - misses  # negatives strictly below; those of the same score count one half
+    tied = np.diff(misses, prepend=0)
+    auroc = float(np.sum(np.diff(hits, prepend=0) * (below + 0.5 * tied))) / (positives * negatives)
+    return auroc, precision, positives
