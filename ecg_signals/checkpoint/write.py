@@ -4,7 +4,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -154,13 +154,13 @@ class AsyncWriter:
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._last: Future[None] | None = None
 
-    def write(self, path: StrPath, state: Mapping[str, Any], others: Iterable[StrPath] = ()) -> None:
-        """Copy the tensors of `state` and return; the file appears later. Raises what the previous write raised."""
+    def submit(self, work: Callable[[Any], None], state: Any) -> None:
+        """Run `work` on a copy of `state` and return at once. Raises what the previous piece of work raised."""
         self.wait()
-        self._last = self._threads.submit(write_checkpoint, path, snapshot(state), list(others))
+        self._last = self._threads.submit(work, snapshot(state))
 
     def wait(self) -> None:
-        """Return when the last file is complete. Raises: ConfigError if it could not be written."""
+        """Return when the last piece of work is done. Raises: ConfigError if a file could not be written."""
         last, self._last = self._last, None
         if last is not None:
             last.result()

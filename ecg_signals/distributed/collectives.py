@@ -1,10 +1,13 @@
 """Collective operations that are the identity outside a process group."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from ecg_signals.config import ConfigError
 
 
 def is_initialized() -> bool:
@@ -46,6 +49,60 @@ def sum_over_ranks(values: Tensor) -> Tensor:
 def barrier() -> None:
     if world_size() > 1:
         dist.barrier()
+
+
+def from_rank_zero(make: Callable[[], Any]) -> Any:
+    """What `make` returns on rank 0, on every rank; tensors inside dicts and lists travel as tensors, on the CPU.
+
+    Raises: ConfigError on every rank when `make` raises it on rank 0.
+    """
+    if world_size() == 1:
+        return make()
+    tensors: list[Tensor] = []
+    message: list[Any] = [None]
+    if rank() == 0:
+        try:
+            message = [("value", _take_tensors(make(), tensors))]
+        except ConfigError as error:
+            message = [("error", error)]
+    dist.broadcast_object_list(message, src=0)
+    kind, content = message[0]
+    if kind == "error":
+        raise content
+    device = torch.device("cuda") if dist.get_backend() == "nccl" else torch.device("cpu")
+    return _put_tensors(content, tensors, device)
+
+
+class _Placeholder:
+    """Where a tensor was; `number` in the order of broadcasting."""
+
+    def __init__(self, number: int, tensor: Tensor) -> None:
+        self.number, self.shape, self.dtype = number, tensor.shape, tensor.dtype
+
+
+def _take_tensors(value: Any, tensors: list[Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        tensors.append(value)
+        return _Placeholder(len(tensors) - 1, value)
+    if isinstance(value, dict):
+        return {key: _take_tensors(item, tensors) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_take_tensors(item, tensors) for item in value)
+    return value
+
+
+def _put_tensors(value: Any, tensors: list[Tensor], device: torch.device) -> Any:
+    if isinstance(value, _Placeholder):
+        buffer = torch.empty(value.shape, dtype=value.dtype, device=device)
+        if rank() == 0:
+            buffer.copy_(tensors[value.number])
+        dist.broadcast(buffer, src=0)
+        return buffer.cpu()
+    if isinstance(value, dict):
+        return {key: _put_tensors(item, tensors, device) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_put_tensors(item, tensors, device) for item in value)
+    return value
 
 
 class _GatherRows(torch.autograd.Function):

@@ -94,16 +94,16 @@ def test_unfinished_files_of_a_running_process_stay(tmp_path):
 
 def test_background_writing_keeps_the_values_of_the_moment(tmp_path):
     writer, weight = write.AsyncWriter(), torch.zeros(10)
-    writer.write(tmp_path / "a.pt", {"model": {"w": weight}}, [tmp_path / "b.pt"])
+    writer.submit(lambda state: write.write_checkpoint(tmp_path / "a.pt", state), {"model": {"w": weight}})
     weight += 1
     writer.wait()
-    assert read_checkpoint(tmp_path / "b.pt")["model"]["w"].sum() == 0
+    assert read_checkpoint(tmp_path / "a.pt")["model"]["w"].sum() == 0
 
 
 def test_background_writing_reports_its_failure_at_the_next_call(tmp_path):
     (tmp_path / "file").write_text("")
     writer = write.AsyncWriter()
-    writer.write(tmp_path / "file" / "a.pt", STATE)
+    writer.submit(lambda state: write.write_checkpoint(tmp_path / "file" / "a.pt", state), STATE)
     with pytest.raises(ConfigError, match="cannot write"):
         writer.wait()
     writer.wait()

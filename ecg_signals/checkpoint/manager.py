@@ -1,0 +1,234 @@
+"""Which checkpoint files a run has: their names, what is kept, and where a run restores from."""
+
+import logging
+import math
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ecg_signals.checkpoint.write import AsyncWriter, remove_stale, write_checkpoint
+from ecg_signals.config import ConfigError, field_default, resolve_input
+from ecg_signals.distributed.collectives import from_rank_zero
+from ecg_signals.sections import CheckpointConfig
+
+logger = logging.getLogger(__name__)
+
+_NUMBER = r"(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
+_DEFAULT_RESTORE = field_default(CheckpointConfig.__dataclass_fields__["restore_file"])
+_RESETS = ("reset_optimizer", "reset_lr_scheduler", "reset_meters", "reset_dataloader")
+
+
+@dataclass(frozen=True)
+class Restore:
+    """The file a run starts from; the flags say what of it is not used."""
+
+    path: Path
+    reset_optimizer: bool = False
+    reset_lr_scheduler: bool = False
+    reset_meters: bool = False
+    reset_dataloader: bool = False
+
+
+class CheckpointManager:
+    """Saves, prunes and finds the checkpoints of one run.
+
+    Args:
+        cfg: the recipe's `checkpoint` section.
+        writer: True on the one rank that saves; the folder is made, and cleared of what killed runs left unfinished.
+    Attributes:
+        best: the best score so far, None before the first; set it from a restored checkpoint.
+    Raises: ConfigError if the folder cannot be made.
+    """
+
+    def __init__(self, cfg: CheckpointConfig, writer: bool = True) -> None:
+        self.cfg = cfg
+        self.folder = Path(cfg.save_dir)
+        self.best: float | None = None
+        self._background = AsyncWriter() if cfg.write_checkpoints_asynchronously else None
+        if writer and not cfg.no_save:
+            self._prepare()
+
+    def _prepare(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = f"checkpoint.save_dir={self.folder} cannot be made ({error.strerror})"
+            raise ConfigError(f"{reason}; set checkpoint.save_dir=FOLDER to one that can be written") from error
+        for path in remove_stale(self.folder):
+            logger.info("removed %s, which an interrupted process left unfinished", path)
+
+    def is_better(self, score: float, than: float) -> bool:
+        """Strictly better in the direction of `checkpoint.maximize_best_checkpoint_metric`; NaN is never better."""
+        return score > than if self.cfg.maximize_best_checkpoint_metric else score < than
+
+    def update_best(self, score: float | None) -> bool:
+        """Whether `score` is the best so far (a tie counts), remembering it."""
+        if score is None or math.isnan(score) or (self.best is not None and self.is_better(self.best, score)):
+            return False
+        self.best = score
+        return True
+
+    def names(self, epoch: int, updates: int, *, end_of_epoch: bool, score: float | None, is_best: bool) -> list[str]:
+        """File names of one save, in the order of fairseq-signals; the first is written, the others are links."""
+        cfg, suffix = self.cfg, self.cfg.checkpoint_suffix
+        interval = cfg.save_interval_updates
+        candidates = {
+            f"checkpoint{epoch}{suffix}.pt": end_of_epoch
+            and not cfg.no_epoch_checkpoints
+            and epoch % cfg.save_interval == 0,
+            f"checkpoint_{epoch}_{updates}{suffix}.pt": not end_of_epoch and interval > 0 and updates % interval == 0,
+            f"checkpoint_best{suffix}.pt": is_best,
+            self._best_name(score): self._among_best(score),
+            f"checkpoint_last{suffix}.pt": not cfg.no_last_checkpoints,
+        }
+        return [name for name, wanted in candidates.items() if wanted]
+
+    def save(
+        self,
+        state: Callable[[], dict[str, Any]],
+        epoch: int,
+        updates: int,
+        *,
+        end_of_epoch: bool,
+        score: float | None = None,
+    ) -> list[Path]:
+        """Write this moment's files and remove those that are no longer wanted.
+
+        Args:
+            state: makes the content; called once, after `best` is up to date, and only if a file is due.
+            epoch, updates: the finished epoch (or the one under way) and finished updates.
+            end_of_epoch: the update before this save ended its epoch.
+            score: of this moment's validation, None without one.
+        Returns: the files, the written one first.
+        Raises: ConfigError when a file cannot be written.
+        """
+        if self.cfg.no_save:
+            return []
+        started = time.perf_counter()
+        is_best = self.update_best(score)
+        names = self.names(epoch, updates, end_of_epoch=end_of_epoch, score=score, is_best=is_best)
+        paths = [self.folder / name for name in names]
+        if paths:
+            logger.info("preparing to save checkpoint for epoch %d @ %d updates", epoch, updates)
+            self._write(paths, state(), not end_of_epoch)
+            seconds = time.perf_counter() - started
+            message = "Save checkpoint %s (epoch %d @ %d updates, score %s) (writing took %.3f seconds)"
+            logger.info(message, paths[0], epoch, updates, score, seconds)
+        return paths
+
+    def _write(self, paths: list[Path], state: dict[str, Any], middle_of_epoch: bool) -> None:
+        def work(content: dict[str, Any]) -> None:
+            logger.info("Saving checkpoint to %s", paths[0])
+            write_checkpoint(paths[0], content, paths[1:])
+            logger.info("Finished saving checkpoint to %s", paths[0])
+            self._prune(middle_of_epoch)
+
+        if self._background is None:
+            work(state)
+        else:
+            self._background.submit(work, state)
+
+    def save_crash(self, state: Callable[[], dict[str, Any]]) -> Path:
+        """Write `crash.pt`, the state in which training failed."""
+        path = self.folder / f"crash{self.cfg.checkpoint_suffix}.pt"
+        write_checkpoint(path, state())
+        return path
+
+    def close(self) -> None:
+        """Return when no file is being written in the background. Raises: ConfigError if the last one failed."""
+        if self._background is not None:
+            self._background.wait()
+
+    def _best_name(self, score: float | None) -> str:
+        """Six decimals, or six digits below 0.001, so that close scores keep their own files."""
+        value = score if score is not None else math.nan
+        text = f"{value:.6f}" if abs(value) >= 1e-3 or value == 0 else f"{value:.6e}"
+        metric = self.cfg.best_checkpoint_metric.replace("/", "_")
+        return f"checkpoint.best_{metric}_{text}{self.cfg.checkpoint_suffix}.pt"
+
+    def _among_best(self, score: float | None) -> bool:
+        keep = self.cfg.keep_best_checkpoints
+        if keep <= 0 or score is None or not math.isfinite(score):
+            return False
+        kept = self._best_files()
+        return len(kept) < keep or not self.is_better(kept[keep - 1][0], score)
+
+    def _best_files(self) -> list[tuple[float, Path]]:
+        metric = re.escape(self.cfg.best_checkpoint_metric.replace("/", "_"))
+        found = self._numbered(rf"checkpoint\.best_{metric}_{_NUMBER}")
+        return found if self.cfg.maximize_best_checkpoint_metric else found[::-1]
+
+    def _numbered(self, pattern: str) -> list[tuple[float, Path]]:
+        """Files of this run whose name matches, with the number in it, largest first."""
+        whole = re.compile(pattern + re.escape(self.cfg.checkpoint_suffix) + r"\.pt")
+        found = [(match, path) for path in self.folder.iterdir() if (match := whole.fullmatch(path.name))]
+        return sorted(((float(match[1]), path) for match, path in found), reverse=True)
+
+    def _prune(self, middle_of_epoch: bool) -> None:
+        cfg = self.cfg
+        gone: list[Path] = []
+        if middle_of_epoch and cfg.keep_interval_updates > 0:
+            pattern = cfg.keep_interval_updates_pattern
+            files = self._numbered(r"checkpoint_\d+_(\d+)")
+            files = [(number, path) for number, path in files if pattern <= 0 or int(number) % pattern]
+            gone += [path for _, path in files[cfg.keep_interval_updates :]]
+        if cfg.keep_last_epochs > 0:
+            gone += [path for _, path in self._numbered(r"checkpoint(\d+)")[cfg.keep_last_epochs :]]
+        if cfg.keep_best_checkpoints > 0:
+            gone += [path for _, path in self._best_files()[cfg.keep_best_checkpoints :]]
+        for path in gone:
+            path.unlink(missing_ok=True)
+
+    def choose_restore(self) -> Restore | None:
+        """The file to start from, None for a fresh start; the same on every rank.
+
+        `checkpoint.restore_file` under its default name means the last checkpoint, if there is one; else
+        `continue_once` (continued as it is) or `finetune_from_model` (weights alone); else a fresh start.
+        Raises: ConfigError for options that exclude each other and for a named file that does not exist.
+        """
+        return from_rank_zero(self._choose_restore)
+
+    def _choose_restore(self) -> Restore | None:
+        cfg = self.cfg
+        resets = {key: getattr(cfg, key) for key in _RESETS}
+        self._check_finetune(resets)
+        if cfg.restore_file != _DEFAULT_RESTORE:
+            name = cfg.restore_file
+            if cfg.checkpoint_suffix:
+                name = name.removesuffix(".pt") + f"{cfg.checkpoint_suffix}.pt"
+            inside = self.folder / name
+            return Restore(inside if inside.is_file() else _existing("restore_file", name), **resets)
+        last = self.folder / f"checkpoint_last{cfg.checkpoint_suffix}.pt"
+        if last.exists():
+            return Restore(last, **resets)
+        if cfg.continue_once:
+            return Restore(_existing("continue_once", cfg.continue_once), **resets)
+        if cfg.finetune_from_model:
+            everything = dict.fromkeys(_RESETS, True)
+            return Restore(_existing("finetune_from_model", cfg.finetune_from_model), **everything)
+        return None
+
+    def _check_finetune(self, resets: dict[str, bool]) -> None:
+        cfg = self.cfg
+        if not cfg.finetune_from_model:
+            return
+        if any(resets.values()):
+            flags = ", ".join(f"checkpoint.{key}" for key, value in resets.items() if value)
+            raise ConfigError(f"checkpoint.finetune_from_model already resets everything; leave out {flags}")
+        if cfg.restore_file != _DEFAULT_RESTORE:
+            raise ConfigError(
+                f"checkpoint.finetune_from_model={cfg.finetune_from_model} and checkpoint.restore_file="
+                f"{cfg.restore_file} exclude each other; keep the one to start from"
+            )
+
+
+def _existing(key: str, name: str) -> Path:
+    path = resolve_input(name)
+    if not path.is_file():
+        raise ConfigError(
+            f"checkpoint.{key}={name} does not exist (looked for {path.absolute()}); give an existing file"
+        )
+    return path

@@ -1,0 +1,436 @@
+"""Training state as one dict in fairseq-signals' layout, and back."""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ecg_signals import __version__
+from ecg_signals.checkpoint.fairseq import OURS, config_of
+from ecg_signals.checkpoint.load import fill
+from ecg_signals.checkpoint.read import read_checkpoint
+from ecg_signals.checkpoint.write import snapshot
+from ecg_signals.config import ConfigError, parse_literal
+from ecg_signals.distributed.collectives import from_rank_zero
+from ecg_signals.sections import REGISTERED_GROUPS, Config, DatasetConfig
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1  # of extra_state["ecg_signals"]
+_CFG_ORDER = (
+    "_name",
+    "common",
+    "common_eval",
+    "distributed_training",
+    "dataset",
+    "optimization",
+    "checkpoint",
+    "model",
+    "task",
+    "criterion",
+    "lr_scheduler",
+    "optimizer",
+)
+_CRITERIA = {
+    "3kg": "ThreeKGCriterion",
+    "arcface": "ArcFaceCriterion",
+    "binary_cross_entropy": "BinaryCrossEntropyCriterion",
+    "binary_cross_entropy_with_logits": "BinaryCrossEntropyWithLogitsCriterion",
+    "cmsc": "CMSCCriterion",
+    "cross_entropy": "CrossEntropyCriterion",
+    "mse": "MSECriterion",
+    "multi_head_binary_cross_entropy": "MultiHeadBinaryCrossEntropyCriterion",
+    "simclr": "SimCLRCriterion",
+    "wav2vec2": "Wav2Vec2Criterion",
+    "wav2vec2_with_cmsc": "Wav2Vec2WithCMSCCriterion",
+}
+_PEER_NAMES: dict[str, frozenset[str]] = {
+    "task": frozenset({"ecg_pretraining", "ecg_classification", "ecg_identification", "ecg_segmentation"}),
+    "model": frozenset(
+        {
+            "wav2vec2",
+            "wav2vec2_cmsc",
+            "ecg_transformer",
+            "ecg_transformer_classifier",
+            "arcface",
+            "nejedly2021resnet",
+            "nejedly2021resnet_classifier",
+            "se_wrn",
+            "se_wrn_classifier",
+            "convnet",
+            "unet_segmentor",
+            "unet_cgm_segmentor",
+        }
+    ),
+    "criterion": frozenset(_CRITERIA),
+    "optimizer": frozenset({"adam"}),
+    "lr_scheduler": frozenset({"fixed", "step", "tri_stage"}),
+}
+_SAME_OPTIMIZER = {"FairseqAdam": "Adam", "FP16Optimizer": "Adam", "MemoryEfficientFP16Optimizer": "Adam"}
+
+
+@dataclass
+class RestoredState:
+    """What a checkpoint holds for training.
+
+    `num_updates`, `epoch` and `iterations_in_epoch` (of one rank) are those after the last finished update; at the
+    end of epoch e they are e + 1 and 0. `ours` is empty for files of fairseq-signals, but for a stored loss scale.
+    """
+
+    where: str
+    cfg: dict[str, Any]
+    model_state: dict[str, Tensor]
+    criterion_state: dict[str, Tensor] | None
+    criterion_class_name: str | None
+    optimizer_class_name: str | None
+    optimizer: dict[str, Any] | None
+    schedule_state: dict[str, Any]
+    num_updates: int
+    epoch: int
+    iterations_in_epoch: int
+    val_loss: float | None
+    best: float | None
+    training_time: float
+    average: dict[str, Tensor] | None = None
+    ours: dict[str, Any] = field(default_factory=dict)
+
+    def load_model(self, model: Any, criterion: nn.Module) -> None:
+        """Fill both with the stored weights. Raises: ConfigError naming the keys that do not fit."""
+        fill(model, self.model_state, self.where)
+        self._mention_published_options(model)
+        if self.criterion_state and criterion.state_dict():
+            try:
+                criterion.load_state_dict(self.criterion_state)
+            except RuntimeError as error:
+                raise ConfigError(f"{self.where}: the stored criterion does not fit this recipe's: {error}") from None
+
+    def _mention_published_options(self, model: Any) -> None:
+        if self.ours.get("format"):
+            return
+        published = type(model).published_options()
+        different = {key: value for key, value in published.items() if getattr(model.cfg, key, value) != value}
+        if different:
+            listed = " ".join(f"model.{key}={value}" for key, value in different.items())
+            logger.warning("%s was trained with fairseq-signals' arithmetic; %s keeps it", self.where, listed)
+
+    def load_optimizer(self, optimizer: torch.optim.Optimizer, criterion: nn.Module, config: Config) -> None:
+        """Restore the optimizer's moments; its options are the recipe's, then `checkpoint.optimizer_overrides`.
+
+        Raises: ConfigError when the stored state belongs to another criterion, optimizer or set of parameters.
+        """
+        if self.optimizer is None:
+            raise ConfigError(f"{self.where} holds no optimizer state; set checkpoint.reset_optimizer=true")
+        check_history(self, config, type(criterion).__name__, type(optimizer).__name__)
+        overrides = parse_literal(config.checkpoint.optimizer_overrides, "checkpoint.optimizer_overrides")
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        stored = snapshot(unflatten_optimizer_state(self.optimizer, parameters))  # off the memory-mapped file
+        optimizer.load_state_dict(merge_optimizer_state(stored, optimizer.state_dict(), overrides))
+
+
+def pack_state(
+    *,
+    config: Config,
+    model: Any,
+    criterion: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: Any,
+    num_updates: int,
+    epoch: int,
+    iterations_in_epoch: int,
+    val_loss: float | None,
+    best: float | None,
+    training_time: float,
+    average: Any = None,
+    ours: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """A checkpoint's content, with plain containers only and the keys in fairseq-signals' order.
+
+    Args:
+        config: the whole recipe; what fairseq-signals has goes into `cfg`, all of it into
+            `extra_state["ecg_signals"]`, beside the model's labels and input contract.
+        model, criterion: their weights are stored as float32 on the CPU.
+        optimizer: left out with `checkpoint.no_save_optimizer_state`.
+        schedule: the learning-rate schedule.
+        num_updates: finished updates.
+        epoch, iterations_in_epoch: of the next batch of one rank.
+        val_loss: score of this save, `best`: the best so far; None before the first validation.
+        training_time: seconds in all.
+        average: moving average of the weights, with a `state_dict()`.
+        ours: what else only this package has: data position, statistics, ...; no validation scores.
+    """
+    extra: dict[str, Any] = {
+        "metrics": {},
+        "previous_training_time": float(training_time),
+        "train_iterator": {
+            "version": 2,
+            "epoch": int(epoch),
+            "iterations_in_epoch": int(iterations_in_epoch),
+            "shuffle": True,
+        },
+        "val_loss": None if val_loss is None else float(val_loss),
+    }
+    if best is not None:
+        extra["best"] = float(best)
+    extra[OURS] = _ours(config, model, average) | plain_values(ours)
+    state = {
+        "args": None,
+        "cfg": peer_config(config),
+        "model": to_cpu(model.state_dict()),
+        "criterion": to_cpu(criterion.state_dict()) or None,
+        "optimizer_history": [
+            {
+                "criterion_name": _criterion_class(config, type(criterion).__name__),
+                "optimizer_name": _optimizer_class(config, type(optimizer).__name__),
+                "lr_scheduler_state": plain_values(schedule.state_dict()),
+                "num_updates": int(num_updates),
+            }
+        ],
+        "task_state": {},
+        "extra_state": extra,
+    }
+    if not config.checkpoint.no_save_optimizer_state:
+        state["last_optimizer_state"] = _optimizer_to_plain(optimizer.state_dict(), config.optimizer._name == "adam")
+        if ours.get("scaler"):
+            state["last_optimizer_state"]["loss_scale"] = float(ours["scaler"]["scale"])
+    return state
+
+
+def _ours(config: Config, model: Any, average: Any) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "version": __version__,
+        "options": plain_values(config.to_dict()),
+        "labels": plain_values(model.labels),
+        "signal": plain_values(model.signal.to_dict()) if model.signal is not None else None,
+        "average": to_cpu(average.state_dict()) if average is not None else None,
+    }
+
+
+def peer_config(cfg: Config) -> dict[str, Any]:
+    """`cfg` as fairseq-signals' own schema holds it; groups that it does not know are stored whole."""
+    found = cfg.peer_dict()
+    dataset_keys = [key for key, item in DatasetConfig.__dataclass_fields__.items() if not item.metadata.get("ours")]
+    found["dataset"] = {key: found["dataset"][key] for key in dataset_keys}
+    found["dataset"]["_name"] = None
+    for group in REGISTERED_GROUPS:
+        section = getattr(cfg, group)
+        if section is not None and section._name not in _PEER_NAMES[group]:
+            found[group] = section.to_dict()
+    return plain_values({key: found[key] for key in _CFG_ORDER})
+
+
+def _criterion_class(cfg: Config, class_name: str) -> str:
+    return _CRITERIA.get(cfg.criterion._name, class_name)
+
+
+def _optimizer_class(cfg: Config, class_name: str) -> str:
+    if cfg.optimizer._name not in _PEER_NAMES["optimizer"]:
+        return class_name
+    if cfg.common.memory_efficient_fp16:
+        return "MemoryEfficientFP16Optimizer"
+    return "FP16Optimizer" if cfg.common.fp16 else "Adam"
+
+
+def to_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights on the CPU, half precisions as float32; views of larger buffers are copied."""
+    return {key: _own_storage(_float32(value.detach()).cpu()) for key, value in state.items()}
+
+
+def _float32(value: Tensor) -> Tensor:
+    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+
+
+def _own_storage(value: Tensor) -> Tensor:
+    whole = value.untyped_storage().nbytes() == value.numel() * value.element_size()
+    return value if whole else value.clone()
+
+
+def _optimizer_to_plain(state: Mapping[str, Any], integer_steps: bool) -> dict[str, Any]:
+    found = plain_values(state)
+    if integer_steps:
+        for item in found.get("state", {}).values():
+            if "step" in item:
+                item["step"] = int(item["step"])
+    return found
+
+
+def plain_values(value: Any) -> Any:
+    """Dicts, lists, tuples, numbers, strings and CPU tensors, which is all that `weights_only=True` takes.
+
+    Arrays become tensors, numpy numbers Python's, paths strings. Raises: TypeError for any other object.
+    """
+    if isinstance(value, Tensor):
+        return _own_storage(value.detach().cpu())
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(np.ascontiguousarray(value))
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {plain_values(key): plain_values(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(plain_values(item) for item in value)
+    if isinstance(value, (list, set, frozenset)):
+        return [plain_values(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes, torch.dtype)):
+        return value
+    raise TypeError(f"a checkpoint holds plain values only, not {type(value).__name__}")
+
+
+def unpack_state(path: str | os.PathLike[str], config: Config) -> RestoredState:
+    """A checkpoint's content taken apart; older forms of fairseq-signals' layout are brought up to date.
+
+    With several ranks rank 0 reads the file, unless `checkpoint.load_checkpoint_on_all_dp_ranks` is set.
+    Raises: ConfigError when the file cannot be read or has no weights.
+    """
+
+    def read() -> dict[str, Any]:
+        return read_checkpoint(path)
+
+    raw = read() if config.checkpoint.load_checkpoint_on_all_dp_ranks else from_rank_zero(read)
+    return restored_state(raw, str(path))
+
+
+def restored_state(raw: Mapping[str, Any], where: str) -> RestoredState:
+    raw, extra, last = _upgraded(raw, where)
+    position = extra["train_iterator"]
+    best, val_loss, optimizer = extra.get("best"), extra.get("val_loss"), raw.get("last_optimizer_state")
+    ours = dict(extra.get(OURS) or {})
+    if optimizer and optimizer.get("loss_scale") and not ours.get("scaler"):
+        ours["scaler"] = {"scale": float(optimizer["loss_scale"])}
+    return RestoredState(
+        where=where,
+        cfg=config_of(raw),
+        model_state=dict(raw["model"]),
+        criterion_state=dict(raw["criterion"]) if raw.get("criterion") else None,
+        criterion_class_name=last.get("criterion_name"),
+        optimizer_class_name=last.get("optimizer_name"),
+        optimizer=optimizer,
+        schedule_state=last["lr_scheduler_state"],
+        num_updates=int(last["num_updates"]),
+        epoch=max(int(position.get("epoch") or 1), 1),
+        iterations_in_epoch=int(position.get("iterations_in_epoch") or 0),
+        val_loss=None if val_loss is None else float(val_loss),
+        best=None if best is None else float(best),
+        training_time=float(extra.get("previous_training_time") or 0.0),
+        average=ours.pop("average", None),
+        ours=ours,
+    )
+
+
+def _upgraded(raw: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """The file, its `extra_state` and its last history entry, with every key of today's layout."""
+    state = dict(raw)
+    if "model" not in state:
+        raise ConfigError(
+            f"the checkpoint has no weights under 'model'; it holds {', '.join(map(str, state)) or 'nothing'}"
+        )
+    extra = dict(
+        state.get("extra_state") or {key: state[key] for key in ("epoch", "batch_offset", "val_loss") if key in state}
+    )
+    history = [dict(item) for item in state.get("optimizer_history") or [{"best_loss": state.get("best_loss")}]]
+    last = history[-1]
+    if "last_optimizer_state" not in state:
+        moved = last.pop("optimizer", None) or state.get("optimizer")
+        if moved is not None:
+            state["last_optimizer_state"] = moved
+    last.setdefault("lr_scheduler_state", {"best": last.get("best_loss")})
+    last.setdefault("num_updates", 0)
+    if "train_iterator" not in extra:
+        extra["train_iterator"] = {
+            "epoch": extra.get("epoch", 1),
+            "iterations_in_epoch": extra.get("batch_offset", 0),
+        }
+    return state, extra, last
+
+
+def check_history(restored: RestoredState, cfg: Config, criterion_class_name: str, optimizer_class_name: str) -> None:
+    """Whether the stored optimizer state belongs to this recipe's criterion and optimizer.
+
+    Half and single precision store the same state here, so switching between them is fine.
+    Raises: ConfigError naming both and the option that forgets the stored state.
+    """
+    pairs = (
+        ("criterion", restored.criterion_class_name, _criterion_class(cfg, criterion_class_name)),
+        ("optimizer", restored.optimizer_class_name, _optimizer_class(cfg, optimizer_class_name)),
+    )
+    for kind, stored, current in pairs:
+        if stored and _SAME_OPTIMIZER.get(stored, stored) != _SAME_OPTIMIZER.get(current, current):
+            raise ConfigError(
+                f"the checkpoint was trained with the {kind} {stored}, this recipe has {current} ({kind}._name="
+                f"{getattr(cfg, kind)._name}). Keep the {kind}, or set checkpoint.reset_optimizer=true to start its "
+                f"state afresh."
+            )
+
+
+def merge_optimizer_state(
+    stored: Mapping[str, Any], current: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The stored moments with the recipe's options: what `optimizer.load_state_dict` gets on resuming.
+
+    Args:
+        stored: from the checkpoint.
+        current: `optimizer.state_dict()` of the freshly built optimizer; its options win, with a warning where they
+            differ, except for the rate, which the schedule sets.
+        overrides: `checkpoint.optimizer_overrides`, applied last.
+    Raises: ConfigError when groups or parameters do not correspond.
+    """
+    groups = []
+    counts = [[len(group["params"]) for group in side["param_groups"]] for side in (stored, current)]
+    if counts[0] != counts[1]:
+        raise ConfigError(
+            f"the checkpoint's optimizer has parameter groups of {counts[0]} tensors, this recipe's has {counts[1]}. "
+            f"Keep the model and what is frozen as they were, or set checkpoint.reset_optimizer=true."
+        )
+    for index, (old, new) in enumerate(zip(stored["param_groups"], current["param_groups"])):
+        for key in sorted(set(old) & set(new) - {"params", "lr", "initial_lr"}):
+            if not _same(old[key], new[key]):
+                logger.warning(
+                    "parameter group %d: %s is %s in the checkpoint and %s in the recipe; the recipe's is used",
+                    index,
+                    key,
+                    old[key],
+                    new[key],
+                )
+        groups.append({**old, **new, "lr": old.get("lr", new["lr"]), "params": old["params"], **overrides})
+    return {**stored, "param_groups": groups}
+
+
+def _same(first: Any, second: Any) -> bool:
+    sequences = isinstance(first, (list, tuple)) and isinstance(second, (list, tuple))
+    return list(first) == list(second) if sequences else first == second
+
+
+def unflatten_optimizer_state(stored: Mapping[str, Any], parameters: Sequence[Tensor]) -> dict[str, Any]:
+    """fairseq-signals' half-precision optimizer keeps one flat tensor for all weights; cut it into one per parameter.
+
+    Any other state is returned as it is. Raises: ConfigError when the sizes do not add up.
+    """
+    entries = stored.get("state", {})
+    flat = entries.get(0, {}).get("exp_avg") if len(entries) == 1 else None
+    if flat is None or len(parameters) == 1 or flat.dim() != 1:
+        return dict(stored)
+    sizes = [parameter.numel() for parameter in parameters]
+    if sum(sizes) != flat.numel():
+        raise ConfigError(
+            f"the checkpoint's optimizer state is for {flat.numel():,} weights, this model trains {sum(sizes):,}. "
+            f"Set checkpoint.reset_optimizer=true to start it afresh."
+        )
+    moments = {
+        key: value.split(sizes) for key, value in entries[0].items() if isinstance(value, Tensor) and value.dim() == 1
+    }
+    common = {key: value for key, value in entries[0].items() if key not in moments}
+    cut = {
+        index: {**common, **{key: parts[index].view_as(parameter) for key, parts in moments.items()}}
+        for index, parameter in enumerate(parameters)
+    }
+    groups = [{**stored["param_groups"][0], "params": list(range(len(parameters)))}]
+    return {**stored, "state": cut, "param_groups": groups}
