@@ -14,10 +14,12 @@ CORE := $(VENV)/installed-core-$(CONTENT)
 ALL := $(VENV)/installed-all-$(CONTENT)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint clean
+.PHONY: help install demo test test-all lint clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/: .*## /\t/' | expand -t 12
+
+install: $(CORE)  ## the package and what it needs, pinned, into VENV
 
 demo: $(CORE)  ## preprocess, pretrain, fine-tune and validate on the ECGs of this repository (6 minutes, runs/demo)
 	@$(BIN)/python examples/demo/demo.py

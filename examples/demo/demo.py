@@ -69,7 +69,7 @@ ecg-validate --config-name finetune/diagnosis \\
   common.log_format=simple hydra.run.dir={RUN}/test"""
 
 STEPS = [
-    Step("preprocess", "records -> segments, labels, manifests, CMSC pairs", PREPROCESS, DATA / "manifest/cmsc/train.tsv"),
+    Step("preprocess", "records -> segments, labels, manifests, pairs", PREPROCESS, DATA / "manifest/cmsc/train.tsv"),
     Step("pretrain", "W2V+CMSC+RLM on pairs of adjacent segments", PRETRAIN, PRETRAINED),
     Step("finetune", "71 labels, positives weighted, validated on other patients", FINETUNE, FINETUNED),
     Step("validate", "the best checkpoint on the test patients", VALIDATE, RUN / "test/outputs_test.npy"),

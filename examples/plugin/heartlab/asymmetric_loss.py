@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ecg_signals.config import BaseConfig, option
 from ecg_signals.criteria.base import BaseCriterion, CriterionOutput
-from ecg_signals.metrics.format import rounded
+from ecg_signals.metrics.ranking import summarise_ranking
 from ecg_signals.registry import register_criterion
 
 
@@ -34,10 +34,10 @@ class AsymmetricLoss(BaseCriterion):
         positive_loss = -target * F.logsigmoid(logits)
         negative_loss = -(1 - target) * negative**self.gamma * torch.log1p(-negative.clamp(max=1 - 1e-6))
         loss = (positive_loss + negative_loss).sum()
-        right = ((logits > 0) == (target > 0.5)).sum()
-        logs = {"loss": loss.detach(), "nsignals": float(len(logits)), "right": right, "pairs": float(logits.numel())}
+        logs = {"loss": loss.detach(), "nsignals": float(len(logits))}
         scores = {} if self.training else {"logits": logits, "target": target}
         return CriterionOutput(loss, sample_size=logits.numel(), logs=logs, scores=scores)
 
     def metrics(self, logs: Mapping[str, float], scores: Mapping[str, np.ndarray]) -> dict[str, float]:
-        return {**super().metrics(logs, scores), "accuracy": rounded("accuracy", logs["right"] / logs["pairs"])}
+        areas = summarise_ranking(scores["logits"], scores["target"], "macro") if scores else {}
+        return {**super().metrics(logs, scores), **areas}
