@@ -53,8 +53,9 @@ class BaseDataset(Dataset[dict[str, Any]]):
 
     def rng(self, index: int, stream: int = 0) -> np.random.Generator:
         """A generator for one item, keyed by (seed, epoch, index, stream); streams are independent."""
-        return np.random.Generator(np.random.Philox(key=np.array([self.seed, 0x5EED], dtype=np.uint64),
-                                                    counter=np.array([self.epoch, index, stream, 0], dtype=np.uint64)))
+        # Drawing counts the first word up, so it starts at 0: no two items, streams or epochs share a number.
+        counter = np.array([0, stream, index, self.epoch], dtype=np.uint64)
+        return np.random.Generator(np.random.Philox(key=np.array([self.seed, 0x5EED], dtype=np.uint64), counter=counter))
 
     @property
     def labels(self) -> list[str] | None:

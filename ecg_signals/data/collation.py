@@ -1,0 +1,46 @@
+"""Signals of different length -> one array, by cropping and padding."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+Start = Callable[[int, int], int]  # (number in the batch, surplus samples) -> first sample kept, 0 to surplus
+
+
+def target_length(lengths: Sequence[int], *, padding: bool, max_samples: int | None) -> int:
+    """Samples of the batch: the longest signal where shorter ones are padded, else the shortest; at most `max_samples`."""
+    length = max(lengths) if padding else min(lengths)
+    return length if max_samples is None else min(length, max_samples)
+
+
+def collate_signals(signals: Sequence[Tensor], target: int, start: Start) -> tuple[Tensor, list[int], list[int]]:
+    """Signals [leads, samples of its own] -> [batch, leads, target].
+
+    Longer ones are cropped from `start(number, surplus)` on, shorter ones get zeros at the end.
+
+    Returns: the array, each crop's first sample, and the samples that each signal fills.
+    """
+    starts = [
+        start(number, signal.shape[-1] - target) if signal.shape[-1] > target else 0
+        for number, signal in enumerate(signals)
+    ]
+    filled = [min(signal.shape[-1], target) for signal in signals]
+    return cut(signals, starts, target), starts, filled
+
+
+def cut(signals: Sequence[Tensor], starts: Sequence[int], target: int) -> Tensor:
+    """[batch, leads, target]: `target` samples of each signal from its start on, zeros where it is shorter."""
+    if all(signal.shape[-1] == target for signal in signals):
+        return torch.stack(list(signals))
+    out = signals[0].new_zeros(len(signals), *signals[0].shape[:-1], target)
+    for row, signal, first in zip(out, signals, starts):
+        piece = signal[..., first : first + target]
+        row[..., : piece.shape[-1]] = piece
+    return out
+
+
+def padding_mask(filled: Sequence[int], leads: int, target: int) -> Tensor:
+    """[batch, leads, target] bool, True behind the samples that a signal fills."""
+    behind = torch.arange(target) >= torch.tensor(filled)[:, None]  # [batch, target]
+    return behind[:, None].expand(-1, leads, -1).clone()

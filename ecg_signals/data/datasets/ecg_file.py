@@ -1,0 +1,331 @@
+"""Segments, one file each: the usual dataset, and what the other ECG datasets extend."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ecg_signals.config import ConfigError, option, resolve_input
+from ecg_signals.data.collation import collate_signals, cut, padding_mask, target_length
+from ecg_signals.data.datasets.base import BaseDataset
+from ecg_signals.data.label_file import LabelFile
+from ecg_signals.data.lead_selection import LeadSelection
+from ecg_signals.data.manifest import Manifest
+from ecg_signals.data.signal_file import SignalFile
+from ecg_signals.data.store import SignalReader
+from ecg_signals.data.transforms.pipeline import build_pipeline
+from ecg_signals.registry import register_dataset
+from ecg_signals.sections import DatasetConfig
+
+CROP, BUCKET = 1 << 16, 1 << 17  # random streams of an item; the numbers below belong to its signals' augmentations
+
+
+@dataclass
+class EcgFileConfig(DatasetConfig):
+    leads_to_load: list[str | int] | str | None = option(
+        None, "leads by name or index, such as [I, II, 6]; None: all", follows="task.leads_to_load", ours=True
+    )
+    leads_bucket: list[str | int] | str | None = option(
+        None, "leads of which every item gets one at random, put last", follows="task.leads_bucket", ours=True
+    )
+    bucket_selection: str = option(
+        "uniform",
+        "how one lead of leads_bucket is drawn",
+        choices=("uniform",),
+        follows="task.bucket_selection",
+        ours=True,
+    )
+    sample_rate: int | None = option(
+        None, "Hz that every file must have; None: the first file's", follows="task.sample_rate", ours=True
+    )
+    filter: bool = option(
+        False, "remove baseline wander and 50 Hz hum from every lead", follows="task.filter", ours=True
+    )
+    normalize: bool = option(
+        False, "subtract and divide by the numbers in mean_path and std_path", follows="task.normalize", ours=True
+    )
+    mean_path: str | None = option(
+        None, "text file with one mean per lead, in the standard order", follows="task.mean_path", ours=True
+    )
+    std_path: str | None = option(
+        None,
+        "text file with one standard deviation per lead, in the standard order",
+        follows="task.std_path",
+        ours=True,
+    )
+    enable_padding: bool = option(
+        False,
+        "pad to the longest item and give a padding mask, instead of cropping to the shortest",
+        follows="task.enable_padding",
+        ours=True,
+    )
+    enable_padding_leads: bool = option(
+        False,
+        "zeros in place of leads that are not loaded, so that there are always 12",
+        follows="task.enable_padding_leads",
+        ours=True,
+    )
+    max_sample_size: int | None = option(
+        None, "crop longer items to this many samples, at random", follows="task.max_sample_size", ours=True
+    )
+    min_sample_size: int | None = option(
+        None, "leave out manifest rows with fewer samples", follows="task.min_sample_size", ours=True
+    )
+    num_batch_buckets: int = option(
+        0,
+        "pad batches to one of this many lengths, so that few shapes occur; 0 off",
+        follows="task.num_batch_buckets",
+        ours=True,
+    )
+    perturbation_mode: list[str] | None = option(
+        None, "augmentations of training items, in order", follows="task.perturbation_mode", ours=True
+    )
+    p: list[float] = option([1.0], "probability of every augmentation, or one for each", follows="task.p", ours=True)
+    max_amplitude: float = option(
+        0.1,
+        "largest amplitude of noise, shift and wander, in the signal's unit",
+        follows="task.max_amplitude",
+        ours=True,
+    )
+    min_amplitude: float = option(
+        0.0, "smallest amplitude of noise, shift and wander", follows="task.min_amplitude", ours=True
+    )
+    dependency: bool = option(
+        True,
+        "recompute III, aVR, aVL and aVF from I and II after noise, shift and wander",
+        follows="task.dependency",
+        ours=True,
+    )
+    shift_ratio: float = option(
+        0.2, "mean length of a baseline shift, as a share of the item", follows="task.shift_ratio", ours=True
+    )
+    num_segment: int = option(1, "baseline shifts per item", follows="task.num_segment", ours=True)
+    shift_form: str = option(
+        "amplitude",
+        "a shift's height: sign x amplitude, or sign - amplitude as published",
+        choices=("amplitude", "published"),
+        ours=True,
+    )
+    max_freq: float = option(0.2, "Hz of the fastest baseline wander", follows="task.max_freq", ours=True)
+    min_freq: float = option(0.01, "Hz of the slowest baseline wander", follows="task.min_freq", ours=True)
+    k: int = option(3, "cosines that make up a baseline wander", follows="task.k", ours=True)
+    mask_leads_selection: str = option(
+        "random",
+        "each lead by chance, or fixed numbers of them",
+        choices=("random", "conditional"),
+        follows="task.mask_leads_selection",
+        ours=True,
+    )
+    mask_leads_prob: float = option(
+        0.5,
+        "chance of a lead to be masked when mask_leads_selection is random",
+        follows="task.mask_leads_prob",
+        ours=True,
+    )
+    mask_leads_condition: list[int] = option(
+        [4, 5],
+        "limb leads and chest leads masked when mask_leads_selection is conditional",
+        follows="task.mask_leads_condition",
+        ours=True,
+    )
+    label_file: str | None = option(
+        None, "table of labels, y.npy; row = the file's idx", follows="task.label_file", ours=True
+    )
+
+
+@register_dataset("ecg_file", dataclass=EcgFileConfig)
+class EcgFileDataset(BaseDataset):
+    """One item per manifest row: {"id", "source" [leads, samples], "label" [labels] if known}.
+
+    `id` is the row number among the rows that are long enough. In training with augmentations, `original` is the
+    signal before them.
+    """
+
+    kind = "plain"  # of manifest
+    cfg: EcgFileConfig
+
+    def __init__(self, cfg: EcgFileConfig, path: str | Path, *, training: bool = False, seed: int = 1) -> None:
+        super().__init__(cfg, path, training=training, seed=seed)
+        self.manifest = Manifest(path, self.kind, cfg.min_sample_size)
+        self.reader = SignalReader(self.manifest.root)
+        self.selection = LeadSelection(cfg.leads_to_load, cfg.leads_bucket, cfg.enable_padding_leads)
+        self.statistics = _statistics(cfg) if cfg.normalize else None
+        self.label_file = LabelFile(cfg.label_file) if cfg.label_file else None
+        self.buckets = _buckets(self.manifest.samples, cfg) if cfg.num_batch_buckets else None
+        self.first = self.read_first()
+        self.sample_rate = cfg.sample_rate or self.first.sample_rate
+        self.pipeline = build_pipeline(cfg, self.sample_rate) if training else None
+
+    def read_first(self) -> SignalFile:
+        """The first file, which says what all files must agree in. Without its signal, only its shape is kept."""
+        first = self.reader.read(self.manifest.addresses(0)[0])
+        first.signal = np.empty((len(first.signal), 0), dtype=np.float32)
+        return first
+
+    @property
+    def sizes(self) -> np.ndarray:
+        return self.manifest.samples
+
+    @property
+    def labels(self) -> list[str] | None:
+        return None if self.label_file is None else self.label_file.names
+
+    @property
+    def num_labels(self) -> int | None:
+        if self.label_file is not None:
+            return self.label_file.table.shape[1]
+        return None if self.first.label is None else len(self.first.label)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        stored = self.read(self.manifest.addresses(index)[0])
+        item = {"id": index, **self.signals(stored, index)}
+        label = self.label(stored)
+        return item if label is None else {**item, "label": label}
+
+    def read(self, address: str) -> SignalFile:
+        """One file. Raises: ConfigError when its sample rate or number of leads is not the others'."""
+        stored = self.reader.read(address)
+        if stored.sample_rate != self.sample_rate and stored.sample_rate is not None:
+            raise ConfigError(self._wrong_rate(stored))
+        if len(stored.signal) != len(self.first.signal) and self.selection.every_row:
+            raise ConfigError(
+                f"{stored.path} holds {len(stored.signal)} leads, but {self.first.path} holds {len(self.first.signal)}; "
+                f"set task.leads_to_load to leads that all files have, or make the manifest without the odd ones"
+            )
+        return stored
+
+    def _wrong_rate(self, stored: SignalFile) -> str:
+        found, wanted = _short(stored.sample_rate), _short(self.sample_rate)
+        reason = (
+            f"task.sample_rate is {wanted} Hz"
+            if self.cfg.sample_rate
+            else f"the first file, {self.first.path}, holds {wanted} Hz"
+        )
+        remedy = f" or set task.sample_rate={found}" if self.cfg.sample_rate else ""
+        return f"{stored.path} holds {found} Hz, but {reason}. Resample the files (ecg-preprocess ... sample_rate={wanted}){remedy}"
+
+    def signals(self, stored: SignalFile, index: int, stream: int = 0) -> dict[str, Tensor]:
+        """`source` and, where augmentations ran, `original`, both float32 [leads, samples]."""
+        leads = self.selection.draw(self.rng(index, BUCKET + stream) if self.selection.bucket else None)
+        signal = self.prepared(stored, leads)
+        if self.pipeline is None:
+            return {"source": torch.from_numpy(self.selection.padded(signal, leads))}
+        numbers = self.selection.numbers(leads, len(signal))
+        augmented = self.pipeline(signal, self.rng(index, stream), numbers)
+        pair = {"source": augmented, "original": signal}
+        return {key: torch.from_numpy(self.selection.padded(value, leads)) for key, value in pair.items()}
+
+    def prepared(self, stored: SignalFile, leads: Sequence[int]) -> np.ndarray:
+        """The chosen leads, filtered and normalised as the options say: float32 [leads, samples].
+
+        Raises: ConfigError naming a file whose chosen leads hold NaN or infinite values.
+        """
+        signal = self.selection.take(stored.signal, leads, stored.path)
+        flat = signal.reshape(-1)
+        if not np.isfinite(np.dot(flat, flat)):
+            self._check_finite(signal, leads, stored.path)
+        if self.cfg.filter:
+            signal = self._cleaned(signal)
+        if self.statistics is not None:
+            mean, std = (values[list(self.selection.numbers(leads, len(signal)))] for values in self.statistics)
+            signal = (signal - mean[:, None]) / std[:, None]
+        return signal
+
+    def _cleaned(self, signal: np.ndarray) -> np.ndarray:
+        from ecg_signals.signal.filters import clean
+
+        if not self.sample_rate:
+            raise ConfigError(
+                "task.filter=true needs the sample rate, which the files do not hold; set task.sample_rate=HZ"
+            )
+        return clean(signal, self.sample_rate).astype(np.float32)
+
+    def _check_finite(self, signal: np.ndarray, leads: Sequence[int], path: str) -> None:
+        bad = np.flatnonzero(~np.isfinite(signal).all(axis=1))
+        if len(bad):
+            names = ", ".join(str(self.selection.numbers(leads, len(signal))[row]) for row in bad)
+            raise ConfigError(
+                f"{path} holds NaN or infinite values in lead {names}. Leave such records out (ecg-preprocess split "
+                f"filter_cols=nan_any), or choose other leads with task.leads_to_load"
+            )
+
+    def label(self, stored: SignalFile) -> Tensor | None:
+        """float32 [labels] from the label file, else from the signal file when the first one has a label."""
+        if self.label_file is not None:
+            return torch.from_numpy(self.label_file.row(stored.idx, stored.path))
+        if self.first.label is None:
+            return None
+        if stored.label is None or len(stored.label) != len(self.first.label):
+            found = "no label" if stored.label is None else f"{len(stored.label)} labels"
+            raise ConfigError(
+                f"{stored.path} holds {found}, but {self.first.path} holds {len(self.first.label)}; set task.label_file "
+                f"to a table of labels for all records"
+            )
+        return torch.from_numpy(stored.label.astype(np.float32))
+
+    def collate(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        if not items:
+            return {}
+        batch: dict[str, Any] = {"id": torch.tensor([item["id"] for item in items])}
+        batch.update(self.collate_sources(items))
+        if "label" in items[0]:
+            batch["label"] = torch.stack([item["label"] for item in items])
+        return batch
+
+    def collate_sources(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """`net_input` and, where items have it, `original`; crops are drawn per item."""
+        sources = [item["source"] for item in items]
+        lengths = [source.shape[-1] for source in sources]
+        target = target_length(lengths, padding=self.cfg.enable_padding, max_samples=self.cfg.max_sample_size)
+        if self.buckets is not None:
+            target = int(self.buckets[min(np.searchsorted(self.buckets, target), len(self.buckets) - 1)])
+        source, starts, filled = collate_signals(
+            sources, target, lambda number, surplus: self._crop(items[number], surplus)
+        )
+        net_input = {"source": source}
+        if self.cfg.enable_padding:
+            net_input["padding_mask"] = padding_mask(filled, source.shape[1], target)
+        batch: dict[str, Any] = {"net_input": net_input}
+        if "original" in items[0]:
+            batch["original"] = cut([item["original"] for item in items], starts, target)
+        return batch
+
+    def _crop(self, item: dict[str, Any], surplus: int) -> int:
+        return int(self.rng(item["id"], CROP + item.get("view", 0)).integers(surplus + 1))
+
+
+def _short(number: float | None) -> str:
+    return f"{number:g}" if number is not None else "unknown"
+
+
+def _buckets(samples: np.ndarray, cfg: EcgFileConfig) -> np.ndarray:
+    """The lengths to which batches are padded: quantiles of the items' lengths, ascending."""
+    if not cfg.enable_padding:
+        raise ConfigError("task.num_batch_buckets pads batches to few lengths; it needs task.enable_padding=true")
+    lengths = samples if cfg.max_sample_size is None else np.minimum(samples, cfg.max_sample_size)
+    shares = np.linspace(0, 100, cfg.num_batch_buckets + 1)[1:]
+    return np.unique(np.percentile(lengths, shares, method="lower").astype(np.int64))
+
+
+def _statistics(cfg: EcgFileConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation per lead, float32 [leads]."""
+    values = []
+    for key in ("mean_path", "std_path"):
+        path = getattr(cfg, key)
+        if path is None:
+            raise ConfigError(f"task.normalize=true needs task.{key}=FILE, a text file with one number per lead")
+        try:
+            values.append(np.loadtxt(resolve_input(path), dtype=np.float32).reshape(-1))
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"task.{key}={path} is not a text file of numbers ({error}); expected one number per lead"
+            ) from None
+    if len(values[0]) != len(values[1]) or not (values[1] > 0).all():
+        raise ConfigError(
+            f"task.mean_path holds {len(values[0])} numbers and task.std_path {len(values[1])}; expected one per lead in both, std above 0"
+        )
+    return values[0], values[1]

@@ -1,0 +1,69 @@
+"""`y.npy` and the label names beside it."""
+
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ecg_signals.config import ConfigError, resolve_input
+
+NAMES = "label_def.csv"
+
+
+class LabelFile:
+    """A table of labels, [records, labels]; row = `idx` of a signal file. NaN means unknown.
+
+    Attributes:
+        names: from `label_def.csv` beside the file, None without one.
+    Raises: ConfigError when the file is missing or no table, or when the names do not equal the columns in number.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = resolve_input(path)
+        try:
+            self.table = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        except FileNotFoundError:
+            raise ConfigError(f"task.label_file={path} does not exist; make it with `ecg-preprocess labels`") from None
+        except (OSError, ValueError, EOFError) as error:
+            raise ConfigError(
+                f"task.label_file={path} is not a .npy table of numbers ({error}); make it with `ecg-preprocess labels`"
+            ) from None
+        if self.table.ndim != 2 or self.table.dtype.kind not in "biuf":
+            raise ConfigError(
+                f"task.label_file={path} is {self.table.dtype} of shape {list(self.table.shape)}; expected numbers [records, labels]"
+            )
+        self.names = self._names()
+
+    def _names(self) -> list[str] | None:
+        path = self.path.with_name(NAMES)
+        if not path.is_file():
+            return None
+        names = read_label_names(path)
+        if len(names) != self.table.shape[1]:
+            raise ConfigError(
+                f"{path} names {len(names)} labels, but {self.path} has {self.table.shape[1]} columns; both must come from "
+                f"one run of `ecg-preprocess labels`"
+            )
+        return names
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def row(self, idx: int | None, path: str) -> np.ndarray:
+        """float32 [labels] of record `idx`. Raises: ConfigError naming the signal file whose record has no row."""
+        if idx is None or not 0 <= idx < len(self.table):
+            found = "no idx" if idx is None else f"idx {idx}"
+            raise ConfigError(
+                f"{path} holds {found}, but {self.path} has rows 0 to {len(self.table) - 1}; label file and signals must "
+                f"come from one run of `ecg-preprocess`"
+            )
+        return np.array(self.table[idx], dtype=np.float32)
+
+
+def read_label_names(path: Path) -> list[str]:
+    """The column `name` (or the first one) of a label_def.csv, in order."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.reader(file))
+    column = rows[0].index("name") if rows and "name" in rows[0] else 0
+    return [row[column] for row in rows[1:] if row]

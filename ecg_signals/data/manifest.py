@@ -1,0 +1,375 @@
+"""Manifests: the .tsv files that list what a split holds; one parser for every kind.
+
+kind            line 1   line 2      every further line, tab separated
+plain           root     -           path, samples
+cmsc            root     extension   stem, samples, 0, segment numbers such as 0,1
+identification  root     -           path, samples, class
+
+A path may be a packed address, `shard.npy:offset:bytes`; in a cmsc manifest, whose line 2 is then `npy`, it spans
+the row's segments one after the other. Large manifests are compiled once into an Arrow file that every process maps.
+"""
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ecg_signals.config import ConfigError, resolve_input
+
+COLUMNS = {
+    "plain": ("path", "samples"),
+    "cmsc": ("stem", "samples", "0", "segments"),
+    "identification": ("path", "samples", "class"),
+}
+DATASETS = {"plain": "ecg_file", "cmsc": "cmsc", "identification": "identification"}  # what usually reads a kind
+CACHE_FROM_BYTES = 4 << 20  # manifests from this size on are compiled
+CACHE_VERSION = b"1"
+CACHE_DIR = "ECG_SIGNALS_CACHE"  # environment variable: where compiled manifests lie
+_ADDRESS = re.compile(r"(.+\.npy):(\d+):(\d+)")
+
+
+class Slice(NamedTuple):
+    """A packed address: `bytes` bytes of `shard` from byte `offset` on."""
+
+    shard: str
+    offset: int
+    bytes: int
+
+    @classmethod
+    def parse(cls, address: str) -> "Slice | None":
+        """`shard.npy:offset:bytes` -> Slice; None for an ordinary path."""
+        found = _ADDRESS.fullmatch(address)
+        return cls(found[1], int(found[2]), int(found[3])) if found else None
+
+    def __str__(self) -> str:
+        return f"{self.shard}:{self.offset}:{self.bytes}"
+
+
+@dataclass
+class _Columns:
+    """A parsed manifest: text columns as one run of bytes and where each row's text ends."""
+
+    kind: str
+    root: str
+    extension: str
+    samples: np.ndarray  # [rows] int64
+    parts: np.ndarray  # [rows] int32, segments that a cmsc row names, else 1
+    path_text: np.ndarray  # uint8
+    path_ends: np.ndarray  # [rows + 1] int64, starting with 0
+    extra_text: np.ndarray
+    extra_ends: np.ndarray
+
+    def path(self, row: int) -> str:
+        return self.path_text[self.path_ends[row] : self.path_ends[row + 1]].tobytes().decode()
+
+    def extra(self, row: int) -> str:
+        return self.extra_text[self.extra_ends[row] : self.extra_ends[row + 1]].tobytes().decode()
+
+
+class Manifest:
+    """The rows of one manifest, by number; see the module's table.
+
+    Attributes:
+        path: the .tsv file.
+        kind: plain, cmsc or identification.
+        root: the folder that addresses follow.
+        samples: [rows] int64, samples per row.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], kind: str | None = None, min_samples: int | None = None) -> None:
+        """Reads `path`, or maps its compiled form; `min_samples` leaves out shorter rows.
+
+        Raises: ConfigError naming file and line for anything that is not a manifest of this kind (None: any kind),
+        for a duplicate row, for a manifest without rows and for a root that does not exist.
+        """
+        self.path = resolve_input(path)
+        self._arguments = (os.fspath(self.path), kind, min_samples)
+        self._columns = _load(self.path)
+        self.kind = self._columns.kind
+        if kind is not None and kind != self.kind:
+            raise ConfigError(_wrong_kind(self.path, self.kind, kind))
+        self._keep = self._select(min_samples)
+        self.samples = self._columns.samples if self._keep is None else self._columns.samples[self._keep]
+        self.root = _resolve_root(self.path, self._columns.root)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Manifest, self._arguments
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def _select(self, min_samples: int | None) -> np.ndarray | None:
+        """Rows to keep, None for all: long enough and, for cmsc, with at least two segments."""
+        columns = self._columns
+        keep = np.ones(len(columns.samples), dtype=bool)
+        if min_samples is not None:
+            keep &= columns.samples >= min_samples
+        if columns.kind == "cmsc":
+            keep &= columns.parts >= 2
+        if not keep.any():
+            reason = (
+                f"all {len(keep)} rows are shorter than min_sample_size={min_samples}"
+                if len(keep)
+                else "it has no rows"
+            )
+            if len(keep) and min_samples is None:
+                reason = "none of its rows has two segments"
+            raise ConfigError(f"{self.path} is empty: {reason}. Make it again with `ecg-preprocess manifest`")
+        return None if keep.all() else np.flatnonzero(keep)
+
+    def _row(self, index: int) -> int:
+        return int(index if self._keep is None else self._keep[index])
+
+    def stem(self, index: int) -> str:
+        """The first column of row `index`."""
+        return self._columns.path(self._row(index))
+
+    def segments(self, index: int) -> list[int]:
+        """Segment numbers of a cmsc row, cut to an even length."""
+        numbers = [int(number) for number in self._columns.extra(self._row(index)).split(",")]
+        return numbers[: len(numbers) // 2 * 2]
+
+    def label(self, index: int) -> int:
+        """Class of an identification row."""
+        return int(self._columns.extra(self._row(index)))
+
+    def addresses(self, index: int) -> list[str]:
+        """What row `index` names, relative to the root: one path or packed address per segment."""
+        row = self._row(index)
+        path = self._columns.path(row)
+        if self.kind != "cmsc":
+            return [path]
+        numbers = self._columns.extra(row).split(",")
+        even = len(numbers) // 2 * 2
+        packed = Slice.parse(path)
+        if packed:
+            size = packed.bytes // len(numbers)
+            return [f"{packed.shard}:{packed.offset + position * size}:{size}" for position in range(even)]
+        return [f"{path}_{int(number)}.{self._columns.extension}" for number in numbers[:even]]
+
+    def rows(self) -> Iterable[tuple[str, ...]]:
+        """Every kept row's columns as text, in order: what `write_manifest` takes."""
+        for index in range(len(self)):
+            row = self._row(index)
+            path, samples, extra = self._columns.path(row), str(self._columns.samples[row]), self._columns.extra(row)
+            yield {"plain": (path, samples), "cmsc": (path, samples, "0", extra)}.get(self.kind, (path, samples, extra))
+
+    @property
+    def extension(self) -> str:
+        """Line 2 of a cmsc manifest, else empty."""
+        return self._columns.extension
+
+
+def write_manifest(
+    path: str | os.PathLike[str], root: str | os.PathLike[str], rows: Iterable[Sequence[Any]], extension: str = ""
+) -> int:
+    """Write a manifest atomically: the root, `extension` as line 2 unless empty, then one line per row.
+
+    Returns: the number of rows.
+    """
+    path, count = Path(path), 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8"
+    ) as file:
+        try:
+            file.write(f"{root}\n" + (f"{extension}\n" if extension else ""))
+            for row in rows:
+                file.write("\t".join(map(str, row)) + "\n")
+                count += 1
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    return count
+
+
+def _wrong_kind(path: Path, found: str, expected: str) -> str:
+    columns = ", ".join(COLUMNS[expected])
+    second = " and the extension on line 2" if expected == "cmsc" else ""
+    return (
+        f"{path} is a manifest of kind '{found}' ({', '.join(COLUMNS[found])}); the dataset {DATASETS[expected]} reads kind "
+        f"'{expected}' ({columns}{second}). Set task.data to another folder or dataset._name={DATASETS[found]}"
+    )
+
+
+def _resolve_root(path: Path, root: str) -> Path:
+    """The root as it stands, relative to where the command was typed, or relative to the manifest."""
+    found = resolve_input(root)
+    if not found.is_dir() and not found.is_absolute() and (path.parent / root).is_dir():
+        found = path.parent / root
+    if not found.is_dir():
+        raise ConfigError(
+            f"{path}, line 1: the root '{root}' is not a folder here (looked for {found.absolute()}). "
+            f"Write the folder that the paths below it follow on line 1"
+        )
+    return found
+
+
+def _load(path: Path) -> _Columns:
+    try:
+        stat = path.stat()
+        if stat.st_size < CACHE_FROM_BYTES:
+            return _parse(path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}. Make it with `ecg-preprocess manifest`") from None
+    folder = Path(os.environ.get(CACHE_DIR, os.path.expanduser("~/.cache/ecg_signals"))) / "manifests"
+    name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
+    cached = folder / f"{name}-{stat.st_size}-{stat.st_mtime_ns}.arrow"
+    columns = _read_compiled(cached)
+    if columns is None:
+        columns = _parse(path)
+        if _write_compiled(cached, columns):
+            for old in folder.glob(f"{name}-*.arrow"):
+                if old != cached:
+                    old.unlink(missing_ok=True)
+            columns = _read_compiled(cached) or columns
+    return columns
+
+
+def _parse(path: Path) -> _Columns:
+    try:
+        lines = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is not a text file in UTF-8 ({error.reason} at byte {error.start}); expected a .tsv manifest"
+        ) from None
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if len(lines) < 2:
+        found = f"{len(lines)} line" + "s" * (len(lines) != 1)
+        raise ConfigError(
+            f"{path} is empty ({found}); expected the root on line 1, then one row per line. Make it with `ecg-preprocess manifest`"
+        )
+    kind, extension, start = _kind_of(lines)
+    paths, samples, extras = _parse_rows(path, lines, start, kind)
+    path_text, path_ends = _packed_text(paths)
+    extra_text, extra_ends = _packed_text(extras)
+    parts = np.array([extra.count(",") + 1 for extra in extras], dtype=np.int32)
+    counts = np.array(samples, dtype=np.int64)
+    return _Columns(kind, lines[0].strip(), extension, counts, parts, path_text, path_ends, extra_text, extra_ends)
+
+
+def _kind_of(lines: Sequence[str]) -> tuple[str, str, int]:
+    """Kind, extension and the index of the first row; a wrong number of columns shows when rows are parsed."""
+    if re.fullmatch(r"\s*\.?\w+\s*", lines[1]):
+        return "cmsc", lines[1].strip().lstrip("."), 2
+    return ("identification" if lines[1].count("\t") == 2 else "plain"), "", 1
+
+
+def _parse_rows(path: Path, lines: Sequence[str], start: int, kind: str) -> tuple[list[str], list[int], list[str]]:
+    paths: list[str] = []
+    samples: list[int] = []
+    extras: list[str] = []
+    seen: set[tuple[str, str]] = set()
+    width = len(COLUMNS[kind])
+    for number, line in enumerate(lines[start:], start + 1):
+        columns = line.split("\t")
+        if len(columns) != width:
+            raise _bad_line(path, number, line, kind, f"has {len(columns)} column" + "s" * (len(columns) != 1))
+        extra = columns[-1] if width > 2 else ""
+        try:
+            count = int(columns[1])
+            if kind == "cmsc":
+                extra = ",".join(str(int(segment)) for segment in extra.split(","))
+            elif extra:
+                extra = str(int(extra))
+        except ValueError:
+            raise _bad_line(path, number, line, kind, "does not parse") from None
+        if count <= 0 or not columns[0].strip():
+            raise _bad_line(path, number, line, kind, "has no path or no samples")
+        key = (columns[0], extra if kind == "cmsc" else "")
+        if key in seen:
+            raise ConfigError(_duplicate(path, lines, start, number, key))
+        seen.add(key)
+        paths.append(columns[0])
+        samples.append(count)
+        extras.append(extra)
+    return paths, samples, extras
+
+
+def _bad_line(path: Path, number: int, line: str, kind: str, what: str) -> ConfigError:
+    expected = "<TAB>".join(COLUMNS[kind])
+    return ConfigError(
+        f"{path}, line {number} {what}: found {line[:200]!r}; expected {expected} ({kind} manifest). Correct the line or make the file again"
+    )
+
+
+def _duplicate(path: Path, lines: Sequence[str], start: int, number: int, key: tuple[str, str]) -> str:
+    def same(line: str) -> bool:
+        columns = line.split("\t")
+        return columns[0] == key[0] and (not key[1] or columns[-1].strip() == key[1])
+
+    first = next(at for at, line in enumerate(lines[start:], start + 1) if same(line))
+    return (
+        f"{path}, line {number} repeats line {first}: {key[0]} {key[1]}".rstrip()
+        + ". Delete one of them: every row is read once an epoch"
+    )
+
+
+def _packed_text(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    encoded = [text.encode() for text in texts]
+    ends = np.zeros(len(encoded) + 1, dtype=np.int64)
+    np.cumsum([len(text) for text in encoded], out=ends[1:])
+    return np.frombuffer(b"".join(encoded), dtype=np.uint8), ends
+
+
+def _write_compiled(path: Path, columns: _Columns) -> bool:
+    """Write the Arrow form under a temporary name, then rename. False where the cache folder cannot be written."""
+    import pyarrow as pa
+
+    def text(values: np.ndarray, ends: np.ndarray) -> pa.Array:
+        return pa.LargeStringArray.from_buffers(len(ends) - 1, pa.py_buffer(ends), pa.py_buffer(values))
+
+    table = pa.table(
+        {
+            "path": text(columns.path_text, columns.path_ends),
+            "samples": columns.samples,
+            "parts": columns.parts,
+            "extra": text(columns.extra_text, columns.extra_ends),
+        }
+    ).replace_schema_metadata(
+        {b"version": CACHE_VERSION, b"kind": columns.kind, b"root": columns.root, b"extension": columns.extension}
+    )
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with pa.OSFile(os.fspath(temporary), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True) if os.access(path.parent, os.W_OK) else None
+        return False
+    return True
+
+
+def _read_compiled(path: Path) -> _Columns | None:
+    """Map the Arrow form without copying; None when there is none, or none of this version."""
+    if not path.is_file():
+        return None
+    import pyarrow as pa
+
+    try:
+        table = pa.ipc.open_file(pa.memory_map(os.fspath(path))).read_all()
+    except (OSError, pa.ArrowInvalid):
+        return None
+    notes = table.schema.metadata or {}
+    if notes.get(b"version") != CACHE_VERSION or table.column("path").num_chunks != 1:
+        return None
+
+    def text(name: str) -> tuple[np.ndarray, np.ndarray]:
+        _, ends, values = table.column(name).chunk(0).buffers()
+        return np.frombuffer(values or b"", dtype=np.uint8), np.frombuffer(ends, dtype=np.int64, count=len(table) + 1)
+
+    kind, root, extension = (notes[key].decode() for key in (b"kind", b"root", b"extension"))
+    samples, parts = (table.column(name).chunk(0).to_numpy() for name in ("samples", "parts"))
+    return _Columns(kind, root, extension, samples, parts, *text("path"), *text("extra"))

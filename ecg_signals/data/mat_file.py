@@ -1,0 +1,138 @@
+"""MATLAB v5 files: a reader for plain numeric arrays, which scipy.io.loadmat backs up for everything else."""
+
+import os
+import struct
+import zlib
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+
+from ecg_signals.config import ConfigError
+
+_HEADER = 128  # bytes of text, version and byte order before the first element
+_LITTLE_ENDIAN_V5 = b"\x00\x01IM"  # bytes 124-127
+_MATRIX = 14
+_TYPES = {1: "<i1", 2: "<u1", 3: "<i2", 4: "<u2", 5: "<i4", 6: "<u4", 7: "<f4", 9: "<f8", 12: "<i8", 13: "<u8"}
+_DTYPES = {code: np.dtype(name) for code, name in _TYPES.items()}
+_NUMERIC_CLASSES = range(6, 16)  # double, single, int8 ... uint64
+_COMPLEX = 0x0800
+_TWO = struct.Struct("<II")
+_MATRIX_HEAD = struct.Struct("<IIIIIIii")  # flags tag, flags, dimensions tag, rows, columns
+
+
+class _Unusual(Exception):
+    """A valid construct that only scipy reads: compressed, text, cell, struct, sparse, complex, not 2-D."""
+
+
+class _Truncated(Exception):
+    """An element that ends behind the end of the file."""
+
+
+def read_mat(path: str | os.PathLike[str], names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays of a .mat file by name, as scipy.io.loadmat gives them; read-only and in the file's dtype.
+
+    Args:
+        path: a MATLAB v4 or v5 file, compressed or not.
+        names: the variables wanted, None for all; those that the file lacks are left out.
+    Raises: ConfigError naming the file when it is missing, truncated or no .mat file.
+    """
+    try:
+        with open(path, "rb", buffering=0) as file:
+            content = file.read()
+    except OSError as error:
+        raise ConfigError(unreadable(path, error)) from None
+    try:
+        return _parse(content, names)
+    except _Unusual:
+        return _read_with_scipy(path, names)
+    except (_Truncated, struct.error):
+        raise ConfigError(
+            f"{path} is truncated: it holds {len(content)} bytes, and its last array ends behind that. "
+            f"Write the file again (ecg-preprocess redoes a file that was deleted)"
+        ) from None
+
+
+def unreadable(path: str | os.PathLike[str], error: OSError) -> str:
+    """The message for a file that cannot be opened: the nearest folder that exists is named."""
+    if not isinstance(error, FileNotFoundError):
+        return f"{path} cannot be read: {error.strerror or error}"
+    folder = Path(path).parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return f"{path} does not exist (the folder {folder} does). Line 1 of the manifest is the root that its paths follow"
+
+
+def _parse(content: bytes, names: Collection[str] | None) -> dict[str, np.ndarray]:
+    if len(content) < _HEADER:
+        raise _Truncated if content[:6] == b"MATLAB" else _Unusual
+    if content[124:128] != _LITTLE_ENDIAN_V5:
+        raise _Unusual
+    arrays: dict[str, np.ndarray] = {}
+    start = _HEADER
+    while start < len(content):
+        kind, size = _TWO.unpack_from(content, start)
+        start += 8
+        if start + size > len(content):
+            raise _Truncated
+        if kind != _MATRIX:
+            raise _Unusual
+        name, array = _parse_matrix(content, start, names)
+        if array is not None:
+            arrays[name] = array
+            if names is not None and len(arrays) == len(names):
+                break
+        start += size
+    return arrays
+
+
+def _parse_matrix(content: bytes, start: int, names: Collection[str] | None) -> tuple[str, np.ndarray | None]:
+    """One element whose tag ends at `start`: its name and, when wanted, its array."""
+    _, _, flags, _, _, dims_size, rows, columns = _MATRIX_HEAD.unpack_from(content, start)
+    if dims_size != 8:
+        raise _Unusual
+    _, size, at, following = _element(content, start + 32)
+    name = content[at : at + size].decode("latin-1")
+    if names is not None and name not in names:
+        return name, None
+    if (flags & 0xFF) not in _NUMERIC_CLASSES or flags & _COMPLEX:
+        raise _Unusual
+    kind, size, at, _ = _element(content, following)
+    dtype = _DTYPES.get(kind)
+    if dtype is None or size != rows * columns * dtype.itemsize:
+        raise _Unusual
+    return name, np.frombuffer(content, dtype, rows * columns, at).reshape((rows, columns), order="F")
+
+
+def _element(content: bytes, start: int) -> tuple[int, int, int, int]:
+    """Type, bytes, where the data starts, where the next element starts; up to 4 bytes sit inside the tag."""
+    kind, size = _TWO.unpack_from(content, start)
+    if kind >> 16:
+        return kind & 0xFFFF, kind >> 16, start + 4, start + 8
+    if start + 8 + size > len(content):
+        raise _Truncated
+    return kind, size, start + 8, start + 8 + (size + 7) // 8 * 8
+
+
+def _read_with_scipy(path: str | os.PathLike[str], names: Collection[str] | None) -> dict[str, np.ndarray]:
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        found = loadmat(path, variable_names=None if names is None else list(names))
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        EOFError,
+        OSError,
+        NotImplementedError,
+        zlib.error,
+        MatReadError,
+    ) as error:
+        raise ConfigError(
+            f"{path} is not a readable MATLAB v4 or v5 file ({type(error).__name__}: {error}). "
+            f"Write it again, or convert it with `ecg-preprocess`"
+        ) from None
+    return {name: value for name, value in found.items() if not name.startswith("__")}

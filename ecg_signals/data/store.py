@@ -1,0 +1,135 @@
+"""Packed records: many segments in a few .npy shards, with an Arrow index beside them.
+
+A packed folder holds `shard_00000.npy` ..., `index.arrow` and the manifests. A shard is an ordinary .npy file: [records,
+leads, samples] where all its records have one shape, else one-dimensional. A record's address in a manifest is
+`shard.npy:offset:bytes`, counted from the beginning of the file. The index has one row per record, sorted by shard and
+offset: shard (number of the name in the table's metadata), offset, bytes, leads, rate (Hz), dtype, scale (one number
+per lead, int16 x scale = value; null for float32), idx, patient (null: unknown or not given).
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecg_signals.config import ConfigError
+from ecg_signals.data.manifest import Slice
+from ecg_signals.data.signal_file import SignalFile, read_signal_file
+
+INDEX = "index.arrow"
+COLUMNS = ("shard", "offset", "bytes", "leads", "rate", "dtype", "scale", "idx", "patient")
+
+
+class PackedStore:
+    """Reads records of one packed folder by address; shards and index are memory-mapped, shared by all processes."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        columns, notes = read_index(self.folder / INDEX)
+        self._numbers = {name: number for number, name in enumerate(json.loads(notes[b"shards"]))}
+        self._has_patients = columns["patient"].null_count < len(columns["patient"])
+        self._columns = {name: columns[name] for name in ("rate", "dtype", "scale", "idx", "patient")}
+        self._shard, self._offset, self._bytes, self._leads = (
+            columns[name].to_numpy() for name in ("shard", "offset", "bytes", "leads")
+        )
+        self._mapped: dict[str, np.ndarray] = {}
+
+    def __reduce__(self) -> tuple[type["PackedStore"], tuple[Path]]:
+        return PackedStore, (self.folder,)
+
+    def __len__(self) -> int:
+        return len(self._offset)
+
+    def read(self, address: Slice) -> SignalFile:
+        """The record at `address`, or part of it that is a segment; a view of the shard when that holds float32.
+
+        Raises: ConfigError when the index knows no such record or the shard is missing or truncated.
+        """
+        row = self._find(address)
+        rate, dtype, scale, idx, patient = (column[row].as_py() for column in self._columns.values())
+        signal = self._content(address).view(dtype).reshape(int(self._leads[row]), -1)
+        if scale is not None:
+            signal = signal * np.asarray(scale, dtype=np.float32)[:, None]
+        return SignalFile(f"{self.folder}/{address}", signal, rate, idx, patient, has_patient=self._has_patients)
+
+    def _find(self, address: Slice) -> int:
+        """The index row whose bytes hold those of `address`."""
+        number = self._numbers.get(address.shard)
+        if number is not None:
+            first, behind = np.searchsorted(self._shard, (number, number + 1))
+            row = int(first + np.searchsorted(self._offset[first:behind], address.offset, side="right")) - 1
+            if row >= first and address.offset + address.bytes <= self._offset[row] + self._bytes[row]:
+                return row
+        raise ConfigError(
+            f"{address} is not in {self.folder / INDEX}: manifest and store belong to different runs. Use the manifests "
+            f"that `ecg-pack` wrote into {self.folder}"
+        )
+
+    def _content(self, address: Slice) -> np.ndarray:
+        path = self.folder / address.shard
+        if address.shard not in self._mapped:
+            try:
+                self._mapped[address.shard] = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
+            except (OSError, ValueError) as error:
+                raise ConfigError(f"{path} cannot be mapped: {error}. Make the store again with `ecg-pack`") from None
+        found = self._mapped[address.shard][address.offset : address.offset + address.bytes]
+        if len(found) != address.bytes:
+            raise ConfigError(f"{path} is truncated: it ends before {address}. Make the store again with `ecg-pack`")
+        return found
+
+
+class SignalReader:
+    """Reads what a manifest names below its root: files and packed addresses."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = os.fspath(root)
+        self._stores: dict[str, PackedStore] = {}
+
+    def read(self, address: str) -> SignalFile:
+        packed = Slice.parse(address) if address[-1:].isdigit() else None
+        if packed is None:
+            return read_signal_file(os.path.join(self.root, address))
+        folder, name = os.path.split(os.path.join(self.root, packed.shard))
+        if folder not in self._stores:
+            self._stores[folder] = PackedStore(folder)
+        return self._stores[folder].read(packed._replace(shard=name))
+
+
+def read_index(path: Path) -> tuple[Mapping[str, Any], Mapping[bytes, bytes]]:
+    """Arrow columns by name, mapped without copying, and the table's metadata.
+
+    Raises: ConfigError when the file is missing or is not the index of a packed store.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path} does not exist; packed shards need it beside them. Make both with `ecg-pack`")
+    import pyarrow as pa
+
+    try:
+        table = pa.ipc.open_file(pa.memory_map(os.fspath(path))).read_all()
+        notes = table.schema.metadata or {}
+        return {name: table.column(name).chunk(0) for name in COLUMNS}, {b"shards": notes[b"shards"], **notes}
+    except (OSError, pa.ArrowInvalid, KeyError, IndexError) as error:
+        raise ConfigError(
+            f"{path} is not the index of a packed store ({error}); make it again with `ecg-pack`"
+        ) from None
+
+
+def write_index(path: Path, rows: Sequence[Mapping[str, Any]] | Any, notes: Mapping[str, str]) -> None:
+    """Write records (mappings with COLUMNS, or an Arrow table) and notes as one Arrow file, atomically."""
+    import pyarrow as pa
+
+    schema = pa.schema(
+        {
+            "shard": pa.int32(), "offset": pa.int64(), "bytes": pa.int64(), "leads": pa.int32(), "rate": pa.float64(),
+            "dtype": pa.string(), "scale": pa.list_(pa.float32()), "idx": pa.int64(), "patient": pa.int64(),
+        }
+    )  # fmt: skip
+    table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=schema)
+    table = table.combine_chunks().replace_schema_metadata(dict(notes))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with pa.OSFile(os.fspath(temporary), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    os.replace(temporary, path)
