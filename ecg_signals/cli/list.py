@@ -1,0 +1,160 @@
+"""ecg-list: what is registered; one thing's file, options and recipes."""
+
+import argparse
+import ast
+import logging
+import sys
+from collections.abc import Iterator
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any
+
+from ecg_signals.cli.app import packaged_recipes, reported_errors
+from ecg_signals.config import BaseConfig, UsageError, field_default, nearest
+from ecg_signals.registry import REGISTRIES, Entry, get_entry, import_user_dir, load_entry_points
+
+logger = logging.getLogger(__name__)
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="ecg-list",
+        description="Show what is registered. One name: its file, its options with defaults and meaning, and the "
+        "packaged recipes that use it.",
+        epilog="examples: ecg-list; ecg-list model; ecg-list model wav2vec2_cmsc",
+    )
+    parser.add_argument("kind", nargs="?", metavar="KIND", help=", ".join(REGISTRIES))
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a registered name")
+    parser.add_argument("--user-dir", metavar="PATH", help="folder or module whose registered names are added")
+    arguments = parser.parse_args()
+    with reported_errors():
+        for message in load_entry_points():
+            logger.warning(message)
+        if arguments.user_dir:
+            import_user_dir(arguments.user_dir)
+        try:
+            print(listing(arguments.kind, arguments.name))
+        except BrokenPipeError:
+            sys.stderr.close()
+
+
+def listing(kind: str | None = None, name: str | None = None) -> str:
+    """The text of `ecg-list [KIND [NAME]]`. Raises: UsageError naming the nearest kind or name."""
+    if kind is None:
+        return "\n\n".join(_overview(kind) for kind in REGISTRIES)
+    if kind not in REGISTRIES:
+        guess = nearest(kind, REGISTRIES)
+        hint = f"; did you mean '{guess}'?" if guess else "."
+        raise UsageError(f"unknown kind '{kind}'{hint} Kinds: {', '.join(REGISTRIES)}")
+    if name is None:
+        return _overview(kind)
+    return _details(get_entry(kind, name))
+
+
+def _overview(kind: str) -> str:
+    """Names of one kind with the first line of their description, without importing our modules."""
+    names = REGISTRIES[kind].names()
+    described = _descriptions(kind)
+    width = max((len(name) for name in names), default=0)
+    lines = [f"  {name:<{width}}  {described.get(name) or _loaded_description(kind, name)}".rstrip() for name in names]
+    return "\n".join([f"{kind} ({len(names)})", *lines])
+
+
+def _descriptions(kind: str) -> dict[str, str]:
+    """name -> first line of the class's docstring, else of its module's, read from our source files."""
+    found: dict[str, str] = {}
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        if f"@register_{kind}(" not in text:
+            continue
+        module = ast.parse(text)
+        for node in module.body:
+            if isinstance(node, ast.ClassDef):
+                summary = ast.get_docstring(node) or ast.get_docstring(module) or ""
+                found |= dict.fromkeys(_registered_names(node, kind), summary.partition("\n")[0])
+    return found
+
+
+def _registered_names(node: ast.ClassDef, kind: str) -> Iterator[str]:
+    for call in node.decorator_list:
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == f"register_{kind}" and call.args:
+            yield ast.literal_eval(call.args[0])
+
+
+def _loaded_description(kind: str, name: str) -> str:
+    entry = REGISTRIES[kind].entries.get(name)
+    return (entry.cls.__doc__ or "").strip().partition("\n")[0] if entry else ""
+
+
+def _details(entry: Entry) -> str:
+    summary = (entry.cls.__doc__ or "").strip().partition("\n")[0]
+    rows = [_option_row(item) for item in fields(entry.dataclass) if item.name != "_name"]
+    recipes = [name for name, sections in packaged_sections() if uses(sections, entry.kind, entry.name)]
+    return "\n".join(
+        [
+            f"{entry.kind} {entry.name}" + (f": {summary}" if summary else ""),
+            f"file: {entry.file} ({entry.cls.__name__})",
+            "options:" if rows else "options: none",
+            *_table(rows),
+            f"recipes: {', '.join(recipes) or 'none'}",
+        ]
+    )
+
+
+def _option_row(item: Field) -> tuple[str, str, str]:
+    """Key, default and meaning of one option."""
+    notes = []
+    if item.metadata.get("choices"):
+        notes.append("one of " + ", ".join(map(str, item.metadata["choices"])))
+    if item.metadata.get("follows"):
+        notes.append(f"follows {item.metadata['follows']}")
+    if item.metadata.get("dead"):
+        notes.append("has no effect")
+    default = field_default(item)
+    shown = "null" if default is None else str(default.to_dict() if isinstance(default, BaseConfig) else default)
+    return item.name, shown, item.metadata.get("help", "") + (f" ({'; '.join(notes)})" if notes else "")
+
+
+def _table(rows: list[tuple[str, str, str]]) -> list[str]:
+    widths = [min(max((len(row[column]) for row in rows), default=0), 40) for column in (0, 1)]
+    return [f"  {key:<{widths[0]}}  {default:<{widths[1]}}  {meaning}" for key, default, meaning in rows]
+
+
+def packaged_sections() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and sections of every packaged recipe, with the recipes it starts from merged in."""
+    folder = packaged_recipes()
+    for path in sorted(folder.rglob("*.yaml")):
+        name = str(path.relative_to(folder).with_suffix(""))
+        yield name, recipe_sections(folder, name)
+
+
+def recipe_sections(folder: Path, name: str) -> dict[str, Any]:
+    """A recipe's sections with those of its `defaults` under them, references unresolved."""
+    from omegaconf import OmegaConf
+
+    own: Any = OmegaConf.to_container(OmegaConf.load(folder / f"{name}.yaml"), resolve=False) or {}
+    parents = [parent for parent in own.pop("defaults", []) if isinstance(parent, str) and parent != "_self_"]
+    merged: dict[str, Any] = {}
+    for sections in [*(recipe_sections(folder, parent.lstrip("/")) for parent in parents), own]:
+        for group, values in sections.items():
+            both = isinstance(merged.get(group), dict) and isinstance(values, dict)
+            merged[group] = {**merged[group], **values} if both else values
+    return merged
+
+
+def uses(sections: dict[str, Any], kind: str, name: str) -> bool:
+    """Whether a recipe with these sections builds the registered thing `name`, named or by default."""
+    from ecg_signals.composition import DEFAULT_NAMES, dataset_name
+
+    if not sections.get("model"):
+        return False
+    if kind == "dataset":
+        return dataset_name({**sections, "criterion": sections.get("criterion") or {}}) == name
+    section = sections.get(kind) or {"_name": DEFAULT_NAMES.get(kind)}
+    return (section if isinstance(section, str) else section.get("_name")) == name
+
+
+if __name__ == "__main__":
+    main()
