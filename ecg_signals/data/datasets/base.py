@@ -55,7 +55,8 @@ class BaseDataset(Dataset[dict[str, Any]]):
         """A generator for one item, keyed by (seed, epoch, index, stream); streams are independent."""
         # Drawing counts the first word up, so it starts at 0: no two items, streams or epochs share a number.
         counter = np.array([0, stream, index, self.epoch], dtype=np.uint64)
-        return np.random.Generator(np.random.Philox(key=np.array([self.seed, 0x5EED], dtype=np.uint64), counter=counter))
+        key = np.array([self.seed, 0x5EED], dtype=np.uint64)
+        return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
     @property
     def labels(self) -> list[str] | None:
