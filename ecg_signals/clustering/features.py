@@ -28,7 +28,7 @@ class DescriptorOptions:
         kind: "time_freq" (16 values), "mfcc" (39) or "mixed" (29: both without deltas).
         sample_rate: Hz of the shards: 500, 100 or 50.
         low_frequency: lower edge of the mel filters, Hz. Published 20, above most of an ECG's energy.
-        deltas: slopes of the cepstra over neighbouring shards ("frames"), or over one "shard" alone: always 0 (published).
+        deltas: slopes of the cepstra over neighbouring shards ("frames"), or of one "shard", always 0 (published).
     """
 
     kind: str = "time_freq"
@@ -82,7 +82,7 @@ def cut_shards(signals: np.ndarray, sample_rate: int) -> Array:
 
     if signals.ndim != 3 or signals.shape[1] != LEADS or signals.shape[2] < WINDOW:
         raise ConfigError(
-            f"descriptors need ECGs of {LEADS} leads and {WINDOW} samples at 500 Hz or more, found shape {signals.shape[1:]}"
+            f"descriptors need ECGs of {LEADS} leads and {WINDOW} samples or more, found shape {signals.shape[1:]}"
         )
     window = np.asarray(signals[..., :WINDOW], dtype=np.float64)
     leads = decimate(window, 500 // sample_rate, axis=-1)  # [records, 12, samples of a lead]

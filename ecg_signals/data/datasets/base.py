@@ -18,11 +18,12 @@ class BaseDataset(Dataset[dict[str, Any]]):
 
     Args:
         cfg: the dataset's options.
-        path: the manifest, `<task.data>/<split>.tsv`.
+        path: the manifest, `<task.data>/<split>.tsv` (or the class's `suffix`).
         training: True for the split that trains: augmentation on.
         seed: `common.seed`.
     """
 
+    suffix: ClassVar[str] = ".tsv"  # of the manifests that this dataset reads
     PEER_METHODS: ClassVar[dict[str, str]] = {"collator": "collate(items) -> batch", "num_tokens": "sizes"}
 
     def __init__(self, cfg: DatasetConfig, path: str | Path, *, training: bool = False, seed: int = 1) -> None:
