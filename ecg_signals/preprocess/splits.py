@@ -13,6 +13,7 @@ from ecg_signals.preprocess.tables import check_columns, read_table, write_table
 if TYPE_CHECKING:
     import pandas as pd
 
+TRUE = ("true", "1", "1.0")  # of a flag column, in lower case
 STRATEGIES = ("random", "grouped", "temporal", "grouped_temporal")
 GROUPED_TEMPORAL_FILTERS = ("train", "True", "False")
 
@@ -72,7 +73,7 @@ def split_records(meta: "pd.DataFrame", rules: SplitRules) -> "pd.DataFrame":
     needed = [*rules.filter_cols, *rules.keep_cols, *(["dataset"] if rules.dataset_subset else [])]
     check_columns(meta, ["idx", "save_file", *needed], "the table of records")
     for name in rules.filter_cols:
-        meta = meta[~meta[name].astype(str).str.lower().isin(("true", "1", "1.0"))]
+        meta = meta[~meta[name].astype(str).str.lower().isin(TRUE)]
     if rules.dataset_subset:
         meta = _subset(meta, rules.dataset_subset)
     columns = ["idx", "save_file", "split"]

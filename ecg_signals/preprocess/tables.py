@@ -35,9 +35,12 @@ def write_table(path: Path, table: "pd.DataFrame") -> None:
         table.to_csv(partial, index=False, lineterminator="\n")
 
 
-def read_table(path: Path, needed: Sequence[str] = ()) -> "pd.DataFrame":
-    """A CSV; an unnamed first column, which pandas writes as row numbers, is dropped.
+def read_table(path: Path, needed: Sequence[str] = (), unnamed: str | None = None) -> "pd.DataFrame":
+    """A CSV.
 
+    Args:
+        needed: columns that must be there.
+        unnamed: the name of a first column without one; None: it is dropped, since pandas writes row numbers there.
     Raises: ConfigError if the file is missing, empty or lacks one of the columns `needed`.
     """
     import pandas as pd
@@ -48,7 +51,8 @@ def read_table(path: Path, needed: Sequence[str] = ()) -> "pd.DataFrame":
         table = pd.read_csv(path, low_memory=False)
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not a CSV table with a header line: {error}") from None
-    table = table.loc[:, [name for name in table.columns if not str(name).startswith("Unnamed: 0")]]
+    if "Unnamed: 0" in table.columns:
+        table = table.rename(columns={"Unnamed: 0": unnamed}) if unnamed else table.drop(columns=["Unnamed: 0"])
     check_columns(table, needed, str(path))
     return table
 

@@ -1,0 +1,259 @@
+"""ecg-preprocess: raw records -> segments, labels, splits and manifests; or one of these steps alone."""
+
+import argparse
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ecg_signals.cli.app import reported_errors
+from ecg_signals.config import UsageError, field_default, nearest, unknown_message
+from ecg_signals.preprocess.source import dataset_names, find_source
+
+STEPS = {
+    "split": "divide records into train, valid and test",
+    "labels": "labels.csv -> y.npy, label_def.csv, pos_weight.txt",
+    "manifest": "split tables of one or more datasets -> train.tsv, valid.tsv, test.tsv",
+    "pairs": "manifests -> CMSC manifests, two neighbouring segments per row",
+    "subset": "a random share of the records of train.tsv",
+}
+EXAMPLE = """example:
+  ecg-preprocess ptbxl physionet.org/files/ptb-xl/1.0.3 data/ptbxl --workers 8
+  ecg-train task.data=data/ptbxl/manifest/cmsc --config-name w2v_cmsc_rlm"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that names the nearest option, and raises instead of leaving the program."""
+
+    def error(self, message: str) -> NoReturn:
+        wrong = message.partition("unrecognized arguments: ")[2].split(" ")[0]
+        guess = nearest(wrong, self._option_string_actions) if wrong.startswith("-") else None
+        hint = f"; did you mean {guess}?" if guess else ""
+        raise UsageError(f"{message}{hint} See {self.prog} --help")
+
+
+def main() -> None:
+    with reported_errors():
+        signal.signal(signal.SIGTERM, _terminated)
+        run(sys.argv[1:])
+
+
+def _terminated(*_: Any) -> NoReturn:
+    print("terminated; run the same command again to go on", file=sys.stderr, flush=True)
+    raise SystemExit(143)
+
+
+def run(argv: list[str]) -> None:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(overview())
+        if not argv:
+            raise UsageError("name a dataset or a step, such as: ecg-preprocess ptbxl SOURCE DEST")
+        return
+    name, *rest = argv
+    if name in STEPS:
+        run_step(name, rest)
+    elif name in dataset_names():
+        run_dataset(name, rest)
+    else:
+        raise UsageError(unknown_message(f"dataset or step '{name}'", name, [*dataset_names(), *STEPS], "There are"))
+
+
+def overview() -> str:
+    lines = [
+        "usage: ecg-preprocess DATASET SOURCE DEST [--workers N] [key=value ...]",
+        "       ecg-preprocess STEP [options]",
+        "",
+        __doc__ or "",
+        "",
+        "datasets (ecg-preprocess DATASET --help lists the options of one):",
+        *(f"  {name:15} {find_source(name).title}" for name in dataset_names()),
+        "",
+        "steps (ecg-preprocess STEP --help lists their options):",
+        *(f"  {name:15} {purpose}" for name, purpose in STEPS.items()),
+        "",
+        "A second run does only what is missing. DEST gets records.csv, meta.csv, org/, segmented/, labels/, manifest/",
+        "and skipped.csv, which says what was left out and why.",
+        "",
+        EXAMPLE,
+    ]
+    return "\n".join(lines)
+
+
+def dataset_help(name: str) -> str:
+    from ecg_signals.preprocess.options import option_fields
+
+    source = find_source(name)
+    lines = [
+        f"usage: ecg-preprocess {name} SOURCE DEST [--workers N] [key=value ...]",
+        "",
+        f"{source.title}. {(source.__doc__ or '').strip()}".strip(),
+        "",
+        f"  {'SOURCE':20} {source.layout}",
+        f"  {'DEST':20} the folder to write to; a second run does only what is missing there",
+        f"  {'--workers N':20} processes (default: the processors there are); few records are read by one",
+        "",
+        "options:",
+    ]
+    for key, item in option_fields(source.config).items():
+        default = field_default(item)
+        shown = ",".join(map(str, default)) if isinstance(default, list) else _shown(default)
+        lines += [f"  {key}={shown}", f"      {item.metadata['help']}"]
+    return "\n".join(lines)
+
+
+def _shown(default: Any) -> str:
+    return "null" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
+
+
+def run_dataset(name: str, argv: list[str]) -> None:
+    if "-h" in argv or "--help" in argv:
+        print(dataset_help(name))
+        return
+    parser = Parser(prog=f"ecg-preprocess {name}", add_help=False, allow_abbrev=False)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("dest", type=Path)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    settings = [word for word in argv if "=" in word and not word.startswith("-") and not Path(word).exists()]
+    args = parser.parse_args([word for word in argv if word not in settings])
+    if args.workers < 1:
+        raise UsageError(f"--workers is {args.workers}; it must be at least 1")
+    from ecg_signals.preprocess.options import parse_options
+
+    cfg = parse_options(settings, find_source(name).config)
+    from ecg_signals.preprocess.pipeline import preprocess_dataset
+
+    print(preprocess_dataset(name, args.source, args.dest, cfg, args.workers).text())
+
+
+def run_step(name: str, argv: list[str]) -> None:
+    parser = Parser(prog=f"ecg-preprocess {name}", description=STEPS[name], allow_abbrev=False)
+    {
+        "split": add_split,
+        "labels": add_labels,
+        "manifest": add_manifest,
+        "pairs": add_pairs,
+        "subset": add_subset,
+    }[name](parser)
+    args = parser.parse_args(argv)
+    {"split": split, "labels": labels, "manifest": manifest, "pairs": pairs, "subset": subset}[name](args)
+
+
+def add_split(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--strategy", required=True, help="random, grouped, temporal or grouped_temporal")
+    add("--processed_root", required=True, type=Path, help="folder of the two tables, and of the results")
+    add("--meta_file", default="meta.csv", help="table of records (default: meta.csv)")
+    add("--segmented_file", default="segmented.csv", help="table of segments (default: segmented.csv)")
+    add("--save_files_suffix", default="_split", help="added to both names (default: _split)")
+    add("--fractions", default="0.8,0.1,0.1", help="share of each split (default: 0.8,0.1,0.1)")
+    add("--split_labels", default="train,valid,test", help="names of the splits (default: train,valid,test)")
+    add("--group_col", help="column whose equal values stay in one split, such as patient_id")
+    add("--date_col", help="column of dates, for the temporal strategies")
+    add(
+        "--grouped_temporal_filter_strategy",
+        default="train",
+        help="where a record's split and its group's differ: True drops it, train (default) drops it if exactly one "
+        "of the two is train, False keeps it",
+    )
+    add("--filter_cols", help="records with true in any of these columns are left out, e.g. nan_any,constant_leads_any")
+    add("--dataset_subset", help="values of the column dataset to keep")
+    add("--keep_cols", help="further columns for the split tables")
+    add("--seed", type=int, default=0, help="the same seed gives the same splits (default: 0)")
+
+
+def split(args: argparse.Namespace) -> None:
+    from ecg_signals.preprocess.splits import SplitRules, split_step
+    from ecg_signals.preprocess.tables import comma_list
+
+    try:
+        fractions = [float(share) for share in comma_list(args.fractions)]
+    except ValueError:
+        raise UsageError(f"--fractions is '{args.fractions}'; expected numbers such as 0.8,0.1,0.1") from None
+    rules = SplitRules(
+        strategy=args.strategy,
+        fractions=fractions,
+        labels=comma_list(args.split_labels),
+        group_col=args.group_col,
+        date_col=args.date_col,
+        grouped_temporal_filter=args.grouped_temporal_filter_strategy,
+        filter_cols=comma_list(args.filter_cols),
+        dataset_subset=comma_list(args.dataset_subset),
+        keep_cols=comma_list(args.keep_cols),
+        seed=args.seed,
+    )
+    split_step(args.processed_root, args.meta_file, args.segmented_file, args.save_files_suffix, rules)
+
+
+def add_labels(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--output_dir", required=True, type=Path, help="folder of y.npy, label_def.csv, pos_weight.txt")
+    add("--labels", required=True, type=Path, help="labels.csv: idx and one column of 0 and 1 per label")
+    add("--meta_splits", required=True, help="meta_split.csv of one or more datasets, with commas")
+    add("--segmented_splits", help="segmented_split.csv of the same datasets, with commas")
+    add("--labeled_meta_splits_save_file", type=Path, help="where to write the records that have all labels")
+    add("--labeled_segmented_splits_save_file", type=Path, help="where to write their segments")
+    add("--partial", action="store_true", help="also count records with some labels, each label where it is known")
+    add("--undefined_weight", type=float, default=1.0, help="weight of a label without training positives (default: 1)")
+
+
+def labels(args: argparse.Namespace) -> None:
+    from ecg_signals.preprocess.labels import labels_step
+    from ecg_signals.preprocess.tables import comma_list
+
+    labels_step(
+        args.output_dir,
+        args.labels,
+        [Path(name) for name in comma_list(args.meta_splits)],
+        [Path(name) for name in comma_list(args.segmented_splits)],
+        args.labeled_meta_splits_save_file,
+        args.labeled_segmented_splits_save_file,
+        partial=args.partial,
+        undefined=args.undefined_weight,
+    )
+
+
+def add_manifest(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--split_file_paths", required=True, help="segmented_split.csv of one or more datasets, with commas")
+    add("--save_dir", required=True, type=Path, help="folder of the manifests")
+
+
+def manifest(args: argparse.Namespace) -> None:
+    from ecg_signals.preprocess.manifests import manifest_step
+    from ecg_signals.preprocess.tables import comma_list
+
+    manifest_step([Path(name) for name in comma_list(args.split_file_paths)], args.save_dir)
+
+
+def add_pairs(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("root", type=Path, help="folder of the manifests; each .tsv gets a counterpart")
+    add("--dest", required=True, type=Path, help="the results go to DEST/cmsc")
+    add("--ext", default="mat", help="extension of the segment files (default: mat)")
+    add("--allow_gaps", action="store_true", help="pair what follows in number, even if segments between are missing")
+
+
+def pairs(args: argparse.Namespace) -> None:
+    from ecg_signals.preprocess.manifests import pairs_step
+
+    for name, count in pairs_step(args.root, args.dest, args.ext, args.allow_gaps).items():
+        print(f"{args.dest / 'cmsc' / name}: {count} pairs")
+
+
+def add_subset(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--manifest_dir", required=True, type=Path, help="folder with train.tsv")
+    add("--percent", required=True, type=float, help="share of the records to keep, 0 to 1")
+    add("--save_dir", type=Path, help="a new folder (default: MANIFEST_DIR/PERCENT)")
+    add("--seed", type=int, default=0, help="the same seed gives the same records (default: 0)")
+
+
+def subset(args: argparse.Namespace) -> None:
+    from ecg_signals.preprocess.manifests import subset_step
+
+    subset_step(args.manifest_dir, args.percent, args.save_dir, args.seed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,0 @@
-"""fairseq-signals' import paths of classifiers."""

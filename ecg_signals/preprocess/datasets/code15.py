@@ -1,0 +1,72 @@
+"""CODE-15%: 345,779 Brazilian records at 400 Hz in 18 HDF5 parts, with six abnormalities."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ecg_signals.config import option
+from ecg_signals.preprocess.options import SplitConfig
+from ecg_signals.preprocess.source import Source
+from ecg_signals.preprocess.tables import check_columns, read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ecg_signals.signal.record import Record
+
+LABELS = ("is_male", "1dAVb", "RBBB", "LBBB", "SB", "ST", "AF", "normal_ecg")
+
+
+@dataclass
+class Code15Config(SplitConfig):
+    scale: float = option(1.0, "factor to mV; the files state no unit and are taken as mV, as ECG-FM does")
+
+
+class Code15(Source):
+    """Samples that are zero in all leads at either end are padding and cut off.
+
+    A folder of fairseq-signals' own making, with meta.csv and org/*.mat instead of the HDF5 parts, works too.
+    """
+
+    title = "CODE-15% 1.0.0 (zenodo.org/records/4916206)"
+    layout = "exams.csv and exams_part*.hdf5, or meta.csv and org/*.mat as fairseq-signals writes them"
+    config = Code15Config
+    prefix = "code_15"
+    reading_options = ("scale",)
+
+    def records(self) -> "pd.DataFrame":
+        if not (self.folder / "exams.csv").is_file() and (self.folder / "org").is_dir():
+            table = read_table(self.folder / "meta.csv", ["exam_id", "save_file"])
+            table = table.assign(path="org/" + table["save_file"])
+            table = table.loc[:, : "trace_file" if "trace_file" in table.columns else "path"].assign(path=table["path"])
+            table = table.drop(columns=["idx", "save_file"], errors="ignore")
+        else:
+            table = read_table(self.folder / "exams.csv", ["exam_id", "trace_file"])
+            table = table.assign(path=table["trace_file"], record_id=table["exam_id"])
+        check_columns(table, ["is_male"], "the table of exams")
+        female = 1.0 - table["is_male"].astype(float)
+        return table.assign(name=table["exam_id"].astype(str), sex=female)
+
+    def read(self, row: Mapping[str, Any]) -> "Record":
+        from ecg_signals.readers.read import read_record
+
+        record = read_record(self.folder / row["path"], row.get("record_id"))
+        record.signal = without_padding(record.signal)
+        if self.cfg.scale != 1:
+            record.signal = record.signal * np.float32(self.cfg.scale)
+        return record
+
+    def files(self, row: Mapping[str, Any]) -> list[Path]:
+        return [self.folder / row["path"]]
+
+    def labels(self, meta: "pd.DataFrame") -> "pd.DataFrame":
+        return meta[["idx", *(name for name in LABELS if name in meta.columns)]]
+
+
+def without_padding(signal: np.ndarray) -> np.ndarray:
+    """[leads, samples] without the samples at either end that are zero in all leads; all zeros stay as they are."""
+    used = np.flatnonzero((signal != 0).any(axis=0))
+    return signal[:, used[0] : used[-1] + 1] if len(used) else signal

@@ -1,0 +1,98 @@
+"""PhysioNet/CinC Challenge 2021: WFDB records of several hospitals with SNOMED CT codes in their headers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from ecg_signals.config import ConfigError, option
+from ecg_signals.preprocess.comments import patient_facts
+from ecg_signals.preprocess.options import SplitConfig
+from ecg_signals.preprocess.source import Source, walk
+from ecg_signals.preprocess.tables import read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ecg_signals.signal.record import Record
+
+# the scored classes in the order of the Challenge's weights; codes that are scored as one share an entry
+SCORED = {
+    "AF": "164889003", "AFL": "164890007", "BBB": "6374002", "Brady": "426627000", "CLBBB_LBBB": "733534002|164909002",
+    "CRBBB_RBBB": "713427006|59118001", "IAVB": "270492004", "IRBBB": "713426002", "LAD": "39732003",
+    "LAnFB": "445118002", "LPR": "164947007", "LQRSV": "251146004", "LQT": "111975006", "NSIVCB": "698252002",
+    "NSR": "426783006", "PAC_SVPB": "284470004|63593006", "PR": "10370003", "PRWP": "365413008",
+    "PVC_VPB": "427172004|17338001", "QAb": "164917005", "RAD": "47665007", "SA": "427393009", "SB": "426177001",
+    "STach": "427084000", "TAb": "164934002", "TInv": "59931005",
+}  # fmt: skip
+
+
+@dataclass
+class Physionet2021Config(SplitConfig):
+    uncombined: bool = option(False, "one label per code (30) instead of one per class scored as one (26)")
+    weights_path: str | None = option(None, "the Challenge's weights.csv, whose rows name the classes; unset: built in")
+    weight_abbrev_path: str | None = option(None, "the same table with abbreviations as names, in the same order")
+
+
+class Physionet2021(Source):
+    """Any tree of .hea files; a record's dataset is the first folder below SOURCE, or below `training/`."""
+
+    title = "PhysioNet/CinC Challenge 2021 (physionet.org/content/challenge-2021), or any tree of its records"
+    layout = "WFDB records (.hea with .mat or .dat) at any depth, one folder per hospital"
+    config = Physionet2021Config
+    prefix = "physionet2021"
+
+    def records(self) -> "pd.DataFrame":
+        import pandas as pd
+
+        paths = list(walk(self.folder, ".hea", self.skip))
+        below = [_below_training(path) for path in paths]
+        datasets = [name.parts[0] if len(name.parts) > 1 else self.folder.name for name in below]
+        return pd.DataFrame({"path": paths, "dataset": datasets, "name": [str(name.with_suffix("")) for name in below]})
+
+    def facts(self, record: "Record") -> dict[str, Any]:
+        return {"age": None, "sex": None, "diagnosis": None} | patient_facts(record.metadata)
+
+    def labels(self, meta: "pd.DataFrame") -> "pd.DataFrame":
+        import pandas as pd
+
+        classes = self.classes()
+        found = [set(codes.split(",")) if isinstance(codes, str) else None for codes in meta["diagnosis"]]
+        columns = {
+            name: [None if codes is None else float(not codes.isdisjoint(wanted)) for codes in found]
+            for name, wanted in classes.items()
+        }
+        table = pd.DataFrame(columns, dtype=float)
+        table.insert(0, "idx", meta["idx"].to_numpy())
+        return table
+
+    def classes(self) -> dict[str, Sequence[str]]:
+        """Label name -> the codes that mean it."""
+        scored = SCORED
+        if self.cfg.weights_path:
+            codes = _first_column(Path(self.cfg.weights_path))
+            names = _first_column(Path(self.cfg.weight_abbrev_path)) if self.cfg.weight_abbrev_path else codes
+            if len(names) != len(codes):
+                raise ConfigError(
+                    f"{self.cfg.weight_abbrev_path} has {len(names)} rows, {self.cfg.weights_path} {len(codes)}; "
+                    "give two tables of the same classes in the same order"
+                )
+            scored = dict(zip(names, codes))
+        if not self.cfg.uncombined:
+            return {name: codes.split("|") for name, codes in scored.items()}
+        single = {}
+        for name, codes in scored.items():
+            parts, each = name.split("_"), codes.split("|")
+            single.update({part: [code] for part, code in zip(parts if len(parts) == len(each) else each, each)})
+        return single
+
+
+def _below_training(path: str) -> PurePosixPath:
+    parts = PurePosixPath(path).parts
+    start = parts.index("training") + 1 if "training" in parts[:-1] else 0
+    return PurePosixPath(*parts[start:])
+
+
+def _first_column(path: Path) -> list[str]:
+    """The row names of a weights table, whose first column has no header."""
+    return read_table(path.expanduser(), ["name"], unnamed="name")["name"].astype(str).tolist()

@@ -1,0 +1,79 @@
+"""PTB-XL: 21,799 records of 10 s with SCP-ECG statements and ten folds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ecg_signals.config import option, parse_literal
+from ecg_signals.preprocess.options import PreprocessConfig
+from ecg_signals.preprocess.source import Source
+from ecg_signals.preprocess.tables import read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TASKS = ("all", "diagnostic", "subdiagnostic", "superdiagnostic", "form", "rhythm")
+_CLASS_COLUMN = {"subdiagnostic": "diagnostic_subclass", "superdiagnostic": "diagnostic_class"}
+
+
+@dataclass
+class PtbxlConfig(PreprocessConfig):
+    source_rate: int = option(500, "Hz of the files to read: records500/ or records100/", choices=(500, 100))
+    labels: str = option("all", "label set: all 71 statements, or one of the five benchmark tasks", choices=TASKS)
+    valid_fold: int = option(9, "fold that is the valid split")
+    test_fold: int = option(10, "fold that is the test split; the other folds are train")
+
+
+class Ptbxl(Source):
+    """A statement counts as positive whatever its likelihood, also 0 (unknown), as in the published benchmark."""
+
+    title = "PTB-XL 1.0.3 (physionet.org/content/ptb-xl)"
+    layout = "ptbxl_database.csv, scp_statements.csv and records500/ (or records100/)"
+    config = PtbxlConfig
+    prefix = "ptbxl"
+    without_split = "it has no statement of this label set"
+
+    def records(self) -> "pd.DataFrame":
+        column = "filename_hr" if self.cfg.source_rate == 500 else "filename_lr"
+        needed = ["ecg_id", "patient_id", "scp_codes", "strat_fold", column]
+        table = read_table(self.folder / "ptbxl_database.csv", needed)
+        names = table[column].astype(str)
+        table = table.drop(columns=["filename_lr", "filename_hr"], errors="ignore")
+        return table.assign(path=names + ".hea", name=[Path(name).name for name in names])
+
+    def statements(self) -> dict[str, str]:
+        """Statement -> class, for the statements that belong to the label set."""
+        task = self.cfg.labels
+        needed = ["code", "diagnostic", "form", "rhythm", *_CLASS_COLUMN.values()]
+        table = read_table(self.folder / "scp_statements.csv", needed, unnamed="code")
+        if task == "all":
+            return {code: code for code in table["code"]}
+        flag = task if task in ("form", "rhythm") else "diagnostic"
+        table = table[table[flag] == 1]
+        classes = table[_CLASS_COLUMN.get(task, "code")]
+        return {code: name for code, name in zip(table["code"], classes) if name == name}
+
+    def classes(self, meta: "pd.DataFrame") -> list[set[str]]:
+        """The classes of every record. A statement that scp_statements.csv lacks is a class of its own in `all`."""
+        known = self.statements()
+        codes = [parse_literal(text, "scp_codes") for text in meta["scp_codes"]]
+        if self.cfg.labels == "all":
+            return [{known.get(code, code) for code in found} for found in codes]
+        return [{known[code] for code in found if code in known} for found in codes]
+
+    def labels(self, meta: "pd.DataFrame") -> "pd.DataFrame":
+        import pandas as pd
+
+        found = self.classes(meta)
+        names = sorted(set(self.statements().values()).union(*found))
+        rows: list[dict[str, Any]] = [
+            {name: float(name in classes) if classes else None for name in names} for classes in found
+        ]
+        table = pd.DataFrame(rows, columns=names, dtype=float)
+        table.insert(0, "idx", meta["idx"].to_numpy())
+        return table
+
+    def split(self, meta: "pd.DataFrame") -> "pd.Series":
+        folds = {self.cfg.valid_fold: "valid", self.cfg.test_fold: "test"}
+        names = meta["strat_fold"].map(lambda fold: folds.get(int(fold), "train")).astype(object)
+        return names.where([bool(classes) for classes in self.classes(meta)], None)

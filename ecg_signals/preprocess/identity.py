@@ -1,0 +1,52 @@
+"""File names and patient numbers of records."""
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from ecg_signals.config import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def save_files(prefix: str, records: "pd.DataFrame") -> list[str]:
+    """`<prefix>_<path>.mat`, the path without extension and with _ for / and blanks.
+
+    A column `name`, where the dataset has one, replaces the path.
+    """
+    column = "name" if "name" in records.columns else "path"
+    names = [str(name) if column == "name" else str(name).rpartition(".")[0] or str(name) for name in records[column]]
+    files = [f"{prefix}_{name}.mat".replace("/", "_").replace(" ", "_") for name in names]
+    seen: dict[str, str] = {}
+    for file, path in zip(files, records["path"]):
+        if file in seen:
+            raise ConfigError(f"{seen[file]} and {path} would both be stored as {file}; rename one of them")
+        seen[file] = path
+    return files
+
+
+def patient_numbers(records: "pd.DataFrame") -> list[Any]:
+    """The integer that each record's files carry as `patient_id`; None for all if no record names a patient.
+
+    Whole numbers stay; other names become a number computed from the text, the same in every run and dataset
+    folder. A record without a patient, among others that have one, gets a negative number of its own.
+    """
+    if "patient_id" not in records.columns or records["patient_id"].isna().all():
+        return [None] * len(records)
+    patients = records["patient_id"].tolist()
+    known = [str(value) for value in patients if value == value and value is not None]
+    numeric = all(_is_whole(text) for text in known)
+    numbers = []
+    for idx, value in zip(records["idx"], patients):
+        if value is None or value != value:
+            numbers.append(-1 - idx)
+        elif numeric:
+            numbers.append(int(float(value)))
+        else:
+            numbers.append(int.from_bytes(hashlib.sha1(str(value).encode()).digest()[:6]))
+    return numbers
+
+
+def _is_whole(text: str) -> bool:
+    digits = text.removesuffix(".0")
+    return digits.isascii() and digits.isdigit() and len(digits) < 16

@@ -1,0 +1,250 @@
+"""One dataset -> records.csv, signal files, meta.csv, labels, splits, manifests and the closing table."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ecg_signals.config import ConfigError
+from ecg_signals.preprocess.identity import patient_numbers, save_files
+from ecg_signals.preprocess.journal import Journal, record_key, settings_of
+from ecg_signals.preprocess.labels import join_label_file, numeric_labels, write_label_files
+from ecg_signals.preprocess.manifests import pairs_step, write_manifests
+from ecg_signals.preprocess.options import FLAGS, PreprocessConfig
+from ecg_signals.preprocess.report import Report
+from ecg_signals.preprocess.signals import segment_name
+from ecg_signals.preprocess.source import Source, find_source
+from ecg_signals.preprocess.splits import TRUE, SplitRules, split_records, split_segments
+from ecg_signals.preprocess.tables import check_columns, write_table
+from ecg_signals.preprocess.workers import process_all
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SPLITS = ("train", "valid", "test")
+
+
+def preprocess_dataset(name: str, folder: Path, dest: Path, cfg: PreprocessConfig, workers: int) -> Report:
+    """Process what is missing, then write every table anew.
+
+    Raises: ConfigError if there is nothing to read, or nothing could be read, or DEST cannot be written.
+    """
+    folder, dest = folder.expanduser(), dest.expanduser().resolve()
+    if not folder.is_dir():
+        raise ConfigError(f"SOURCE {folder} is not a folder; {name} expects {find_source(name).layout}")
+    source = find_source(name)(folder.resolve(), cfg, skip=dest)
+    records = list_records(source)
+    try:
+        dest.mkdir(parents=True, exist_ok=True)
+        write_table(dest / "records.csv", records.drop(columns=["patient_number"]))
+        facts, errors = process_missing(name, source, records, dest, workers)
+        report = Report(dest, len(records), SPLITS)
+        for idx, reason in errors.items():
+            report.skip(idx, records.loc[idx, "path"], "unreadable", reason)
+        if not facts:
+            report.write()
+            idx, first = next(iter(errors.items()))
+            raise ConfigError(
+                f"none of the {len(records)} records could be used. The first, {records.loc[idx, 'path']}: {first}. "
+                f"All of them: {report.path}"
+            )
+        write_tables(source, records, facts, dest, report)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write to {dest}: {error.strerror or error}. Run the command again when it can"
+        ) from None
+    return report
+
+
+def list_records(source: Source) -> "pd.DataFrame":
+    """records.csv: idx by sorted path, save_file, source, dataset, and what the dataset says about its records."""
+    records = source.records()
+    if records.empty:
+        raise ConfigError(f"no record found below {source.folder}; expected {source.layout}")
+    order = ["path", "record_id"] if "record_id" in records.columns else ["path"]
+    records = records.sort_values(order, kind="stable").reset_index(drop=True)
+    twice = records[records.duplicated(order)]
+    if len(twice):
+        raise ConfigError(f"{twice['path'].iloc[0]} is listed twice below {source.folder}; list every record once")
+    if "dataset" not in records.columns:
+        records = records.assign(dataset=source.prefix)
+    names = save_files(source.prefix, records)
+    rest = [name for name in records.columns if name not in ("name", "dataset")]
+    records = records.assign(idx=range(len(records)), save_file=names, source=source.prefix)
+    records = records[["idx", "save_file", "source", "dataset", *rest]]
+    return records.assign(patient_number=patient_numbers(records))
+
+
+def process_missing(
+    name: str, source: Source, records: "pd.DataFrame", dest: Path, workers: int
+) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
+    """Facts of every record that could be read, and the reasons of the others, by idx."""
+    from tqdm import tqdm
+
+    settings = settings_of(source)
+    journal = Journal(dest)
+    facts: dict[int, dict[str, Any]] = {}
+    errors: dict[int, str] = {}
+    todo, done = [], {}
+    for row in rows_of(records):
+        row["key"] = record_key(settings, source, row)
+        known = journal.done(row, row["key"], source.cfg)
+        if known is None:
+            todo.append(row)
+        else:
+            facts[row["idx"]] = known
+            done[row["save_file"]] = row["key"]
+    journal.clear(done, {row["save_file"] for row in todo})
+    journal.open()
+    try:
+        with tqdm(total=len(records), initial=len(done), unit="record", desc=f"{name} -> {dest.name}") as bar:
+            for outcomes in process_all(name, source.folder, source.cfg, dest, todo, workers):
+                journal.add([outcome for outcome in outcomes if "facts" in outcome])
+                facts |= {outcome["idx"]: outcome["facts"] for outcome in outcomes if "facts" in outcome}
+                errors |= {outcome["idx"]: outcome["error"] for outcome in outcomes if "error" in outcome}
+                bar.update(len(outcomes))
+    finally:
+        journal.close()
+    return facts, dict(sorted(errors.items()))
+
+
+def rows_of(records: "pd.DataFrame") -> list[dict[str, Any]]:
+    """Rows as plain Python values; only what reading a record needs."""
+    needed = ["idx", "path", "save_file", "patient_number"]
+    columns = [*needed, *(name for name in ("record_id", "sample_rate") if name in records.columns)]
+    rows = []
+    for values in zip(*(records[name].tolist() for name in columns)):
+        row = dict(zip(columns, values))
+        rows.append({key: None if value != value else value for key, value in row.items()})
+    return rows
+
+
+def write_tables(
+    source: Source, records: "pd.DataFrame", facts: dict[int, dict[str, Any]], dest: Path, report: Report
+) -> None:
+    """meta.csv, segmented.csv, labels, splits, manifests, CMSC pairs; what is left out goes to the report."""
+    meta = meta_table(records, facts, dest)
+    write_table(dest / "meta.csv", meta)
+    segments = segment_table(meta, {idx: found["segments"] for idx, found in facts.items()}, source.cfg, dest)
+    write_table(dest / "segmented.csv", segments)
+    for row in meta[~meta["save_file"].isin(segments["save_file"])].itertuples():
+        seconds = row.sample_size / row.sample_rate
+        reason = f"{seconds:.4g} s, shorter than a segment of {source.cfg.segment_seconds:g} s"
+        report.skip(row.idx, row.path, "too short", reason)
+    labels = label_table(source, meta)
+    meta_split = split_table(source, meta, report)
+    write_table(dest / "meta_split.csv", meta_split)
+    segment_split = split_segments(segments, meta_split)
+    write_table(dest / "segmented_split.csv", segment_split)
+    if labels is not None:
+        write_table(dest / "labels" / "labels.csv", as_integers(labels))
+        report.without_positives = write_label_files(dest / "labels", labels, meta_split, partial=True)
+        report.labels = labels.shape[1] - 1
+    report.notes = int((meta["notes"].fillna("") != "").sum())
+    report.count(meta, meta_split, segment_split)
+    if segment_split.empty:
+        report.write()
+        raise ConfigError(f"no segment is left for the manifests; {report.path} says why, record by record")
+    write_manifests(segment_split, dest / "manifest", SPLITS)
+    report.pairs = pairs_step(dest / "manifest", dest / "manifest")
+    report.write()
+
+
+def meta_table(records: "pd.DataFrame", facts: dict[int, dict[str, Any]], dest: Path) -> "pd.DataFrame":
+    """records.csv's columns and the facts of the records that could be read; their table wins over their file."""
+    import pandas as pd
+
+    kept = records[records["idx"].isin(facts)].drop(columns=["patient_number"]).reset_index(drop=True)
+    found = pd.DataFrame([facts[idx] for idx in kept["idx"]]).drop(columns=["segments"])
+    for name in kept.columns.intersection(found.columns):
+        if name in ("age", "sex", "report", "patient_id"):
+            found[name] = kept[name].where(kept[name].notna(), found[name])
+        kept = kept.drop(columns=[name])
+    paths = [str(dest / "org" / name) for name in kept["save_file"]]
+    return pd.concat([kept.assign(save_path=paths), found], axis=1)
+
+
+def segment_table(meta: "pd.DataFrame", counts: dict[int, int], cfg: PreprocessConfig, dest: Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    size = int(cfg.segment_seconds * cfg.sample_rate)
+    rows = [
+        (str(dest / "segmented" / segment_name(name, i)), name, size)
+        for idx, name in zip(meta["idx"], meta["save_file"])
+        for i in range(counts[idx])
+    ]
+    return pd.DataFrame(rows, columns=["path", "save_file", "sample_size"])
+
+
+def label_table(source: Source, meta: "pd.DataFrame") -> "pd.DataFrame | None":
+    if source.cfg.label_file:
+        return join_label_file(meta, Path(source.cfg.label_file).expanduser(), None)
+    labels = source.labels(meta)
+    return None if labels is None else numeric_labels(labels)
+
+
+def as_integers(labels: "pd.DataFrame") -> "pd.DataFrame":
+    """0 and 1 without a point, unknown values empty."""
+    whole = [name for name in labels.columns if (labels[name].dropna() % 1 == 0).all()]
+    return labels.astype(dict.fromkeys(whole, "Int64"))
+
+
+def split_table(source: Source, meta: "pd.DataFrame", report: Report) -> "pd.DataFrame":
+    """meta_split.csv: the records that belong to a split; the report says why others do not."""
+    meta = leave_out(source, meta, report)
+    if meta.empty:
+        report.write()
+        raise ConfigError(f"every record is left out; {report.path} says why. Change filter_cols or dataset_subset")
+    grouped = "patient_id" in meta.columns
+    keep = ["dataset", *(["patient_id"] if grouped else [])]
+    own = source.split(meta)
+    if own is not None:
+        chosen = meta.assign(split=own)
+        for row in chosen[chosen["split"].isna()].itertuples():
+            report.skip(row.idx, row.path, "left out", source.without_split)
+        return chosen.loc[chosen["split"].notna(), ["idx", "save_file", "split", *keep]].reset_index(drop=True)
+    patients = meta["patient_id"].astype(object) if grouped else meta["idx"].map(lambda idx: None)
+    alone = "record " + meta["idx"].astype(str)  # a record without patient is a patient of its own
+    meta = meta.assign(_patient=patients.where(patients.notna(), alone).astype(str))
+    rules = SplitRules(
+        "grouped", source.cfg.fractions, SPLITS, group_col="_patient", keep_cols=keep, seed=source.cfg.seed
+    )
+    table = split_records(meta, rules).drop(columns=["_patient"])
+    rest = meta[~meta["idx"].isin(table["idx"])]
+    for row in rest.itertuples():
+        report.skip(row.idx, row.path, "left out", f"fractions {source.cfg.fractions} leave it without a split")
+    return table
+
+
+def leave_out(source: Source, meta: "pd.DataFrame", report: Report) -> "pd.DataFrame":
+    """The records that may belong to a split: no filter applies, and the dataset is wanted."""
+    check_columns(meta, source.cfg.filter_cols, "meta.csv")
+    out: dict[int, str] = {}
+    for name in source.cfg.filter_cols:
+        for idx in flagged(meta, name):
+            out.setdefault(idx, f"{name} {_which(meta, idx, name)}".strip())
+    if source.cfg.dataset_subset:
+        wanted = split_records(meta, SplitRules(dataset_subset=source.cfg.dataset_subset))["idx"]
+        for idx in set(meta["idx"]) - set(wanted):
+            out.setdefault(idx, "its dataset is not in dataset_subset")
+    paths = dict(zip(meta["idx"], meta["path"]))
+    for idx, reason in sorted(out.items()):
+        report.skip(idx, paths[idx], "left out", reason)
+    for name in FLAGS:
+        for idx in flagged(meta, name):
+            if idx not in out:
+                report.skip(idx, paths[idx], "flagged", f"{name} {_which(meta, idx, name)}".strip())
+    return meta[~meta["idx"].isin(out)]
+
+
+def flagged(meta: "pd.DataFrame", name: str) -> "pd.Series":
+    """idx of the records with true in a column."""
+    return meta.loc[meta[name].astype(str).str.lower().isin(TRUE), "idx"]
+
+
+def _which(meta: "pd.DataFrame", idx: int, flag: str) -> str:
+    """The leads behind a flag, where meta.csv tells them."""
+    row = meta.loc[meta["idx"] == idx].iloc[0]
+    if flag == "nan_any":  # the mean of a lead with a NaN is NaN
+        leads = [name for i, name in enumerate(row["lead_order"]) if row[f"mean_{i}"] != row[f"mean_{i}"]]
+    else:
+        leads = row[flag.removesuffix("_any")] if flag.endswith("leads_any") else []
+    return f"({', '.join(leads)})" if leads else ""

@@ -1,0 +1,137 @@
+"""One record -> org, preprocessed and segment files, and what meta.csv says about its signal."""
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ecg_signals.config import ConfigError
+from ecg_signals.preprocess.options import PreprocessConfig
+from ecg_signals.preprocess.tables import replacing
+
+if TYPE_CHECKING:
+    from ecg_signals.preprocess.source import Row, Source
+    from ecg_signals.signal.record import Record
+
+FOLDERS = ("org", "preprocessed", "segmented")
+
+
+def process_record(source: "Source", row: "Row", dest: Path) -> dict[str, Any]:
+    """Read one record, write its files below `dest`, and return its facts.
+
+    Raises: ConfigError if the record cannot be read or has none of the leads; OSError if nothing can be written.
+    """
+    cfg = source.cfg
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        record = source.read(row)
+    wrong_checksum = bool(record.metadata.get("wrong_checksum"))
+    notes = [str(item.message) for item in caught if not ("checksum" in str(item.message) and wrong_checksum)]
+    org, facts = ordered(record, cfg)
+    facts |= {"wrong_checksum": wrong_checksum, "notes": "; ".join(dict.fromkeys(notes))}
+    stored = store(org, record.sample_rate, row, cfg, dest)
+    return facts | source.facts(record) | {"segments": stored}
+
+
+def ordered(record: "Record", cfg: PreprocessConfig) -> tuple[np.ndarray, dict[str, Any]]:
+    """The wanted leads in mV, float32 [leads, samples] with NaN rows for missing leads, and their statistics."""
+    from ecg_signals.signal.leads import derive_limb_leads, order_leads
+    from ecg_signals.signal.standardise import lead_statistics
+
+    have = {name.lower() for name in record.leads}
+    available = [name for name in cfg.leads if name.lower() in have]
+    if not available or not record.signal.shape[-1]:
+        found = ", ".join(record.leads) if not available else "no samples"
+        raise ConfigError(f"holds {found}; expected {', '.join(cfg.leads)}. Set leads={','.join(record.leads)}")
+    signal = order_leads(record.signal, record.leads, cfg.leads)
+    signal[np.isinf(signal)] = np.nan
+    derived: list[str] = []
+    if cfg.derive_leads:
+        signal, derived = derive_limb_leads(signal, cfg.leads)
+    missing = np.isnan(signal)
+    mean, deviation = lead_statistics(signal)
+    nan_leads = named(cfg.leads, missing.all(axis=1))
+    constant = named(cfg.leads, deviation == 0)
+    facts = {
+        "lead_order": list(cfg.leads),
+        "avail_leads": available,
+        "derived_leads": derived,
+        "sample_rate": _whole(record.sample_rate),
+        "sample_size": signal.shape[1],
+        "units": "mv",
+        "nan_any": bool(missing.any()),
+        "nan_leads_any": bool(nan_leads),
+        "nan_leads": nan_leads,
+        "constant_leads_any": bool(constant),
+        "constant_leads": constant,
+    }
+    statistics = {"mean": mean, "std": deviation}
+    facts |= {f"{kind}_{i}": float(value) for kind, values in statistics.items() for i, value in enumerate(values)}
+    return signal, facts
+
+
+def named(leads: list[str], which: np.ndarray) -> list[str]:
+    return [name for name, chosen in zip(leads, which) if chosen]
+
+
+def _whole(rate: float) -> float:
+    return int(rate) if rate == int(rate) else float(rate)
+
+
+def preprocess(org: np.ndarray, rate: float, cfg: PreprocessConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Resample and standardise a whole record.
+
+    Args:
+        org: float32 [leads, samples], mV; its type decides about the last bits, as in the published segments.
+        rate: its Hz.
+    Returns: float64 [leads, samples] at `cfg.sample_rate`, and mean and deviation [leads] after resampling.
+    """
+    from ecg_signals.signal.resample import resample_linear
+    from ecg_signals.signal.standardise import lead_statistics, standardise_leads
+
+    resampled = resample_linear(org, rate, cfg.sample_rate)
+    if not resampled.shape[-1]:
+        raise ConfigError(f"has {org.shape[-1]} samples at {rate} Hz, less than one at {cfg.sample_rate} Hz")
+    mean, deviation = lead_statistics(resampled)
+    if cfg.standardise:
+        return standardise_leads(resampled, cfg.constant_leads), mean, deviation
+    replacement = {"zero": 0.0, "nan": np.nan}.get(cfg.constant_leads)
+    flat = deviation == 0
+    if replacement is not None and flat.any():
+        resampled = resampled.copy()
+        resampled[flat] = replacement
+    return resampled, mean, deviation
+
+
+def store(org: np.ndarray, rate: float, row: "Row", cfg: PreprocessConfig, dest: Path) -> int:
+    """Write org/, preprocessed/ and segmented/ files, each whole or not at all. Returns: the number of segments."""
+    from ecg_signals.signal.windows import segment
+
+    result, mean, deviation = preprocess(org, rate, cfg)
+    common: dict[str, Any] = {"idx": int(row["idx"]), "org_sample_rate": _whole(rate), "org_sample_size": org.shape[1]}
+    if row.get("patient_number") is not None:
+        common["patient_id"] = int(row["patient_number"])
+    name = Path(row["save_file"])
+    if cfg.keep_org:
+        write_mat(dest / "org" / name, org, rate, cfg, common)
+    common |= {"mean": mean[:, None], "std": deviation[:, None]}
+    if cfg.keep_preprocessed:
+        write_mat(dest / "preprocessed" / name, result, cfg.sample_rate, cfg, common)
+    pieces = segment(result, int(cfg.segment_seconds * cfg.sample_rate))  # [segments, leads, samples]
+    for i, piece in enumerate(pieces):
+        path = dest / "segmented" / segment_name(row["save_file"], i)
+        write_mat(path, piece, cfg.sample_rate, cfg, common | {"segment_i": i})
+    return len(pieces)
+
+
+def segment_name(save_file: str, i: int) -> str:
+    return f"{save_file.removesuffix('.mat')}_{i}.mat"
+
+
+def write_mat(path: Path, feats: np.ndarray, rate: float, cfg: PreprocessConfig, more: dict[str, Any]) -> None:
+    from scipy.io import savemat
+
+    content = {"feats": np.asarray(feats, dtype=cfg.dtype), "curr_sample_rate": _whole(rate)}
+    with replacing(path) as partial, open(partial, "wb") as file:
+        savemat(file, {**content, "curr_sample_size": feats.shape[-1], **more})

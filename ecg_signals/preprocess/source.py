@@ -1,0 +1,110 @@
+"""What a dataset tells the pipeline: which records there are, how one is read, its labels and its splits.
+
+A dataset is one file in `preprocess/datasets/` with one subclass of `Source`; the file's name is its name.
+"""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ecg_signals.config import UsageError, unknown_message
+from ecg_signals.preprocess.options import PreprocessConfig, SplitConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ecg_signals.signal.record import Record
+
+Row = Mapping[str, Any]  # one row of records.csv
+
+
+class Source(ABC):
+    """One dataset below `folder`.
+
+    Class attributes:
+        title: what it is, one line.
+        layout: what must lie in SOURCE, one line.
+        config: its options.
+        prefix: what file names start with, and the column `source`.
+        reading_options: those of its options that change the signals that `read` returns.
+        without_split: why `split` has none for a record.
+    """
+
+    title: ClassVar[str]
+    layout: ClassVar[str]
+    config: ClassVar[type[PreprocessConfig]] = SplitConfig
+    prefix: ClassVar[str]
+    reading_options: ClassVar[tuple[str, ...]] = ()
+    without_split: ClassVar[str] = "its table names no split for it"
+
+    def __init__(self, folder: Path, cfg: Any, skip: Path | None = None) -> None:
+        """
+        Args:
+            cfg: an instance of `config`.
+            skip: a folder below `folder` that holds no records: DEST, if it lies there.
+        """
+        self.folder, self.cfg, self.skip = folder, cfg, skip
+
+    @abstractmethod
+    def records(self) -> "pd.DataFrame":
+        """One row per record: `path` (below `folder`, with /) and whatever else is known before reading.
+
+        `patient_id`, `age` (years), `sex` (1 female, 0 male) and `report` have these names in every dataset; `name`,
+        if there, is used for the file names instead of the path.
+        """
+
+    def read(self, row: Row) -> "Record":
+        """The record of one row. Raises: ConfigError if its files are missing or broken."""
+        from ecg_signals.readers.read import read_record
+
+        return read_record(self.folder / row["path"])
+
+    def files(self, row: Row) -> list[Path]:
+        """The files that the record is read from; if one changes, the record is processed again."""
+        path = self.folder / row["path"]
+        return [path, path.with_suffix(".dat"), path.with_suffix(".mat")] if path.suffix == ".hea" else [path]
+
+    def facts(self, record: "Record") -> dict[str, Any]:
+        """Further columns of meta.csv that only the record itself tells."""
+        return {}
+
+    def labels(self, meta: "pd.DataFrame") -> "pd.DataFrame | None":
+        """idx + one column of 0, 1 or NaN per label, in the order of the outputs; None: the dataset has none."""
+        return None
+
+    def split(self, meta: "pd.DataFrame") -> "pd.Series | None":
+        """The published split of every row ("train", "valid", "test" or None); None: make a seeded one."""
+        return None
+
+
+def dataset_names() -> list[str]:
+    from ecg_signals.preprocess import datasets
+
+    return sorted(item.name for item in iter_modules(datasets.__path__))
+
+
+@lru_cache
+def find_source(name: str) -> type[Source]:
+    """The class of a dataset. Raises: UsageError naming the nearest dataset."""
+    names = dataset_names()
+    if name not in names:
+        raise UsageError(unknown_message(f"dataset '{name}'", name, names, "There are"))
+    module = import_module(f"ecg_signals.preprocess.datasets.{name}")
+    found = [item for item in vars(module).values() if isinstance(item, type) and issubclass(item, Source)]
+    return next(item for item in found if item.__module__ == module.__name__)
+
+
+def walk(folder: Path, suffix: str, skip: Path | None = None) -> Iterator[str]:
+    """Files below `folder` whose name ends in `suffix` (lower case), as sorted paths below it with /."""
+    found = []
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".") and Path(parent, name) != skip]
+        below = os.path.relpath(parent, folder).replace(os.sep, "/")
+        prefix = "" if below == "." else below + "/"
+        found += [prefix + name for name in names if name.lower().endswith(suffix) and not name.startswith(".")]
+    yield from sorted(found)

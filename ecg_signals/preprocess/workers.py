@@ -1,0 +1,111 @@
+"""Records processed one after the other, or by several processes."""
+
+import errno
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+from ecg_signals.config import ConfigError
+from ecg_signals.preprocess.signals import process_record
+from ecg_signals.preprocess.source import Row, find_source
+
+CHUNK = 16  # records per task
+Outcome = dict[str, Any]  # idx, save_file, key and either facts or error
+
+
+def process_all(
+    name: str, folder: Path, cfg: Any, dest: Path, rows: Sequence[Row], workers: int
+) -> Iterator[list[Outcome]]:
+    """The outcome of every row, in groups, in any order.
+
+    Few records are processed here, since starting a process takes longer than they do.
+    """
+    chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
+    workers = min(workers, len(chunks) // 2)
+    if workers < 2:
+        for row in rows:
+            yield process_chunk(name, folder, cfg, dest, [row])
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker) as pool:
+        try:
+            yield from _gather(pool, chunks, (name, folder, cfg, dest), 2 * workers)
+        except BrokenProcessPool:
+            raise ConfigError(
+                "a worker process ended without a word, most likely for lack of memory; what is done is kept. "
+                f"Run the same command again with fewer workers: --workers {max(1, workers // 2)}"
+            ) from None
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _gather(
+    pool: ProcessPoolExecutor, chunks: Sequence[Sequence[Row]], arguments: tuple[Any, ...], ahead: int
+) -> Iterator[list[Outcome]]:
+    """Keeps `ahead` tasks waiting, so that millions of records are not all pickled at once."""
+    rest = iter(chunks)
+    running: set[Future[list[Outcome]]] = set()
+    while True:
+        for chunk in rest:
+            running.add(pool.submit(process_chunk, *arguments, list(chunk)))
+            if len(running) >= ahead:
+                break
+        if not running:
+            return
+        finished, running = wait(running, return_when=FIRST_COMPLETED)
+        for future in finished:
+            yield future.result()
+
+
+def process_chunk(name: str, folder: Path, cfg: Any, dest: Path, rows: Sequence[Row]) -> list[Outcome]:
+    """Process some rows; one that cannot be read gives `error`, and the next one follows.
+
+    Raises: ConfigError if DEST is full or cannot be written.
+    """
+    source = find_source(name)(folder, cfg)
+    outcomes = []
+    for row in rows:
+        outcome: Outcome = {"idx": int(row["idx"]), "save_file": row["save_file"], "key": row["key"]}
+        try:
+            outcome["facts"] = process_record(source, row, dest)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES) and _lies_in(
+                error.filename, dest
+            ):
+                raise ConfigError(_unwritable(dest, error)) from None
+            outcome["error"] = str(error)
+        except ConfigError as error:
+            outcome["error"] = str(error)
+        except Exception as error:  # a broken file may upset a reader in any way; the other records go on
+            outcome["error"] = f"{type(error).__name__}: {error}"
+        outcomes.append(outcome)
+    return outcomes
+
+
+def _lies_in(path: Any, dest: Path) -> bool:
+    """A full disk names no file; a folder that cannot be written does."""
+    return path is None or str(path).startswith(str(dest))
+
+
+def _unwritable(dest: Path, error: OSError) -> str:
+    return f"cannot write to {dest}: {error.strerror}. Make room, then run the same command again; what is done is kept"
+
+
+def _prepare_worker() -> None:
+    """Ctrl-C is for the parent; and if the parent is gone, nobody wants the results."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _leave_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
