@@ -45,6 +45,7 @@ def resolve_config(raw: Mapping[str, Any], *, lenient: bool = False) -> Config:
         groups = {key: _drop_unknown(value, classes[key]) for key, value in groups.items() if key in classes}
     _warn_about_dead(groups, classes)
     merged = {key: _with_defaults(groups.get(key) or {}, cls) for key, cls in classes.items()}
+    merged["dataset"]["_name"] = dataset_name(groups)
     _follow(merged, groups, classes)
     resolved = _resolve_references(merged)
     return Config(**{key: cls.from_mapping(resolved[key], where=key) for key, cls in classes.items()})

@@ -21,27 +21,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ecg_signals.checkpoint.load import fill
 from ecg_signals.checkpoint.manager import CheckpointManager
-from ecg_signals.checkpoint.read import read_checkpoint
-from ecg_signals.checkpoint.state import (
-    RestoredState,
-    check_history,
-    merge_optimizer_state,
-    pack_state,
-    unflatten_optimizer_state,
-    unpack_state,
-)
-from ecg_signals.checkpoint.write import write_checkpoint
-from ecg_signals.config import ConfigError, parse_literal
+from ecg_signals.checkpoint.state import RestoredState, pack_state, unpack_state
+from ecg_signals.config import ConfigError
 from ecg_signals.criteria.base import CriterionOutput
 from ecg_signals.data.batching import BatchIterator
-from ecg_signals.distributed.collectives import barrier, broadcast_object, sum_over_ranks
+from ecg_signals.distributed.collectives import barrier, sum_over_ranks
 from ecg_signals.distributed.ddp import heartbeat, synchronised, wrap
 from ecg_signals.distributed.launch import Placement, device_of
 from ecg_signals.metrics.tally import Tally, sum_logs
 from ecg_signals.optim.ema import WeightAverage
-from ecg_signals.optim.scaler import DynamicLossScaler
+from ecg_signals.optim.scaler import LossScaler
 from ecg_signals.precision import autocast, explain_nonfinite, set_matmul_precision, uses_fp16
 from ecg_signals.registry import get_entry
 from ecg_signals.reporting import Reporter, setup_logging
@@ -83,7 +73,7 @@ class Trainer:
         torch.manual_seed(config.common.seed)
         set_matmul_precision(config)
         self.save_dir = Path(config.checkpoint.save_dir)
-        self.manager = CheckpointManager(config.checkpoint)
+        self.manager = CheckpointManager(config.checkpoint, writer=self.master)
         self.at = Position()
         self.train_tally, self.inner_tally = Tally(), Tally()
         self.started, self.seconds_before = time.monotonic(), 0.0
@@ -112,7 +102,7 @@ class Trainer:
         self.optimizer = get_entry("optimizer", config.optimizer._name).cls(groups, config.optimizer)
         self.parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         self.schedule = get_entry("lr_scheduler", config.lr_scheduler._name).cls(config.lr_scheduler)
-        self.scaler = make_scaler(config, self.world_size)
+        self.scaler = LossScaler.from_config(config, self.world_size) if uses_fp16(config) else None
         self.average = WeightAverage(self.model, config.ema) if config.ema.store_ema else None
         self.wrapped = wrap(self.model, config, self.device, self.world_size)
         count = sum(parameter.numel() for parameter in self.model.parameters())
@@ -177,7 +167,7 @@ class Trainer:
                     beat()
                     if self.stopping:
                         break
-        self.manager.wait()
+        self.manager.close()
         self.reporter.close()
         if self.received_signal:
             raise SystemExit(128 + self.received_signal)
@@ -186,7 +176,7 @@ class Trainer:
     def train_update(self, batches: list[Batch | None]) -> None:
         """One optimizer step: accumulate the batches, sum over ranks, normalise, clip, step.
 
-        None stands for a batch that other ranks have and this one does not: the first batch takes its place, at weight 0.
+        None stands for a batch that other ranks have and this one does not: the first batch stands in, at weight 0.
         Raises: FloatingPointError when the gradient is not finite.
         """
         began = time.perf_counter()
@@ -377,7 +367,7 @@ class Trainer:
                     f"choose one of {', '.join(stats)}"
                 )
             best, score = self.best_printed.get(subset), stats[name]
-            scores.append((score, best is None or self.manager.better(score, than=best)))
+            scores.append((score, best is None or self.manager.is_better(score, than=best)))
             self.best_printed[subset] = score if scores[-1][1] else best
             self.reporter.summary(
                 subset,
@@ -418,79 +408,60 @@ class Trainer:
         barrier()
 
     def _state(self, score: float | None) -> dict[str, Any]:
-        samples = self.iterator.samples_before(self.at.epoch, self.at.batches) if self.at.batches else 0
+        in_epoch = self.at.batches > 0
         ours: dict[str, Any] = {
-            "labels": self.model.labels,
-            "signal": self.model.signal.to_dict() if self.model.signal else None,
-            "position": {"epoch": self.at.epoch, "samples": samples},
+            "position": {
+                "epoch": self.at.epoch,
+                "samples": self.iterator.samples_before(self.at.epoch, self.at.batches) if in_epoch else 0,
+            },
             "train_tally": self.train_tally.state_dict(),
             "inner_tally": self.inner_tally.state_dict(),
-            "best_printed": self.best_printed,
+            "best_printed": dict(self.best_printed),
             "runs_without_improvement": self.runs_without_improvement,
             "scaler": self.scaler.state_dict() if self.scaler else None,
-            "ema": self.average.state_dict() if self.average else None,
         }
-        keep_optimizer = not self.config.checkpoint.no_save_optimizer_state
         return pack_state(
-            self.config,
-            model_state=self.model.state_dict(),
-            criterion_state=self.criterion.state_dict(),
-            criterion_class_name=type(self.criterion).__name__,
-            optimizer_class_name=type(self.optimizer).__name__,
-            optimizer_state=self.optimizer.state_dict() if keep_optimizer else None,
-            schedule_state=self.schedule.state_dict(),
+            config=self.config,
+            model=self.model,
+            criterion=self.criterion,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
             num_updates=self.at.num_updates,
-            train_iterator={"epoch": self.at.epoch, "iterations_in_epoch": self.at.batches // self.world_size},
+            epoch=self.at.epoch,
+            iterations_in_epoch=self.at.batches // self.world_size,
             val_loss=score,
             best=self.manager.best,
-            previous_training_time=self._seconds_trained(),
-            metrics={},
+            training_time=self._seconds_trained(),
+            average=self.average,
             ours=ours,
         )
 
     def _restore(self) -> None:
         """Continue from, or start with the weights of, the checkpoint that the recipe names, if there is one."""
-        if self.master:
-            self.manager.prepare()
         chosen = self.manager.choose_restore()
-        if chosen.path is None:
+        if chosen is None:
             return
-        everyone = self.config.checkpoint.load_checkpoint_on_all_dp_ranks
-        raw = read_checkpoint(chosen.path) if self.master or everyone else None
-        state = unpack_state(raw if everyone else broadcast_object(raw))
-        fill(self.model, state.model_state, str(chosen.path))
-        if state.criterion_state:
-            self.criterion.load_state_dict(state.criterion_state)
-        if self.average and state.ours.get("ema"):
-            self.average.load_state_dict(state.ours["ema"])
-        if not chosen.reset_optimizer and state.optimizer_state is None:
-            logger.warning("%s holds no optimizer state: updates, schedule and optimizer start anew", chosen.path)
-        elif not chosen.reset_optimizer:
-            self._restore_optimizer(state)
+        state: RestoredState = unpack_state(chosen.path, self.config)
+        state.load_model(self.model, self.criterion)
+        if self.average:
+            self.average.restore(self.model, state.average)
+        if not chosen.reset_optimizer and state.optimizer is not None:
+            state.load_optimizer(self.optimizer, self.criterion, self.config)
+            self.at.num_updates = state.num_updates
+            self.seconds_before = state.training_time
+            if self.scaler and state.ours.get("scaler"):
+                self.scaler.load_state_dict(state.ours["scaler"])
             if not chosen.reset_meters:
                 self._restore_meters(state)
-        if not chosen.reset_lr_scheduler:
-            self.schedule.load_state_dict(state.schedule_state)
+        elif not chosen.reset_optimizer:
+            logger.warning("%s holds no optimizer state: updates, schedule and optimizer start anew", chosen.path)
         if not chosen.reset_dataloader:
             self._restore_position(state)
-        at = self.at
-        logger.info("starting from %s at epoch %d, update %d", chosen.path, at.epoch, at.num_updates)
-
-    def _restore_optimizer(self, state: RestoredState) -> None:
-        names = type(self.criterion).__name__, type(self.optimizer).__name__
-        check_history(state, self.config, *names)
-        assert state.optimizer_state is not None
-        stored = unflatten_optimizer_state(state.optimizer_state, self.parameters)
-        overrides = parse_literal(self.config.checkpoint.optimizer_overrides, "checkpoint.optimizer_overrides")
-        self.optimizer.load_state_dict(merge_optimizer_state(stored, self.optimizer.state_dict(), overrides))
-        self.at.num_updates = state.num_updates
-        self.seconds_before = state.previous_training_time
-        if self.scaler and state.ours.get("scaler"):
-            self.scaler.load_state_dict(state.ours["scaler"])
+        logger.info("continuing from %s at epoch %d, update %d", chosen.path, self.at.epoch, self.at.num_updates)
 
     def _restore_meters(self, state: RestoredState) -> None:
         self.manager.best = state.best
-        self.best_printed = dict(state.ours.get("best_printed") or {})
+        self.best_printed = dict(state.ours.get("best_printed", {}))
         self.runs_without_improvement = state.ours.get("runs_without_improvement", 0)
         if state.ours.get("inner_tally"):
             self.train_tally = Tally.from_state(state.ours["train_tally"])
@@ -538,7 +509,7 @@ class Trainer:
         """Name the first module whose output is not finite, keep the weights in crash.pt, and end."""
         where = explain_nonfinite(self.model, self.criterion, [to_device(b, self.device) for b in group if b])
         if self.master and not self.config.checkpoint.no_save:
-            write_checkpoint(self.save_dir / "crash.pt", self._state(None))
+            self.manager.save_crash(lambda: self._state(None))
         raise ConfigError(
             f"{error}: {where}. The state before it is in {self.save_dir / 'crash.pt'}. Look at the data, lower "
             f"optimization.lr, set optimization.clip_norm, or set optimization.skip_nonfinite_updates=true"
@@ -553,21 +524,6 @@ class Trainer:
         logger.warning("out of GPU memory: batch skipped; lower dataset.batch_size and raise optimization.update_freq")
         self.optimizer.zero_grad(set_to_none=True)
         torch.cuda.empty_cache()
-
-
-def make_scaler(config: Config, world_size: int) -> DynamicLossScaler | None:
-    """The dynamic loss scale of fp16 training; its window shrinks with the batches per update, as in fairseq."""
-    common = config.common
-    if not uses_fp16(config):
-        return None
-    window = common.fp16_scale_window
-    if window is None and len(config.optimization.update_freq) > 1:
-        raise ConfigError("optimization.update_freq changes between epochs: set common.fp16_scale_window=N as well")
-    if window is None:
-        window = int(2**14 / world_size / config.optimization.update_freq[0])
-    return DynamicLossScaler(
-        common.fp16_init_scale, window, common.fp16_scale_tolerance, common.threshold_loss_scale, common.min_loss_scale
-    )
 
 
 def check_config(config: Config) -> None:

@@ -1,12 +1,14 @@
 """The packaged recipes: all compose, and those that fairseq-signals ships too say the same as its files."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
+from ecg_signals.cli.app import hydra_app, plain_sections
 from ecg_signals.composition import resolve_config
 from ecg_signals.config import parse_literal
 
@@ -127,3 +129,57 @@ def test_each_recipe_starts_with_what_it_is():
         lines = (CONFIGS / f"{name}.yaml").read_text().splitlines()
         assert ("/" in name) == (lines[0] == "# @package _global_"), name
         assert lines["/" in name].startswith("# "), name
+
+
+# ------------------------------------------------------------------ fairseq-signals' own files through --config-dir
+
+
+def composed(argv: list[str], monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, Any]:
+    """The sections that `ecg-train ARGV` would train with."""
+    found: list[dict[str, Any]] = []
+
+    def job(raw: Any) -> None:
+        found.append(plain_sections(raw))
+
+    monkeypatch.setattr(sys, "argv", ["ecg-train"])
+    hydra_app([*argv, f"hydra.run.dir={folder}", "hydra/job_logging=none"], "train")(job)()
+    return found[0]
+
+
+@pytest.fixture(scope="module")
+def written(published: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every published file, under its own path, as the yaml that users have."""
+    folder = tmp_path_factory.mktemp("published")
+    for name, content in published.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(content)))
+    return folder
+
+
+@pytest.mark.parametrize("file", sorted(PACKAGED))
+def test_a_published_file_composes_through_config_dir(
+    file: str, written: Path, published: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    path = written / file
+    argv = ["--config-dir", str(path.parent), "--config-name", path.name, "task.data=here", "+dataset.num_workers=0"]
+    if "num_labels" in (published[file]["model"] or {}):
+        argv.append("model.num_labels=5")
+    config = resolve_config(composed(argv, monkeypatch, tmp_path))
+    assert (config.task.data, config.dataset.num_workers) == ("here", 0)
+    for group in ("task", "model", "criterion", "optimizer", "lr_scheduler"):
+        if published[file].get(group):
+            assert getattr(config, group)._name == published[file][group]["_name"]
+
+
+def test_a_users_file_wins_over_the_packaged_recipe_of_the_same_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    (tmp_path / "w2v.yaml").write_text("common: {seed: 77}\n")
+    sections = composed(["--config-dir", str(tmp_path), "--config-name", "w2v"], monkeypatch, tmp_path)
+    assert sections["common"]["seed"] == 77
+
+
+def test_a_users_file_may_start_from_a_packaged_recipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / "mine.yaml").write_text("defaults: [w2v_cmsc_rlm, _self_]\ncommon: {seed: 78}\n")
+    sections = composed(["--config-dir", str(tmp_path), "--config-name", "mine"], monkeypatch, tmp_path)
+    assert (sections["common"]["seed"], sections["model"]["_name"]) == (78, "wav2vec2_cmsc")

@@ -294,8 +294,8 @@ class WeightedIterator(BatchIterator):
             )
         if sum(group_sizes) != len(dataset) or (np.asarray(group_sizes)[shares > 0] < 1).any():
             raise ConfigError(
-                f"groups of {list(group_sizes)} items do not make up the {len(dataset)} items of {dataset.path}, or one "
-                f"with a weight is empty; give every group its own manifest rows"
+                f"groups of {list(group_sizes)} items do not make up the {len(dataset)} items of {dataset.path}, or "
+                f"one with a weight is empty; give every group its own manifest rows"
             )
         self.group_sizes = np.asarray(group_sizes)
         self.weights = shares / shares.sum()

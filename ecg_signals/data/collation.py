@@ -1,6 +1,7 @@
 """Signals of different length -> one array, by cropping and padding."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ Start = Callable[[int, int], int]  # (number in the batch, surplus samples) -> f
 
 
 def target_length(lengths: Sequence[int], *, padding: bool, max_samples: int | None) -> int:
-    """Samples of the batch: the longest signal where shorter ones are padded, else the shortest; at most `max_samples`."""
+    """Samples of the batch: the longest signal with `padding`, else the shortest; at most `max_samples`."""
     length = max(lengths) if padding else min(lengths)
     return length if max_samples is None else min(length, max_samples)
 
@@ -44,3 +45,12 @@ def padding_mask(filled: Sequence[int], leads: int, target: int) -> Tensor:
     """[batch, leads, target] bool, True behind the samples that a signal fills."""
     behind = torch.arange(target) >= torch.tensor(filled)[:, None]  # [batch, target]
     return behind[:, None].expand(-1, leads, -1).clone()
+
+
+def split_views(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Items with lists -> one item per entry of `source`, in order; what is no list belongs to all of them."""
+    return [
+        {key: value[view] if isinstance(value, list) else value for key, value in item.items()} | {"view": view}
+        for item in items
+        for view in range(len(item["source"]))
+    ]

@@ -30,9 +30,8 @@ class LabelFile:
                 f"task.label_file={path} is not a .npy table of numbers ({error}); make it with `ecg-preprocess labels`"
             ) from None
         if self.table.ndim != 2 or self.table.dtype.kind not in "biuf":
-            raise ConfigError(
-                f"task.label_file={path} is {self.table.dtype} of shape {list(self.table.shape)}; expected numbers [records, labels]"
-            )
+            found = f"{self.table.dtype} of shape {list(self.table.shape)}"
+            raise ConfigError(f"task.label_file={path} is {found}; expected numbers [records, labels]")
         self.names = self._names()
 
     def _names(self) -> list[str] | None:
@@ -42,8 +41,8 @@ class LabelFile:
         names = read_label_names(path)
         if len(names) != self.table.shape[1]:
             raise ConfigError(
-                f"{path} names {len(names)} labels, but {self.path} has {self.table.shape[1]} columns; both must come from "
-                f"one run of `ecg-preprocess labels`"
+                f"{path} names {len(names)} labels, but {self.path} has {self.table.shape[1]} columns; both must come "
+                f"from one run of `ecg-preprocess labels`"
             )
         return names
 
@@ -55,8 +54,8 @@ class LabelFile:
         if idx is None or not 0 <= idx < len(self.table):
             found = "no idx" if idx is None else f"idx {idx}"
             raise ConfigError(
-                f"{path} holds {found}, but {self.path} has rows 0 to {len(self.table) - 1}; label file and signals must "
-                f"come from one run of `ecg-preprocess`"
+                f"{path} holds {found}, but {self.path} has rows 0 to {len(self.table) - 1}; label file and signals "
+                f"must come from one run of `ecg-preprocess`"
             )
         return np.array(self.table[idx], dtype=np.float32)
 

@@ -197,8 +197,8 @@ def _wrong_kind(path: Path, found: str, expected: str) -> str:
     columns = ", ".join(COLUMNS[expected])
     second = " and the extension on line 2" if expected == "cmsc" else ""
     return (
-        f"{path} is a manifest of kind '{found}' ({', '.join(COLUMNS[found])}); the dataset {DATASETS[expected]} reads kind "
-        f"'{expected}' ({columns}{second}). Set task.data to another folder or dataset._name={DATASETS[found]}"
+        f"{path} is a manifest of kind '{found}' ({', '.join(COLUMNS[found])}); the dataset {DATASETS[expected]} reads "
+        f"kind '{expected}' ({columns}{second}). Set task.data to another folder or dataset._name={DATASETS[found]}"
     )
 
 
@@ -248,7 +248,8 @@ def _parse(path: Path) -> _Columns:
     if len(lines) < 2:
         found = f"{len(lines)} line" + "s" * (len(lines) != 1)
         raise ConfigError(
-            f"{path} is empty ({found}); expected the root on line 1, then one row per line. Make it with `ecg-preprocess manifest`"
+            f"{path} is empty ({found}); expected the root on line 1, then one row per line. Make it with "
+            f"`ecg-preprocess manifest`"
         )
     kind, extension, start = _kind_of(lines)
     paths, samples, extras = _parse_rows(path, lines, start, kind)
@@ -300,7 +301,8 @@ def _parse_rows(path: Path, lines: Sequence[str], start: int, kind: str) -> tupl
 def _bad_line(path: Path, number: int, line: str, kind: str, what: str) -> ConfigError:
     expected = "<TAB>".join(COLUMNS[kind])
     return ConfigError(
-        f"{path}, line {number} {what}: found {line[:200]!r}; expected {expected} ({kind} manifest). Correct the line or make the file again"
+        f"{path}, line {number} {what}: found {line[:200]!r}; expected {expected} ({kind} manifest). Correct the line "
+        f"or make the file again"
     )
 
 

@@ -1,6 +1,6 @@
 """Packed records: many segments in a few .npy shards, with an Arrow index beside them.
 
-A packed folder holds `shard_00000.npy` ..., `index.arrow` and the manifests. A shard is an ordinary .npy file: [records,
+A packed folder holds `shard_00000.npy` ..., `index.arrow` and the manifests. A shard is a plain .npy file: [records,
 leads, samples] where all its records have one shape, else one-dimensional. A record's address in a manifest is
 `shard.npy:offset:bytes`, counted from the beginning of the file. The index has one row per record, sorted by shard and
 offset: shard (number of the name in the table's metadata), offset, bytes, leads, rate (Hz), dtype, scale (one number
@@ -64,8 +64,8 @@ class PackedStore:
             if row >= first and address.offset + address.bytes <= self._offset[row] + self._bytes[row]:
                 return row
         raise ConfigError(
-            f"{address} is not in {self.folder / INDEX}: manifest and store belong to different runs. Use the manifests "
-            f"that `ecg-pack` wrote into {self.folder}"
+            f"{address} is not in {self.folder / INDEX}: manifest and store belong to different runs. Use the "
+            f"manifests that `ecg-pack` wrote into {self.folder}"
         )
 
     def _content(self, address: Slice) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Gradient averaging over ranks, and a watch over progress."""
 
+import inspect
 import logging
 import os
 import signal
@@ -24,11 +25,13 @@ def wrap(model: nn.Module, config: Config, device: torch.device, world_size: int
     if world_size == 1:
         return called
     section = config.distributed_training
+    known = inspect.signature(DistributedDataParallel).parameters
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # renamed in torch 2.13
     wrapped = DistributedDataParallel(
         called,
         device_ids=[device.index] if device.type == "cuda" else None,
         bucket_cap_mb=section.bucket_cap_mb,
-        broadcast_buffers=section.broadcast_buffers,
+        **{buffers: section.broadcast_buffers},
         gradient_as_bucket_view=section.gradient_as_bucket_view,
         find_unused_parameters=section.find_unused_parameters or leaves_parameters_out(model),
     )

@@ -55,10 +55,8 @@ def array_record(
         warnings.warn(f"{path} states no sample rate; {rate} Hz assumed. Give it with sample_rate=", stacklevel=2)
     if not 0 < rate < float("inf"):
         raise ConfigError(f"{path} has the sample rate {rate} Hz; it must be positive. Set it with sample_rate=")
-    signal = values.astype(np.float64 if stated.units else np.float32)
-    if stated.units:
-        signal = (signal * voltage_factor(stated.units, str(path))).astype(np.float32)
-    signal = np.ascontiguousarray(signal)
+    factor = voltage_factor(stated.units, str(path)) if stated.units else 1.0
+    signal = np.array(values if factor == 1 else values.astype(np.float64) * factor, dtype=np.float32, order="C")
     signal[~np.isfinite(signal)] = np.nan
     rate = int(rate) if rate == int(rate) else float(rate)
     return Record(signal, rate, [lead_name(name) for name in names or LEADS], comments, metadata)

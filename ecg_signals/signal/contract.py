@@ -1,9 +1,22 @@
 """The input contract that travels with a model: the steps from a raw record to `source`."""
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-from ecg_signals.signal.leads import LEADS
+import numpy as np
+
+from ecg_signals.config import ConfigError, UsageError, unknown_message
+from ecg_signals.signal.leads import LEADS, derive_limb_leads, order_leads
+from ecg_signals.signal.record import Record
+from ecg_signals.signal.scale import scale_problem
+from ecg_signals.signal.steps import FILLS_NAN, PAD, WINDOW, check_step, run_step
+from ecg_signals.signal.windows import segment
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass
@@ -14,10 +27,12 @@ class SignalContract:
         sample_rate: Hz of the prepared windows.
         leads: ordered lead names.
         window_samples: samples per window at `sample_rate`.
-        steps: names and options of the processing steps, in order.
-        stride_samples: distance of two windows; None: `window_samples` (no overlap).
+        steps: names and options of the processing steps, in order (`signal/steps.py`). The step "window" says where
+            the record is cut (at the end, if it is not named): steps before it see the whole record, steps behind
+            it one window. The step "pad" says where a short record is filled up with zeros (at the end as well).
+        stride_samples: distance of two windows at `sample_rate`; None: `window_samples` (no overlap).
         zero_missing_leads: True for models trained with lead masking: a missing lead is zero, else an error.
-        aggregate: how windows become one record: "mean", or {label: "max"} for the labels that differ.
+        aggregate: how windows become one record: the mean of the probabilities, but {label: "max"} where named.
     """
 
     sample_rate: float = 500.0
@@ -28,9 +43,158 @@ class SignalContract:
     zero_missing_leads: bool = False
     aggregate: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for step in self.steps:
+            check_step(step)
+
     def to_dict(self) -> dict[str, Any]:
+        """Plain containers; the inverse of `from_dict`."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "SignalContract":
+    def from_dict(cls, values: Mapping[str, Any]) -> "SignalContract":
+        """Raises: UsageError for a key that this version does not know."""
+        known = [item.name for item in fields(cls)]
+        for key in values:
+            if key not in known:
+                raise UsageError(unknown_message(f"key '{key}' of the input contract", key, known, "It has"))
         return cls(**values)
+
+    @overload
+    def prepare(self, record: Record, return_mask: Literal[False] = False) -> "Tensor": ...
+
+    @overload
+    def prepare(self, record: Record, return_mask: Literal[True]) -> "tuple[Tensor, Tensor]": ...
+
+    def prepare(self, record: Record, return_mask: bool = False) -> "Tensor | tuple[Tensor, Tensor]":
+        """A raw record -> what the model takes as `source`.
+
+        The record may have any rate and lead order. Windows do not overlap unless the contract has a stride, and
+        samples behind the last whole window are dropped. A record shorter than one window is filled up with zeros
+        and gives a warning. A limb lead that is missing (absent, or NaN throughout) is derived from two others;
+        any other missing lead is zero, with a warning, if the model was trained with lead masking. A flat lead is
+        kept, with a warning.
+
+        Returns: float32 [windows, leads, window_samples]; with `return_mask` also a bool mask of that shape, True =
+            padding.
+        Raises: ConfigError for a missing lead that the model needs, and for samples that are NaN if the contract
+            has no step that fills them.
+        """
+        import torch
+
+        signal, missing = self._ordered(record)
+        cut = next((index for index, step in enumerate(self.steps) if step["name"] == WINDOW), len(self.steps))
+        rate = record.sample_rate
+        for step in self.steps[:cut]:
+            signal, rate = run_step(step, signal, rate, self.sample_rate)
+        later = [step for step in self.steps[cut:] if step["name"] != WINDOW]
+        factor = math.prod(step["factor"] for step in later if step["name"] == "decimate")
+        if not math.isclose(rate, self.sample_rate * factor):
+            raise ConfigError(
+                f"the record has {rate:g} Hz, but the model takes {self.sample_rate * factor:g} Hz and its contract "
+                "does not resample; resample the record first"
+            )
+        pieces = self._cut(signal, factor)
+        windows = np.stack([self._finish(piece, rate, later, factor) for piece in pieces])
+        windows[:, missing] = 0
+        source = torch.from_numpy(np.ascontiguousarray(windows, dtype=np.float32))
+        if not return_mask:
+            return source
+        mask = torch.zeros(source.shape, dtype=torch.bool)
+        mask[:, :, math.ceil(pieces[0].shape[-1] / factor) :] = True
+        return source, mask
+
+    def check_source(self, source: "Tensor") -> None:
+        """Say what is wrong with a batch that `prepare` did not make.
+
+        Warns about windows of another length and about values that were visibly not scaled as in training.
+
+        Args:
+            source: [batch, leads, samples].
+        Raises: ConfigError for a wrong number of leads and for NaN.
+        """
+        shape = tuple(source.shape)
+        if len(shape) != 3 or shape[1] != len(self.leads):
+            expected = f"[batch, {len(self.leads)}, {self.window_samples}]"
+            raise ConfigError(f"source has the shape {list(shape)}; the model takes {expected}, leads {self._listed()}")
+        if bool(source.isnan().any()):
+            raise ConfigError("source holds NaN; make it with model.signal.prepare(record), which treats missing ones")
+        if shape[2] != self.window_samples:
+            seconds = self.window_samples / self.sample_rate
+            text = f"source has {shape[2]} samples per window; the model was trained on {self.window_samples}"
+            text += f" ({seconds:g} s at {self.sample_rate:g} Hz). Make it with model.signal.prepare(record)"
+            warnings.warn(text, stacklevel=2)
+        problem = scale_problem(source.detach().cpu().numpy(), self.steps)
+        if problem:
+            warnings.warn(f"{problem}. Make source with model.signal.prepare(record)", stacklevel=2)
+
+    def _ordered(self, record: Record) -> tuple[np.ndarray, list[int]]:
+        """[leads, samples] in the contract's order, without NaN leads, and which of them are missing."""
+        if record.signal.shape[-1] == 0:
+            raise ConfigError("the record has no samples; give one with at least a part of a window")
+        signal = order_leads(record.signal, record.leads, self.leads)
+        signal = self._with_derived_leads(signal, record)
+        empty = np.isnan(signal).all(axis=-1)
+        missing = [int(index) for index in np.flatnonzero(empty)]
+        names = ", ".join(self.leads[index] for index in missing)
+        if missing and (not self.zero_missing_leads or len(missing) == len(self.leads)):
+            raise ConfigError(
+                f"the record has no {names} (found {', '.join(record.leads)}), but the model needs {self._listed()}; "
+                "only limb leads can be derived, from two others. Give a record with these leads"
+            )
+        if missing:
+            warnings.warn(f"the record has no {names}; zero is put in, as in training with lead masking", stacklevel=3)
+        signal[missing] = 0
+        self._report_gaps(signal, missing)
+        return signal, missing
+
+    def _with_derived_leads(self, signal: np.ndarray, record: Record) -> np.ndarray:
+        """Missing limb leads from any two that the record has, also from such that the model does not take."""
+        extra = [name for name in LEADS[:6] if name.lower() not in [lead.lower() for lead in self.leads]]
+        others = order_leads(record.signal, record.leads, extra)
+        complete, _ = derive_limb_leads(np.concatenate([signal, others]), [*self.leads, *extra])
+        return complete[: len(self.leads)]
+
+    def _report_gaps(self, signal: np.ndarray, missing: Sequence[int]) -> None:
+        gaps = np.isnan(signal)
+        if gaps.any():
+            counts = [f"{lead} {int(count)}" for lead, count in zip(self.leads, gaps.sum(axis=-1)) if count]
+            text = f"samples of the record are missing (NaN): {', '.join(counts)}"
+            if not any(step["name"] in FILLS_NAN for step in self.steps):
+                raise ConfigError(
+                    f"{text}; the model was trained on records without. Cut them off, or fill them: "
+                    "record.signal = ecg_signals.signal.missing.interpolate_nan(record.signal)"
+                )
+            warnings.warn(f"{text}; they are filled as in training", stacklevel=4)
+        flat = [lead for lead, row in zip(self.leads, signal) if row[0] == row[-1] and (row == row[0]).all()]
+        flat = [lead for lead in flat if self.leads.index(lead) not in missing]
+        if flat:
+            warnings.warn(f"flat in the whole record: {', '.join(flat)}; check the electrodes", stacklevel=4)
+
+    def _cut(self, signal: np.ndarray, factor: int) -> list[np.ndarray]:
+        """Windows at `factor` times the contract's rate; a short record is one shorter window."""
+        samples = self.window_samples * factor
+        stride = None if self.stride_samples is None else self.stride_samples * factor
+        pieces = list(segment(signal, samples, stride))
+        if pieces:
+            return pieces
+        rate = self.sample_rate * factor
+        found = f"{signal.shape[-1] / rate:.3g} s, shorter than one window of {samples / rate:.3g} s"
+        warnings.warn(f"the record has {found}; it is filled up with zeros", stacklevel=3)
+        return [signal]
+
+    def _finish(self, piece: np.ndarray, rate: float, steps: list[dict[str, Any]], factor: int) -> np.ndarray:
+        """The steps behind the cut, and zeros up to the length of a window."""
+        for step in steps:
+            if step["name"] == PAD:
+                piece = _padded(piece, self.window_samples * factor)
+            else:
+                piece, rate = run_step(step, piece, rate, self.sample_rate)
+        return _padded(piece, self.window_samples)
+
+    def _listed(self) -> str:
+        return ", ".join(self.leads)
+
+
+def _padded(signal: np.ndarray, samples: int) -> np.ndarray:
+    return np.pad(signal, ((0, 0), (0, max(0, samples - signal.shape[-1]))))

@@ -5,8 +5,10 @@ import numpy as np
 from ecg_signals.config import ConfigError
 
 
-def butterworth(signal: np.ndarray, rate: float, cutoff: float, kind: str, order: int = 5) -> np.ndarray:
-    """Butterworth filter run forwards and backwards in second-order sections.
+def butterworth(
+    signal: np.ndarray, rate: float, cutoff: float, kind: str, order: int = 5, direct: bool = False
+) -> np.ndarray:
+    """Butterworth filter run forwards and backwards.
 
     Args:
         signal: [..., samples]; a NaN makes its lead NaN.
@@ -14,14 +16,18 @@ def butterworth(signal: np.ndarray, rate: float, cutoff: float, kind: str, order
         cutoff: edge in Hz, below half of `rate`.
         kind: "highpass" or "lowpass".
         order: of one pass.
+        direct: False filters in second-order sections, True by one transfer function, whose ends differ a little.
     Returns: float64, same shape.
     """
-    from scipy.signal import butter, sosfiltfilt
+    from scipy.signal import butter, filtfilt, sosfiltfilt
 
     if cutoff >= rate / 2:
         raise ConfigError(
             f"a {cutoff} Hz {kind} needs more than {2 * cutoff} Hz, but the signal has {rate} Hz; resample it first"
         )
+    if direct:
+        _check_length(signal, 3 * (order + 1), f"{kind} filter")
+        return filtfilt(*butter(order, cutoff, btype=kind, fs=rate), signal, axis=-1)
     sections = butter(order, cutoff, btype=kind, output="sos", fs=rate)
     _check_length(signal, 3 * (2 * len(sections) + 1), f"{kind} filter")
     return sosfiltfilt(sections, signal, axis=-1)

@@ -39,10 +39,10 @@ class BaseTask:
     def load_dataset(self, split: str, *, training: bool = False) -> BaseDataset:
         """The split's dataset, built once. Raises: ConfigError naming the manifest that is missing."""
         if split not in self.datasets:
-            path = resolve_input(self.cfg.data) / f"{split}.tsv"  # type: ignore[attr-defined]
+            entry = get_entry("dataset", self.config.dataset._name or "ecg_file")
+            path = resolve_input(self.cfg.data) / f"{split}{entry.cls.suffix}"  # type: ignore[attr-defined]
             if not path.is_file():
                 raise ConfigError(missing_manifest(path, split))
-            entry = get_entry("dataset", self.config.dataset._name or "ecg_file")
             self.datasets[split] = entry.cls(self.config.dataset, path, training=training, seed=self.config.common.seed)
         return self.datasets[split]
 
@@ -66,8 +66,8 @@ class BaseTask:
 
 def missing_manifest(path: Path, split: str) -> str:
     if not path.parent.is_dir():
-        return f"task.data={path.parent} is not a folder; set task.data to the folder that holds {split}.tsv"
-    found = ", ".join(sorted(item.name for item in path.parent.glob("*.tsv"))[:12]) or "no .tsv file"
+        return f"task.data={path.parent} is not a folder; set task.data to the folder that holds {path.name}"
+    found = ", ".join(sorted(item.name for item in path.parent.glob(f"*{path.suffix}"))[:12]) or f"no {path.suffix} file"
     return (
         f"{path} does not exist (found there: {found}). Name the manifests with dataset.train_subset and "
         f"dataset.valid_subset, or make them with `ecg-preprocess manifest`"

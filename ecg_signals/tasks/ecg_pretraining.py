@@ -23,7 +23,7 @@ class EcgPretrainingConfig(BaseConfig):
     enable_padding_leads: bool = option(False, "put the loaded leads into 12 rows, the others zero")
     max_sample_size: int | None = option(None, "longest item, samples; longer ones are cropped at random")
     min_sample_size: int | None = option(None, "shorter items are left out, samples")
-    num_batch_buckets: int = option(0, "buckets of equal length", dead=True)
+    num_batch_buckets: int = option(0, "pad batches to one of this many lengths; 0 off")
     precompute_mask_indices: bool = option(False, "draw masks in the loader", dead=True)
     perturbation_mode: list[str] | None = option(None, "augmentations in the order they are applied")
     p: list[float] = option([1.0], "probability of each augmentation; one value serves all")

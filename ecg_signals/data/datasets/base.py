@@ -18,11 +18,12 @@ class BaseDataset(Dataset[dict[str, Any]]):
 
     Args:
         cfg: the dataset's options.
-        path: the manifest, `<task.data>/<split>.tsv`.
+        path: the manifest, `<task.data>/<split>.tsv` (or the class's `suffix`).
         training: True for the split that trains: augmentation on.
         seed: `common.seed`.
     """
 
+    suffix: ClassVar[str] = ".tsv"  # of the manifests that this dataset reads
     PEER_METHODS: ClassVar[dict[str, str]] = {"collator": "collate(items) -> batch", "num_tokens": "sizes"}
 
     def __init__(self, cfg: DatasetConfig, path: str | Path, *, training: bool = False, seed: int = 1) -> None:
@@ -55,7 +56,8 @@ class BaseDataset(Dataset[dict[str, Any]]):
         """A generator for one item, keyed by (seed, epoch, index, stream); streams are independent."""
         # Drawing counts the first word up, so it starts at 0: no two items, streams or epochs share a number.
         counter = np.array([0, stream, index, self.epoch], dtype=np.uint64)
-        return np.random.Generator(np.random.Philox(key=np.array([self.seed, 0x5EED], dtype=np.uint64), counter=counter))
+        key = np.array([self.seed, 0x5EED], dtype=np.uint64)
+        return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
     @property
     def labels(self) -> list[str] | None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ecg_signals.config import ConfigError, option
+from ecg_signals.data.collation import split_views
 from ecg_signals.data.datasets.ecg_file import EcgFileConfig, EcgFileDataset
 from ecg_signals.data.signal_file import SignalFile
 from ecg_signals.registry import register_dataset
@@ -58,8 +59,8 @@ class CmscDataset(EcgFileDataset):
             return index if number is None else number
         if not stored.has_patient:
             raise ConfigError(
-                f"{stored.path} holds no patient_id, which dataset.pair_by=patient needs; set dataset.pair_by=record, or "
-                f"preprocess a source that names its patients"
+                f"{stored.path} holds no patient_id, which dataset.pair_by=patient needs; set dataset.pair_by=record, "
+                f"or preprocess a source that names its patients"
             )
         if stored.patient_id is None:
             return -1 - (index if stored.idx is None else stored.idx)
@@ -71,12 +72,3 @@ class CmscDataset(EcgFileDataset):
         views = split_views(items)
         batch = {key: torch.tensor([view[key] for view in views]) for key in ("id", "patient_id", "segment")}
         return {**batch, **self.collate_sources(views)}
-
-
-def split_views(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Items with lists -> one item per entry of `source`, in order; what is no list belongs to all of them."""
-    return [
-        {key: value[view] if isinstance(value, list) else value for key, value in item.items()} | {"view": view}
-        for item in items
-        for view in range(len(item["source"]))
-    ]

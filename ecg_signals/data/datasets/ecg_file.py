@@ -13,13 +13,14 @@ from ecg_signals.config import ConfigError, option, resolve_input
 from ecg_signals.data.collation import collate_signals, cut, padding_mask, target_length
 from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.data.label_file import LabelFile
-from ecg_signals.data.lead_selection import LeadSelection
+from ecg_signals.data.lead_selection import LeadSelection, pad_leads, take_leads
 from ecg_signals.data.manifest import Manifest
 from ecg_signals.data.signal_file import SignalFile
 from ecg_signals.data.store import SignalReader
 from ecg_signals.data.transforms.pipeline import build_pipeline
 from ecg_signals.registry import register_dataset
 from ecg_signals.sections import DatasetConfig
+from ecg_signals.signal.leads import LEADS
 
 CROP, BUCKET = 1 << 16, 1 << 17  # random streams of an item; the numbers below belong to its signals' augmentations
 
@@ -152,7 +153,7 @@ class EcgFileDataset(BaseDataset):
         super().__init__(cfg, path, training=training, seed=seed)
         self.manifest = Manifest(path, self.kind, cfg.min_sample_size)
         self.reader = SignalReader(self.manifest.root)
-        self.selection = LeadSelection(cfg.leads_to_load, cfg.leads_bucket, cfg.enable_padding_leads)
+        self.selection = LeadSelection(cfg.leads_to_load, cfg.leads_bucket)
         self.statistics = _statistics(cfg) if cfg.normalize else None
         self.label_file = LabelFile(cfg.label_file) if cfg.label_file else None
         self.buckets = _buckets(self.manifest.samples, cfg) if cfg.num_batch_buckets else None
@@ -162,7 +163,7 @@ class EcgFileDataset(BaseDataset):
 
     def read_first(self) -> SignalFile:
         """The first file, which says what all files must agree in. Without its signal, only its shape is kept."""
-        first = self.reader.read(self.manifest.addresses(0)[0])
+        first = self.open(self.manifest.addresses(0)[0])
         first.signal = np.empty((len(first.signal), 0), dtype=np.float32)
         return first
 
@@ -186,15 +187,19 @@ class EcgFileDataset(BaseDataset):
         label = self.label(stored)
         return item if label is None else {**item, "label": label}
 
+    def open(self, address: str) -> SignalFile:
+        """What a manifest's address names, unchecked."""
+        return self.reader.read(address)
+
     def read(self, address: str) -> SignalFile:
         """One file. Raises: ConfigError when its sample rate or number of leads is not the others'."""
-        stored = self.reader.read(address)
+        stored = self.open(address)
         if stored.sample_rate != self.sample_rate and stored.sample_rate is not None:
             raise ConfigError(self._wrong_rate(stored))
         if len(stored.signal) != len(self.first.signal) and self.selection.every_row:
             raise ConfigError(
-                f"{stored.path} holds {len(stored.signal)} leads, but {self.first.path} holds {len(self.first.signal)}; "
-                f"set task.leads_to_load to leads that all files have, or make the manifest without the odd ones"
+                f"{stored.path} holds {len(stored.signal)} leads, but {self.first.path} holds {len(self.first.signal)}"
+                f"; set task.leads_to_load to leads that all files have, or make the manifest without the odd ones"
             )
         return stored
 
@@ -206,33 +211,44 @@ class EcgFileDataset(BaseDataset):
             else f"the first file, {self.first.path}, holds {wanted} Hz"
         )
         remedy = f" or set task.sample_rate={found}" if self.cfg.sample_rate else ""
-        return f"{stored.path} holds {found} Hz, but {reason}. Resample the files (ecg-preprocess ... sample_rate={wanted}){remedy}"
+        advice = f"Resample the files (ecg-preprocess ... sample_rate={wanted}){remedy}"
+        return f"{stored.path} holds {found} Hz, but {reason}. {advice}"
 
     def signals(self, stored: SignalFile, index: int, stream: int = 0) -> dict[str, Tensor]:
         """`source` and, where augmentations ran, `original`, both float32 [leads, samples]."""
-        leads = self.selection.draw(self.rng(index, BUCKET + stream) if self.selection.bucket else None)
-        signal = self.prepared(stored, leads)
-        if self.pipeline is None:
-            return {"source": torch.from_numpy(self.selection.padded(signal, leads))}
-        numbers = self.selection.numbers(leads, len(signal))
-        augmented = self.pipeline(signal, self.rng(index, stream), numbers)
-        pair = {"source": augmented, "original": signal}
-        return {key: torch.from_numpy(self.selection.padded(value, leads)) for key, value in pair.items()}
+        leads = self.leads_of(stored, index, stream)
+        return self.augmented(self.prepared(stored, leads), leads, index, stream)
 
-    def prepared(self, stored: SignalFile, leads: Sequence[int]) -> np.ndarray:
+    def leads_of(self, stored: SignalFile, index: int, stream: int = 0) -> Sequence[int] | None:
+        """The leads that an item takes, by standard number; None for every row of the file."""
+        return self.selection.draw(self.rng(index, BUCKET + stream) if self.selection.bucket else None)
+
+    def augmented(
+        self, signal: np.ndarray, leads: Sequence[int] | None, index: int, stream: int = 0
+    ) -> dict[str, Tensor]:
+        """What `signals` returns, from a prepared signal [leads, samples]."""
+        found = {"source": signal}
+        if self.pipeline is not None:
+            numbers = range(len(signal)) if leads is None else leads
+            found = {"source": self.pipeline(signal, self.rng(index, stream), numbers), "original": signal}
+        if self.cfg.enable_padding_leads:
+            found = {key: pad_leads(value, leads) for key, value in found.items()}
+        return {key: torch.from_numpy(value) for key, value in found.items()}
+
+    def prepared(self, stored: SignalFile, leads: Sequence[int] | None) -> np.ndarray:
         """The chosen leads, filtered and normalised as the options say: float32 [leads, samples].
 
         Raises: ConfigError naming a file whose chosen leads hold NaN or infinite values.
         """
-        signal = self.selection.take(stored.signal, leads, stored.path)
+        signal = take_leads(stored.signal, leads, stored.path)
         flat = signal.reshape(-1)
         if not np.isfinite(np.dot(flat, flat)):
-            self._check_finite(signal, leads, stored.path)
+            _check_finite(signal, leads, stored.path)
         if self.cfg.filter:
             signal = self._cleaned(signal)
         if self.statistics is not None:
-            mean, std = (values[list(self.selection.numbers(leads, len(signal)))] for values in self.statistics)
-            signal = (signal - mean[:, None]) / std[:, None]
+            mean, std = (_of_leads(values, leads, len(signal)) for values in self.statistics)
+            signal = (signal - mean) / std
         return signal
 
     def _cleaned(self, signal: np.ndarray) -> np.ndarray:
@@ -244,15 +260,6 @@ class EcgFileDataset(BaseDataset):
             )
         return clean(signal, self.sample_rate).astype(np.float32)
 
-    def _check_finite(self, signal: np.ndarray, leads: Sequence[int], path: str) -> None:
-        bad = np.flatnonzero(~np.isfinite(signal).all(axis=1))
-        if len(bad):
-            names = ", ".join(str(self.selection.numbers(leads, len(signal))[row]) for row in bad)
-            raise ConfigError(
-                f"{path} holds NaN or infinite values in lead {names}. Leave such records out (ecg-preprocess split "
-                f"filter_cols=nan_any), or choose other leads with task.leads_to_load"
-            )
-
     def label(self, stored: SignalFile) -> Tensor | None:
         """float32 [labels] from the label file, else from the signal file when the first one has a label."""
         if self.label_file is not None:
@@ -262,8 +269,8 @@ class EcgFileDataset(BaseDataset):
         if stored.label is None or len(stored.label) != len(self.first.label):
             found = "no label" if stored.label is None else f"{len(stored.label)} labels"
             raise ConfigError(
-                f"{stored.path} holds {found}, but {self.first.path} holds {len(self.first.label)}; set task.label_file "
-                f"to a table of labels for all records"
+                f"{stored.path} holds {found}, but {self.first.path} holds {len(self.first.label)}; set "
+                f"task.label_file to a table of labels for all records"
             )
         return torch.from_numpy(stored.label.astype(np.float32))
 
@@ -282,7 +289,7 @@ class EcgFileDataset(BaseDataset):
         lengths = [source.shape[-1] for source in sources]
         target = target_length(lengths, padding=self.cfg.enable_padding, max_samples=self.cfg.max_sample_size)
         if self.buckets is not None:
-            target = int(self.buckets[min(np.searchsorted(self.buckets, target), len(self.buckets) - 1)])
+            target = int(self.buckets[min(int(np.searchsorted(self.buckets, target)), len(self.buckets) - 1)])
         source, starts, filled = collate_signals(
             sources, target, lambda number, surplus: self._crop(items[number], surplus)
         )
@@ -296,6 +303,28 @@ class EcgFileDataset(BaseDataset):
 
     def _crop(self, item: dict[str, Any], surplus: int) -> int:
         return int(self.rng(item["id"], CROP + item.get("view", 0)).integers(surplus + 1))
+
+
+def _check_finite(signal: np.ndarray, leads: Sequence[int] | None, path: str) -> None:
+    bad = np.flatnonzero(~np.isfinite(signal).all(axis=1)).tolist()
+    if bad:
+        numbers = [row if leads is None else leads[row] for row in bad]
+        names = ", ".join(LEADS[number] if number < len(LEADS) else str(number) for number in numbers)
+        raise ConfigError(
+            f"{path} holds NaN or infinite values in lead {names}. Leave such records out (ecg-preprocess split "
+            f"filter_cols=nan_any), or choose other leads with task.leads_to_load"
+        )
+
+
+def _of_leads(values: np.ndarray, leads: Sequence[int] | None, rows: int) -> np.ndarray:
+    """[leads, 1]: the statistic of every row, found by its standard number."""
+    wanted = list(range(rows) if leads is None else leads)
+    if max(wanted) >= len(values):
+        raise ConfigError(
+            f"task.mean_path and task.std_path hold {len(values)} numbers, but lead {max(wanted)} is loaded; expected "
+            f"one number for every lead, in the standard order"
+        )
+    return values[wanted, None]
 
 
 def _short(number: float | None) -> str:
@@ -325,7 +354,6 @@ def _statistics(cfg: EcgFileConfig) -> tuple[np.ndarray, np.ndarray]:
                 f"task.{key}={path} is not a text file of numbers ({error}); expected one number per lead"
             ) from None
     if len(values[0]) != len(values[1]) or not (values[1] > 0).all():
-        raise ConfigError(
-            f"task.mean_path holds {len(values[0])} numbers and task.std_path {len(values[1])}; expected one per lead in both, std above 0"
-        )
+        found = f"task.mean_path holds {len(values[0])} numbers and task.std_path {len(values[1])}"
+        raise ConfigError(f"{found}; expected one per lead in both, the standard deviations above 0")
     return values[0], values[1]

@@ -30,13 +30,13 @@ class Pipeline:
         chances = list(cfg.p) * len(names) if len(cfg.p) == 1 else list(cfg.p)
         if len(chances) != len(names) or not all(0 <= p <= 1 for p in chances):
             raise ConfigError(
-                f"task.p is {list(cfg.p)} for {len(names)} augmentations ({', '.join(names)}); expected one probability "
-                f"from 0 to 1, or one for each"
+                f"task.p is {list(cfg.p)} for {len(names)} augmentations ({', '.join(names)}); expected one "
+                f"probability from 0 to 1, or one for each"
             )
         self.steps = [_step(name, cfg, p, sample_rate) for name, p in zip(names, chances)]
 
     def __call__(self, signal: np.ndarray, rng: Rng, leads: Sequence[int]) -> np.ndarray:
-        """signal [leads, samples], left unchanged -> float32 of the same shape; `leads` are the rows' standard numbers."""
+        """signal [leads, samples], left unchanged -> float32 of the same shape; `leads`: the rows' standard numbers."""
         for step, uses_leads in self.steps:
             signal = step(signal, rng, leads=leads) if uses_leads else step(signal, rng)
         return signal

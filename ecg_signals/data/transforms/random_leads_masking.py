@@ -54,7 +54,7 @@ def check_condition(counts: Sequence[int]) -> tuple[int, int]:
     """The two counts of `mask_leads_condition`. Raises: ConfigError for anything but two numbers from 0 to 6."""
     if len(counts) != 2 or not all(0 <= count <= LIMB_LEADS for count in counts):
         raise ConfigError(
-            f"mask_leads_condition is {tuple(counts)}; expected how many of the six limb leads and of the six chest leads "
+            f"mask_leads_condition is {tuple(counts)}; expected how many of the six limb and of the six chest leads "
             f"to mask, such as task.mask_leads_condition=[4,5]"
         )
     return counts[0], counts[1]

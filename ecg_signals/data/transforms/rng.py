@@ -1,4 +1,4 @@
-"""What augmentations draw from: a keyed Generator in training, numpy's older RandomState where published draws are replayed."""
+"""What augmentations draw from: a keyed Generator in training, RandomState where published draws are replayed."""
 
 import numpy as np
 

@@ -1,7 +1,8 @@
 """The wav2vec 2.0 encoder for ECG: convolutions, a positional convolution and a transformer; no objective."""
 
+import contextlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -80,6 +81,10 @@ class ECGTransformer(BaseModel):
     """Source: Oh et al. 2022, Lead-agnostic Self-supervised Learning, arXiv:2203.06889."""
 
     cfg: ECGTransformerConfig
+    ARCHITECTURE: ClassVar[tuple[str, ...]] = (
+        "encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim", "encoder_attention_heads", "layer_norm_first",
+        "extractor_mode", "conv_feature_layers", "in_d", "conv_bias", "conv_pos", "conv_pos_groups", "include_padding",
+    )  # fmt: skip
 
     def __init__(self, cfg: ECGTransformerConfig) -> None:
         super().__init__(cfg)
@@ -144,10 +149,11 @@ class ECGTransformer(BaseModel):
         """source -> (convolutions' output [batch, frames, dim], bool padding [batch, frames] or None)."""
         padding_mask = None if padding_mask is None or _is_empty(padding_mask) else padding_mask
         lengths = None if padding_mask is None else unpadded_lengths(padding_mask)
-        factor = self.cfg.feature_grad_mult
-        with torch.set_grad_enabled(torch.is_grad_enabled() and factor > 0):
+        frozen = self.training and self.cfg.feature_grad_mult == 0
+        with torch.no_grad() if frozen else contextlib.nullcontext():
             features = self.feature_extractor(source, lengths)
-        features = scale_gradient(features, factor)
+        if self.training and not frozen:
+            features = scale_gradient(features, self.cfg.feature_grad_mult)
         if padding_mask is None:
             return features, None
         padding = self.feature_extractor.padded_frames(padding_mask, features.shape[1])
@@ -168,7 +174,7 @@ class ECGTransformer(BaseModel):
         return self.encoder(self.conv_pos(frames), padding, need_weights=self.cfg.saliency, hidden=hidden)
 
     def hide(self, frames: Tensor, mask_indices: Tensor | None, channels: bool) -> Tensor:
-        """Mask embedding where bool `mask_indices` [batch, frames] is True; `channels` also zeroes drawn channels."""
+        """Mask embedding where bool `mask_indices` [batch, frames] is True; `channels` also zeroes channels."""
         if mask_indices is not None:
             assert self.mask_emb is not None
             mask_indices = mask_indices.to(frames.device, non_blocking=True)
@@ -185,8 +191,8 @@ class ECGTransformer(BaseModel):
             return None
         mask = compute_mask_indices(
             (shape[0], shape[1]), None if padding is None else padding.cpu().numpy(), cfg.mask_prob, cfg.mask_length,
-            cfg.mask_selection, cfg.mask_other, min_masks=2, no_overlap=cfg.no_mask_overlap, min_space=cfg.mask_min_space,
-            rng=numpy_generator(),
+            cfg.mask_selection, cfg.mask_other, min_masks=2, no_overlap=cfg.no_mask_overlap,
+            min_space=cfg.mask_min_space, rng=numpy_generator(),
         )  # fmt: skip
         return torch.from_numpy(mask)
 
@@ -221,6 +227,7 @@ def _check_sizes(cfg: ECGTransformerConfig) -> None:
     for key in ("encoder_attention_heads", "conv_pos_groups"):
         if cfg.encoder_embed_dim % getattr(cfg, key):
             raise ConfigError(
-                f"model.{key}={getattr(cfg, key)} does not divide model.encoder_embed_dim={cfg.encoder_embed_dim}; "
+                f"model.{key}={getattr(cfg, key)} does not divide "
+                f"model.encoder_embed_dim={cfg.encoder_embed_dim}; "
                 f"set model.{key} to a divisor"
             )

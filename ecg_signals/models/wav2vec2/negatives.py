@@ -94,7 +94,7 @@ def draw_negatives(own: Tensor, counts: Tensor, stride: int, in_item: int, acros
     batch = len(own)
     if int(counts.min()) < 2:
         raise ConfigError(
-            "an item has fewer than two hidden frames, hence no negatives; use longer segments or a larger model.mask_prob"
+            "an item has fewer than two hidden frames, hence no negatives; use longer segments or raise model.mask_prob"
         )
     drawn = []
     if in_item > 0:

@@ -1,0 +1,1 @@
+"""fairseq-signals' import paths of classifiers."""

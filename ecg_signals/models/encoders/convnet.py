@@ -1,0 +1,44 @@
+"""A stack of convolutions, their mean over time, a linear layer."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from ecg_signals.config import MISSING, BaseConfig, option
+from ecg_signals.models.base import BaseModel, ModelOutput
+from ecg_signals.modules.conv_stem import ConvStem, parse_conv_layers, unpadded_lengths
+from ecg_signals.modules.pooling import pool_frames
+from ecg_signals.registry import register_model
+
+
+@dataclass
+class ConvNetConfig(BaseConfig):
+    extractor_mode: str = option(
+        "default", "group norm after the first convolution, or layer norm after each", choices=("default", "layer_norm")
+    )
+    dropout: float = option(0.0, "after every convolution, 0 to 1")
+    conv_feature_layers: str = option("[(256, 2, 2)] * 4", "(dim, kernel, stride) of every convolution")
+    conv_bias: bool = option(False, "convolutions have a bias")
+    input_dim: int = option(12, "leads")
+    output_dim: int = option(MISSING, "columns of the logits")
+
+
+@register_model("convnet", dataclass=ConvNetConfig)
+class ConvNet(BaseModel):
+    cfg: ConvNetConfig
+
+    def __init__(self, cfg: ConvNetConfig) -> None:
+        super().__init__(cfg)
+        spec = parse_conv_layers(cfg.conv_feature_layers)
+        self.feature_extractor = ConvStem(spec, cfg.input_dim, cfg.extractor_mode, cfg.conv_bias, cfg.dropout)
+        self.final_proj = nn.Linear(self.feature_extractor.dim, cfg.output_dim)
+
+    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
+        """source [batch, leads, samples] -> features [batch, frames, dim], pooled, logits [batch, output_dim]."""
+        lengths = None if padding_mask is None else unpadded_lengths(padding_mask)
+        features = self.feature_extractor(source, lengths)
+        padding = (
+            None if padding_mask is None else self.feature_extractor.padded_frames(padding_mask, features.shape[1])
+        )
+        pooled = pool_frames(features, padding)
+        return ModelOutput(features=features, pooled=pooled, padding_mask=padding, logits=self.final_proj(pooled))

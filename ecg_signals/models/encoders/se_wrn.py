@@ -1,0 +1,149 @@
+"""A wide residual network with squeeze-and-excitation."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ecg_signals.config import ConfigError, option
+from ecg_signals.models.base import BaseModel, ModelOutput
+from ecg_signals.models.encoders.ecg_transformer import ModelConfig
+from ecg_signals.modules.centred_conv import (
+    add_leads_axis,
+    average,
+    average_pool,
+    batch_norm,
+    check_leadwise,
+    convolution,
+    hide_padding,
+    lengths_of,
+    padding_of,
+    parse_numbers,
+    strided,
+    to_frames,
+)  # fmt: skip
+from ecg_signals.registry import register_model
+
+BLOCK_DROPOUT = 0.3  # between the convolutions of a block
+
+
+@dataclass
+class SEWRNConfig(ModelConfig):
+    num_blocks: int = option(3, "blocks per group")
+    num_filters: str = option("[16, 16, 32, 64, 128]", "channels of the first convolution and of every group")
+    widening_factor: int = option(1, "channels of every group are multiplied by it")
+    kernel_size: int = option(11, "samples or frames of every convolution; odd")
+    in_d: int = option(12, "leads")
+    conv_bias: bool = option(False, "convolutions have a bias")
+    ratio: int = option(8, "channels / width of squeeze-and-excitation")
+    leadwise: bool = option(False, "the same filters on every lead alike; leads never mix")
+
+
+class SEBlock(nn.Module):
+    """Pre-activation block whose output channels are weighted by a look at their means.
+
+    first: the network's first block, whose input is already normalised and activated.
+    """
+
+    def __init__(self, cfg: SEWRNConfig, in_dim: int, dim: int, stride: int, first: bool) -> None:
+        super().__init__()
+        self.stride = stride
+        self.bn1 = None if first else batch_norm(cfg.leadwise, in_dim)
+        self.conv1 = convolution(cfg.leadwise, in_dim, dim, cfg.kernel_size, stride, cfg.conv_bias)
+        self.bn2 = batch_norm(cfg.leadwise, dim)
+        self.dropout = nn.Dropout(BLOCK_DROPOUT)
+        self.conv2 = convolution(cfg.leadwise, dim, dim, cfg.kernel_size, 1, cfg.conv_bias)
+        self.fc1 = nn.Linear(dim, max(1, dim // cfg.ratio))
+        self.fc2 = nn.Linear(max(1, dim // cfg.ratio), dim)
+        changes = stride > 1 or in_dim != dim
+        self.idfunc_1 = convolution(cfg.leadwise, in_dim, dim, 1, 1, cfg.conv_bias) if changes else None
+
+    def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        after = strided(lengths, self.stride)
+        y = x if self.bn1 is None else F.relu(self.bn1(x))
+        y = F.relu(self.bn2(self.conv1(hide_padding(y, lengths))))
+        y = self.conv2(hide_padding(self.dropout(y), after))
+        y = y * self._channel_weights(y, after)
+        if self.idfunc_1 is None:
+            return x + y
+        return self.idfunc_1(average_pool(x, self.stride, lengths)) + y
+
+    def _channel_weights(self, y: Tensor, lengths: Tensor | None) -> Tensor:
+        squeezed = average(y, lengths).movedim(1, -1)  # [batch, (leads,) channels]
+        weights = torch.sigmoid(self.fc2(F.relu(self.fc1(squeezed))))
+        return weights.movedim(-1, 1).unsqueeze(-1)
+
+
+class SEGroup(nn.Module):
+    def __init__(self, cfg: SEWRNConfig, in_dim: int, dim: int, first: bool) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            SEBlock(cfg, dim if i else in_dim, dim, stride=1 if i else 2, first=first and i == 0)
+            for i in range(cfg.num_blocks)
+        )
+
+
+@register_model("se_wrn", dataclass=SEWRNConfig)
+class SEWRN(BaseModel):
+    """Source: Han et al. 2021, Towards High Generalization Performance on ECG Classification, CinC 2021."""
+
+    cfg: SEWRNConfig
+    ARCHITECTURE: ClassVar[tuple[str, ...]] = (
+        "num_blocks", "num_filters", "widening_factor", "kernel_size", "in_d", "conv_bias", "ratio", "leadwise",
+    )  # fmt: skip
+
+    def __init__(self, cfg: SEWRNConfig) -> None:
+        super().__init__(cfg)
+        check_leadwise(cfg.leadwise, cfg.in_d)
+        if cfg.kernel_size % 2 == 0:
+            raise ConfigError(f"model.kernel_size={cfg.kernel_size}; it must be odd, such as model.kernel_size=11")
+        dims = group_dims(cfg)
+        self.conv = convolution(cfg.leadwise, cfg.in_d, dims[0], cfg.kernel_size, 1, cfg.conv_bias)
+        self.bn = batch_norm(cfg.leadwise, dims[0])
+        self.groups = nn.ModuleList(
+            SEGroup(cfg, before, dim, first=i == 0) for i, (before, dim) in enumerate(pairwise(dims))
+        )
+
+    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
+        """source [batch, leads, samples] -> features [batch, frames, dim]; leadwise dim = channels x leads."""
+        return self._run(source, padding_mask, [])
+
+    def extract_features(
+        self, source: Tensor, padding_mask: Tensor | None = None, layers: str | None = None
+    ) -> ModelOutput:
+        """layers="all" adds `hidden_states`: the first convolution's map and that of every group, [batch, frames, dim]."""
+        hidden: list[Tensor] = []
+        output = self._run(source, padding_mask, hidden)
+        if layers == "all":
+            output["hidden_states"] = hidden
+        return output
+
+    def _run(self, source: Tensor, padding_mask: Tensor | None, hidden: list[Tensor]) -> ModelOutput:
+        lengths = lengths_of(padding_mask)
+        x = add_leads_axis(source, self.cfg.leadwise)
+        x = F.relu(self.bn(self.conv(hide_padding(x, lengths))))
+        hidden.append(to_frames(x))
+        for group in self.groups:
+            for block in group.layers:
+                x = block(x, lengths)
+                lengths = strided(lengths, block.stride)
+            hidden.append(to_frames(x))
+        padding = padding_of(lengths, x.shape[-1])
+        features = to_frames(hide_padding(x, lengths))
+        return ModelOutput(features=features, pooled=pool_maximum(features, padding), padding_mask=padding)
+
+
+def pool_maximum(features: Tensor, padding: Tensor | None) -> Tensor:
+    """Largest value over unpadded frames: [batch, frames, dim] -> [batch, dim]."""
+    if padding is not None:
+        features = features.masked_fill(padding.unsqueeze(-1), float("-inf"))
+    return features.amax(dim=1)
+
+
+def group_dims(cfg: SEWRNConfig) -> list[int]:
+    """Channels of the first convolution, then of every group."""
+    first, *groups = parse_numbers(cfg.num_filters, "model.num_filters", "[16, 16, 32, 64, 128]")
+    return [first, *(dim * cfg.widening_factor for dim in groups)]

@@ -1,0 +1,42 @@
+"""The wide residual network with squeeze-and-excitation and a linear classifier on its maxima."""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ecg_signals.config import option
+from ecg_signals.models.base import ModelOutput
+from ecg_signals.models.encoders.se_wrn import SEWRN, SEWRNConfig, group_dims, pool_maximum
+from ecg_signals.models.heads.finetuned import FinetunedModel, FinetuneOptions
+from ecg_signals.modules.centred_conv import batch_norm, to_frames, to_map
+from ecg_signals.registry import register_model
+from ecg_signals.signal.leads import LEADS
+
+
+@dataclass
+class SEWRNClassifierConfig(FinetuneOptions, SEWRNConfig):
+    final_dropout: float = option(0.3, "of the frames before their maximum, 0 to 1")
+
+
+@register_model("se_wrn_classifier", dataclass=SEWRNClassifierConfig)
+class SEWRNClassifier(FinetunedModel):
+    """Source: Han et al. 2021, Towards High Generalization Performance on ECG Classification, CinC 2021."""
+
+    cfg: SEWRNClassifierConfig
+    encoder_class = SEWRN
+
+    def __init__(self, cfg: SEWRNClassifierConfig) -> None:
+        super().__init__(cfg)
+        dim = group_dims(cfg)[-1]
+        self.bn = batch_norm(cfg.leadwise, dim)
+        self.proj = nn.Linear(dim * (len(LEADS) if cfg.leadwise else 1), cfg.num_labels)
+        nn.init.xavier_uniform_(self.proj.weight)
+        nn.init.zeros_(self.proj.bias)
+
+    def head(self, encoded: ModelOutput, source: Tensor, padding_mask: Tensor | None) -> ModelOutput:
+        x = to_map(encoded["features"], group_dims(self.cfg)[-1], self.cfg.leadwise)
+        activated = self.final_dropout(F.relu(self.bn(x)))
+        pooled = pool_maximum(to_frames(activated), encoded["padding_mask"])
+        encoded.update(pooled=pooled, logits=self.proj(pooled))
+        return encoded

@@ -1,0 +1,92 @@
+"""Centred convolutions over time, leads together or apart, on batches whose padding must not show.
+
+Maps are [batch, channels, frames], leadwise [batch, channels, leads, frames]. Padded frames are set to 0 at the input
+of every convolution, so that an item gives the same features alone and beside a longer one.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ecg_signals.config import ConfigError, parse_literal
+from ecg_signals.modules.conv_stem import unpadded_lengths
+
+
+def convolution(leadwise: bool, in_dim: int, dim: int, kernel: int, stride: int = 1, bias: bool = False) -> nn.Module:
+    """Over `kernel` frames (odd) around each; leadwise the same filters serve every lead."""
+    if leadwise:
+        return nn.Conv2d(in_dim, dim, (1, kernel), (1, stride), (0, kernel // 2), bias=bias)
+    return nn.Conv1d(in_dim, dim, kernel, stride, kernel // 2, bias=bias)
+
+
+def batch_norm(leadwise: bool, dim: int) -> nn.Module:
+    return nn.BatchNorm2d(dim) if leadwise else nn.BatchNorm1d(dim)
+
+
+def add_leads_axis(source: Tensor, leadwise: bool) -> Tensor:
+    """[batch, leads, samples] -> leadwise [batch, 1, leads, samples], else unchanged."""
+    return source.unsqueeze(1) if leadwise else source
+
+
+def to_frames(x: Tensor) -> Tensor:
+    """A map -> [batch, frames, dim]; leadwise dim = channels x leads, channel-major."""
+    return x.flatten(1, -2).transpose(1, 2)
+
+
+def to_map(features: Tensor, channels: int, leadwise: bool) -> Tensor:
+    """The inverse of `to_frames`."""
+    x = features.transpose(1, 2)
+    return x.unflatten(1, (channels, -1)) if leadwise else x
+
+
+def lengths_of(padding_mask: Tensor | None) -> Tensor | None:
+    """bool [batch, (leads,) samples], True = padding -> int64 [batch] unpadded samples; None stays None."""
+    return None if padding_mask is None else unpadded_lengths(padding_mask)
+
+
+def strided(lengths: Tensor | None, stride: int) -> Tensor | None:
+    """Unpadded frames after a centred convolution, or after a pool that keeps its last, partial window."""
+    return None if lengths is None else torch.div(lengths + stride - 1, stride, rounding_mode="floor")
+
+
+def padding_of(lengths: Tensor | None, frames: int) -> Tensor | None:
+    """-> bool [batch, frames], True = padding."""
+    return None if lengths is None else torch.arange(frames, device=lengths.device) >= lengths.unsqueeze(1)
+
+
+def hide_padding(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """A map with 0 in its padded frames."""
+    padding = padding_of(lengths, x.shape[-1])
+    if padding is None:
+        return x
+    return x.masked_fill(padding.view(len(x), *[1] * (x.dim() - 2), -1), 0.0)
+
+
+def average_pool(x: Tensor, stride: int, lengths: Tensor | None) -> Tensor:
+    """Means of `stride` frames; the last window counts only the frames it has."""
+    pooled = F.avg_pool1d(hide_padding(x, lengths).flatten(1, -2), stride, ceil_mode=True)
+    if lengths is not None:
+        valid = hide_padding(torch.ones_like(pooled.new_empty(len(x), 1, x.shape[-1])), lengths)
+        pooled = pooled / F.avg_pool1d(valid, stride, ceil_mode=True).clamp(min=1.0 / stride)
+    return pooled.view(*x.shape[:-1], -1)
+
+
+def average(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """Mean over unpadded frames: [batch, channels, (leads,) frames] -> [batch, channels, (leads)]."""
+    if lengths is None:
+        return x.mean(dim=-1)
+    return hide_padding(x, lengths).sum(dim=-1) / lengths.clamp(min=1).view(-1, *[1] * (x.dim() - 2))
+
+
+def parse_numbers(text: str, where: str, example: str) -> list[int]:
+    """ "[15, 9]" -> [15, 9]. Raises: ConfigError for anything but positive integers."""
+    numbers = parse_literal(text, where)
+    if not isinstance(numbers, (list, tuple)) or not numbers or any(type(n) is not int or n < 1 for n in numbers):
+        raise ConfigError(f'{where} is {text!r}; it must be a list of positive integers, such as "{example}"')
+    return list(numbers)
+
+
+def check_leadwise(leadwise: bool, in_d: int) -> None:
+    """Raises: ConfigError when a leadwise model is told of several leads."""
+    if leadwise and in_d != 1:
+        raise ConfigError(f"model.leadwise=true sees one lead at a time, but model.in_d={in_d}; set model.in_d=1")

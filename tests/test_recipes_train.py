@@ -1,0 +1,174 @@
+"""fairseq-signals' own yaml files train through --config-dir on the repository's sample, shrunk by overrides."""
+
+import csv
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+import ecg_signals
+from ecg_signals.cli import inference, train
+
+ROOT = Path(__file__).parents[1]
+SAMPLE = ROOT / "examples" / "sample"
+
+QUICK = [
+    "optimization.max_update=2", "dataset.batch_size=4", "dataset.num_workers=0", "+dataset.max_valid_steps=2",
+    "common.log_interval=1", "hydra/job_logging=none",
+]  # fmt: skip
+NARROW = [
+    "model.encoder_embed_dim=16", "+model.encoder_layers=1", "+model.encoder_ffn_embed_dim=16",
+    "+model.encoder_attention_heads=2", "+model.conv_pos=8", "+model.conv_pos_groups=2",
+    "+model.conv_feature_layers='[(16, 2, 2)] * 4'",
+]  # fmt: skip
+WAV2VEC2 = [*NARROW, "model.final_dim=8", "+model.latent_vars=4", "+model.num_negatives=5"]
+NARROW_BY_MODEL = {"wav2vec2": WAV2VEC2, "wav2vec2_cmsc": WAV2VEC2, "ecg_transformer": NARROW}
+
+
+@dataclass
+class Material:
+    """What the files' `???` are filled with."""
+
+    segments: Path  # manifests of ecg-preprocess
+    labels: Path
+    people: Path  # identification manifests
+    questions: Path  # manifests of files that point to records
+    pretrained: Path
+
+    def settings(self, content: dict[str, Any]) -> list[str]:
+        """Overrides that make one file run here."""
+        task, model = content["task"], content["model"] or {}
+        criterion = content.get("criterion", {}).get("_name", "")
+        folder = self.segments / "cmsc" if "cmsc" in criterion or criterion == "clocs" else self.segments
+        out = [*QUICK, *NARROW_BY_MODEL.get(model.get("_name", ""), [])]
+        if task["_name"] == "ecg_identification":
+            folder = self.people
+            out.append(f"model.num_labels={people_in(self.people)}")
+        elif task.get("path_dataset"):
+            folder = self.questions
+            out += ["+task.max_sample_size=1000", *(["model.num_labels=3"] if model else [])]
+        elif task["_name"] == "ecg_classification":
+            out += [f"+task.label_file={self.labels}/y.npy", "model.num_labels=71"]
+        if "no_pretrained_weights" in model and "resnet" not in model["_name"] and "se_wrn" not in model["_name"]:
+            scratch = model["no_pretrained_weights"]
+            out += ["+model.encoder_embed_dim=16", *NARROW[1:]] if scratch else [f"+model.model_path={self.pretrained}"]
+        return [f"task.data={folder}", *out]
+
+
+def people_in(folder: Path) -> int:
+    return 1 + max(int(line.split("\t")[2]) for line in (folder / "train.tsv").read_text().splitlines()[1:])
+
+
+def run(main: Any, argv: list[str]) -> None:
+    """One of our commands in this process."""
+    before, sys.argv = sys.argv, ["command", *argv]
+    try:
+        main()
+    finally:
+        sys.argv = before
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Material]:
+    folder = tmp_path_factory.mktemp("material")
+    command = Path(sys.executable).with_name("ecg-preprocess")
+    subprocess.run([command, "ptbxl", SAMPLE, folder / "sample", "keep_org=false"], check=True, capture_output=True)
+    segments = folder / "sample" / "manifest"
+    write_people(segments, folder / "sample", folder / "people")
+    write_questions(folder / "questions")
+    pretrain = ["--config-name", "w2v_cmsc_rlm", f"task.data={segments}/cmsc", *QUICK, *WAV2VEC2]
+    run(train.main, [*pretrain, f"hydra.run.dir={folder}/pretrain"])
+    yield Material(
+        segments, folder / "sample" / "labels", folder / "people", folder / "questions",
+        folder / "pretrain" / "checkpoints" / "checkpoint_last.pt",
+    )  # fmt: skip
+
+
+def write_people(segments: Path, data: Path, out: Path) -> None:
+    """Identification manifests: a person's first segment is the gallery, the second the probe."""
+    root, *rows = (segments / "train.tsv").read_text().splitlines()
+    with (data / "meta.csv").open(newline="") as file:
+        patient = {Path(row["save_file"]).stem: row["patient_id"] for row in csv.DictReader(file)}
+    numbers: dict[str, int] = {}
+    parts: dict[str, list[str]] = {"train": [], "valid_gallery": [], "valid_probe": []}
+    for row in rows:
+        stem, _, part = Path(row.split("\t")[0]).stem.rpartition("_")
+        line = f"{row}\t{numbers.setdefault(patient[stem], len(numbers))}"
+        parts["train"].append(line)
+        parts["valid_probe" if int(part) % 2 else "valid_gallery"].append(line)
+    out.mkdir()
+    for name, lines in parts.items():
+        (out / f"{name}.tsv").write_text("\n".join([root, *lines]) + "\n")
+
+
+def write_questions(out: Path) -> None:
+    """Files that point to a record, name the leads to look at and the attributes asked for."""
+    from scipy.io import savemat
+
+    out.mkdir()
+    records = sorted((SAMPLE / "records500").rglob("*.hea"))[:12]
+    for k, record in enumerate(records):
+        content = {
+            "ecg_path": str(record.with_suffix("")),
+            "lead": [[0, 1, 2], [6, 7]][k % 2],
+            "target_idx": [0, 2] if k % 2 else [1],
+            "label": [k // 2 % 2, 1] if k % 2 else [k // 4 % 2],
+            "attribute_id": [k % 3] * (1 + k % 2),
+        }
+        savemat(out / f"{k}.mat", content)
+    for split, first, last in (("train", 0, 8), ("valid", 8, 10), ("test", 10, 12)):
+        lines = [f"{k}.mat\t5000" for k in range(first, last)]
+        (out / f"{split}.tsv").write_text("\n".join([str(out), *lines]) + "\n")
+
+
+@pytest.fixture(scope="module")
+def published(golden: Path) -> dict[str, Any]:
+    return json.loads((golden / "fairseq_signals_trained" / "recipes.json").read_text())
+
+
+def names() -> list[str]:
+    from test_recipes import PACKAGED
+
+    return sorted(PACKAGED)
+
+
+@pytest.mark.parametrize("file", [name for name in names() if not name.endswith("infer")])
+def test_a_published_file_trains_two_updates(file: str, published: dict[str, Any], material: Material, tmp_path: Path):
+    (tmp_path / "recipe.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(published[file])))
+    argv = ["--config-dir", str(tmp_path), "--config-name", "recipe", f"hydra.run.dir={tmp_path}/run"]
+    run(train.main, [*argv, *material.settings(published[file])])
+    rows = [json.loads(line) for line in (tmp_path / "run/checkpoints/metrics.jsonl").read_text().splitlines()]
+    inner = [row for row in rows if row["split"] == "train_inner"]
+    assert [row["num_updates"] for row in inner] == [1, 2]
+    assert all(math.isfinite(row["loss"]) and row["loss"] > 0 for row in inner)
+    wanted = [name for name in published[file]["dataset"]["valid_subset"].split(",") if name]
+    assert {row["split"] for row in rows} - {"train", "train_inner"} == set(wanted)
+    model = ecg_signals.load_model(tmp_path / "run/checkpoints/checkpoint_last.pt")
+    assert model.cfg._name == published[file]["model"]["_name"]
+
+
+def test_the_published_inference_file_applies_a_classifier(
+    published: dict[str, Any], material: Material, tmp_path: Path
+):
+    trained = "scratch/ecg_classification/ecg_transformer/multi_label_cls_path_dataset"
+    for name, content in (("train", published[trained]), ("infer", published["scratch/ecg_classification/infer"])):
+        (tmp_path / f"{name}.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(content)))
+    argv = ["--config-dir", str(tmp_path), "--config-name", "train", f"hydra.run.dir={tmp_path}/run"]
+    run(train.main, [*argv, *material.settings(published[trained])])
+    (tmp_path / "out").mkdir()
+    argv = ["--config-dir", str(tmp_path), "--config-name", "infer", f"hydra.run.dir={tmp_path}/infer"]
+    words = [
+        f"task.data={material.questions}", f"common_eval.path={tmp_path}/run/checkpoints/checkpoint_last.pt",
+        "common_eval.extract=[output]", f"common_eval.results_path={tmp_path}/out", "dataset.num_workers=0",
+        "+task.max_sample_size=1000",
+    ]  # fmt: skip
+    run(inference.main, [*argv, *words])
+    assert np.load(tmp_path / "out" / "outputs_test.npy").shape == (2, 3)
