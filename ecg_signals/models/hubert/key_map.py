@@ -4,6 +4,7 @@ A `.pt` holds a pickled config object (read here as a plain dict), the weights a
 `config.json` and `model.safetensors`. Both directions are pure functions of plain containers.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from ecg_signals.checkpoint.layout import Layout, ModelSource
 from ecg_signals.config import ConfigError
+from ecg_signals.signal import published
+from ecg_signals.signal.contract import SignalContract
 
 Parts = tuple[str, dict[str, Any], dict[str, Tensor], list[str] | None]  # registered name, options, weights, labels
 
@@ -196,7 +199,15 @@ def _convert(content: dict[str, Any], where: str) -> ModelSource:
         name, options, state, labels = from_checkpoint(content)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
-    return ModelSource(name, options, state, labels, raw=content, layout=LAYOUTS[0].name, where=where)
+    contract = input_contract(options)
+    return ModelSource(name, options, state, labels, contract, raw=content, layout=LAYOUTS[0].name, where=where)
+
+
+def input_contract(options: Mapping[str, Any]) -> SignalContract | None:
+    """The published input for the front end's stride (a frame is 0.64 s of one lead); None for another stride."""
+    factors = {320: None, 64: 5, 32: 10}
+    stride = math.prod(options["conv_stride"])
+    return published.hubert_ecg(factors[stride]) if stride in factors else None
 
 
 def _export(source: ModelSource) -> dict[str, Any]:
