@@ -71,7 +71,7 @@ def _span_lengths(
     if mask_type == "static":
         lengths = [mask_length] * count
     elif mask_type == "uniform":
-        lengths = [int(length) for length in rng.randint(mask_other, mask_length * 2 + 1, size=count)]
+        lengths = [int(length) for length in rng.randint(int(mask_other), mask_length * 2 + 1, size=count)]
     elif mask_type == "normal":
         lengths = [max(1, round(length)) for length in rng.normal(mask_length, mask_other, size=count)]
     else:

@@ -83,7 +83,7 @@ class Nejedly2021ResNet(BaseModel):
     def extract_features(
         self, source: Tensor, padding_mask: Tensor | None = None, layers: str | None = None
     ) -> ModelOutput:
-        """layers="all" adds `hidden_states`: the first convolution's map and that of every block, [batch, frames, dim]."""
+        """layers="all" adds `hidden_states`: maps of the first convolution and of every block, [batch, frames, dim]."""
         hidden: list[Tensor] = []
         output = self._run(source, padding_mask, hidden)
         if layers == "all":
