@@ -11,6 +11,7 @@ from ecg_signals.checkpoint.layout import ModelSource, recognise
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.config import ConfigError
 from ecg_signals.registry import get_entry
+from ecg_signals.signal.contract import SignalContract
 
 _LISTED = 8  # names per kind in a message about weights that do not fit
 
@@ -48,7 +49,25 @@ def build_source(source: ModelSource, **overrides: Any) -> Any:
     fill(model, source.state, source.where)
     model.labels = source.labels
     model.signal = source.signal
+    if source.signal is not None:
+        model.register_forward_pre_hook(FirstBatchCheck(source.signal), with_kwargs=True)
     return model.float().eval()
+
+
+class FirstBatchCheck:
+    """Before a loaded model's first forward pass: says if `source` is not what the model was trained on."""
+
+    def __init__(self, contract: SignalContract) -> None:
+        self.contract = contract
+        self.done = False
+
+    def __call__(self, model: torch.nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        if self.done or torch.compiler.is_compiling():
+            return
+        self.done = True
+        source = options.get("source", args[0] if args else None)
+        if isinstance(source, Tensor):
+            self.contract.check_source(source)
 
 
 def fill(model: Any, state: Mapping[str, Tensor], where: str) -> None:

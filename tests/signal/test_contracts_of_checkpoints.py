@@ -1,9 +1,14 @@
 """Files of other projects carry no input contract: they get their family's."""
 
+import copy
+import warnings
+
 import numpy as np
+import pytest
 import torch
 
 from ecg_signals import load_model, read_record
+from ecg_signals.config import ConfigError
 from ecg_signals.signal import published
 
 
@@ -22,3 +27,33 @@ def test_hubert_ecg_files_reproduce_their_hidden_states_from_the_raw_record(data
 def test_fairseq_signals_files_get_ecg_fms_contract(golden):
     model = load_model(golden / "wcr/clf/checkpoint.pt")
     assert model.signal == published.ecg_fm()
+
+
+def test_a_loaded_model_says_once_that_its_input_was_not_prepared(data, golden):
+    model = copy.deepcopy(load_model(golden / "wcr/clf/checkpoint.pt"))
+    raw = torch.from_numpy(read_record(data / "ptbxl_500/records500/00000/00001_hr").signal)[None]
+    with torch.no_grad():
+        with pytest.warns(UserWarning, match=r"(?s)5000 samples per window; the model was trained on 2500"):
+            model(raw)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model(raw)
+    fresh = load_model(golden / "wcr/clf/checkpoint.pt")
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("error")
+        fresh(source=fresh.signal.prepare(read_record(data / "ptbxl_500/records500/00000/00001_hr")))
+
+
+def test_a_loaded_model_refuses_missing_values_and_other_lead_numbers(golden):
+    with pytest.raises(ConfigError, match=r"shape \[1, 8, 2500\]; the model takes \[batch, 12, 2500\]"):
+        load_model(golden / "wcr/clf/checkpoint.pt")(torch.zeros(1, 8, 2500))
+    with pytest.raises(ConfigError, match=r"source holds NaN"):
+        load_model(golden / "wcr/clf/checkpoint.pt")(torch.full((1, 12, 2500), torch.nan))
+
+
+def test_the_check_stays_out_of_an_exported_model(golden):
+    model = load_model(golden / "wcr/clf/checkpoint.pt")
+    source = torch.randn(1, 12, 2500)
+    exported = torch.export.export(model, (source,)).module()
+    with torch.no_grad():
+        torch.testing.assert_close(exported(source)["logits"], model(source)["logits"])
