@@ -1,7 +1,9 @@
 """Fixtures that every test may use."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -33,3 +35,88 @@ def golden(shared: Path) -> Path:
 @pytest.fixture(scope="session")
 def data(shared: Path) -> Path:
     return shared / "data"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Segments of the first records of the repository's sample, as manifests: `pairs` for CMSC, `single` with labels."""
+
+    pairs: Path
+    single: Path
+    label_file: Path
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    """12 real PTB-XL records, two 5 s segments each: 8 to train on, 4 to validate on; 3 labels of which one is rare."""
+    import numpy as np
+    import scipy.io
+
+    import ecg_signals.sample
+    from ecg_signals.readers.read import read_record
+
+    folder = tmp_path_factory.mktemp("sample")
+    source = Path(next(iter(ecg_signals.sample.__path__)))
+    records = sorted(source.rglob("*.hea"))[:12]
+    (folder / "segmented").mkdir()
+    for index, path in enumerate(records):
+        signal = read_record(path).signal
+        signal = (signal - signal.mean(axis=1, keepdims=True)) / signal.std(axis=1, keepdims=True)
+        for segment in range(2):
+            content = {"feats": signal[:, segment * 2500 : (segment + 1) * 2500], "curr_sample_rate": 500, "idx": index}
+            scipy.io.savemat(folder / "segmented" / f"r{index:02d}_{segment}.mat", {**content, "patient_id": index})
+    splits = {"train": range(8), "valid": range(8, 12)}
+    for name in ("pairs", "single", "labels"):
+        (folder / name).mkdir()
+    for split, indices in splits.items():
+        rows = [f"r{index:02d}\t2500\t0\t0,1\n" for index in indices]
+        (folder / "pairs" / f"{split}.tsv").write_text(f"{folder / 'segmented'}\nmat\n{''.join(rows)}")
+        rows = [f"r{index:02d}_{segment}.mat\t2500\n" for index in indices for segment in range(2)]
+        (folder / "single" / f"{split}.tsv").write_text(f"{folder / 'segmented'}\n{''.join(rows)}")
+    labels = np.array([[index % 2, index % 3 == 0, index in (1, 9)] for index in range(12)], dtype=np.float64)
+    np.save(folder / "labels" / "y.npy", labels)
+    (folder / "labels" / "label_def.csv").write_text("name\nodd\nthird\nrare\n")
+    return Sample(folder / "pairs", folder / "single", folder / "labels" / "y.npy")
+
+
+TINY_ENCODER = {
+    "encoder_layers": 1, "encoder_embed_dim": 32, "encoder_ffn_embed_dim": 64, "encoder_attention_heads": 4,
+    "conv_feature_layers": "[(16, 2, 2)] * 4", "conv_pos": 16, "conv_pos_groups": 4,
+}
+
+
+@pytest.fixture
+def pretraining(sample: Sample, tmp_path: Path) -> dict[str, dict[str, Any]]:
+    """A small W2V+CMSC+RLM recipe on the sample, as plain sections; checkpoints go to tmp_path."""
+    return {
+        "common": {"log_interval": 1, "log_format": "json"},
+        "task": {"_name": "ecg_pretraining", "data": str(sample.pairs), "enable_padding": True,
+                 "perturbation_mode": ["random_leads_masking"], "p": [1.0]},
+        "dataset": {"batch_size": 2, "num_workers": 0},
+        "model": {"_name": "wav2vec2_cmsc", **TINY_ENCODER, "apply_mask": True, "mask_prob": 0.65, "quantize_targets": True,
+                  "final_dim": 16, "latent_vars": 16, "num_negatives": 10, "feature_grad_mult": 0.1, "dropout_input": 0.1,
+                  "dropout_features": 0.1},
+        "criterion": {"_name": "wav2vec2_with_cmsc", "infonce": True, "loss_weights": [0.1, 10],
+                      "log_keys": ["prob_perplexity", "code_perplexity", "temp"]},
+        "optimizer": {"_name": "adam", "adam_betas": "(0.9, 0.98)", "adam_eps": "1e-06", "weight_decay": 0.01},
+        "lr_scheduler": {"_name": "fixed", "warmup_updates": 0},
+        "optimization": {"max_update": 8, "lr": [1e-3]},
+        "checkpoint": {"save_dir": str(tmp_path / "checkpoints")},
+    }
+
+
+@pytest.fixture
+def classification(sample: Sample, tmp_path: Path) -> dict[str, dict[str, Any]]:
+    """A small classifier from scratch on the sample's three labels, as plain sections."""
+    return {
+        "common": {"log_interval": 1, "log_format": "json"},
+        "task": {"_name": "ecg_classification", "data": str(sample.single), "enable_padding": True,
+                 "label_file": str(sample.label_file)},
+        "dataset": {"batch_size": 4, "num_workers": 0},
+        "model": {"_name": "ecg_transformer_classifier", **TINY_ENCODER, "num_labels": 3, "no_pretrained_weights": True},
+        "criterion": {"_name": "binary_cross_entropy_with_logits", "report_auc": True, "pos_weight": [1.0, 2.0, 3.0]},
+        "optimizer": {"_name": "adam", "adam_betas": "(0.9, 0.98)", "adam_eps": "1e-08"},
+        "lr_scheduler": {"_name": "fixed", "warmup_updates": 0},
+        "optimization": {"max_update": 8, "lr": [1e-3]},
+        "checkpoint": {"save_dir": str(tmp_path / "checkpoints")},
+    }

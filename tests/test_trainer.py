@@ -1,0 +1,326 @@
+import copy
+import json
+import logging
+import math
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from ecg_signals.composition import resolve_config
+from ecg_signals.config import ConfigError
+from ecg_signals.criteria.base import BaseCriterion, CriterionOutput
+from ecg_signals.registry import REGISTRIES, register_criterion
+from ecg_signals.trainer import Trainer
+
+
+def train(recipe, **changes):
+    """Train with `section__key=value` changes; returns the trainer after the run."""
+    recipe = copy.deepcopy(recipe)
+    for name, value in changes.items():
+        section, _, key = name.partition("__")
+        recipe.setdefault(section, {})[key] = value
+    trainer = Trainer(resolve_config(recipe))
+    trainer.result = trainer.train()
+    return trainer
+
+
+def rows(trainer, split="train_inner"):
+    lines = (trainer.save_dir / "metrics.jsonl").read_text().splitlines()
+    return [row for row in map(json.loads, lines) if row["split"] == split]
+
+
+def losses(trainer):
+    return {row["num_updates"]: row["loss"] for row in rows(trainer)}
+
+
+def assert_same_weights(first, second):
+    for (name, value), other in zip(first.model.state_dict().items(), second.model.state_dict().values(), strict=True):
+        assert torch.equal(value, other), name
+
+
+def elsewhere(recipe, tmp_path, name="other"):
+    return {**recipe, "checkpoint": {**recipe["checkpoint"], "save_dir": str(tmp_path / name)}}
+
+
+def test_the_pretraining_loss_falls(pretraining):
+    found = losses(train(pretraining, optimization__max_update=40, optimization__lr=[3e-3]))
+    assert sum(found[update] for update in range(36, 41)) < 0.9 * sum(found[update] for update in range(1, 6))
+
+
+@pytest.mark.parametrize("stop", [1, 3, 4, 6])
+@pytest.mark.parametrize("recipe", ["pretraining", "classification"])
+def test_a_resumed_run_ends_with_the_same_losses_and_weights(recipe, stop, request, tmp_path):
+    recipe = request.getfixturevalue(recipe)
+    whole = train(recipe, optimization__update_freq=[2], common__log_interval=3)
+    other = elsewhere(recipe, tmp_path)
+    train(other, optimization__update_freq=[2], common__log_interval=3, optimization__max_update=stop)
+    resumed = train(other, optimization__update_freq=[2], common__log_interval=3)
+    assert losses(resumed) == losses(whole)
+    assert_same_weights(resumed, whole)
+    assert [row["loss"] for row in rows(resumed, "train")] == [row["loss"] for row in rows(whole, "train")]
+
+
+def test_the_number_of_workers_may_change_in_between(pretraining, tmp_path):
+    whole = train(pretraining)
+    other = elsewhere(pretraining, tmp_path)
+    train(other, dataset__num_workers=2, optimization__max_update=3)
+    resumed = train(other, dataset__num_workers=1)
+    assert losses(resumed) == losses(whole)
+    assert_same_weights(resumed, whole)
+
+
+def test_validating_in_between_changes_nothing(pretraining, tmp_path):
+    with_validation = train(pretraining, dataset__validate_interval_updates=1)
+    without = train(elsewhere(pretraining, tmp_path), dataset__disable_validation=True)
+    assert losses(with_validation) == losses(without)
+
+
+def test_validation_of_the_same_weights_gives_the_same_loss(pretraining):
+    trainer = train(pretraining, optimization__lr=[0.0])
+    found = {row["loss"] for row in rows(trainer, "valid")}
+    assert len(found) == 1
+
+
+def test_a_finished_run_is_not_trained_further(pretraining):
+    first = train(pretraining)
+    again = train(pretraining)
+    assert again.at.num_updates == 8
+    assert_same_weights(first, again)
+
+
+def test_clipping_limits_the_step_and_is_counted(classification):
+    trainer = train(classification, optimization__clip_norm=1e-3)
+    assert all(row["clip"] == 100.0 for row in rows(trainer))
+
+
+def test_warm_up_is_visible_in_the_printed_rate(classification):
+    trainer = train(classification, lr_scheduler__warmup_updates=4)
+    assert [round(row["lr"], 7) for row in rows(trainer)][:4] == [5e-4, 7.5e-4, 1e-3, 1e-3]
+
+
+def test_update_freq_may_change_with_the_epoch(classification):
+    trainer = train(classification, optimization__update_freq=[4, 1], optimization__max_update=4)
+    assert [row["epoch"] for row in rows(trainer)] == [1, 2, 2, 2]
+
+
+def test_the_best_checkpoint_may_be_chosen_by_any_printed_metric(classification):
+    trainer = train(
+        classification, checkpoint__best_checkpoint_metric="auroc", checkpoint__maximize_best_checkpoint_metric=True
+    )
+    scores = [row["auroc"] for row in rows(trainer, "valid")]
+    assert trainer.result == trainer.manager.best == max(scores)
+    assert rows(trainer, "valid")[-1]["best_auroc"] == max(scores)
+
+
+def test_an_unprinted_metric_lists_those_that_are(classification):
+    with pytest.raises(ConfigError, match=r"best_checkpoint_metric=auc .*choose one of loss.*auroc"):
+        train(classification, checkpoint__best_checkpoint_metric="auc")
+
+
+def test_patience_counts_validations_without_improvement(classification, tmp_path):
+    recipe = {**classification, "optimization": {"max_epoch": 50, "lr": [0.0]}}
+    trainer = train(recipe, checkpoint__patience=3)
+    assert len(rows(trainer, "valid")) == 4  # the first one is the best, the next three are equal
+    other = elsewhere(recipe, tmp_path)
+    train(other, optimization__max_epoch=2)
+    resumed = train(other, checkpoint__patience=3)
+    assert len(rows(resumed, "valid")) == 4
+
+
+def test_every_subset_is_validated_and_the_first_one_decides(classification):
+    trainer = train(classification, dataset__valid_subset="valid, train")
+    assert len(rows(trainer, "valid")) == len([row for row in rows(trainer, "train") if "best_loss" in row]) == 2
+    assert trainer.manager.best == min(row["loss"] for row in rows(trainer, "valid"))
+
+
+def test_max_valid_steps_is_what_it_says(classification):
+    trainer = train(classification, dataset__max_valid_steps=1)
+    assert rows(trainer, "valid")[0]["nsignals"] == 4
+
+
+@pytest.mark.parametrize("changes", [{"max_epoch": 2, "max_update": 0}, {"max_epoch": 0, "max_update": 8}])
+def test_stop_rules_end_training(classification, changes):
+    trainer = train({**classification, "optimization": {"lr": [1e-3], **changes}})
+    assert trainer.at.num_updates == 8
+
+
+def test_training_stops_when_its_time_is_up(classification):
+    trainer = train({**classification, "optimization": {"lr": [1e-3], "stop_time_hours": 1e-9}})
+    assert trainer.at.num_updates == 1
+    assert (trainer.save_dir / "checkpoint_last.pt").exists()
+
+
+def test_training_stops_at_the_smallest_rate(classification):
+    trainer = train({**classification, "optimization": {"lr": [1e-3, 1e-6], "max_epoch": 9, "stop_min_lr": 1e-5}})
+    assert trainer.at.epoch == 2
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_the_run_goes_on_from_there(pretraining, tmp_path, number, status):
+    whole = train(pretraining, optimization__update_freq=[2])
+    other = elsewhere(pretraining, tmp_path)
+    original = Trainer.train_update
+
+    def interrupting(self, batches):
+        if self.at.num_updates == 2:
+            os.kill(os.getpid(), number)
+        original(self, batches)
+
+    Trainer.train_update = interrupting
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            train(other, optimization__update_freq=[2])
+    finally:
+        Trainer.train_update = original
+    assert stopped.value.code == status
+    resumed = train(other, optimization__update_freq=[2])
+    assert losses(resumed) == losses(whole)
+    assert_same_weights(resumed, whole)
+
+
+@pytest.fixture
+def failing_criterion():
+    """`not_finite`: binary cross entropy whose loss is NaN from update 3 on."""
+
+    class NotFinite(BaseCriterion):
+        calls = 0
+
+        def forward(self, model, batch):
+            NotFinite.calls += 1
+            logits = model(**batch["net_input"])["logits"]
+            factor = math.nan if NotFinite.calls == 3 else 1.0
+            return CriterionOutput(logits.sum() * factor, len(logits), {"loss": logits.detach().sum()})
+
+    register_criterion("not_finite")(NotFinite)
+    yield
+    del REGISTRIES["criterion"].entries["not_finite"]
+
+
+def test_a_gradient_that_is_not_finite_ends_training_with_the_state_kept(classification, failing_criterion):
+    recipe = {**classification, "criterion": {"_name": "not_finite"}}
+    with pytest.raises(ConfigError, match=r"gradient norm of update 3 is nan.*crash\.pt.*clip_norm"):
+        train(recipe)
+    assert (Path(recipe["checkpoint"]["save_dir"]) / "crash.pt").exists()
+
+
+def test_such_an_update_may_be_skipped(classification, failing_criterion):
+    trainer = train({**classification, "criterion": {"_name": "not_finite"}}, optimization__skip_nonfinite_updates=True)
+    assert trainer.at.num_updates == 8
+
+
+def test_fp16_overflow_lowers_the_scale_and_skips_the_update(classification, failing_criterion):
+    trainer = train({**classification, "criterion": {"_name": "not_finite"}}, common__fp16=True)
+    assert rows(trainer)[-1]["loss_scale"] == 64
+    assert trainer.at.num_updates == 8
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_half_precision_stays_close_to_single_precision(classification, tmp_path, precision):
+    exact = losses(train(classification))
+    found = losses(train(elsewhere(classification, tmp_path), **{f"common__{precision}": True}))
+    assert found == pytest.approx(exact, rel=0.05)
+
+
+def test_weight_decay_in_the_recipe_wins_over_the_stored_one(classification, caplog):
+    train(classification, optimization__max_update=2)
+    with caplog.at_level(logging.WARNING):
+        trainer = train(classification, optimizer__weight_decay=0.5, optimization__max_update=3)
+    assert trainer.optimizer.param_groups[0]["weight_decay"] == 0.5
+    assert "weight_decay" in caplog.text
+
+
+def test_without_stored_optimizer_state_training_starts_anew_and_says_so(classification, caplog):
+    train(classification, optimization__max_update=2, checkpoint__no_save_optimizer_state=True)
+    with caplog.at_level(logging.WARNING):
+        trainer = train(classification, optimization__max_update=3)
+    assert trainer.at.num_updates == 3
+    assert "no optimizer state" in caplog.text
+
+
+def test_a_checkpoint_of_another_model_is_refused_by_name(classification):
+    train(classification, optimization__max_update=2)
+    with pytest.raises(ConfigError, match=r"checkpoint_last\.pt"):
+        train(classification, model__encoder_layers=2)
+
+
+def test_another_size_of_the_data_is_refused_with_the_remedy(classification, sample, tmp_path):
+    train(classification, optimization__max_update=3)
+    shorter = tmp_path / "shorter"
+    shorter.mkdir()
+    for name in ("train", "valid"):
+        text = (sample.single / f"{name}.tsv").read_text().splitlines(keepends=True)
+        (shorter / f"{name}.tsv").write_text("".join(text[:5]))
+    with pytest.raises(ConfigError, match=r"reset_dataloader=true"):
+        train(classification, task__data=str(shorter))
+
+
+def test_neither_batch_size_nor_max_tokens_says_what_to_set(classification):
+    with pytest.raises(ConfigError, match=r"dataset\.batch_size"):
+        train({**classification, "dataset": {"num_workers": 0}})
+
+
+def test_an_unused_validation_manifest_is_pointed_out(classification, sample, tmp_path):
+    for name in ("train", "valid", "valid1"):
+        (tmp_path / f"{name}.tsv").write_text((sample.single / f"{name.rstrip('1')}.tsv").read_text())
+    with pytest.raises(ConfigError, match="also holds valid1"):
+        train(classification, task__data=str(tmp_path))
+    train(classification, task__data=str(tmp_path), dataset__ignore_unused_valid_subsets=True)
+
+
+def test_the_moving_average_is_stored_and_restored(classification, tmp_path):
+    whole = train(classification, ema__store_ema=True, ema__ema_decay=0.5)
+    other = elsewhere(classification, tmp_path)
+    train(other, ema__store_ema=True, ema__ema_decay=0.5, optimization__max_update=3)
+    resumed = train(other, ema__store_ema=True, ema__ema_decay=0.5)
+    for key, value in whole.average.state_dict().items():
+        assert torch.equal(value, resumed.average.state_dict()[key])
+
+
+def test_metrics_jsonl_holds_every_update_once_after_a_killed_run(classification):
+    trainer = train(classification, optimization__max_update=4)
+    path = trainer.save_dir / "metrics.jsonl"
+    with open(path, "a") as out:
+        out.write(json.dumps({"split": "train_inner", "num_updates": 5, "loss": 0.0}) + "\n" + '{"split": "tra')
+    assert sorted(losses(train(classification))) == list(range(1, 9))
+
+
+def test_a_silent_run_interrupts_itself(classification, monkeypatch):
+    stalled = threading.Event()
+    original = Trainer.train_update
+
+    def stall(self, batches):
+        if self.at.num_updates == 1:
+            stalled.wait(10)
+        original(self, batches)
+
+    monkeypatch.setattr(Trainer, "train_update", stall)
+    with pytest.raises(SystemExit) as stopped:
+        train(classification, distributed_training__heartbeat_timeout=1)
+    assert stopped.value.code == 130
+
+
+def test_three_functions_stand_between_main_and_backward(pretraining, monkeypatch, tmp_path):
+    import inspect
+    import sys
+
+    from ecg_signals.cli import train as command
+
+    seen = []
+    original = torch.Tensor.backward
+
+    def backward(self, *args, **kwargs):
+        if not seen:
+            seen.extend(frame.function for frame in inspect.stack() if "ecg_signals" in frame.filename and "tests" not in frame.filename)
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.Tensor, "backward", backward)
+    settings = [f"{section}.{key}={json.dumps(value)}" if not isinstance(value, str) else f"{section}.{key}='{value}'"
+                for section, keys in pretraining.items() for key, value in keys.items()]
+    monkeypatch.setattr(sys, "argv", ["ecg-train", *settings, f"hydra.run.dir={tmp_path}", "optimization.max_update=1"])
+    command.main()
+    assert seen[-1] == "main"
+    assert len(seen) - 1 <= 3, seen
