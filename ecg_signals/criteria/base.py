@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from ecg_signals.config import BaseConfig
 
+Logs = dict[str, float | Tensor]  # scalars that are summed over batches, ranks and updates
+
 
 @dataclass
 class CriterionOutput:
@@ -27,7 +29,7 @@ class CriterionOutput:
 
     loss: Tensor
     sample_size: float | Tensor
-    logs: dict[str, float | Tensor] = field(default_factory=dict)
+    logs: Logs = field(default_factory=dict)
     scores: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -49,15 +51,22 @@ class BaseCriterion(nn.Module):
         raise TypeError(f"{type(self).__name__} must define forward(model, batch)")
 
     def set_labels(self, labels: list[str]) -> None:
-        """Told the label names once, before training, so that errors can name a label. Raises ConfigError if options do not fit."""
+        """Told the label names once, before training, so that errors can name a label.
+
+        Raises: ConfigError if the options do not fit them.
+        """
 
     def prepare(self, model: nn.Module, dataset: Any) -> None:
-        """Told the model and the training data once, before training. Raises ConfigError for what does not fit together."""
+        """Told the model and the training data once, before training.
+
+        Raises: ConfigError for what does not fit together.
+        """
 
     def metrics(self, logs: Mapping[str, float], scores: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Printed statistics, in printing order, from logs summed over an interval or a validation.
 
-        `loss` and `loss_0`, `loss_1` ... are per sample and in bits, as fairseq prints them; `scores` is empty in training.
+        `loss` and `loss_0`, `loss_1` ... are per sample and in bits, as fairseq prints them; `scores` is empty in
+        training.
         """
         size = logs.get("sample_size", 0.0) or 1.0
         out = {"loss": logs.get("loss", math.nan) / size / math.log(2)}
@@ -65,8 +74,3 @@ class BaseCriterion(nn.Module):
         for key in sorted((key for key in logs if key.startswith("loss_")), key=lambda key: (len(key), key)):
             out[key] = logs[key] / size / math.log(2)
         return out
-
-
-def ratio(numerator: float, denominator: float) -> float:
-    """numerator / denominator, NaN for 0 / 0."""
-    return numerator / denominator if denominator else math.nan

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecg_signals.config import BaseConfig, ConfigError, option
-from ecg_signals.criteria.base import BaseCriterion, CriterionOutput, ratio
+from ecg_signals.criteria.base import BaseCriterion, CriterionOutput
+from ecg_signals.metrics.counts import ratio
 from ecg_signals.registry import register_criterion
 
 

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ecg_signals.config import ConfigError
-
 AVERAGES = ("macro", "micro", "weighted")
 
 
@@ -67,12 +65,6 @@ def summarise_ranking(scores: np.ndarray, targets: np.ndarray, average: str) -> 
         "auroc_micro": micro_auroc,
         "auprc_micro": micro_precision,
     }
-
-
-def check_average(average: str) -> None:
-    """Raises: ConfigError for an unknown way of averaging over labels."""
-    if average not in AVERAGES:
-        raise ConfigError(f"criterion.auc_average is {average!r}; set it to one of {', '.join(AVERAGES)}")
 
 
 def _areas(scores: np.ndarray, targets: np.ndarray) -> tuple[float, float, int]:

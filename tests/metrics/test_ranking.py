@@ -4,8 +4,7 @@ import time
 import numpy as np
 import pytest
 
-from ecg_signals.config import ConfigError
-from ecg_signals.metrics.ranking import check_average, micro_ranking_metrics, ranking_metrics, summarise_ranking
+from ecg_signals.metrics.ranking import micro_ranking_metrics, ranking_metrics, summarise_ranking
 
 
 def sigmoid(values: np.ndarray) -> np.ndarray:
@@ -116,8 +115,3 @@ def test_both_areas_take_less_time_than_scikit_learns_alone():
         seconds(lambda: (roc_auc_score(targets, scores), average_precision_score(targets, scores))) for _ in range(3)
     )
     assert ours < theirs
-
-
-def test_an_unknown_average_is_refused():
-    with pytest.raises(ConfigError, match="one of macro, micro, weighted"):
-        check_average("samples")

@@ -1,0 +1,101 @@
+"""Several criteria at once, for models with several outputs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ecg_signals.config import BaseConfig, ConfigError, option
+from ecg_signals.criteria.base import BaseCriterion, CriterionOutput, Logs
+from ecg_signals.criteria.labels import item_count
+from ecg_signals.registry import build, register_criterion
+
+
+@dataclass
+class CompositeCriterionConfig(BaseConfig):
+    criterion_names: list[str] = option("???", "registered criteria, one per entry of the model's list of logits")
+    args: Any = option(None, "options of each criterion by its name")
+    loss_weights: list[float] | None = option(None, "factor of each criterion; None: 1")
+
+
+@register_criterion("composite_criterion", dataclass=CompositeCriterionConfig)
+class CompositeCriterion(BaseCriterion):
+    """Sum of weight * loss / sample_size; its own `sample_size` is 1.
+
+    Where the model's `logits` are a list, criterion i sees the i-th; else all see the same. Statistics of criterion i
+    are printed as `<i>_<name>`.
+    """
+
+    def __init__(self, cfg: CompositeCriterionConfig) -> None:
+        super().__init__(cfg)
+        options = cfg.args or {}
+        unknown = sorted(set(options) - set(cfg.criterion_names))
+        if unknown:
+            raise ConfigError(f"criterion.args has options of {', '.join(unknown)}; criterion_names must name them too")
+        self.parts: list[BaseCriterion] = [
+            build("criterion", name, **_without_name(options.get(name))) for name in cfg.criterion_names
+        ]
+        self.modes = nn.ModuleList(self.parts)  # so that train(), eval() and to() reach them
+        self.weights = cfg.loss_weights or [1.0] * len(self.parts)
+        if len(self.weights) != len(self.parts):
+            raise ConfigError(
+                f"criterion.loss_weights has {len(self.weights)} values for {len(self.parts)} criteria; give one each"
+            )
+
+    def set_labels(self, labels: list[str]) -> None:
+        for part in self.parts:
+            part.set_labels(labels)
+
+    def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
+        shared = _OneCall(model)
+        outputs = [part(shared.view(number), batch) for number, part in enumerate(self.parts)]
+        losses = [
+            weight * part.loss / torch.as_tensor(part.sample_size, device=part.loss.device).clamp(min=1)
+            for weight, part in zip(self.weights, outputs)
+        ]
+        loss = torch.stack(losses).sum()
+        logs: Logs = {"loss": loss.detach(), "nsignals": item_count(batch)}
+        scores: dict[str, Tensor] = {}
+        for number, part in enumerate(outputs):
+            logs |= {f"{number}_{key}": value for key, value in part.logs.items()}
+            logs[f"{number}_sample_size"] = part.sample_size
+            scores |= {f"{number}_{key}": value for key, value in part.scores.items()}
+        return CriterionOutput(loss, sample_size=1.0, logs=logs, scores=scores)
+
+    def metrics(self, logs: Mapping[str, float], scores: Mapping[str, np.ndarray]) -> dict[str, float]:
+        out = super().metrics(logs, scores)
+        for number, part in enumerate(self.parts):
+            head = f"{number}_"
+            mine = {key.removeprefix(head): value for key, value in logs.items() if key.startswith(head)}
+            rows = {key.removeprefix(head): value for key, value in scores.items() if key.startswith(head)}
+            printed = part.metrics({**mine, "batches": logs.get("batches", 0.0)}, rows)
+            out |= {f"{head}{key}": value for key, value in printed.items() if key != "nsignals"}
+        return out
+
+
+class _OneCall:
+    """Runs the model once per batch, however many criteria ask."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.outputs: dict[bool, Mapping[str, Any]] = {}
+
+    def view(self, number: int) -> Any:
+        """A callable like the model whose `logits` are entry `number` where the model gives a list."""
+
+        def call(**net_input: Any) -> Mapping[str, Any]:
+            masked = bool(net_input.get("mask", False))
+            if masked not in self.outputs:
+                self.outputs[masked] = self.model(**net_input)
+            output = self.outputs[masked]
+            logits = output.get("logits")
+            return {**output, "logits": logits[number]} if isinstance(logits, (list, tuple)) else output
+
+        return call
+
+
+def _without_name(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {key: value for key, value in (options or {}).items() if key != "_name"}

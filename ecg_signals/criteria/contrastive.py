@@ -1,0 +1,40 @@
+"""What the contrastive criteria share."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ecg_signals.criteria.base import BaseCriterion
+from ecg_signals.metrics.counts import ratio
+
+
+def unit_rows(features: Tensor, eps: float) -> Tensor:
+    """Rows divided by their norm, at least eps, which passes no gradient, as in fairseq-signals."""
+    return features / features.detach().norm(dim=-1, keepdim=True).clamp(min=eps)
+
+
+def pooled_rows(model: nn.Module, batch: dict[str, Any], eps: float) -> Tensor:
+    """The model's `pooled` features of a batch as rows of length 1, [items, dim] float32."""
+    return unit_rows(model(**batch["net_input"])["pooled"].float(), eps)
+
+
+def similarities(rows: Tensor, temp: float) -> Tensor:
+    """Dot products of all pairs of rows, divided by the temperature, in float32 under any autocast."""
+    with torch.autocast(rows.device.type, enabled=False):
+        return rows @ rows.T / temp
+
+
+def hide(similarity: Tensor, hidden: Tensor) -> Tensor:
+    """Entries that no softmax shall see: as small as can be, yet finite, so that gradients stay finite."""
+    return similarity.masked_fill(hidden, torch.finfo(similarity.dtype).min)
+
+
+class ContrastiveCriterion(BaseCriterion):
+    """Prints `accuracy`: how often the positive is more alike than every negative."""
+
+    def metrics(self, logs: Mapping[str, float], scores: Mapping[str, np.ndarray]) -> dict[str, float]:
+        accuracy = ratio(logs.get("correct", 0.0), logs.get("count", 0.0))
+        return {**super().metrics(logs, scores), "accuracy": accuracy}

@@ -1,0 +1,91 @@
+"""Cross entropy over classes, plain or focal, of whole items or of every sample of a segmentation."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ecg_signals.config import BaseConfig, ConfigError, option
+from ecg_signals.criteria.base import BaseCriterion, CriterionOutput, Logs
+from ecg_signals.criteria.labels import check_label_weights, item_count, sample_size_of
+from ecg_signals.metrics.counts import ratio
+from ecg_signals.registry import register_criterion
+
+
+@dataclass
+class CrossEntropyConfig(BaseConfig):
+    weight: list[float] | None = option(None, "factor of each class's loss, one per class")
+    focal_loss: bool = option(False, "multiply each loss by (1 - probability of the right class) ** gamma")
+    gamma: float = option(1.0, "exponent of the focal loss")
+
+
+@register_criterion("cross_entropy", dataclass=CrossEntropyConfig)
+class CrossEntropyCriterion(BaseCriterion):
+    """Summed over all targets that are known; `sample_size` is their number.
+
+    Logits [items, classes] go with `label`: class numbers, or one column per class of which one is 1. Logits
+    [items, samples, classes] go with `segment_label`, whose samples are left out where `segment_mask` is True.
+    Negative and NaN targets are unknown, and so are rows with no class or several.
+    """
+
+    weight: Tensor | None
+
+    def __init__(self, cfg: CrossEntropyConfig) -> None:
+        super().__init__(cfg)
+        self.cfg: CrossEntropyConfig = cfg
+        self.checked = False
+        self.register_buffer("weight", None if cfg.weight is None else torch.tensor(cfg.weight), persistent=False)
+
+    def set_labels(self, labels: list[str]) -> None:
+        if len(labels) > 1:  # a single column of label_file holds class numbers, not the name of a class
+            check_label_weights("weight", self.cfg.weight, labels)
+
+    def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
+        logits = model(**batch["net_input"])["logits"].float()
+        if not self.checked:
+            check_label_weights("weight", self.cfg.weight, [str(number) for number in range(logits.size(-1))])
+            self.checked = True
+        logits, target, known = class_targets(logits, batch)
+        losses = F.cross_entropy(logits, target, weight=self.weight, reduction="none")
+        if self.cfg.focal_loss:
+            losses = (1 - torch.exp(-losses)) ** self.cfg.gamma * losses
+        loss = losses.masked_fill(~known, 0.0).sum()
+        count = known.sum()
+        logs: Logs = {
+            "loss": loss.detach(),
+            "nsignals": item_count(batch),
+            "correct": ((logits.argmax(dim=-1) == target) & known).sum(),
+            "count": count,
+        }
+        return CriterionOutput(loss, sample_size=sample_size_of(batch, count), logs=logs)
+
+    def metrics(self, logs: Mapping[str, float], scores: Mapping[str, np.ndarray]) -> dict[str, float]:
+        accuracy = ratio(logs.get("correct", 0.0), logs.get("count", 0.0))
+        return {**super().metrics(logs, scores), "accuracy": accuracy}
+
+
+def class_targets(logits: Tensor, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits [targets, classes], class numbers [targets] (0 where unknown), and which of them are known.
+
+    Raises: ConfigError when there is not one class number per row of logits.
+    """
+    key = "segment_label" if logits.dim() == 3 and "segment_label" in batch else "label"
+    label = batch[key]
+    if label.shape == logits.shape and logits.size(-1) > 1:
+        one = (label == 1).sum(dim=-1) == 1
+        label = label.argmax(dim=-1).masked_fill(~one, -1)
+    label, logits = label.reshape(-1), logits.reshape(-1, logits.size(-1))
+    if len(label) != len(logits):
+        raise ConfigError(
+            f"cross_entropy takes one class number per prediction, but the batch has {len(label)} of them in '{key}' "
+            f"for {len(logits)} predictions. Give task.label_file one column, or one per class (model.num_labels)"
+        )
+    known = ~torch.isnan(label) if label.is_floating_point() else torch.ones_like(label, dtype=torch.bool)
+    known = known & (label >= 0)
+    if key == "segment_label" and batch.get("segment_mask") is not None:
+        known = known & ~batch["segment_mask"].reshape(-1).bool()
+    return logits, torch.where(known, label, torch.zeros_like(label)).long(), known

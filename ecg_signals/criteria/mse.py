@@ -1,0 +1,22 @@
+"""Squared error of a regression."""
+
+from typing import Any
+
+from torch import nn
+
+from ecg_signals.config import BaseConfig
+from ecg_signals.criteria.base import BaseCriterion, CriterionOutput, Logs
+from ecg_signals.criteria.labels import item_count, label_matrix, sample_size_of
+from ecg_signals.registry import register_criterion
+
+
+@register_criterion("mse", dataclass=BaseConfig)
+class MSECriterion(BaseCriterion):
+    """Summed over all known (item, target) pairs; `sample_size` is their number. Printed in bits, as all losses."""
+
+    def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
+        prediction = model(**batch["net_input"])["logits"].float()   # [items, targets]
+        target, known = label_matrix(prediction, batch)
+        loss = (prediction - target).square().masked_fill(~known, 0.0).sum()
+        logs: Logs = {"loss": loss.detach(), "nsignals": item_count(batch)}
+        return CriterionOutput(loss, sample_size=sample_size_of(batch, known.sum()), logs=logs)

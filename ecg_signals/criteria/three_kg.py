@@ -1,0 +1,54 @@
+"""3KG: views of one patient's ECGs attract each other, those of other patients repel."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ecg_signals.config import BaseConfig, option
+from ecg_signals.criteria.base import CriterionOutput, Logs
+from ecg_signals.criteria.contrastive import ContrastiveCriterion, hide, pooled_rows, similarities
+from ecg_signals.criteria.labels import item_count, sample_size_of
+from ecg_signals.registry import register_criterion
+
+
+@dataclass
+class ThreeKGConfig(BaseConfig):
+    temp: float = option(0.1, "temperature of the softmax")
+    eps: float = option(1e-8, "smallest norm that a feature is divided by")
+
+
+@register_criterion("3kg", dataclass=ThreeKGConfig)
+class _3KGCriterion(ContrastiveCriterion):  # the class name that fairseq-signals writes into checkpoints
+    """Summed over (row, other row of the same patient); `sample_size` is the number of rows.
+
+    Each pair is told apart from the rows of other patients; the patient's further rows are left out.
+
+    Source: Gopal et al. 2021, 3KG: Contrastive Learning of 12-Lead Electrocardiograms, arXiv:2106.04452.
+    """
+
+    dataset = "three_kg_views"
+
+    def __init__(self, cfg: ThreeKGConfig) -> None:
+        super().__init__(cfg)
+        self.cfg: ThreeKGConfig = cfg
+
+    def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
+        rows = pooled_rows(model, batch, self.cfg.eps)               # [rows, dim]
+        patient = batch["patient_id"].reshape(-1)
+        same = patient[:, None] == patient                           # [rows, rows]
+        pairs = same & ~torch.eye(len(rows), dtype=torch.bool, device=rows.device)
+        similarity = similarities(rows, self.cfg.temp)
+        negatives = hide(similarity, same)
+        rest = negatives.logsumexp(dim=1, keepdim=True)              # [rows, 1]
+        losses = torch.logaddexp(rest, similarity) - similarity
+        loss = losses.masked_fill(~pairs, 0.0).sum()
+        ahead = similarity.detach() > negatives.detach().amax(dim=1, keepdim=True)
+        logs: Logs = {
+            "loss": loss.detach(),
+            "nsignals": item_count(batch),
+            "correct": (ahead & pairs).sum(),
+            "count": pairs.sum(),
+        }
+        return CriterionOutput(loss, sample_size_of(batch, len(rows)), logs)

@@ -1,0 +1,57 @@
+"""wav2vec 2.0 and CMSC together: the loss of ECG-FM."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ecg_signals.config import ConfigError, option
+from ecg_signals.criteria.cmsc import GATHER_HELP, cmsc_loss
+from ecg_signals.criteria.contrastive import unit_rows
+from ecg_signals.criteria.wav2vec2 import Wav2Vec2Criterion, Wav2Vec2CriterionConfig
+from ecg_signals.modules.pooling import pool_frames
+from ecg_signals.registry import register_criterion
+
+
+@dataclass
+class Wav2Vec2WithCMSCConfig(Wav2Vec2CriterionConfig):
+    temp: float = option(0.1, "temperature of the softmax over segments")
+    eps: float = option(1e-8, "smallest norm that a feature is divided by")
+    all_gather: bool = option(False, GATHER_HELP, follows="model.all_gather")
+    cmsc_weights: list[float] | None = option(None, "weight of the contrast between segments; None: 1")
+    cmsc_masked_frames: bool = option(True, "pool masked frames too, as published; false: the others only", ours=True)
+
+
+@register_criterion("wav2vec2_with_cmsc", dataclass=Wav2Vec2WithCMSCConfig)
+class Wav2Vec2WithCMSCCriterion(Wav2Vec2Criterion):
+    """Adds the contrast between pooled segments, of the same masked forward pass, to wav2vec 2.0's terms.
+
+    Source: Oh et al. 2022, Lead-agnostic Self-supervised Learning, arXiv:2203.06889.
+    """
+
+    dataset = "cmsc"
+
+    def __init__(self, cfg: Wav2Vec2WithCMSCConfig) -> None:
+        super().__init__(cfg)
+        self.cfg: Wav2Vec2WithCMSCConfig = cfg
+        if cfg.cmsc_weights is not None and len(cfg.cmsc_weights) != 1:
+            raise ConfigError(f"criterion.cmsc_weights is {cfg.cmsc_weights}; expected one number, as in [1.0]")
+
+    def further_terms(self, output: Mapping[str, Any], batch: dict[str, Any]) -> list[Tensor]:
+        terms = super().further_terms(output, batch)
+        weight = 1.0 if self.cfg.cmsc_weights is None else self.cfg.cmsc_weights[0]
+        if weight == 0:
+            return terms
+        rows = unit_rows(self.pooled(output), self.cfg.eps)          # [items, dim]
+        gather = self.cfg.all_gather and self.training
+        return [*terms, weight * cmsc_loss(rows, batch, self.cfg.temp, gather=gather)]
+
+    def pooled(self, output: Mapping[str, Any]) -> Tensor:
+        """Mean over frames of the masked pass's encoder output, padding left out, [items, dim] float32."""
+        if self.cfg.cmsc_masked_frames:
+            return output["masked_pooled"].float()
+        left_out = output["mask_indices"].to(output["masked_features"].device)  # [items, frames]
+        if output["padding_mask"] is not None:
+            left_out = left_out | output["padding_mask"]
+        return pool_frames(output["masked_features"].float(), left_out)
