@@ -1,0 +1,62 @@
+import pickle
+
+import numpy as np
+import pytest
+
+from ecg_signals.config import ConfigError
+from ecg_signals.inference.store import create_array, header_path, open_array
+from ecg_signals.utils.store import MemmapBatchWriter, MemmapReader, memmap_batch_process
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_an_array_reads_back_through_its_sidecar(tmp_path, raw):
+    path = tmp_path / "outputs_test.npy"
+    array = create_array(path, (3, 2), np.dtype("float32"), raw=raw)
+    array[:] = [[1, 2], [3, 4], [5, 6]]
+    array.flush()
+    assert MemmapReader.from_header(path)[1].tolist() == [3, 4]
+    header = pickle.loads(header_path(path).read_bytes())
+    again = np.memmap(path, dtype=header["dtype"], mode="r", shape=header["shape"], offset=header["offset"])
+    assert again.tolist() == array.tolist()
+    if not raw:
+        assert np.load(path).tolist() == array.tolist()
+
+
+def test_extracted_files_of_the_reference_are_read(golden):
+    folder = golden / "fairseq_signals_trained" / "extract"
+    outputs = MemmapReader.from_header(folder / "outputs_synth.npy")
+    assert outputs[:].shape == (3, 8)
+    features = MemmapReader.from_header(folder / "encoder_out_synth.npy")[:]
+    embedding = features.sum(axis=1) / (features != 0).sum(axis=1)
+    np.testing.assert_allclose(embedding, np.load(folder / "emb_synth.npy"), rtol=1e-5)
+
+
+def test_a_batch_writer_and_reader_meet(tmp_path):
+    writer = MemmapBatchWriter(tmp_path / "emb.npy", (4, 3), transform=lambda rows: rows * 2)
+    memmap_batch_process(np.arange(12.0).reshape(4, 3), writer, batch_size=3)
+    assert MemmapReader.from_header(tmp_path / "emb.npy")[:].tolist() == (np.arange(12.0).reshape(4, 3) * 2).tolist()
+    with pytest.raises(ValueError, match="do not fit"):
+        writer(np.zeros((1, 3)))
+
+
+def test_nothing_in_a_sidecar_is_executed(tmp_path):
+    path = tmp_path / "outputs_test.npy"
+    path.write_bytes(b"\0" * 8)
+
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "executed"), "w"))
+
+    header_path(path).write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(ConfigError, match="not a header"):
+        open_array(path)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_cut_file_is_named(tmp_path):
+    path = tmp_path / "outputs_test.npy"
+    create_array(path, (4, 4), np.dtype("float32"), raw=True)
+    with open(path, "r+b") as file:
+        file.truncate(20)
+    with pytest.raises(ConfigError, match="20 bytes.*64"):
+        open_array(path)

@@ -1,0 +1,108 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from ecg_signals.composition import resolve_config
+from ecg_signals.config import ConfigError
+from ecg_signals.distributed.launch import Placement
+from ecg_signals.inference.store import MemmapReader
+from ecg_signals.inference.validate import Evaluator
+from ecg_signals.trainer import Trainer
+
+
+@pytest.fixture
+def trained(classification):
+    """The recipe and the checkpoint of a short run."""
+    trainer = Trainer(resolve_config(classification))
+    trainer.train()
+    return classification, trainer.save_dir / "checkpoint_last.pt"
+
+
+def evaluator(recipe, path, **common_eval):
+    sections = {**recipe, "common_eval": {"path": str(path), **common_eval}}
+    sections.pop("checkpoint", None)
+    return Evaluator(sections, Placement())
+
+
+def test_validation_of_a_checkpoint_prints_what_training_printed(trained):
+    recipe, path = trained
+    lines = (path.parent / "metrics.jsonl").read_text().splitlines()
+    during = [row for row in map(json.loads, lines) if row["split"] == "valid"][-1]
+    after = evaluator(recipe, path).validate()["valid"]
+    for key in ("loss", "accuracy", "auroc", "auprc", "auroc_micro"):
+        assert after[key] == pytest.approx(during[key], rel=1e-5), key
+
+
+def test_the_recipe_need_not_repeat_what_the_checkpoint_knows(trained):
+    recipe, path = trained
+    sections = {"task": {"_name": "ecg_classification", "data": recipe["task"]["data"]}, "dataset": {"batch_size": 3},
+                "model": None, "criterion": {"_name": "binary_cross_entropy_with_logits", "weights_file": "???"}}
+    short = evaluator(sections, path).validate()["valid"]
+    assert short["loss"] == pytest.approx(evaluator(recipe, path).validate()["valid"]["loss"], rel=1e-5)
+
+
+def test_outputs_embeddings_and_attention_are_written_in_manifest_order(trained, tmp_path):
+    recipe, path = trained
+    kinds = ["output", "encoder_out", "saliency"]
+    evaluator(recipe, path, extract=kinds, results_path=str(tmp_path)).validate()
+    outputs, targets = np.load(tmp_path / "outputs_valid.npy"), np.load(tmp_path / "targets_valid.npy")
+    features, saliency = np.load(tmp_path / "encoder_out_valid.npy"), np.load(tmp_path / "saliency_valid.npy")
+    assert outputs.shape == targets.shape == (8, 3)
+    assert features.shape == (8, 156, 32)
+    assert saliency.shape == (8, 1, 156, 156)
+    np.testing.assert_allclose(saliency.sum(axis=-1), 1.0, rtol=1e-5)
+    labels = np.load(recipe["task"]["label_file"])
+    assert targets.tolist() == np.repeat(labels[8:], 2, axis=0).tolist()
+
+
+def test_inference_needs_no_labels_and_equals_validation(trained, tmp_path):
+    recipe, path = trained
+    evaluator(recipe, path, extract=["output"], results_path=str(tmp_path)).validate()
+    validated = np.load(tmp_path / "outputs_valid.npy").copy()
+    without = {**recipe, "task": {**recipe["task"], "label_file": None}}
+    evaluator(without, path, results_path=str(tmp_path), raw_memmap=True).infer()
+    assert MemmapReader.from_header(tmp_path / "outputs_valid.npy")[:].tolist() == validated.tolist()
+
+
+def test_extraction_without_a_folder_says_what_to_set(trained, tmp_path):
+    recipe, path = trained
+    with pytest.raises(ConfigError, match="results_path=DIR"):
+        evaluator(recipe, path, extract=["output"]).validate()
+    with pytest.raises(ConfigError, match="mkdir"):
+        evaluator(recipe, path, extract=["output"], results_path=str(tmp_path / "absent")).validate()
+    with pytest.raises(ConfigError, match="any of output, encoder_out, saliency"):
+        evaluator(recipe, path, extract=["embedding"], results_path=str(tmp_path)).validate()
+
+
+def test_extraction_reproduces_the_reference(golden, tmp_path, monkeypatch):
+    reference = golden / "fairseq_signals_trained"
+    monkeypatch.chdir(reference)
+    kinds = ["output", "encoder_out", "saliency"]
+    sections = {
+        "common_eval": {"path": str(reference / "finetune" / "checkpoint_last.pt"), "extract": kinds, "results_path": str(tmp_path)},
+        "task": {"_name": "ecg_classification", "data": str(reference / "manifest" / "clf"), "label_file": labels(golden)},
+        "dataset": {"batch_size": 2, "valid_subset": "synth", "num_workers": 0},
+    }
+    Evaluator(sections, Placement()).validate()
+    for name in ("outputs", "encoder_out", "saliency"):
+        expected = MemmapReader.from_header(reference / "extract" / f"{name}_synth.npy")[:]
+        np.testing.assert_allclose(np.load(tmp_path / f"{name}_synth.npy"), expected, atol=1e-5)
+
+
+def labels(golden):
+    return str(golden.parent / "data" / "code15" / "labels" / "y.npy")
+
+
+def test_the_checkpoint_must_be_named(classification):
+    with pytest.raises(ConfigError, match="common_eval.path=CHECKPOINT"):
+        Evaluator(classification, Placement())
+
+
+def test_two_splits_of_one_run_do_not_share_numbers(trained, tmp_path):
+    recipe, path = trained
+    both = {**recipe, "dataset": {**recipe["dataset"], "valid_subset": "valid,train"}}
+    found = evaluator(both, path, extract=["output"], results_path=str(tmp_path)).validate()
+    assert set(found) == {"valid", "train"}
+    assert torch.from_numpy(np.load(tmp_path / "outputs_train.npy")).shape == (16, 3)
