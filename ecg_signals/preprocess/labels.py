@@ -160,20 +160,27 @@ def labels_step(
         print(f"without training positives (weight {undefined} in pos_weight.txt): {', '.join(without)}")
 
 
-def join_label_file(meta: "pd.DataFrame", path: Path, wanted: Sequence[str] | None) -> "pd.DataFrame":
+def _names_records(column: "pd.Series") -> bool:
+    """True for a column of whole numbers or texts that differ in every row."""
+    first = column.iloc[0]
+    return column.dtype.kind in "iuOUT" and isinstance(first, (str, int, np.integer)) and bool(column.is_unique)
+
+
+def join_label_file(meta: "pd.DataFrame", path: Path) -> "pd.DataFrame":
     """idx + labels from the user's CSV: it names the records by idx or by another column of `meta` with unique values.
 
-    Args:
-        wanted: the label columns, in order; None: all but the columns that `meta` has too.
+    Its other columns, but those that `meta` has too, are the labels, in their order.
     """
     table = read_table(path)
-    keys = [name for name in table.columns if name in meta.columns and meta[name].is_unique]
-    if not keys:
-        unique = ", ".join(name for name in meta.columns if meta[name].is_unique)
-        raise ConfigError(f"{path} does not say which record a row belongs to; add one of these columns: {unique}")
-    key = "idx" if "idx" in keys else keys[0]
-    names = list(wanted) if wanted else [name for name in table.columns if name not in meta.columns]
-    check_columns(table, names, str(path))
-    rows = table[[key, *names]].drop_duplicates(key)
-    values = rows.set_index(rows[key].astype(str))[names].reindex(meta[key].astype(str))
+    unique = [name for name in meta.columns if _names_records(meta[name])]
+    preferred = [name for name in ("idx", "path", "save_file", *table.columns) if name in table.columns]
+    key = next((name for name in preferred if name in unique), None)
+    if key is None:
+        known = ", ".join(unique)
+        raise ConfigError(f"{path} does not say which record a row belongs to; add one of meta.csv's columns {known}")
+    repeated = table[key][table[key].duplicated()]
+    if len(repeated):
+        raise ConfigError(f"{path} has {key} {repeated.iloc[0]} twice; expected one row per record")
+    names = [name for name in table.columns if name not in meta.columns]
+    values = table.set_index(table[key].astype(str))[names].reindex(meta[key].astype(str))
     return numeric_labels(values.reset_index(drop=True).assign(idx=meta["idx"].to_numpy())[["idx", *names]])

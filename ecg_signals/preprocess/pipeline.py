@@ -176,7 +176,7 @@ def segment_table(meta: "pd.DataFrame", counts: dict[int, int], cfg: PreprocessC
 
 def label_table(source: Source, meta: "pd.DataFrame") -> "pd.DataFrame | None":
     if source.cfg.label_file:
-        return join_label_file(meta, Path(source.cfg.label_file).expanduser(), None)
+        return join_label_file(meta, Path(source.cfg.label_file).expanduser())
     labels = source.labels(meta)
     return None if labels is None else numeric_labels(labels)
 

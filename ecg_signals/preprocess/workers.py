@@ -6,9 +6,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def process_all(
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker) as pool:
         try:
-            yield from _gather(pool, chunks, (name, folder, cfg, dest), 2 * workers)
+            yield from _gather(pool, chunks, partial(process_chunk, name, folder, cfg, dest), 2 * workers)
         except BrokenProcessPool:
             raise ConfigError(
                 "a worker process ended without a word, most likely for lack of memory; what is done is kept. "
@@ -47,14 +48,17 @@ def process_all(
 
 
 def _gather(
-    pool: ProcessPoolExecutor, chunks: Sequence[Sequence[Row]], arguments: tuple[Any, ...], ahead: int
+    pool: ProcessPoolExecutor,
+    chunks: Sequence[Sequence[Row]],
+    work: Callable[[Sequence[Row]], list[Outcome]],
+    ahead: int,
 ) -> Iterator[list[Outcome]]:
     """Keeps `ahead` tasks waiting, so that millions of records are not all pickled at once."""
     rest = iter(chunks)
     running: set[Future[list[Outcome]]] = set()
     while True:
         for chunk in rest:
-            running.add(pool.submit(process_chunk, *arguments, list(chunk)))
+            running.add(pool.submit(work, list(chunk)))
             if len(running) >= ahead:
                 break
         if not running:

@@ -80,9 +80,9 @@ class Physionet2021(Source):
             scored = dict(zip(names, codes))
         if not self.cfg.uncombined:
             return {name: codes.split("|") for name, codes in scored.items()}
-        single = {}
-        for name, codes in scored.items():
-            parts, each = name.split("_"), codes.split("|")
+        single: dict[str, Sequence[str]] = {}
+        for name, joined in scored.items():
+            parts, each = name.split("_"), joined.split("|")
             single.update({part: [code] for part, code in zip(parts if len(parts) == len(each) else each, each)})
         return single
 
