@@ -1,0 +1,186 @@
+"""ecg-cluster: HuBERT-ECG's cluster targets. dump features, fit k-means, assign clusters, evaluate."""
+
+import argparse
+import logging
+import signal
+import sys
+from typing import Any, NoReturn
+
+from ecg_signals.cli.app import reported_errors
+from ecg_signals.config import UsageError, nearest
+
+EXAMPLE = """example, first iteration:
+  ecg-cluster dump train.csv features --ecg-dir ecgs --kind mfcc --workers 8
+  ecg-cluster fit features kmeans --clusters 100 200 300
+  ecg-cluster evaluate features report --models kmeans/*.npz
+  ecg-cluster assign features targets --models kmeans/kmeans_100.npz
+  ecg-train task.data=FOLDER dataset.ecg_dir=ecgs dataset.targets=targets --config-name hubert/pretrain_base
+later iterations:
+  ecg-cluster dump train.csv features2 --ecg-dir ecgs --kind latent --checkpoint checkpoint_best.pt --layer 6
+
+The same command again does only what is missing."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Names the nearest option, and raises instead of leaving the program."""
+
+    def error(self, message: str) -> NoReturn:
+        wrong = message.partition("unrecognized arguments: ")[2].split(" ")[0]
+        guess = nearest(wrong, self._option_string_actions) if wrong.startswith("-") else None
+        hint = f"; did you mean {guess}?" if guess else ""
+        raise UsageError(f"{message}{hint} See {self.prog} --help")
+
+
+def main() -> None:
+    with reported_errors():
+        signal.signal(signal.SIGTERM, _terminated)
+        run(sys.argv[1:])
+
+
+def _terminated(*_: Any) -> NoReturn:
+    print("terminated; run the same command again to go on", file=sys.stderr, flush=True)
+    raise SystemExit(143)
+
+
+def run(argv: list[str]) -> None:
+    """One stage. Raises: UsageError for wrong arguments, ConfigError for data that does not fit."""
+    arguments = parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    {"dump": _dump, "fit": _fit, "assign": _assign, "evaluate": _evaluate}[arguments.stage](arguments)
+
+
+def parser() -> Parser:
+    top = Parser(
+        prog="ecg-cluster",
+        description=__doc__,
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    stages = top.add_subparsers(dest="stage", required=True, metavar="dump|fit|assign|evaluate")
+    _dump_options(stages.add_parser("dump", help="features of every frame of every ECG", allow_abbrev=False))
+    fit = stages.add_parser("fit", help="k-means models of one or several sizes", allow_abbrev=False)
+    fit.add_argument("features", help="folder from dump")
+    fit.add_argument("dest", help="folder for kmeans_<clusters>.npz")
+    fit.add_argument("--clusters", type=int, nargs="+", required=True, metavar="K", help="such as 100 200 300")
+    fit.add_argument("--files-per-batch", type=int, default=100, metavar="N", help="ECGs per step (100)")
+    fit.add_argument("--seed", type=int, default=42, help="of the order of files and of the first centres (42)")
+    assign = stages.add_parser(
+        "assign", help="the cluster of every frame: what dataset.targets takes", allow_abbrev=False
+    )
+    assign.add_argument("features", help="folder from dump")
+    assign.add_argument("dest", help="folder for the targets")
+    assign.add_argument(
+        "--models", nargs="+", required=True, metavar="FILE", help="one per head: .npz, or a published .pkl"
+    )
+    assign.add_argument("--raw", action="store_true", help="predict on features that are not scaled, as published")
+    evaluate = stages.add_parser("evaluate", help="SSE and cluster indices, elbow plot", allow_abbrev=False)
+    evaluate.add_argument("features", help="folder from dump")
+    evaluate.add_argument("dest", help="folder for quality.csv and elbow.png")
+    evaluate.add_argument("--models", nargs="+", required=True, metavar="FILE", help="k-means files to compare")
+    evaluate.add_argument("--per-batch", action="store_true", help="average over batches of 100 files, as published")
+    return top
+
+
+def _dump_options(dump: argparse.ArgumentParser) -> None:
+    dump.add_argument("csv", help="table with a column filename")
+    dump.add_argument("dest", help="folder for the features")
+    dump.add_argument("--ecg-dir", metavar="DIR", help="folder of the .npy files; default: the CSV's")
+    dump.add_argument(
+        "--kind",
+        choices=("time_freq", "mfcc", "mixed", "latent"),
+        default="time_freq",
+        help="16, 39 or 29 descriptors, or a model's hidden state (time_freq)",
+    )
+    dump.add_argument(
+        "--sample-rate", type=int, choices=(500, 100, 50), default=100, help="Hz of the described shards (100)"
+    )
+    dump.add_argument(
+        "--low-frequency", type=float, default=0.0, metavar="HZ", help="lower edge of the mel filters (0; published 20)"
+    )
+    dump.add_argument(
+        "--deltas",
+        choices=("frames", "shard"),
+        default="frames",
+        help="slopes of cepstra over neighbouring frames, or within one, always 0, as published (frames)",
+    )
+    dump.add_argument("--checkpoint", metavar="FILE", help="latent: the pretrained model")
+    dump.add_argument(
+        "--layer", type=int, metavar="I", help="latent: 0 the first block's input, i the output of block i"
+    )
+    dump.add_argument(
+        "--decimation", choices=("flat", "per_lead"), help="latent: default as the checkpoint was trained"
+    )
+    dump.add_argument("--batch-size", type=int, default=32, metavar="N", help="latent: ECGs per forward pass (32)")
+    dump.add_argument(
+        "--workers", type=int, default=0, metavar="N", help="processes that read and describe (0: this one)"
+    )
+    dump.add_argument(
+        "--start", type=float, default=0.0, metavar="SHARE", help="first row, as a share of the table (0)"
+    )
+    dump.add_argument("--end", type=float, default=1.0, metavar="SHARE", help="end, as a share of the table (1)")
+
+
+def _dump(arguments: argparse.Namespace) -> None:
+    from ecg_signals.clustering.features import DescriptorOptions
+    from ecg_signals.clustering.stages import Records, dump_descriptors, dump_latents, filled_rows
+
+    latent = arguments.kind == "latent"
+    if latent != (arguments.checkpoint is not None) or latent != (arguments.layer is not None):
+        raise UsageError("--kind latent takes --checkpoint FILE and --layer I; the other kinds take neither")
+    records = Records.from_csv(arguments.csv, arguments.ecg_dir, arguments.start, arguments.end)
+    if latent:
+        packed = dump_latents(
+            records,
+            arguments.dest,
+            arguments.checkpoint,
+            arguments.layer,
+            workers=arguments.workers,
+            batch_size=arguments.batch_size,
+            decimation=arguments.decimation,
+        )
+    else:
+        options = DescriptorOptions(arguments.kind, arguments.sample_rate, arguments.low_frequency, arguments.deltas)
+        packed = dump_descriptors(records, arguments.dest, options, arguments.workers)
+    empty = len(packed.names) - len(filled_rows(packed))
+    print(
+        f"{len(packed.names)} ECGs x {packed.values.shape[1]} frames x {packed.values.shape[2]} values in {packed.folder}"
+        + (f"; {empty} without any value, which get no targets" if empty else "")
+    )
+
+
+def _fit(arguments: argparse.Namespace) -> None:
+    from ecg_signals.clustering.kmeans import load_kmeans
+    from ecg_signals.clustering.stages import fit, open_features
+
+    for path in fit(
+        open_features(arguments.features),
+        arguments.dest,
+        arguments.clusters,
+        files_per_batch=arguments.files_per_batch,
+        seed=arguments.seed,
+    ):
+        info = load_kmeans(path).info
+        print(f"{path}: {info['clusters']} clusters, {info['steps']} steps, SSE {info['sse']:.6g}")
+
+
+def _assign(arguments: argparse.Namespace) -> None:
+    from ecg_signals.clustering.stages import assign, open_features
+
+    packed = assign(open_features(arguments.features), arguments.dest, arguments.models, raw=arguments.raw)
+    sizes = "[" + ",".join(map(str, packed.settings["vocab_sizes"])) + "]"
+    print(
+        f"{len(packed.names)} ECGs in {packed.folder}. Pretrain with dataset.targets={packed.folder} model.vocab_sizes={sizes}"
+    )
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from ecg_signals.clustering.stages import evaluate, open_features
+
+    table = evaluate(open_features(arguments.features), arguments.dest, arguments.models, per_batch=arguments.per_batch)
+    print(table.read_text().rstrip())
+    print(f"plot: {table.parent / 'elbow.png'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,354 @@
+"""The stages behind HuBERT-ECG's targets: dump features, fit k-means, assign clusters, evaluate.
+
+Each stage writes whole files in one step and skips what is there, so a run that was interrupted is simply run again.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ecg_signals.clustering.features import WINDOW, DescriptorOptions, describe
+from ecg_signals.clustering.kmeans import (
+    KMeansModel,
+    Quality,
+    fit_batches,
+    frame_batches,
+    load_kmeans,
+    measure,
+    measure_per_batch,
+)
+from ecg_signals.clustering.packing import RowPacker, progress, replace_file
+from ecg_signals.config import ConfigError, resolve_input
+from ecg_signals.data.datasets.hubert_csv import HubertCsvConfig, HubertCsvDataset, open_ecg, read_table
+from ecg_signals.data.packed_rows import PackedRows
+
+if TYPE_CHECKING:
+    pass
+
+logger = logging.getLogger(__name__)
+
+EMPTY = -1  # cluster of every frame of an ECG without any value
+FILES_PER_BATCH = 100
+
+
+@dataclass(frozen=True)
+class Records:
+    """The ECGs of a stage: names, and the folder in which they lie.
+
+    Args of `from_csv`: a CSV with a column `filename`; start and end as shares of its rows, 0 to 1.
+    """
+
+    names: list[str]
+    folder: Path
+    csv: Path
+
+    @classmethod
+    def from_csv(cls, csv: str | Path, folder: str | Path | None, start: float = 0.0, end: float = 1.0) -> "Records":
+        if not 0 <= start < end <= 1:
+            raise ConfigError(
+                f"--start {start} --end {end} is no part of the CSV; use shares with 0 <= start < end <= 1"
+            )
+        file = resolve_input(csv)
+        names = list(read_table(file)["filename"])
+        chosen = names[round(start * len(names)) : round(end * len(names))]
+        if not chosen:
+            raise ConfigError(
+                f"--start {start} --end {end} leaves none of the {len(names)} ECGs of {file}; widen the range"
+            )
+        return cls(chosen, resolve_input(folder) if folder else file.parent, file)
+
+
+# ---------------------------------------------------------------- dump
+
+
+def dump_descriptors(records: Records, dest: str | Path, options: DescriptorOptions, workers: int = 0) -> PackedRows:
+    """Descriptors of every ECG -> packed rows [ECGs, 93, values] float32; an ECG without any value gives NaN."""
+    settings = {"what": "features", **asdict(options)}
+    packer = RowPacker(dest, records.names, settings)
+    missing = packer.missing()
+    jobs = [(records.names[rows], records.folder, options) for rows in missing]
+    for rows, values in zip(missing, progress(_run(_describe_files, jobs, workers), "describe", len(jobs))):
+        packer.write(rows, values)
+    packer.finish()
+    return PackedRows(dest)
+
+
+def _run(function: Callable[[Any], Any], jobs: Sequence[Any], workers: int) -> Iterable[Any]:
+    """Results in the order of the jobs, computed here or by `workers` processes."""
+    if workers <= 0:
+        yield from map(function, jobs)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(function, jobs)
+
+
+def _describe_files(job: tuple[list[str], Path, DescriptorOptions], at_once: int = 64) -> np.ndarray:
+    """One part's descriptors, `at_once` ECGs at a time: what fits into the processor's cache is described fastest."""
+    names, folder, options = job
+    groups = [names[start : start + at_once] for start in range(0, len(names), at_once)]
+    return np.concatenate(
+        [describe(np.stack([_first_window(name, folder) for name in group]), options) for group in groups]
+    )
+
+
+def _first_window(name: str, folder: Path) -> np.ndarray:
+    """The first 5 s, [12, 2500] float64, NaN kept, zeros behind a shorter ECG."""
+    window = np.zeros((12, WINDOW))
+    signal = open_ecg(name, folder)[:, :WINDOW]
+    window[:, : signal.shape[1]] = signal
+    return window
+
+
+def dump_latents(
+    records: Records,
+    dest: str | Path,
+    checkpoint: str,
+    layer: int,
+    *,
+    batch_size: int = 32,
+    workers: int = 0,
+    decimation: str | None = None,
+) -> PackedRows:
+    """Hidden states of one layer of a pretrained model -> packed rows [ECGs, 93, width] float32.
+
+    Args:
+        checkpoint: of a hubert_ecg; also a fine-tuned one.
+        layer: 0 is the input of the first block, i the output of block i.
+        decimation: "flat" or "per_lead"; None: what the checkpoint's input contract says.
+    """
+    from ecg_signals.checkpoint.load import load_model
+    from ecg_signals.models.hubert.hubert_ecg import decimation_factor, is_flat
+
+    model = load_model(checkpoint)
+    if type(model).__module__.rpartition(".")[0] != "ecg_signals.models.hubert":
+        raise ConfigError(f"{checkpoint} holds a {type(model).__name__}; give a checkpoint of hubert_ecg")
+    how = decimation or ("flat" if is_flat(model) else "per_lead")
+    settings = {
+        "what": "features",
+        "kind": "latent",
+        "layer": layer,
+        "decimation": how,
+        "checkpoint": Path(checkpoint).name,
+        "sha256": _digest(checkpoint),
+    }
+    packer = RowPacker(dest, records.names, settings)
+    missing = packer.missing()
+    cfg = HubertCsvConfig.from_mapping(
+        {
+            "ecg_dir": str(records.folder),
+            "attention_mask": "none",
+            "decimation": how,
+            "downsampling_factor": decimation_factor(model.cfg),
+        }
+    )
+    dataset = HubertCsvDataset(cfg, records.csv)
+    first = dataset.names.index(records.names[0])
+    embed = partial(_hidden_states, dataset, model, layer, batch_size, workers)
+    for rows in progress(missing, f"layer {layer}", len(missing)):
+        packer.write(rows, embed(range(first + rows.start, first + rows.stop)))
+    packer.finish()
+    return PackedRows(dest)
+
+
+def _hidden_states(
+    dataset: HubertCsvDataset, model: Any, layer: int, batch_size: int, workers: int, items: range
+) -> np.ndarray:
+    import torch
+    from torch.utils.data import DataLoader, Subset
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = model.to(device)
+    loader = DataLoader(Subset(dataset, list(items)), batch_size, collate_fn=dataset.collate, num_workers=workers)
+    found = []
+    with torch.inference_mode():
+        for batch in loader:
+            states = model.extract_features(batch["net_input"]["source"].to(device), layers=layer)["hidden_states"][0]
+            found.append(states.float().cpu().numpy())
+    return np.concatenate(found)
+
+
+def _digest(path: str) -> str:
+    """sha256 of a file, or of the weights in a folder."""
+    file = resolve_input(path)
+    if file.is_dir():
+        file = file / "model.safetensors"
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+# ---------------------------------------------------------------- fit
+
+
+def open_features(folder: str | Path) -> PackedRows:
+    features = PackedRows(folder)
+    if features.settings.get("what") != "features":
+        raise ConfigError(
+            f"{folder} holds {features.settings.get('what')}; give a folder that `ecg-cluster dump` wrote"
+        )
+    return features
+
+
+def filled_rows(features: PackedRows) -> np.ndarray:
+    """Rows whose features are all finite."""
+    chunks = range(0, len(features.values), 1024)
+    finite = [np.isfinite(features.values[start : start + 1024]).all(axis=(1, 2)) for start in chunks]
+    return np.flatnonzero(np.concatenate(finite))
+
+
+def fit(
+    features: PackedRows,
+    dest: str | Path,
+    clusters: Sequence[int],
+    *,
+    files_per_batch: int = FILES_PER_BATCH,
+    seed: int = 42,
+) -> list[Path]:
+    """One k-means model per number of clusters, `kmeans_<clusters>.npz`; those that are there are kept."""
+    rows = np.random.RandomState(seed).permutation(filled_rows(features))
+    if len(rows) == 0:
+        raise ConfigError(f"{features.folder} holds no ECG with values; nothing can be clustered")
+    paths = []
+    for count in clusters:
+        path = Path(dest) / f"kmeans_{count}.npz"
+        how = {
+            "clusters": count,
+            "files_per_batch": files_per_batch,
+            "fit_seed": seed,
+            "features": features.settings,
+            "files": len(rows),
+        }
+        paths.append(path)
+        if path.is_file():
+            _same_fit(path, how)
+            continue
+        batches = list(range(0, len(rows), files_per_batch))
+        source = frame_batches(features.values, rows, files_per_batch)
+        model = fit_batches(progress(source, f"k-means {count}", len(batches)), count, seed=seed)
+        model.info |= how
+        model.info["sse"] = measure(partial(_all_frames, features, rows), model).sse
+        model.save(path)
+    return paths
+
+
+def _same_fit(path: Path, how: dict[str, Any]) -> None:
+    stored = load_kmeans(path).info
+    different = sorted(key for key, value in how.items() if stored.get(key) != value)
+    if different:
+        raise ConfigError(f"{path} was fitted with other {', '.join(different)}; choose another folder or delete it")
+
+
+def _all_frames(features: PackedRows, rows: np.ndarray) -> Iterable[np.ndarray]:
+    for start in range(0, len(rows), FILES_PER_BATCH):
+        chosen = np.sort(rows[start : start + FILES_PER_BATCH])
+        yield features.values[chosen].reshape(-1, features.values.shape[-1])
+
+
+# ---------------------------------------------------------------- assign
+
+
+def assign(features: PackedRows, dest: str | Path, models: Sequence[str], *, raw: bool = False) -> PackedRows:
+    """Cluster numbers of every frame -> packed rows [ECGs, models, 93] int16, what `dataset.targets` takes.
+
+    Args:
+        features: from `dump`.
+        models: k-means files, one head of the model each.
+        raw: predict on features as they are although centres were fitted on scaled ones, as published.
+    """
+    loaded = [load_kmeans(path, normalise=False if raw else None) for path in models]
+    settings = {
+        "what": "targets",
+        "vocab_sizes": [model.clusters for model in loaded],
+        "raw": raw,
+        "models": [_digest(path) for path in models],
+        "features": features.settings,
+    }
+    for path, model in zip(models, loaded):
+        check_features(path, model, features)
+    packer = RowPacker(dest, features.names, settings)
+    missing = packer.missing()
+    for rows in progress(missing, "assign", len(missing)):
+        packer.write(rows, _clusters(features.values[rows], loaded))
+    packer.finish()
+    return PackedRows(dest)
+
+
+def check_features(path: str, model: KMeansModel, features: PackedRows) -> None:
+    """Raises: ConfigError when a k-means model was fitted on other features; published files do not say on which."""
+    fitted = model.info.get("features")
+    if fitted is not None and fitted != features.settings:
+        raise ConfigError(
+            f"{path} was fitted on features {fitted}, but {features.folder} holds {features.settings}; "
+            f"dump features with the same settings"
+        )
+
+
+def _clusters(values: np.ndarray, models: Sequence[KMeansModel]) -> np.ndarray:
+    """[ECGs, frames, values] -> [ECGs, models, frames] int16; EMPTY throughout for ECGs with values that are not finite."""
+    finite = np.isfinite(values).all(axis=(1, 2))
+    filled = np.where(finite[:, None, None], values, 0.0).astype(np.float32)
+    labels = np.stack([model.assign(filled) for model in models], axis=1)
+    labels[~finite] = EMPTY
+    return labels.astype(np.int16)
+
+
+# ---------------------------------------------------------------- evaluate
+
+
+def evaluate(
+    features: PackedRows,
+    dest: str | Path,
+    models: Sequence[str],
+    *,
+    per_batch: bool = False,
+    files_per_batch: int = FILES_PER_BATCH,
+) -> Path:
+    """Quality of k-means models -> `quality.csv` and, as curves over the number of clusters, `elbow.png`.
+
+    Args:
+        per_batch: average over batches of `files_per_batch` files, and take the SSE of the last one, as published.
+    """
+    rows = filled_rows(features)
+    found: list[tuple[int, str, Quality]] = []
+    for path in models:
+        model = load_kmeans(path)
+        check_features(path, model, features)
+        if per_batch:
+            quality = measure_per_batch(frame_batches(features.values, rows, files_per_batch), model)
+        else:
+            quality = measure(partial(_all_frames, features, rows), model)
+        found.append((model.clusters, Path(path).name, quality))
+    found.sort(key=lambda item: item[:2])
+    lines = ["clusters,model,sse,davies_bouldin,calinski_harabasz"]
+    lines += [
+        f"{count},{name},{q.sse:.6g},{q.davies_bouldin:.6g},{q.calinski_harabasz:.6g}" for count, name, q in found
+    ]
+    table = Path(dest) / "quality.csv"
+    replace_file(table, lambda stream: stream.write("".join(f"{line}\n" for line in lines).encode()))
+    replace_file(Path(dest) / "elbow.png", partial(_plot, found))
+    return table
+
+
+def _plot(found: list[tuple[int, str, Quality]], stream: Any) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    titles = {
+        "sse": "SSE (look for the elbow)",
+        "davies_bouldin": "Davies-Bouldin (lower is better)",
+        "calinski_harabasz": "Calinski-Harabasz (higher is better)",
+    }
+    for axes, (name, title) in zip(figure.subplots(1, len(titles)), titles.items()):
+        axes.plot([count for count, _, _ in found], [getattr(quality, name) for _, _, quality in found], marker="o")
+        axes.set(title=title, xlabel="clusters")
+        axes.grid(alpha=0.3)
+    figure.savefig(stream, format="png", dpi=120)
