@@ -44,12 +44,16 @@ def _terminated(*_: Any) -> NoReturn:
 
 def run(argv: list[str]) -> None:
     """One stage. Raises: UsageError for wrong arguments, ConfigError for data that does not fit."""
-    arguments = parser().parse_args(argv)
+    top, stages = parser()
+    arguments, unknown = top.parse_known_args(argv)
+    if unknown:
+        stages.choices[arguments.stage].error(f"unrecognized arguments: {' '.join(unknown)}")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     {"dump": _dump, "fit": _fit, "assign": _assign, "evaluate": _evaluate}[arguments.stage](arguments)
 
 
-def parser() -> Parser:
+def parser() -> tuple[Parser, Any]:
+    """The parser, and its action that holds the stages' own."""
     top = Parser(
         prog="ecg-cluster",
         description=__doc__,
@@ -79,7 +83,7 @@ def parser() -> Parser:
     evaluate.add_argument("dest", help="folder for quality.csv and elbow.png")
     evaluate.add_argument("--models", nargs="+", required=True, metavar="FILE", help="k-means files to compare")
     evaluate.add_argument("--per-batch", action="store_true", help="average over batches of 100 files, as published")
-    return top
+    return top, stages
 
 
 def _dump_options(dump: argparse.ArgumentParser) -> None:
@@ -102,7 +106,7 @@ def _dump_options(dump: argparse.ArgumentParser) -> None:
         "--deltas",
         choices=("frames", "shard"),
         default="frames",
-        help="slopes of cepstra over neighbouring frames, or within one, always 0, as published (frames)",
+        help="slopes of cepstra over neighbouring frames; within one they are 0, as published (frames)",
     )
     dump.add_argument("--checkpoint", metavar="FILE", help="latent: the pretrained model")
     dump.add_argument(
@@ -144,7 +148,7 @@ def _dump(arguments: argparse.Namespace) -> None:
         packed = dump_descriptors(records, arguments.dest, options, arguments.workers)
     empty = len(packed.names) - len(filled_rows(packed))
     print(
-        f"{len(packed.names)} ECGs x {packed.values.shape[1]} frames x {packed.values.shape[2]} values in {packed.folder}"
+        f"{len(packed.names)} ECGs x {' x '.join(map(str, packed.values.shape[1:]))} values in {packed.folder}"
         + (f"; {empty} without any value, which get no targets" if empty else "")
     )
 
@@ -170,7 +174,8 @@ def _assign(arguments: argparse.Namespace) -> None:
     packed = assign(open_features(arguments.features), arguments.dest, arguments.models, raw=arguments.raw)
     sizes = "[" + ",".join(map(str, packed.settings["vocab_sizes"])) + "]"
     print(
-        f"{len(packed.names)} ECGs in {packed.folder}. Pretrain with dataset.targets={packed.folder} model.vocab_sizes={sizes}"
+        f"{len(packed.names)} ECGs in {packed.folder}. "
+        f"Pretrain with dataset.targets={packed.folder} model.vocab_sizes={sizes}"
     )
 
 

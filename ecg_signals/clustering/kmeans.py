@@ -66,9 +66,7 @@ def load_kmeans(path: str | Path, *, normalise: bool | None = None) -> KMeansMod
     """
     file = resolve_input(path)
     if not file.is_file():
-        raise ConfigError(
-            f"{file} does not exist; give a k-means file that `ecg-cluster fit` wrote, or a published .pkl"
-        )
+        raise ConfigError(f"{file} does not exist; give a file of `ecg-cluster fit`, or a published .pkl")
     model = _read_npz(file) if file.suffix == ".npz" else _read_pickle(file)
     if normalise is not None:
         model.normalise = normalise

@@ -29,6 +29,7 @@ from ecg_signals.clustering.packing import RowPacker, progress, replace_file
 from ecg_signals.config import ConfigError, resolve_input
 from ecg_signals.data.datasets.hubert_csv import HubertCsvConfig, HubertCsvDataset, open_ecg, read_table
 from ecg_signals.data.packed_rows import PackedRows
+from ecg_signals.signal.contract import SignalContract
 
 if TYPE_CHECKING:
     pass
@@ -125,12 +126,12 @@ def dump_latents(
         decimation: "flat" or "per_lead"; None: what the checkpoint's input contract says.
     """
     from ecg_signals.checkpoint.load import load_model
-    from ecg_signals.models.hubert.hubert_ecg import decimation_factor, is_flat
+    from ecg_signals.models.hubert.layers import decimation_factor
 
     model = load_model(checkpoint)
     if type(model).__module__.rpartition(".")[0] != "ecg_signals.models.hubert":
         raise ConfigError(f"{checkpoint} holds a {type(model).__name__}; give a checkpoint of hubert_ecg")
-    how = decimation or ("flat" if is_flat(model) else "per_lead")
+    how = decimation or decimation_of(model.signal)
     settings = {
         "what": "features",
         "kind": "latent",
@@ -146,7 +147,7 @@ def dump_latents(
             "ecg_dir": str(records.folder),
             "attention_mask": "none",
             "decimation": how,
-            "downsampling_factor": decimation_factor(model.cfg),
+            "downsampling_factor": decimation_factor(model.cfg.conv_stride),
         }
     )
     dataset = HubertCsvDataset(cfg, records.csv)
@@ -156,6 +157,13 @@ def dump_latents(
         packer.write(rows, embed(range(first + rows.start, first + rows.stop)))
     packer.finish()
     return PackedRows(dest)
+
+
+def decimation_of(contract: SignalContract | None) -> str:
+    """How a model's input contract decimates: "flat" or "per_lead"."""
+    steps = contract.steps if contract is not None else []
+    flat = any(step["name"] == "decimate" and step.get("flat", True) for step in steps)
+    return "flat" if flat else "per_lead"
 
 
 def _hidden_states(
@@ -291,7 +299,7 @@ def check_features(path: str, model: KMeansModel, features: PackedRows) -> None:
 
 
 def _clusters(values: np.ndarray, models: Sequence[KMeansModel]) -> np.ndarray:
-    """[ECGs, frames, values] -> [ECGs, models, frames] int16; EMPTY throughout for ECGs with values that are not finite."""
+    """[ECGs, frames, values] -> [ECGs, models, frames] int16; EMPTY where values are not finite."""
     finite = np.isfinite(values).all(axis=(1, 2))
     filled = np.where(finite[:, None, None], values, 0.0).astype(np.float32)
     labels = np.stack([model.assign(filled) for model in models], axis=1)

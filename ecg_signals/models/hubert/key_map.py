@@ -4,7 +4,6 @@ A `.pt` holds a pickled config object (read here as a plain dict), the weights a
 `config.json` and `model.safetensors`. Both directions are pure functions of plain containers.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from ecg_signals.checkpoint.layout import Layout, ModelSource
 from ecg_signals.config import ConfigError
+from ecg_signals.models.hubert.layers import decimation_factor
 from ecg_signals.signal import published
 from ecg_signals.signal.contract import SignalContract
 
@@ -199,19 +199,22 @@ def _convert(content: dict[str, Any], where: str) -> ModelSource:
         name, options, state, labels = from_checkpoint(content)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
-    contract = input_contract(options)
+    stored = content.get("signal")
+    contract = SignalContract.from_dict(stored) if isinstance(stored, Mapping) else input_contract(options)
     return ModelSource(name, options, state, labels, contract, raw=content, layout=LAYOUTS[0].name, where=where)
 
 
 def input_contract(options: Mapping[str, Any]) -> SignalContract | None:
-    """The published input for the front end's stride (a frame is 0.64 s of one lead); None for another stride."""
-    factors = {320: None, 64: 5, 32: 10}
-    stride = math.prod(options["conv_stride"])
-    return published.hubert_ecg(factors[stride]) if stride in factors else None
+    """The published input for the front end's stride; None for a stride that none has."""
+    try:
+        return published.hubert_ecg(decimation_factor(options["conv_stride"]))
+    except ConfigError:
+        return None
 
 
 def _export(source: ModelSource) -> dict[str, Any]:
-    return to_checkpoint(source.name, source.options, source.state, source.labels)
+    content = to_checkpoint(source.name, source.options, source.state, source.labels)
+    return content if source.signal is None else {**content, "signal": source.signal.to_dict()}
 
 
 LAYOUTS = [

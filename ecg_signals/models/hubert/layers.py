@@ -4,6 +4,7 @@ Attribute names are those of the published weights; dropout layers that the publ
 moves are modules with `dropout` in their name, attention dropout and layer drop are plain numbers.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,21 @@ def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> tuple[int
         field += (kernel - 1) * step
         step *= stride
     return field, step
+
+
+def decimation_factor(strides: Sequence[int]) -> int | None:
+    """What 500 Hz input is decimated by for this front end; a frame always spans 320 samples at 500 Hz (0.64 s).
+
+    Raises: ConfigError for strides of no published front end.
+    """
+    factors = {320: None, 64: 5, 32: 10}
+    step = math.prod(strides)
+    if step not in factors:
+        raise ConfigError(
+            f"model.conv_stride={list(strides)} makes frames of {step} samples; there are 320 (500 Hz input), "
+            f"64 (100 Hz) or 32 (50 Hz)"
+        )
+    return factors[step]
 
 
 def num_frames(samples: int, kernels: Sequence[int], strides: Sequence[int]) -> int:
