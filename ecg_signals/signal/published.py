@@ -75,8 +75,8 @@ def hubert_ecg(factor: int | None = 5, flat: bool = True) -> SignalContract:
         {"name": "resample", "method": "fourier", "to": HUBERT_RATE},
         {"name": "scale"},
         {"name": "window"},
-        {"name": "pad"},
         {"name": "nan_to_mean"},
+        {"name": "pad"},
     ]
     if factor is not None:
         steps.append({"name": "decimate", "factor": factor, "flat": flat})

@@ -1,5 +1,7 @@
 """What every task is: it owns the splits and builds dataset, model and criterion by registered name."""
 
+import dataclasses
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +14,9 @@ from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.models.base import BaseModel
 from ecg_signals.registry import get_entry
 from ecg_signals.sections import Config
+from ecg_signals.signal.contract import SignalContract
+
+logger = logging.getLogger(__name__)
 
 
 class BaseTask:
@@ -48,6 +53,9 @@ class BaseTask:
 
     def prepare(self, model: BaseModel, criterion: BaseCriterion, dataset: BaseDataset) -> None:
         """Called once with the training data before training. Raises: ConfigError for what does not fit together."""
+        contract = dataset.input_contract()
+        if contract is not None:
+            model.signal = contract if model.signal is None else succeed(model.signal, contract)
         criterion.prepare(model, dataset)
 
     def subset_metrics(
@@ -62,6 +70,23 @@ class BaseTask:
 
     def build_criterion(self) -> BaseCriterion:
         return get_entry("criterion", self.config.criterion._name).cls(self.config.criterion)
+
+
+def succeed(pretrained: SignalContract, data: SignalContract) -> SignalContract:
+    """The contract of a model trained further on `data`; warns where that is not what it was pretrained on."""
+    if pretrained.sample_rate != data.sample_rate:
+        logger.warning(
+            "the model was pretrained at %g Hz, but the training data have %g Hz; segments of the same rate "
+            "(ecg-preprocess ... sample_rate=%g) fit its filters",
+            pretrained.sample_rate,
+            data.sample_rate,
+            pretrained.sample_rate,
+        )
+    return dataclasses.replace(
+        data,
+        zero_missing_leads=data.zero_missing_leads or pretrained.zero_missing_leads,
+        aggregate=dict(pretrained.aggregate),
+    )
 
 
 def missing_manifest(path: Path, split: str) -> str:

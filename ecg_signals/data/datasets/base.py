@@ -8,6 +8,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from ecg_signals.sections import DatasetConfig
+from ecg_signals.signal.contract import SignalContract
 
 
 class BaseDataset(Dataset[dict[str, Any]]):
@@ -47,6 +48,10 @@ class BaseDataset(Dataset[dict[str, Any]]):
     def collate(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Items -> {"net_input": {"source": [batch, leads, samples], ...}, "id": [batch], ...}; [] -> {}."""
         raise TypeError(f"{type(self).__name__} must define collate(items)")
+
+    def input_contract(self) -> SignalContract | None:
+        """The steps from a raw record to this dataset's `source`, which the trained model keeps; None when unknown."""
+        return None
 
     def set_epoch(self, epoch: int) -> None:
         """Called before an epoch's first item, in every loading process."""

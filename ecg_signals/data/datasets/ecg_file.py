@@ -12,6 +12,7 @@ from torch import Tensor
 from ecg_signals.config import ConfigError, option, resolve_input
 from ecg_signals.data.collation import collate_signals, cut, padding_mask, target_length
 from ecg_signals.data.datasets.base import BaseDataset
+from ecg_signals.data.input_contract import contract_of_segments
 from ecg_signals.data.label_file import LabelFile
 from ecg_signals.data.lead_selection import LeadSelection, pad_leads, take_leads
 from ecg_signals.data.manifest import Manifest
@@ -20,6 +21,7 @@ from ecg_signals.data.store import SignalReader
 from ecg_signals.data.transforms.pipeline import build_pipeline
 from ecg_signals.registry import register_dataset
 from ecg_signals.sections import DatasetConfig
+from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.leads import LEADS
 
 CROP, BUCKET = 1 << 16, 1 << 17  # random streams of an item; the numbers below belong to its signals' augmentations
@@ -180,6 +182,9 @@ class EcgFileDataset(BaseDataset):
         if self.label_file is not None:
             return self.label_file.table.shape[1]
         return None if self.first.label is None else len(self.first.label)
+
+    def input_contract(self) -> SignalContract | None:
+        return contract_of_segments(self)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         stored = self.read(self.manifest.addresses(index)[0])

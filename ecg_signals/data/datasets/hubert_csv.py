@@ -1,5 +1,6 @@
 """A CSV of file names and labels beside a folder of .npy: HuBERT-ECG's data, preprocessed at 500 Hz."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.data.packed_rows import PackedRows
 from ecg_signals.registry import register_dataset
 from ecg_signals.sections import DatasetConfig
+from ecg_signals.signal import published
+from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.hubert_ecg import decimate_crop
 from ecg_signals.signal.missing import nan_to_mean
 
@@ -227,6 +230,12 @@ class HubertCsvDataset(BaseDataset):
                 "pretraining needs cluster targets; set dataset.targets to a folder from `ecg-cluster assign`"
             )
         return list(self.targets.settings["vocab_sizes"])
+
+    def input_contract(self) -> SignalContract | None:
+        """The published preparation of the .npy files, then this dataset's crop and decimation."""
+        factor = self.cfg.downsampling_factor
+        contract = published.hubert_ecg(factor, flat=self.cfg.decimation == "flat")
+        return dataclasses.replace(contract, window_samples=self.cfg.window_samples // (factor or 1))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         window, found = self.window(index)

@@ -48,6 +48,7 @@ class FinetunedModel(BaseModel):
         self.encoder = self.encoder_class(cfg)
         if source is not None:
             fill(self.encoder, _encoder_state(source, self.encoder_class, self.encoder), source.where)
+            self.signal = source.signal
         self.final_dropout = nn.Dropout(cfg.final_dropout)
         self.before_forward(0)
 
