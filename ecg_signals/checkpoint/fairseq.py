@@ -3,10 +3,10 @@
 A file of ours says more under `extra_state["ecg_signals"]`: all our options, label names and the input contract.
 """
 
-import dataclasses
 import logging
 import re
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from typing import Any
 
 from torch import Tensor
@@ -17,6 +17,7 @@ from ecg_signals.registry import Entry, get_entry
 from ecg_signals.sections import REGISTERED_GROUPS, Config
 from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.leads import LEADS, lead_indices
+from ecg_signals.signal.published import ecg_fm, fairseq_signals
 
 logger = logging.getLogger(__name__)
 
@@ -82,23 +83,19 @@ def model_entry(name: Any, cfg: Mapping[str, Any], where: str) -> Entry:
         ) from None
 
 
-def published_contract(cfg: Mapping[str, Any]) -> SignalContract | None:
-    """The input of files that carry no contract: ECG-FM's, with the rate and the leads that the recipe names."""
-    try:
-        from ecg_signals.signal.published import ecg_fm
-    except ImportError:
-        return None
-
+def published_contract(cfg: Mapping[str, Any]) -> SignalContract:
+    """The input of files that carry no contract: ECG-FM's, with the rate, leads and filter that the recipe names."""
     contract = ecg_fm()
     task = cfg.get("task") or {}
-    if isinstance(task.get("sample_rate"), (int, float)):
-        seconds = contract.window_samples / contract.sample_rate
-        rate = float(task["sample_rate"])
-        contract = dataclasses.replace(contract, sample_rate=rate, window_samples=round(seconds * rate))
-    if task.get("leads_to_load") not in (None, "???"):
-        leads = [LEADS[index] for index in lead_indices(task["leads_to_load"])]
-        contract = dataclasses.replace(contract, leads=leads)
-    return contract
+    rate = task.get("sample_rate")
+    rate = float(rate) if isinstance(rate, (int, float)) and rate > 0 else contract.sample_rate
+    chosen = task.get("leads_to_load")
+    leads = contract.leads if chosen in (None, "???") else [LEADS[index] for index in lead_indices(chosen)]
+    seconds = contract.window_samples / contract.sample_rate
+    return replace(
+        fairseq_signals(rate, leads, round(seconds * rate), zero_missing_leads=True, filtered=bool(task.get("filter"))),
+        aggregate=contract.aggregate,
+    )
 
 
 def _config_from_args(args: dict[str, Any]) -> dict[str, Any]:
@@ -107,7 +104,7 @@ def _config_from_args(args: dict[str, Any]) -> dict[str, Any]:
     names = {group: args.get(group) for group in REGISTERED_GROUPS} | {"model": args.get("arch")}
     names["task"] = names["task"] or "ecg_pretraining"
     cfg: dict[str, Any] = {}
-    for item in dataclasses.fields(Config):
+    for item in fields(Config):
         if item.name == "_name":
             continue
         schema = _schema(item.name, names.get(item.name), field_default(item))

@@ -55,6 +55,7 @@ class Layout:
         convert: content, path for messages -> ModelSource.
         export: ModelSource -> content of a file of this form with plain containers, None where it cannot be written.
         models: registered names that `export` takes.
+        folder_config: ModelSource -> the family's published `config.json`, None where it has none.
     """
 
     name: str
@@ -62,15 +63,24 @@ class Layout:
     convert: Callable[[dict[str, Any], str], ModelSource]
     export: Callable[[ModelSource], dict[str, Any]] | None = None
     models: tuple[str, ...] = ()
+    folder_config: Callable[[ModelSource], dict[str, Any]] | None = None
 
 
 @cache
 def layouts() -> list[Layout]:
-    """All layouts, those of the model families first: theirs are the narrower descriptions."""
+    """All layouts: Hugging Face folders of ours, the model families', then fairseq-signals', the widest description."""
     package = Path(__file__).parents[1]
-    modules = [f"ecg_signals.models.{path.parent.name}.key_map" for path in sorted(package.glob("models/*/key_map.py"))]
+    modules = ["ecg_signals.checkpoint.huggingface"]
+    modules += [
+        f"ecg_signals.models.{path.parent.name}.key_map" for path in sorted(package.glob("models/*/key_map.py"))
+    ]
     modules.append("ecg_signals.checkpoint.fairseq")
     return [layout for module in modules for layout in importlib.import_module(module).LAYOUTS]
+
+
+def layout_of(model: str) -> Layout | None:
+    """The published layout of a registered model's family, None for models that only this package has."""
+    return next((layout for layout in layouts() if model in layout.models), None)
 
 
 def recognise(raw: dict[str, Any], where: str) -> Layout:

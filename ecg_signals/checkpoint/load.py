@@ -2,14 +2,17 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ecg_signals.checkpoint.hub import fetch, is_hub_name
+from ecg_signals.checkpoint.huggingface import read_folder
 from ecg_signals.checkpoint.layout import ModelSource, recognise
 from ecg_signals.checkpoint.read import read_checkpoint
-from ecg_signals.config import ConfigError
+from ecg_signals.config import ConfigError, resolve_input
 from ecg_signals.registry import get_entry
 from ecg_signals.signal.contract import SignalContract
 
@@ -20,10 +23,14 @@ def load_source(source: str | os.PathLike[str]) -> ModelSource:
     """What a checkpoint says about its model, without building it.
 
     Args:
-        source: a checkpoint file; its layout is recognised from its content.
-    Raises: ConfigError when the file cannot be read, its layout is unknown, or its model is not registered.
+        source: a checkpoint file, whose layout is recognised from its content; a Hugging Face folder; or `org/name`
+            (or `org/name/FILE.pt`) on the Hugging Face hub.
+    Raises: ConfigError when nothing is there, it cannot be read, its layout is unknown, or its model is not registered.
     """
-    raw = read_checkpoint(source)
+    path = resolve_input(source)
+    if not path.exists() and is_hub_name(str(source)):
+        path = fetch(str(source))
+    raw = read_folder(path) if path.is_dir() else read_checkpoint(path)
     return recognise(raw, str(source)).convert(raw, str(source))
 
 
@@ -52,6 +59,13 @@ def build_source(source: ModelSource, **overrides: Any) -> Any:
     if source.signal is not None:
         model.register_forward_pre_hook(FirstBatchCheck(source.signal), with_kwargs=True)
     return model.float().eval()
+
+
+def complete(source: ModelSource) -> ModelSource:
+    """The same model with all its options named and its weights under today's names, as `ecg-convert` writes it."""
+    model = build_source(source)
+    options = {key: value for key, value in model.cfg.to_dict().items() if key != "_name"}
+    return replace(source, options=options, state=model.state_dict())
 
 
 class FirstBatchCheck:

@@ -51,7 +51,7 @@ _CRITERIA = {
     "wav2vec2": "Wav2Vec2Criterion",
     "wav2vec2_with_cmsc": "Wav2Vec2WithCMSCCriterion",
 }
-_PEER_NAMES: dict[str, frozenset[str]] = {
+PEER_NAMES: dict[str, frozenset[str]] = {
     "task": frozenset({"ecg_pretraining", "ecg_classification", "ecg_identification", "ecg_segmentation"}),
     "model": frozenset(
         {
@@ -221,7 +221,7 @@ def peer_config(cfg: Config) -> dict[str, Any]:
     found["dataset"]["_name"] = None
     for group in REGISTERED_GROUPS:
         section = getattr(cfg, group)
-        if section is not None and section._name not in _PEER_NAMES[group]:
+        if section is not None and section._name not in PEER_NAMES[group]:
             found[group] = section.to_dict()
     return plain_values({key: found[key] for key in _CFG_ORDER})
 
@@ -231,7 +231,7 @@ def _criterion_class(cfg: Config, class_name: str) -> str:
 
 
 def _optimizer_class(cfg: Config, class_name: str) -> str:
-    if cfg.optimizer._name not in _PEER_NAMES["optimizer"]:
+    if cfg.optimizer._name not in PEER_NAMES["optimizer"]:
         return class_name
     if cfg.common.memory_efficient_fp16:
         return "MemoryEfficientFP16Optimizer"

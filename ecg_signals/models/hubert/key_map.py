@@ -212,11 +212,35 @@ def input_contract(options: Mapping[str, Any]) -> SignalContract | None:
         return None
 
 
+def _convert_folder(content: dict[str, Any], where: str) -> ModelSource:
+    try:
+        name, options, state, labels = from_config(content["huggingface"], content["weights"])
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    contract = input_contract(options)
+    return ModelSource(name, options, state, labels, contract, raw=content, layout=LAYOUTS[0].name, where=where)
+
+
+def _is_folder(content: Mapping[str, Any]) -> bool:
+    return isinstance(content.get("huggingface"), Mapping) and is_hubert_ecg(content.get("weights") or {})
+
+
 def _export(source: ModelSource) -> dict[str, Any]:
     content = to_checkpoint(source.name, source.options, source.state, source.labels)
     return content if source.signal is None else {**content, "signal": source.signal.to_dict()}
 
 
+def _folder_config(source: ModelSource) -> dict[str, Any]:
+    config = to_config(source.name, source.options, source.labels)
+    classes = {"AutoConfig": "HuBERTECGConfig", "AutoModel": "HuBERTECG"}
+    if source.name == "hubert_ecg_classifier":
+        classes["AutoModelForSequenceClassification"] = "HuBERTECGForClassification"
+    auto_map = {key: f"hubert_ecg.{name}" for key, name in classes.items()}
+    return {**config, "model_type": "hubert_ecg", "auto_map": auto_map}
+
+
+NAMES = ("hubert_ecg", "hubert_ecg_classifier")
 LAYOUTS = [
-    Layout("HuBERT-ECG .pt", is_published_checkpoint, _convert, _export, models=("hubert_ecg", "hubert_ecg_classifier"))
+    Layout("HuBERT-ECG .pt", is_published_checkpoint, _convert, _export, NAMES, _folder_config),
+    Layout("HuBERT-ECG Hugging Face folder", _is_folder, _convert_folder),
 ]

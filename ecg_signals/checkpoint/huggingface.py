@@ -1,0 +1,222 @@
+"""Hugging Face folders: `config.json`, `model.safetensors`, label names, the input contract and a model card.
+
+Reading and writing them needs neither transformers nor a network; `ecg_signals.hf` adds the classes for transformers.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ecg_signals import __version__
+from ecg_signals.checkpoint.layout import Layout, ModelSource, layout_of, model_options
+from ecg_signals.checkpoint.read import read_checkpoint
+from ecg_signals.config import ConfigError
+from ecg_signals.registry import get_entry
+from ecg_signals.signal.contract import SignalContract
+
+CONFIG, WEIGHTS, OURS = "config.json", "model.safetensors", "ecg_signals"
+HUB_FILES = (CONFIG, "*.safetensors", "*.safetensors.index.json", "pytorch_model.bin")
+_CODE = '''"""Lets transformers load this folder with trust_remote_code=True; needs `pip install "ecg-signals[hf]"`."""
+
+from ecg_signals.hf import {names}
+
+__all__ = [{quoted}]
+'''
+_CLASSES = {
+    "AutoConfig": "modeling_ecg_signals.EcgSignalsConfig",
+    "AutoModel": "modeling_ecg_signals.EcgSignalsModel",
+    "AutoModelForSequenceClassification": "modeling_ecg_signals.EcgSignalsForSequenceClassification",
+}
+
+
+def read_folder(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """A folder's content as the layouts see it: `{"huggingface": config.json, "weights": {name: Tensor}}`.
+
+    Raises: ConfigError naming the file that is missing or damaged.
+    """
+    path = Path(folder)
+    if not (path / CONFIG).is_file():
+        found = ", ".join(sorted(item.name for item in path.iterdir())[:8]) or "nothing"
+        raise ConfigError(
+            f"{path} is no Hugging Face folder: it has no {CONFIG} (it holds {found}). For a training run's folder "
+            f"give one of its files, such as {path / 'checkpoint_best.pt'}"
+        )
+    try:
+        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path / CONFIG} is not JSON: {error}") from None
+    return {"huggingface": config, "weights": _read_weights(path)}
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    index = path / f"{WEIGHTS}.index.json"
+    if index.is_file():
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    elif (path / WEIGHTS).is_file():
+        names = [WEIGHTS]
+    elif (path / "pytorch_model.bin").is_file():
+        return read_checkpoint(path / "pytorch_model.bin")
+    else:
+        raise ConfigError(f"{path} has a {CONFIG} but no weights; put {WEIGHTS} beside it")
+    weights: dict[str, Tensor] = {}
+    for name in names:
+        weights |= _read_safetensors(path / name)
+    return weights
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ConfigError(f"{path} cannot be read as safetensors ({error}); copy or download it again") from None
+
+
+def recognised(raw: Mapping[str, Any]) -> bool:
+    return isinstance(raw.get("huggingface"), Mapping) and isinstance(raw["huggingface"].get(OURS), Mapping)
+
+
+def convert(raw: dict[str, Any], where: str) -> ModelSource:
+    ours = raw["huggingface"][OURS]
+    entry = get_entry("model", ours["name"])
+    return ModelSource(
+        name=entry.name,
+        options=model_options(entry.dataclass, ours["options"]),
+        state=raw["weights"],
+        labels=ours.get("labels"),
+        signal=SignalContract.from_dict(ours["signal"]) if ours.get("signal") else None,
+        cfg=ours.get("cfg") or {},
+        raw=raw,
+        layout=ours.get("layout", ""),
+        where=where,
+    )
+
+
+LAYOUTS = [Layout("Hugging Face folder of ecg-signals", recognised, convert)]
+
+
+def folder_config(source: ModelSource) -> dict[str, Any]:
+    """`config.json`: the family's published one where there is one, with all of ours under `ecg_signals`."""
+    layout = layout_of(source.name)
+    config = layout.folder_config(source) if layout and layout.folder_config else _own_config(source)
+    config[OURS] = {
+        "version": __version__,
+        "name": source.name,
+        "options": source.options,
+        "labels": source.labels,
+        "signal": source.signal.to_dict() if source.signal is not None else None,
+        "layout": source.layout,
+        "cfg": source.cfg,
+    }
+    return json.loads(json.dumps(config))
+
+
+def _own_config(source: ModelSource) -> dict[str, Any]:
+    head = source.options.get("num_labels") is not None
+    config: dict[str, Any] = {
+        "model_type": "ecg_signals",
+        "architectures": ["EcgSignalsForSequenceClassification" if head else "EcgSignalsModel"],
+        "auto_map": dict(_CLASSES),
+    }
+    if head:
+        count = source.options["num_labels"]
+        names = source.labels or [f"LABEL_{index}" for index in range(count)]
+        config["id2label"] = {str(index): name for index, name in enumerate(names)}
+        config["label2id"] = {name: index for index, name in enumerate(names)}
+    return config
+
+
+def write_folder(source: ModelSource, folder: str | os.PathLike[str]) -> None:
+    """Write a source, complete with its options and weights, as a Hugging Face folder; see `complete`.
+
+    Raises: ConfigError when the folder cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    path = Path(folder)
+    config = folder_config(source)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        weights = {key: value.detach().cpu().contiguous().clone() for key, value in source.state.items()}
+        save_file(weights, path / f".{WEIGHTS}.writing", metadata={"format": "pt"})
+        os.replace(path / f".{WEIGHTS}.writing", path / WEIGHTS)
+        _write_text(path / "README.md", model_card(source, path.name))
+        for name, content in _code_files(config).items():
+            _write_text(path / name, content)
+        _write_text(path / CONFIG, json.dumps(config, indent=2) + "\n")
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror or error}; choose another DEST") from error
+
+
+def _write_text(path: Path, content: str) -> None:
+    temporary = path.with_name(f".{path.name}.writing")
+    temporary.write_text(content, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _code_files(config: Mapping[str, Any]) -> dict[str, str]:
+    """The file that `auto_map` names: it imports the classes from `ecg_signals.hf`."""
+    classes: dict[str, list[str]] = {}
+    for target in config.get("auto_map", {}).values():
+        module, _, name = target.rpartition(".")
+        classes.setdefault(f"{module}.py", []).append(name)
+    return {
+        file: _CODE.format(names=", ".join(sorted(names)), quoted=", ".join(f'"{name}"' for name in sorted(names)))
+        for file, names in classes.items()
+    }
+
+
+def model_card(source: ModelSource, title: str) -> str:
+    """README.md of a folder: what it is, what it wants as input, what it answers, how it is used."""
+    count = sum(value.numel() for value in source.state.values())
+    tags = ["ecg", "electrocardiogram", source.name]
+    head = "---\nlibrary_name: ecg-signals\ntags:\n" + "".join(f"- {tag}\n" for tag in tags) + "---\n"
+    labels = ", ".join(source.labels) if source.labels else "not named in the checkpoint"
+    origin = f"Converted from a checkpoint of {source.layout or 'ecg-signals'} by ecg-signals {__version__}."
+    parts = [
+        f"{head}\n# {title}\n",
+        f"`{source.name}`, {count:,} weights. {origin}\n",
+        f"## Input\n\n{_input_text(source.signal)}\n",
+        "## Output\n\n`features` [batch, frames, dim] and `pooled` [batch, dim]"
+        + (f"; `logits` [batch, {source.options['num_labels']}], labels: {labels}.\n" if _has_head(source) else ".\n"),
+        f"## Use\n\n```python\n{_USE.strip()}\n```\n",
+        "The same folder works with transformers, after `import ecg_signals.hf` or with `trust_remote_code=True`:\n\n"
+        '```python\nfrom transformers import AutoModel\n\nmodel = AutoModel.from_pretrained("FOLDER", '
+        "trust_remote_code=True)\n```\n",
+        "Not a medical device. Check the terms of the data and weights this model was trained from before use.\n",
+    ]
+    return "\n".join(parts)
+
+
+_USE = """
+import ecg_signals
+import torch
+
+model = ecg_signals.load_model("FOLDER")
+record = ecg_signals.read_record("RECORD")
+source = torch.as_tensor(model.signal.prepare(record))  # [windows, leads, samples]
+with torch.no_grad():
+    output = model(source)
+"""
+
+
+def _has_head(source: ModelSource) -> bool:
+    return source.options.get("num_labels") is not None
+
+
+def _input_text(signal: SignalContract | None) -> str:
+    if signal is None:
+        return "The checkpoint does not say how its input was prepared."
+    steps = "; ".join(re.sub(r"[{}']", "", str(step)) for step in signal.steps) or "none"
+    seconds = signal.window_samples / signal.sample_rate
+    return (
+        f"Windows of {signal.window_samples} samples ({seconds:g} s) at {signal.sample_rate:g} Hz, leads "
+        f"{', '.join(signal.leads)}. Steps from a record in mV: {steps}. `model.signal.prepare(record)` does all of it."
+    )

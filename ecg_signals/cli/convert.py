@@ -1,0 +1,38 @@
+"""ecg-convert: any checkpoint that load_model reads, as a fairseq .pt, a Hugging Face folder, or its family's own."""
+
+import argparse
+
+from ecg_signals.cli.app import reported_errors
+from ecg_signals.config import resolve_input
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="ecg-convert",
+        description="Convert any checkpoint that ecg_signals.load_model reads. Weights stay the same bit by bit.",
+        epilog="examples: ecg-convert checkpoint_best.pt my_model --to hf; ecg-convert my_model back.pt --to fairseq",
+    )
+    parser.add_argument("source", metavar="SOURCE", help="checkpoint file, Hugging Face folder, or org/name on the hub")
+    parser.add_argument("dest", metavar="DEST", help="folder for hf, else a file")
+    parser.add_argument(
+        "--to",
+        required=True,
+        choices=("fairseq", "hf", "original"),
+        help="a fairseq-signals .pt; a Hugging Face folder; or the published layout of the model's own family",
+    )
+    parser.add_argument("--user-dir", metavar="PATH", help="folder or module that registers the model, if your own")
+    arguments = parser.parse_args()
+    with reported_errors():
+        from ecg_signals.checkpoint.convert import convert
+        from ecg_signals.registry import import_user_dir, load_entry_points
+
+        load_entry_points()
+        if arguments.user_dir:
+            import_user_dir(resolve_input(arguments.user_dir))
+        done = convert(arguments.source, arguments.dest, arguments.to)
+        labels = f", {len(done.labels)} labels" if done.labels else ""
+        print(f"{done.dest}: {done.name}, {done.weights:,} weights{labels}; read back and equal bit by bit")
+
+
+if __name__ == "__main__":
+    main()
