@@ -143,7 +143,7 @@ def fit_batches(
 
 
 def frame_batches(values: np.ndarray, rows: np.ndarray, files_per_batch: int) -> Iterator[np.ndarray]:
-    """Frames of consecutive groups of rows of [files, frames, values]; a smaller last group only if it is the only one."""
+    """Frames of consecutive groups of rows of [files, frames, values]; a last smaller one only when alone."""
     for start in range(0, len(rows), files_per_batch):
         chosen = np.sort(rows[start : start + files_per_batch])
         if len(chosen) == files_per_batch or start == 0:

@@ -45,7 +45,10 @@ class CrossEntropyCriterion(BaseCriterion):
             check_label_weights("weight", self.cfg.weight, labels)
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
-        logits = model(**batch["net_input"])["logits"].float()
+        return self.from_logits(model(**batch["net_input"])["logits"].float(), batch)
+
+    def from_logits(self, logits: Tensor, batch: dict[str, Any]) -> CriterionOutput:
+        """The loss of [items, classes] or [items, samples, classes]; see the class."""
         if not self.checked:
             check_label_weights("weight", self.cfg.weight, [str(number) for number in range(logits.size(-1))])
             self.checked = True

@@ -1,0 +1,69 @@
+"""Cross entropy whose classes are weighed by the training data, as HuBERT-ECG is fine-tuned; with macro AUROC."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ecg_signals.config import ConfigError, option
+from ecg_signals.criteria.base import CriterionOutput
+from ecg_signals.criteria.cross_entropy import CrossEntropyConfig, CrossEntropyCriterion, class_targets
+from ecg_signals.criteria.loss_weights import class_weights, training_targets
+from ecg_signals.metrics.ranking import ranking_metrics
+from ecg_signals.registry import register_criterion
+
+
+@dataclass
+class HubertMultiClassConfig(CrossEntropyConfig):
+    use_loss_weights: bool = option(False, "weight = classes / items of the class in the training data")
+    weights_by_frequency: bool = option(False, "list those weights by falling frequency, not by class, as published")
+
+
+@register_criterion("hubert_multi_class", dataclass=HubertMultiClassConfig)
+class HubertMultiClass(CrossEntropyCriterion):
+    """The weighted mean: `sample_size` is the sum of the weights of the targets."""
+
+    dataset = "hubert_csv"
+    cfg: HubertMultiClassConfig
+
+    def prepare(self, model: nn.Module, dataset: Any) -> None:
+        """Count the classes of the training data. Raises: ConfigError when one is above the model's."""
+        super().prepare(model, dataset)
+        if not self.cfg.use_loss_weights:
+            return
+        targets, classes = training_targets(dataset)[:, 0], int(model.cfg.num_labels)  # type: ignore[union-attr]
+        if targets.max() >= classes:
+            raise ConfigError(
+                f"the training data has the class {int(targets.max())}, but model.num_labels={classes}; "
+                f"set model.num_labels={int(targets.max()) + 1}"
+            )
+        weights = class_weights(targets, classes, self.cfg.weights_by_frequency)
+        self.weight = torch.from_numpy(weights).float().to(next(model.parameters()).device)
+
+    def from_logits(self, logits: Tensor, batch: dict[str, Any]) -> CriterionOutput:
+        output = super().from_logits(logits, batch)
+        logits, target, known = class_targets(logits, batch)
+        if self.weight is not None:
+            output.sample_size = (self.weight[target] * known).sum()
+        if not self.training:
+            output.scores = {"logits": logits, "target": torch.where(known, target, -1)}
+        return output
+
+    def metrics(self, logs: Mapping[str, float], scores: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """`accuracy` over items, `accuracy_macro` over classes, `auroc` and `auprc` one class against the others."""
+        out = super().metrics(logs, scores)
+        if not scores:
+            return out
+        known = scores["target"] >= 0
+        logits, target = scores["logits"][known].astype(np.float64), scores["target"][known]
+        one_hot = (target[:, None] == np.arange(logits.shape[1])).astype(np.float64)
+        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+        per_class = ranking_metrics(shifted / shifted.sum(axis=1, keepdims=True), one_hot)
+        present = one_hot.sum(axis=0) > 0
+        right = (logits.argmax(axis=1) == target)[:, None] * one_hot
+        out["accuracy_macro"] = float((right.sum(axis=0)[present] / one_hot.sum(axis=0)[present]).mean())
+        out["auroc"], out["auprc"] = per_class.averages("macro")
+        return out
