@@ -44,6 +44,7 @@ _CRITERIA = {
     "binary_cross_entropy": "BinaryCrossEntropyCriterion",
     "binary_cross_entropy_with_logits": "BinaryCrossEntropyWithLogitsCriterion",
     "cmsc": "CMSCCriterion",
+    "composite_criterion": "CompositeCriterion",
     "cross_entropy": "CrossEntropyCriterion",
     "mse": "MSECriterion",
     "multi_head_binary_cross_entropy": "MultiHeadBinaryCrossEntropyCriterion",
@@ -72,6 +73,17 @@ PEER_NAMES: dict[str, frozenset[str]] = {
     "criterion": frozenset(_CRITERIA),
     "optimizer": frozenset({"adam"}),
     "lr_scheduler": frozenset({"fixed", "step", "tri_stage"}),
+}
+_IDENTIFICATION = {  # keys that fairseq-signals' identification task copies from other sections
+    "max_tokens_valid": "dataset",
+    "batch_size_valid": "dataset",
+    "skip_invalid_size_inputs_valid_test": "dataset",
+    "required_batch_size_multiple": "dataset",
+    "seed": "common",
+    "distributed_world_size": "distributed_training",
+    "num_workers": "dataset",
+    "data_buffer_size": "dataset",
+    "fp16": "common",
 }
 _SAME_OPTIMIZER = {"FairseqAdam": "Adam", "FP16Optimizer": "Adam", "MemoryEfficientFP16Optimizer": "Adam"}
 
@@ -223,6 +235,10 @@ def peer_config(cfg: Config) -> dict[str, Any]:
         section = getattr(cfg, group)
         if section is not None and section._name not in PEER_NAMES[group]:
             found[group] = section.to_dict()
+    if found["task"] and found["task"]["_name"] == "ecg_identification":
+        found["task"] |= {key: getattr(getattr(cfg, group), key) for key, group in _IDENTIFICATION.items()}
+    if found["optimizer"] and "adam_betas" in found["optimizer"]:
+        found["optimizer"]["adam_betas"] = str(tuple(found["optimizer"]["adam_betas"]))
     return plain_values({key: found[key] for key in _CFG_ORDER})
 
 
