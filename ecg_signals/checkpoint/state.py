@@ -347,7 +347,9 @@ def _upgraded(raw: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dict[
     state = dict(raw)
     if "model" not in state:
         raise ConfigError(
-            f"the checkpoint has no weights under 'model'; it holds {', '.join(map(str, state)) or 'nothing'}"
+            f"{where} has no weights under 'model'; it holds {', '.join(map(str, state)) or 'nothing'}. Training "
+            f"resumes from its own and fairseq-signals' files; to start from the weights of another, set "
+            f"model.model_path={where}"
         )
     extra = dict(
         state.get("extra_state") or {key: state[key] for key in ("epoch", "batch_offset", "val_loss") if key in state}
