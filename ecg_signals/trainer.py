@@ -281,6 +281,7 @@ class Trainer:
         score = None
         if self._validation_is_due(ends, save) and not self.received_signal:
             score = self._validate()
+            self.model.after_validation(self.runs_without_improvement == 0, self.optimizer)
             self.stopping = self._out_of_patience() or self.stopping
         if ends:
             self.reporter.summary("train", self._train_stats(self.train_tally), epoch)
@@ -419,6 +420,7 @@ class Trainer:
             "best_printed": dict(self.best_printed),
             "runs_without_improvement": self.runs_without_improvement,
             "scaler": self.scaler.state_dict() if self.scaler else None,
+            "model": self.model.training_state(self.optimizer),
         }
         return pack_state(
             config=self.config,
@@ -447,6 +449,7 @@ class Trainer:
             self.average.restore(self.model, state.average)
         if not chosen.reset_optimizer and state.optimizer is not None:
             state.load_optimizer(self.optimizer, self.criterion, self.config)
+            self.model.load_training_state(state.ours.get("model", {}), self.optimizer)
             self.at.num_updates = state.num_updates
             self.seconds_before = state.training_time
             if self.scaler and state.ours.get("scaler"):

@@ -32,7 +32,7 @@ def training_targets(dataset: Any) -> np.ndarray:
     table = getattr(dataset, "label_table", None)
     if table is None:
         raise ConfigError(
-            "criterion.use_loss_weights=true counts the labels of the training data, but the dataset has no label table; "
+            "criterion.use_loss_weights=true counts the labels of the training data, but the dataset has none; "
             "use dataset._name=hubert_csv, or give the weights yourself (criterion.pos_weight, criterion.weight)"
         )
     return table

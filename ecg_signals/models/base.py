@@ -1,4 +1,4 @@
-"""What every model is: `model(source, padding_mask=None) -> ModelOutput`, plus the trainer's three hooks."""
+"""What every model is: `model(source, padding_mask=None) -> ModelOutput`, plus the trainer's hooks."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
@@ -79,6 +79,16 @@ class BaseModel(nn.Module):
     def published_options(cls) -> dict[str, Any]:
         """Options whose published value differs from today's default; files that other projects wrote get them."""
         return {}
+
+    def after_validation(self, improved: bool, optimizer: Any) -> None:
+        """Called after each validation; `improved`: best so far. Regularisation that follows lives here."""
+
+    def training_state(self, optimizer: Any) -> dict[str, Any]:
+        """What `after_validation` has changed besides weights, as plain values: stored in checkpoints."""
+        return {}
+
+    def load_training_state(self, state: dict[str, Any], optimizer: Any) -> None:
+        """Restore what `training_state` gave, on resuming."""
 
     def upgrade_state_dict(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Rename the keys of older files; returns the state that `load_state_dict(strict=True)` takes."""

@@ -144,7 +144,7 @@ def test_criteria_take_their_weights_from_the_training_data(tiny_encoder: dict[s
     assert classes.weight.tolist() == pytest.approx([3, 1, 1.5])
     with pytest.raises(ConfigError, match=r"model\.num_labels=4"):
         classes.prepare(model, SimpleNamespace(label_table=np.array([[3.0]])))
-    with pytest.raises(ConfigError, match="no label table"):
+    with pytest.raises(ConfigError, match="the dataset has none"):
         labels.prepare(model, SimpleNamespace())
 
 
@@ -186,3 +186,36 @@ def test_a_classifier_starts_from_a_pretrained_or_a_fine_tuned_file(
             assert output["logits"].abs().max() <= 1
         again = build("model", "hubert_ecg_classifier", **{**model.cfg.to_dict(), "no_pretrained_weights": True})
         again.load_state_dict(model.state_dict())
+
+
+def test_dropout_and_weight_decay_follow_validation_as_in_the_reference(golden: Path, load: Any) -> None:
+    reference = json.loads((golden / "hubert_ecg/model/schedules.json").read_text())
+    model = load(golden / "hubert_ecg/checkpoints/hubert_1_iteration_9_run0.pt")
+    model = build("model", "hubert_ecg", **{**model.cfg.to_dict(), "dynamic_reg_interval": 1})
+    assert list(model.regulariser.dropouts) == reference["dynamic_regularizer_modules"]
+    optimizer = torch.optim.AdamW(model.param_groups(None), weight_decay=0.01)
+    for step in reference["dynamic_regularizer_trace"]:
+        model.after_validation(not step["penalty"], optimizer)
+        assert optimizer.param_groups[0]["weight_decay"] == pytest.approx(step["weight_decay"])
+        for name, p in step["p"].items():
+            assert model.get_submodule(name).p == pytest.approx(p), name
+
+
+def test_regularisation_waits_for_its_interval_and_survives_a_restart(tiny: dict[str, Any]) -> None:
+    def fresh(interval: int) -> tuple[Any, Any]:
+        model = build("model", "hubert_ecg", **tiny, dynamic_reg_interval=interval)
+        return model, torch.optim.AdamW(model.param_groups(None), weight_decay=0.01)
+
+    model, optimizer = fresh(2)
+    decays = []
+    for improved in (True, False, False, False, False):
+        model.after_validation(improved, optimizer)
+        decays.append(optimizer.param_groups[0]["weight_decay"])
+    assert decays == pytest.approx([0.01, 0.01, 0.05, 0.05, 0.25])
+    again, other = fresh(2)
+    again.load_training_state(json.loads(json.dumps(model.training_state(optimizer))), other)
+    assert other.param_groups[0]["weight_decay"] == pytest.approx(0.25)
+    assert again.encoder.dropout.p == pytest.approx(model.encoder.dropout.p) == pytest.approx(0.2)
+    off, untouched = fresh(0)
+    off.after_validation(False, untouched)
+    assert untouched.param_groups[0]["weight_decay"] == 0.01 and off.training_state(untouched) == {}

@@ -26,6 +26,7 @@ from ecg_signals.models.hubert.layers import (
     num_frames,
 )
 from ecg_signals.models.hubert.masking import padded_frames, time_mask
+from ecg_signals.models.hubert.regulariser import DynamicRegulariser
 from ecg_signals.registry import register_model
 
 TEMPERATURE = 0.1  # of the cosine logits
@@ -41,6 +42,7 @@ RECIPE_OPTIONS = (  # what a run that starts from a file decides itself; the enc
     "attention_dropout",
     "layerdrop",
     "initializer_range",
+    "dynamic_reg_interval",
     "frame_mask",
 )
 
@@ -75,6 +77,9 @@ class HubertBackboneConfig(BaseConfig):
     initializer_range: float = option(0.02, "standard deviation of new linear weights")
     model_path: str | None = option(None, "checkpoint or folder whose encoder is taken; None: start from scratch")
     no_pretrained_weights: bool = option(False, "leave model_path unread: all options are in this section")
+    dynamic_reg_interval: int = option(
+        0, "validations without improvement between two increases of dropout and weight decay; 0 off"
+    )
     masked_spec_embed: bool = option(True, "hold the vector that replaces masked frames")
     frame_mask: str = option(
         "receptive_field",
@@ -90,6 +95,21 @@ class HubertEcgConfig(HubertBackboneConfig):
     mask_time_min_masks: int = option(2, "masked spans per ECG at least")
     vocab_sizes: list[int] = option([100], "clusters of each k-means model, one prediction head each; [] for none")
     classifier_proj_size: int = option(256, "width of the space in which frames and clusters are compared; 512 large")
+
+
+class RegulatedModel(BaseModel):
+    """A model whose dropout and weight decay follow validation; `__init__` sets `regulariser` last."""
+
+    regulariser: DynamicRegulariser
+
+    def after_validation(self, improved: bool, optimizer: Any) -> None:
+        self.regulariser.after_validation(improved, optimizer)
+
+    def training_state(self, optimizer: Any) -> dict[str, Any]:
+        return self.regulariser.state(optimizer)
+
+    def load_training_state(self, state: dict[str, Any], optimizer: Any) -> None:
+        self.regulariser.load(state, optimizer)
 
 
 class HubertBackbone(BaseModel):
@@ -220,7 +240,7 @@ def pooled_output(features: Tensor, padded: Tensor | None) -> ModelOutput:
 
 
 @register_model("hubert_ecg", dataclass=HubertEcgConfig)
-class HubertEcg(HubertBackbone):
+class HubertEcg(RegulatedModel, HubertBackbone):
     cfg: HubertEcgConfig
 
     def __init__(self, cfg: HubertEcgConfig) -> None:
@@ -232,6 +252,7 @@ class HubertEcg(HubertBackbone):
         width = cfg.classifier_proj_size
         self.final_proj = nn.ModuleList(nn.Linear(cfg.hidden_size, width) for _ in cfg.vocab_sizes)
         self.label_embedding = nn.ModuleList(nn.Embedding(size, width) for size in cfg.vocab_sizes)
+        self.regulariser = DynamicRegulariser(self, cfg.dynamic_reg_interval)
         if previous is not None:
             self._continue(previous)
 

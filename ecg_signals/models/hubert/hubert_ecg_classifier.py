@@ -7,15 +7,17 @@ from torch import Tensor, nn
 
 from ecg_signals.checkpoint.load import fill
 from ecg_signals.config import MISSING, option
-from ecg_signals.models.base import BaseModel, ModelOutput
+from ecg_signals.models.base import ModelOutput
 from ecg_signals.models.hubert.hubert_ecg import (
     PREFIX,
     HubertBackbone,
     HubertBackboneConfig,
+    RegulatedModel,
     adopt,
     cosine_logits,
     encoder_state,
 )
+from ecg_signals.models.hubert.regulariser import DynamicRegulariser
 from ecg_signals.registry import register_model
 
 SLOW_RATE = 1e-7  # of everything below the last four blocks under layer_wise_lr
@@ -45,7 +47,7 @@ class HubertEcgClassifierConfig(HubertBackboneConfig):
 
 
 @register_model("hubert_ecg_classifier", dataclass=HubertEcgClassifierConfig)
-class HubertEcgClassifier(BaseModel):
+class HubertEcgClassifier(RegulatedModel):
     cfg: HubertEcgClassifierConfig
 
     def __init__(self, cfg: HubertEcgClassifierConfig) -> None:
@@ -62,6 +64,7 @@ class HubertEcgClassifier(BaseModel):
             self.label_embedding = nn.Embedding(cfg.num_labels, cfg.hidden_size)
         else:
             self.classifier = self._linear_head(cfg)
+        self.regulariser = DynamicRegulariser(self, cfg.dynamic_reg_interval)
         self.head_only: bool | None = None
         self._freeze(head_only=False)
 
