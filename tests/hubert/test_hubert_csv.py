@@ -9,6 +9,9 @@ import torch
 
 from ecg_signals.config import ConfigError
 from ecg_signals.data.datasets.hubert_csv import HubertCsvConfig, HubertCsvDataset, crop, valid_columns
+from ecg_signals.signal.hubert_ecg import hubert_preprocess
+from ecg_signals.signal.leads import LEADS
+from ecg_signals.signal.record import Record
 
 PUBLISHED = {"decimation": "flat", "attention_mask": "decimated"}
 
@@ -145,3 +148,15 @@ def test_wrong_files_are_named(tmp_path: Path) -> None:
         dataset[0]
     with pytest.raises(ConfigError, match="ecg-cluster assign"):
         _ = dataset.vocab_sizes
+
+
+def test_what_the_dataset_gives_is_what_its_contract_prepares(tmp_path: Path) -> None:
+    signal = np.random.default_rng(0).normal(size=(12, 3000)).cumsum(axis=1)
+    for decimation in ("per_lead", "flat"):
+        np.save(tmp_path / "a.npy", hubert_preprocess(signal, 500))
+        (tmp_path / "train.csv").write_text("filename\na.npy\n")
+        dataset = HubertCsvDataset(HubertCsvConfig.from_mapping({"decimation": decimation}), tmp_path / "train.csv")
+        record = Record(signal.astype(np.float32), 500.0, list(LEADS))
+        prepared = dataset.signal.prepare(record)
+        assert prepared.shape == (1, 12, 500)
+        torch.testing.assert_close(dataset[0]["source"], prepared[0], atol=1e-4, rtol=0)
