@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,8 +15,6 @@ from ecg_signals.models.base import BaseModel
 from ecg_signals.registry import get_entry
 from ecg_signals.sections import Config
 from ecg_signals.signal.contract import SignalContract
-
-logger = logging.getLogger(__name__)
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +57,6 @@ class BaseTask:
         if contract is not None:
             model.signal = contract if model.signal is None else succeed(model.signal, contract)
         criterion.prepare(model, dataset)
-        adopt_contract(model, dataset)
 
     def subset_metrics(
         self, criterion: BaseCriterion, results: Mapping[str, tuple[dict[str, float], dict[str, np.ndarray]]]
@@ -91,18 +87,6 @@ def succeed(pretrained: SignalContract, data: SignalContract) -> SignalContract:
         zero_missing_leads=data.zero_missing_leads or pretrained.zero_missing_leads,
         aggregate=dict(pretrained.aggregate),
     )
-
-
-def adopt_contract(model: BaseModel, dataset: BaseDataset) -> None:
-    """The model's input contract becomes the training data's; a pretrained model that had another one is named."""
-    found = dataset.signal
-    if found is None:
-        return
-    if model.signal is not None and model.signal != found:
-        old, new = model.signal.to_dict(), found.to_dict()
-        different = "; ".join(f"{key}: {old[key]} before, {new[key]} now" for key in old if old[key] != new[key])
-        logger.warning("the pretrained model was trained on other input than it gets now (%s)", different)
-    model.signal = found
 
 
 def missing_manifest(path: Path, split: str) -> str:

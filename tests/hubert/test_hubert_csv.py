@@ -157,6 +157,6 @@ def test_what_the_dataset_gives_is_what_its_contract_prepares(tmp_path: Path) ->
         (tmp_path / "train.csv").write_text("filename\na.npy\n")
         dataset = HubertCsvDataset(HubertCsvConfig.from_mapping({"decimation": decimation}), tmp_path / "train.csv")
         record = Record(signal.astype(np.float32), 500.0, list(LEADS))
-        prepared = dataset.signal.prepare(record)
+        prepared = dataset.input_contract().prepare(record)
         assert prepared.shape == (1, 12, 500)
         torch.testing.assert_close(dataset[0]["source"], prepared[0], atol=1e-4, rtol=0)

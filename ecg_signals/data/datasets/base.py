@@ -9,7 +9,6 @@ from torch.utils.data import Dataset
 
 from ecg_signals.sections import DatasetConfig
 from ecg_signals.signal.contract import SignalContract
-from ecg_signals.signal.contract import SignalContract
 
 
 class BaseDataset(Dataset[dict[str, Any]]):
@@ -64,11 +63,6 @@ class BaseDataset(Dataset[dict[str, Any]]):
         counter = np.array([0, stream, index, self.epoch], dtype=np.uint64)
         key = np.array([self.seed, 0x5EED], dtype=np.uint64)
         return np.random.Generator(np.random.Philox(key=key, counter=counter))
-
-    @property
-    def signal(self) -> SignalContract | None:
-        """How a raw record becomes this dataset's `source`, None when unknown."""
-        return None
 
     @property
     def labels(self) -> list[str] | None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,8 +15,6 @@ from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.data.packed_rows import PackedRows
 from ecg_signals.registry import register_dataset
 from ecg_signals.sections import DatasetConfig
-from ecg_signals.signal import published
-from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal import published
 from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.hubert_ecg import decimate_crop
@@ -214,13 +212,6 @@ class HubertCsvDataset(BaseDataset):
     @property
     def sizes(self) -> np.ndarray:
         return np.full(len(self.names), self.cfg.window_samples // (self.cfg.downsampling_factor or 1), dtype=np.int64)
-
-    @property
-    def signal(self) -> SignalContract:
-        """HuBERT-ECG's preprocessing, which made the files, then this dataset's crop and decimation."""
-        factor = self.cfg.downsampling_factor
-        contract = published.hubert_ecg(factor, flat=self.cfg.decimation == "flat")
-        return replace(contract, window_samples=self.cfg.window_samples // (factor or 1))
 
     @property
     def labels(self) -> list[str] | None:
