@@ -1,7 +1,7 @@
 """Label tables -> the files that fine-tuning reads: y.npy, label_def.csv, pos_weight.txt."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +50,25 @@ def _number(word: str) -> float:
         return float(word)
     except ValueError:
         return math.inf  # reported with the column's name
+
+
+def multi_hot(
+    idx: Sequence[int], found: Sequence[Collection[str] | None], names: Sequence[str] | None = None
+) -> "pd.DataFrame":
+    """idx + one column per class: 1 where the record has it, else 0; NaN throughout where `found` is None.
+
+    Args:
+        found: the classes of each record.
+        names: the columns in order; None: all classes that were found, sorted.
+    """
+    import pandas as pd
+
+    if names is None:
+        names = sorted({name for classes in found for name in classes or ()})
+    values = np.array([[np.nan if classes is None else name in classes for name in names] for classes in found])
+    table = pd.DataFrame(values.reshape(len(found), len(names)), columns=list(names), dtype=float)
+    table.insert(0, "idx", list(idx))
+    return table
 
 
 def label_matrix(labels: "pd.DataFrame") -> np.ndarray:

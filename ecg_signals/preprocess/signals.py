@@ -30,8 +30,8 @@ def process_record(source: "Source", row: "Row", dest: Path) -> dict[str, Any]:
     notes = [str(item.message) for item in caught if not ("checksum" in str(item.message) and wrong_checksum)]
     org, facts = ordered(record, cfg)
     facts |= {"wrong_checksum": wrong_checksum, "notes": "; ".join(dict.fromkeys(notes))}
-    stored = store(org, record.sample_rate, row, cfg, dest)
-    return facts | source.facts(record) | {"segments": stored}
+    segments = store(org, record.sample_rate, row, source, dest)
+    return facts | source.facts(record) | {"segments": segments}
 
 
 def ordered(record: "Record", cfg: PreprocessConfig) -> tuple[np.ndarray, dict[str, Any]]:
@@ -104,10 +104,11 @@ def preprocess(org: np.ndarray, rate: float, cfg: PreprocessConfig) -> tuple[np.
     return resampled, mean, deviation
 
 
-def store(org: np.ndarray, rate: float, row: "Row", cfg: PreprocessConfig, dest: Path) -> int:
+def store(org: np.ndarray, rate: float, row: "Row", source: "Source", dest: Path) -> int:
     """Write org/, preprocessed/ and segmented/ files, each whole or not at all. Returns: the number of segments."""
     from ecg_signals.signal.windows import segment
 
+    cfg = source.cfg
     result, mean, deviation = preprocess(org, rate, cfg)
     common: dict[str, Any] = {"idx": int(row["idx"]), "org_sample_rate": _whole(rate), "org_sample_size": org.shape[1]}
     if row.get("patient_number") is not None:
@@ -118,10 +119,13 @@ def store(org: np.ndarray, rate: float, row: "Row", cfg: PreprocessConfig, dest:
     common |= {"mean": mean[:, None], "std": deviation[:, None]}
     if cfg.keep_preprocessed:
         write_mat(dest / "preprocessed" / name, result, cfg.sample_rate, cfg, common)
-    pieces = segment(result, int(cfg.segment_seconds * cfg.sample_rate))  # [segments, leads, samples]
+    size = int(cfg.segment_seconds * cfg.sample_rate)
+    pieces = segment(result, size)  # [segments, leads, samples]
+    tracks = source.tracks(row, org.shape[-1], result.shape[-1])
     for i, piece in enumerate(pieces):
         path = dest / "segmented" / segment_name(row["save_file"], i)
-        write_mat(path, piece, cfg.sample_rate, cfg, common | {"segment_i": i})
+        cut = {key: values[i * size : (i + 1) * size] for key, values in tracks.items()}
+        write_mat(path, piece, cfg.sample_rate, cfg, common | {"segment_i": i} | cut)
     return len(pieces)
 
 

@@ -16,6 +16,7 @@ from ecg_signals.config import UsageError, unknown_message
 from ecg_signals.preprocess.options import PreprocessConfig, SplitConfig
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from ecg_signals.signal.record import Record
@@ -71,6 +72,16 @@ class Source(ABC):
 
     def facts(self, record: "Record") -> dict[str, Any]:
         """Further columns of meta.csv that only the record itself tells."""
+        return {}
+
+    def tracks(self, row: Row, stored: int, samples: int) -> "dict[str, np.ndarray]":
+        """Values per sample that are cut into segments together with the signal, by their key in the .mat file.
+
+        Args:
+            stored: samples of the record as read.
+            samples: samples of the resampled record.
+        Returns: arrays [samples].
+        """
         return {}
 
     def labels(self, meta: "pd.DataFrame") -> "pd.DataFrame | None":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ecg_signals.config import ConfigError, option
 from ecg_signals.preprocess.comments import patient_facts
+from ecg_signals.preprocess.labels import multi_hot
 from ecg_signals.preprocess.options import SplitConfig
 from ecg_signals.preprocess.source import Source, walk
 from ecg_signals.preprocess.tables import read_table
@@ -54,17 +55,12 @@ class Physionet2021(Source):
         return {"age": None, "sex": None, "diagnosis": None} | patient_facts(record.metadata)
 
     def labels(self, meta: "pd.DataFrame") -> "pd.DataFrame":
-        import pandas as pd
-
         classes = self.classes()
-        found = [set(codes.split(",")) if isinstance(codes, str) else None for codes in meta["diagnosis"]]
-        columns = {
-            name: [None if codes is None else float(not codes.isdisjoint(wanted)) for codes in found]
-            for name, wanted in classes.items()
-        }
-        table = pd.DataFrame(columns, dtype=float)
-        table.insert(0, "idx", meta["idx"].to_numpy())
-        return table
+        codes = [set(text.split(",")) if isinstance(text, str) else None for text in meta["diagnosis"]]
+        found = [
+            None if own is None else {name for name in classes if own.intersection(classes[name])} for own in codes
+        ]
+        return multi_hot(meta["idx"], found, list(classes))
 
     def classes(self) -> dict[str, Sequence[str]]:
         """Label name -> the codes that mean it."""

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ecg_signals.config import option, parse_literal
+from ecg_signals.preprocess.labels import multi_hot
 from ecg_signals.preprocess.options import PreprocessConfig
 from ecg_signals.preprocess.source import Source
 from ecg_signals.preprocess.tables import read_table
@@ -62,16 +63,9 @@ class Ptbxl(Source):
         return [{known[code] for code in found if code in known} for found in codes]
 
     def labels(self, meta: "pd.DataFrame") -> "pd.DataFrame":
-        import pandas as pd
-
         found = self.classes(meta)
         names = sorted(set(self.statements().values()).union(*found))
-        rows: list[dict[str, Any]] = [
-            {name: float(name in classes) if classes else None for name in names} for classes in found
-        ]
-        table = pd.DataFrame(rows, columns=names, dtype=float)
-        table.insert(0, "idx", meta["idx"].to_numpy())
-        return table
+        return multi_hot(meta["idx"], [classes or None for classes in found], names)
 
     def split(self, meta: "pd.DataFrame") -> "pd.Series":
         folds = {self.cfg.valid_fold: "valid", self.cfg.test_fold: "test"}

@@ -1,0 +1,42 @@
+"""CPSC2018: 6,877 records of 6 to 60 s at 500 Hz with nine classes."""
+
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from ecg_signals.preprocess.comments import age_years, sex_code
+from ecg_signals.preprocess.labels import multi_hot
+from ecg_signals.preprocess.source import Source, walk
+from ecg_signals.preprocess.tables import read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ecg_signals.signal.record import Record
+
+CLASSES = ("Normal", "AF", "I-AVB", "LBBB", "RBBB", "PAC", "PVC", "STD", "STE")  # numbered from 1 in REFERENCE.csv
+COLUMNS = ("First_label", "Second_label", "Third_label")
+
+
+class Cpsc2018(Source):
+    """A record has up to three labels."""
+
+    title = "CPSC 2018 training set (2018.icbeb.org/Challenge.html), the original MATLAB files"
+    layout = "REFERENCE.csv and A*.mat, at any depth"
+    prefix = "cpsc2018"
+
+    def records(self) -> "pd.DataFrame":
+        import pandas as pd
+
+        paths = list(walk(self.folder, ".mat", self.skip))
+        table = pd.DataFrame({"path": paths, "name": [PurePosixPath(path).stem for path in paths]})
+        found = list(walk(self.folder, "reference.csv", self.skip))
+        reference = read_table(self.folder / (found[0] if found else "REFERENCE.csv"), ["Recording", *COLUMNS])
+        return table.merge(reference.rename(columns={"Recording": "name"}), on="name", how="left")
+
+    def facts(self, record: "Record") -> dict[str, Any]:
+        return {"age": age_years(record.metadata.get("age")), "sex": sex_code(record.metadata.get("sex"))}
+
+    def labels(self, meta: "pd.DataFrame") -> "pd.DataFrame":
+        numbers = meta[list(COLUMNS)].to_numpy(dtype=float)
+        found = [{CLASSES[int(number) - 1] for number in row if number == number} or None for row in numbers]
+        return multi_hot(meta["idx"], found, CLASSES)

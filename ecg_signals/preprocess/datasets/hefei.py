@@ -1,0 +1,63 @@
+"""Hefei: some 20,000 records of 10 s at 500 Hz from the Hefei Hi-tech Cup 2019, eight stored leads."""
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ecg_signals.config import ConfigError
+from ecg_signals.preprocess.comments import age_years, sex_code
+from ecg_signals.preprocess.labels import multi_hot
+from ecg_signals.preprocess.source import Source, walk
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ecg_signals.signal.record import Record
+
+RATE = 500  # Hz
+MILLIVOLT = 4.88e-3  # of one count
+
+
+class Hefei(Source):
+    """III, aVR, aVL and aVF are computed from I and II."""
+
+    title = "Hefei Hi-tech Cup ECG 2019 (tianchi.aliyun.com/competition/entrance/231754)"
+    layout = "a label file (*label*.txt: file, age, sex, diagnoses, with tabs) and the records as .txt at any depth"
+    prefix = "hefei"
+
+    def records(self) -> "pd.DataFrame":
+        import pandas as pd
+
+        paths = list(walk(self.folder, ".txt", self.skip))
+        tables = [path for path in paths if "label" in PurePosixPath(path).name.lower()]
+        if not tables:
+            raise ConfigError(f"there is no label file below {self.folder}; expected {self.layout}")
+        lines = [line for path in tables for line in (self.folder / path).read_text(encoding="utf-8-sig").splitlines()]
+        rows = [[part.strip() for part in line.split("\t")] for line in lines if line.strip()]
+        about = pd.DataFrame(
+            {
+                "name": [row[0].removesuffix(".txt") for row in rows],
+                "age": [age_years(row[1]) for row in rows],
+                "sex": [sex_code(row[2]) for row in rows],
+                "diagnosis": [",".join(filter(None, row[3:])) for row in rows],
+            }
+        ).drop_duplicates("name")
+        files = {PurePosixPath(path).stem: path for path in paths if path not in tables}
+        return about.assign(path=[files.get(name, f"{name}.txt") for name in about["name"]])
+
+    def read(self, row: Mapping[str, Any]) -> "Record":
+        from ecg_signals.readers.read import read_record
+        from ecg_signals.signal.leads import LEADS, derive_limb_leads, order_leads
+
+        record = read_record(self.folder / row["path"], sample_rate=RATE)
+        signal = order_leads(record.signal * np.float32(MILLIVOLT), record.leads)
+        record.signal, _ = derive_limb_leads(signal, LEADS)
+        record.leads = list(LEADS)
+        return record
+
+    def labels(self, meta: "pd.DataFrame") -> "pd.DataFrame":
+        return multi_hot(
+            meta["idx"], [set(text.split(",")) if isinstance(text, str) else None for text in meta["diagnosis"]]
+        )
