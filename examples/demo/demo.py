@@ -54,7 +54,7 @@ ecg-train --config-name finetune/diagnosis \\
   model.model_path={PRETRAINED} \\
   model.num_labels=$(($(wc -l < {DATA}/labels/label_def.csv) - 1)) \\
   dataset.batch_size=28 dataset.num_workers=1 dataset.valid_subset=valid \\
-  optimization.max_epoch=60 optimization.lr=[1e-3] \\
+  optimization.max_epoch=20 optimization.lr=[3e-4] \\
   checkpoint.best_checkpoint_metric=auroc checkpoint.maximize_best_checkpoint_metric=true \\
   checkpoint.no_epoch_checkpoints=true common.log_format=simple \\
   hydra.run.dir={RUN}/finetune"""
