@@ -17,6 +17,7 @@ STEPS = {
     "manifest": "split tables of one or more datasets -> train.tsv, valid.tsv, test.tsv",
     "pairs": "manifests -> CMSC manifests, two neighbouring segments per row",
     "subset": "a random share of the records of train.tsv",
+    "identify": "split tables -> identification manifests: train.tsv, valid_gallery.tsv, valid_probe.tsv, ...",
 }
 EXAMPLE = """example:
   ecg-preprocess ptbxl physionet.org/files/ptb-xl/1.0.3 data/ptbxl --workers 8
@@ -134,9 +135,12 @@ def run_step(name: str, argv: list[str]) -> None:
         "manifest": add_manifest,
         "pairs": add_pairs,
         "subset": add_subset,
+        "identify": add_identify,
     }[name](parser)
     args = parser.parse_args(argv)
-    {"split": split, "labels": labels, "manifest": manifest, "pairs": pairs, "subset": subset}[name](args)
+    {"split": split, "labels": labels, "manifest": manifest, "pairs": pairs, "subset": subset, "identify": identify}[
+        name
+    ](args)
 
 
 def add_split(parser: argparse.ArgumentParser) -> None:
@@ -253,6 +257,22 @@ def subset(args: argparse.Namespace) -> None:
     from ecg_signals.preprocess.manifests import subset_step
 
     subset_step(args.manifest_dir, args.percent, args.save_dir, args.seed)
+
+
+def add_identify(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--split_file_paths", required=True, help="segmented_split.csv of one or more datasets, with commas")
+    add("--save_dir", required=True, type=Path, help="folder of the manifests")
+    add("--group_col", default="patient_id", help="column that names the person (default: patient_id)")
+    add("--within_records", action="store_true", help="two segments of one record are enough")
+
+
+def identify(args: argparse.Namespace) -> None:
+    from ecg_signals.preprocess.identification import identification_step
+    from ecg_signals.preprocess.tables import comma_list
+
+    files = [Path(name) for name in comma_list(args.split_file_paths)]
+    identification_step(files, args.group_col, args.save_dir, args.within_records)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 
 def write_manifests(segments: "pd.DataFrame", folder: Path, splits: Sequence[str] = ()) -> dict[str, int]:
-    """One <split>.tsv per split: line 1 the longest folder common to all files, then `file<tab>samples`.
-
-    Line 1 starts with a tab, as fairseq-signals writes it; readers strip it.
+    """One <split>.tsv per split with rows `file<tab>samples`.
 
     Args:
         segments: columns path, sample_size, split.
@@ -27,17 +25,25 @@ def write_manifests(segments: "pd.DataFrame", folder: Path, splits: Sequence[str
     """
     if segments.empty:
         raise ConfigError("there is no segment to list in a manifest: no record is long enough, or all were left out")
+    return write_rows(segments, folder, list(dict.fromkeys([*splits, *segments["split"]])), ["sample_size"])
+
+
+def write_rows(segments: "pd.DataFrame", folder: Path, splits: Sequence[str], columns: Sequence[str]) -> dict[str, int]:
+    """<split>.tsv for each of `splits`: line 1 the longest folder common to all files, then the file and `columns`.
+
+    Line 1 starts with a tab, as fairseq-signals writes it; readers strip it.
+    Returns: rows per split.
+    """
     paths = [os.path.normpath(path) for path in segments["path"]]
     if len({os.path.isabs(path) for path in paths}) > 1:
         paths = [os.path.abspath(path) for path in paths]
     root = os.path.commonpath([os.path.dirname(path) for path in paths])
     root = os.path.join(root, "")  # ends in a slash; empty when relative paths have nothing in common
-    segments = segments.assign(path=paths)
-    found = list(dict.fromkeys([*splits, *segments["split"]]))
+    segments = segments.assign(path=[path[len(root) :] for path in paths])
     counts = {}
-    for split in found:
-        rows = segments[segments["split"] == split]
-        lines = [f"{path[len(root) :]}\t{size}\n" for path, size in zip(rows["path"], rows["sample_size"])]
+    for split in splits:
+        rows = segments.loc[segments["split"] == split, ["path", *columns]]
+        lines = ["\t".join(map(str, row)) + "\n" for row in rows.itertuples(index=False)]
         write_text(folder / f"{split}.tsv", f"\t{root or './'}\n" + "".join(lines))
         counts[split] = len(lines)
     return counts

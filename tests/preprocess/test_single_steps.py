@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from ecg_signals.config import ConfigError, UsageError
+from ecg_signals.preprocess.identification import identification_step
 from ecg_signals.preprocess.labels import labels_step
 from ecg_signals.preprocess.manifests import manifest_step, pair_segments, pairs_step, subset_step
 from ecg_signals.preprocess.splits import SplitRules, split_records, split_segments
@@ -195,3 +196,37 @@ def test_a_subset_keeps_whole_records_and_copies_the_other_manifests(tmp_path, k
         subset_step(folder, 0.25)
     with pytest.raises(ConfigError, match="keeps a tenth"):
         subset_step(folder, 25)
+
+
+@pytest.mark.parametrize("within_records", [False, True])
+def test_identification_manifests_give_each_person_a_class_and_a_probe(tmp_path, within_records):
+    from ecg_signals.data.manifest import Manifest
+
+    records = {
+        "a": ("P1", "train"),
+        "b": ("P1", "train"),
+        "c": ("P2", "train"),
+        "d": ("P3", "valid"),
+        "e": ("P3", "valid"),
+    }
+    records |= {"f": ("P4", "valid"), "g": ("P4", "valid"), "h": ("P5", "valid")}
+    lines = ["idx,save_file,split,path,sample_size,patient_id"]
+    for idx, (name, (person, split)) in enumerate(records.items()):
+        lines += [f"{idx},{name}.mat,{split},{tmp_path}/{name}_{i}.mat,2500,{person}" for i in range(2)]
+    (tmp_path / "split.csv").write_text("\n".join(lines) + "\n")
+    identification_step([tmp_path / "split.csv"], "patient_id", tmp_path, within_records)
+    rows = {
+        name: [line.split("\t") for line in (tmp_path / f"{name}.tsv").read_text().splitlines()[1:]]
+        for name in ("train", "valid_gallery", "valid_probe")
+    }
+    train = [("a_0", 0), ("a_1", 0), ("b_0", 0), ("b_1", 0)] + ([("c_0", 1), ("c_1", 1)] if within_records else [])
+    gallery, probe = ["d_0", "f_0"], ["e_0", "g_0"]
+    if within_records:
+        gallery, probe = ["d_0", "f_0", "h_0"], ["d_1", "f_1", "h_1"]
+    assert rows["train"] == [[f"{name}.mat", "2500", str(number)] for name, number in train]
+    for name, files in (("valid_gallery", gallery), ("valid_probe", probe)):
+        assert rows[name] == [[f"{file}.mat", "2500", str(number)] for number, file in enumerate(files)]
+    assert Manifest(tmp_path / "train.tsv", "identification").label(0) == 0
+    (tmp_path / "alone.csv").write_text("\n".join([lines[0], lines[-2]]) + "\n")
+    with pytest.raises(ConfigError, match="nobody in"):
+        identification_step([tmp_path / "alone.csv"], "patient_id", tmp_path, within_records)

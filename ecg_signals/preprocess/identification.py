@@ -1,0 +1,61 @@
+"""Split tables -> identification manifests: who is who in training, gallery against probe in validation."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ecg_signals.config import ConfigError
+from ecg_signals.preprocess.manifests import write_rows
+from ecg_signals.preprocess.tables import read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def identification_step(
+    split_files: Sequence[Path], group_col: str, folder: Path, within_records: bool = False
+) -> None:
+    """`ecg-preprocess identify`: train.tsv, and <split>_gallery.tsv, <split>_probe.tsv for every other split.
+
+    Only people with two records count. train.tsv lists all their segments with a class per person; the other splits
+    have the first segment of a person's first record in the gallery, and that of the second as the probe.
+
+    Args:
+        within_records: two segments are enough, even of one record; the first is gallery, the second probe.
+    """
+    import pandas as pd
+
+    needed = ["path", "save_file", "sample_size", "split", group_col]
+    segments = pd.concat([read_table(path, needed) for path in split_files], ignore_index=True)
+    segments = segments[segments["path"].notna() & segments[group_col].notna()].astype({"sample_size": int})
+    unit = "path" if within_records else "save_file"
+    several = segments.groupby(group_col)[unit].transform("nunique") > 1
+    if not several.any():
+        advice = "" if within_records else "; allow segments of one record with --within_records"
+        raise ConfigError(f"nobody in {', '.join(map(str, split_files))} has two {unit}s{advice}")
+    parts: dict[str, pd.DataFrame] = {}
+    for split, rows in segments[several].groupby("split", sort=False):
+        if split == "train":
+            parts["train"] = rows
+            continue
+        first = rows.drop_duplicates(unit)  # one segment of each record
+        turn = first.groupby(group_col).cumcount()
+        both = first[group_col].isin(first[group_col][turn == 1])
+        parts[f"{split}_gallery"] = first[both & (turn == 0)]
+        parts[f"{split}_probe"] = first[both & (turn == 1)]
+    classes = {
+        split: _numbers(rows[group_col], rows[group_col].drop_duplicates().tolist()) for split, rows in parts.items()
+    }
+    for split in [name for name in parts if name.endswith("_probe")]:
+        order = parts[split.replace("_probe", "_gallery")][group_col].tolist()
+        classes[split] = _numbers(parts[split][group_col], order)
+    tables = [rows.assign(split=split, number=classes[split]) for split, rows in parts.items()]
+    for split, count in write_rows(pd.concat(tables), folder, list(parts), ["sample_size", "number"]).items():
+        people = parts[split][group_col].nunique()
+        print(f"{folder / f'{split}.tsv'}: {count} segments of {people} people")
+
+
+def _numbers(people: "pd.Series", order: list[object]) -> list[int]:
+    """The place of everybody in `order`."""
+    places = {person: number for number, person in enumerate(order)}
+    return [places[person] for person in people]
