@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ecg_signals.modules.linear import Linear
+
 
 class GumbelQuantizer(nn.Module):
     """Each of `groups` groups picks one of `num_vars` codewords; the codewords are joined to `out_dim` values.
@@ -24,7 +26,7 @@ class GumbelQuantizer(nn.Module):
         self.start, self.end, self.factor = temperature
         self.temperature = self.start
         self.vars = nn.Parameter(torch.rand(1, groups * num_vars, out_dim // groups))
-        self.weight_proj = nn.Linear(dim, groups * num_vars)
+        self.weight_proj = Linear(dim, groups * num_vars)
         nn.init.normal_(self.weight_proj.weight)
         nn.init.zeros_(self.weight_proj.bias)
 
