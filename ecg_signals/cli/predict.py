@@ -1,0 +1,68 @@
+"""ecg-predict: record files to probabilities per label."""
+
+import argparse
+import json
+
+from ecg_signals.cli.app import reported_errors
+from ecg_signals.config import ConfigError, resolve_input
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="ecg-predict",
+        description="Cut record files into the windows a model was trained on, and print the probability of every "
+        "label, per record: the mean over windows, or their maximum where the published protocol says so.",
+        epilog="example: ecg-predict records500/00000/00001_hr --model runs/demo/finetune/checkpoint_best.pt --json",
+    )
+    parser.add_argument("records", nargs="+", metavar="RECORD", help="WFDB record, .mat, .hdf5, .npy, .csv")
+    parser.add_argument("--model", required=True, metavar="M", help="checkpoint, Hugging Face folder, or org/name")
+    parser.add_argument("--json", action="store_true", help="a list with one object per record, windows included")
+    parser.add_argument("--labels", metavar="FILE", help="label_def.csv, or one name per line, if the model has none")
+    parser.add_argument("--device", default=None, help="cpu, cuda, ...; the GPU if there is one")
+    parser.add_argument("--id", help="which record of an .hdf5 file")
+    parser.add_argument("--sample-rate", type=float, metavar="HZ", help="of .npy and .csv files that do not say it")
+    parser.add_argument("--leads", help="rows of .npy and .csv files that do not say them, such as I,II,V1")
+    parser.add_argument("--user-dir", metavar="PATH", help="folder or module that registers the model, if your own")
+    arguments = parser.parse_args()
+    with reported_errors():
+        failed = run(arguments)
+    raise SystemExit(1 if failed else 0)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the predictions. Returns the number of records without one."""
+    import torch
+
+    from ecg_signals.inference.predict import Predictor, as_dict, as_text
+    from ecg_signals.registry import import_user_dir, load_entry_points
+
+    load_entry_points()
+    if arguments.user_dir:
+        import_user_dir(resolve_input(arguments.user_dir))
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    predictor = Predictor(arguments.model, device, read_labels(arguments.labels) if arguments.labels else None)
+    leads = [name.strip() for name in arguments.leads.split(",")] if arguments.leads else None
+    stated = {"id": arguments.id, "sample_rate": arguments.sample_rate, "leads": leads}
+    reading = {key: value for key, value in stated.items() if value is not None}
+    predictions = [predictor.predict(path, **reading) for path in arguments.records]
+    if arguments.json:
+        print(json.dumps([as_dict(prediction) for prediction in predictions], indent=2))
+    else:
+        print(as_text(predictions))
+    return sum(prediction.error is not None for prediction in predictions)
+
+
+def read_labels(path: str) -> list[str]:
+    """The names in a label_def.csv, or the lines of a text file."""
+    file = resolve_input(path)
+    if not file.is_file():
+        raise ConfigError(f"--labels {path} does not exist; give a label_def.csv or a file with one name per line")
+    if file.suffix == ".csv":
+        from ecg_signals.data.label_file import read_label_names
+
+        return read_label_names(file)
+    return [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""From a record file to probabilities per label: windows as the model was trained on, then one value per record."""
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ecg_signals.checkpoint.layout import ModelSource
+from ecg_signals.checkpoint.load import build_source, load_source
+from ecg_signals.config import ConfigError
+from ecg_signals.readers.read import read_record
+from ecg_signals.signal.record import Record
+
+BATCH = 64  # windows per forward pass
+_ONE_CLASS = ("cross_entropy",)  # criteria whose logits are one class each
+_VALUES = ("mse",)  # criteria whose logits are values, not probabilities
+
+
+@dataclass
+class Prediction:
+    """What a model says about one record.
+
+    Attributes:
+        record: the file.
+        probabilities: label -> one number for the record, 0 to 1 (a value, for a regression).
+        windows: one dict per window: `start` and `end` in seconds, `probabilities` by label.
+        warnings: what was unusual about the record, such as a missing lead.
+        error: why there is no prediction, None if there is one.
+    """
+
+    record: str
+    probabilities: dict[str, float] = field(default_factory=dict)
+    windows: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    error: str | None = None
+
+
+class Predictor:
+    """A checkpoint with a head, ready for records.
+
+    Args:
+        source: as for `load_model`.
+        device: where to compute.
+        labels: names of the logits' columns, for checkpoints that do not hold them.
+    Raises: ConfigError when the model has no head or no input contract, or `labels` are not as many as the logits.
+    """
+
+    def __init__(
+        self, source: str | os.PathLike[str], device: str | torch.device = "cpu", labels: Sequence[str] | None = None
+    ) -> None:
+        found = load_source(source)
+        self.device = torch.device(device)
+        self.model = build_source(found).to(self.device)
+        if self.model.signal is None:
+            raise ConfigError(f"{source} does not say how its input is prepared, and '{found.name}' has no usual way")
+        count = getattr(self.model.cfg, "num_labels", None)
+        if count is None or found.name == "arcface":
+            raise ConfigError(
+                f"{source} holds '{found.name}', which has no classification head. Fine-tune it first: "
+                f"ecg-train --config-name finetune/diagnosis model.model_path={source} ..."
+            )
+        self.activation = activation(found)
+        self.labels = list(labels or self.model.labels or [f"label_{index}" for index in range(count)])
+        if len(self.labels) != count:
+            raise ConfigError(f"{len(self.labels)} label names for a model with {count} logits; give one per logit")
+
+    @torch.no_grad()
+    def windows(self, record: Record) -> np.ndarray:
+        """[windows, labels]: probabilities of every window of a record."""
+        source, mask = self.model.signal.prepare(record, return_mask=True)
+        parts = []
+        for start in range(0, len(source), BATCH):
+            batch = source[start : start + BATCH].to(self.device)
+            padding = mask[start : start + BATCH].to(self.device)
+            logits = self.model(batch, padding_mask=padding if padding.any() else None)["logits"]
+            parts.append(self.activation(logits.float()).cpu())
+        return torch.cat(parts).numpy()
+
+    def aggregate(self, windows: np.ndarray) -> np.ndarray:
+        """[windows, labels] -> [labels]: the mean, or the maximum for labels that the input contract names."""
+        rules = self.model.signal.aggregate
+        highest = [rules.get(label) == "max" for label in self.labels]
+        return np.where(highest, windows.max(axis=0), windows.mean(axis=0))
+
+    def predict(self, path: str | os.PathLike[str], **reading: Any) -> Prediction:
+        """One record file; `reading` are options of `read_record`. What is wrong with it is told, not raised."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                prediction = self._predict(str(path), read_record(path, **reading))
+            except ConfigError as error:
+                prediction = Prediction(str(path), error=str(error))
+        prediction.warnings = list(dict.fromkeys(str(item.message) for item in caught if item.category is UserWarning))
+        return prediction
+
+    def _predict(self, path: str, record: Record) -> Prediction:
+        probabilities = self.windows(record)
+        signal = self.model.signal
+        seconds = signal.window_samples / signal.sample_rate
+        stride = (signal.stride_samples or signal.window_samples) / signal.sample_rate
+        windows = [
+            {"start": index * stride, "end": index * stride + seconds, "probabilities": self._named(row)}
+            for index, row in enumerate(probabilities)
+        ]
+        return Prediction(path, self._named(self.aggregate(probabilities)), windows)
+
+    def _named(self, row: np.ndarray) -> dict[str, float]:
+        return {label: float(value) for label, value in zip(self.labels, row)}
+
+
+def activation(source: ModelSource) -> Callable[[Tensor], Tensor]:
+    """What makes probabilities of logits, by what the model was trained with; sigmoid when that is not told."""
+    criterion = (source.cfg.get("criterion") or {}).get("_name")
+    config = source.raw.get("huggingface") or source.raw.get("model_config") or {}
+    task = config.get("task_type") if isinstance(config, Mapping) else None
+    if criterion in _ONE_CLASS or task == "multi_class":
+        return lambda logits: logits.softmax(dim=-1)
+    if criterion in _VALUES or task == "regression":
+        return lambda logits: logits
+    return torch.sigmoid
+
+
+def as_text(predictions: Iterable[Prediction]) -> str:
+    """One block per record: labels by falling probability, with the lowest and highest window behind them."""
+    return "\n\n".join(_block(prediction) for prediction in predictions)
+
+
+def _block(prediction: Prediction) -> str:
+    lines = [prediction.record]
+    if prediction.error:
+        return "\n".join([*lines, f"  error: {prediction.error}"])
+    lines[0] += f": {len(prediction.windows)} window{'s' if len(prediction.windows) != 1 else ''}"
+    lines += [f"  warning: {text}" for text in prediction.warnings]
+    width = max(map(len, prediction.probabilities))
+    for label, value in sorted(prediction.probabilities.items(), key=lambda item: -item[1]):
+        every = [window["probabilities"][label] for window in prediction.windows]
+        span = f"  windows {min(every):.3f} to {max(every):.3f}" if len(every) > 1 else ""
+        lines.append(f"  {label:<{width}}  {value:.3f}{span}")
+    return "\n".join(lines)
+
+
+def as_dict(prediction: Prediction) -> dict[str, Any]:
+    """For json; `error` alone when there is no prediction."""
+    if prediction.error:
+        return {"record": prediction.record, "error": prediction.error}
+    return {
+        "record": prediction.record,
+        "probabilities": prediction.probabilities,
+        "windows": prediction.windows,
+        "warnings": prediction.warnings,
+    }

@@ -1,0 +1,140 @@
+"""ecg-predict: from record files to probabilities per label."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import ecg_signals.sample
+import numpy as np
+import pytest
+import torch
+
+from ecg_signals import load_model, read_record
+from ecg_signals.checkpoint.convert import convert
+from ecg_signals.config import ConfigError
+from ecg_signals.inference.predict import Predictor, as_dict, as_text
+
+NAMES = ["Poor data quality", "b", "c", "d", "e", "f", "g", "h"]
+
+
+@pytest.fixture(scope="session")
+def records():
+    folder = Path(next(iter(ecg_signals.sample.__path__)))
+    return sorted(folder.rglob("*.hea"))
+
+
+@pytest.fixture
+def predictor(golden):
+    return Predictor(golden / "wcr" / "clf" / "checkpoint.pt", labels=NAMES)
+
+
+def test_a_record_is_the_mean_of_its_windows_and_the_maximum_for_the_published_labels(predictor, records, golden):
+    model, record = load_model(golden / "wcr" / "clf" / "checkpoint.pt"), read_record(records[0])
+    source = model.signal.prepare(record)
+    with torch.no_grad():
+        wanted = model(source)["logits"].sigmoid().numpy()
+    found = predictor.predict(records[0])
+    assert list(found.probabilities) == NAMES and len(found.windows) == 2
+    np.testing.assert_allclose([found.windows[1]["probabilities"][name] for name in NAMES], wanted[1], rtol=1e-6)
+    np.testing.assert_allclose(found.probabilities["b"], wanted[:, 1].mean(), rtol=1e-6)
+    np.testing.assert_allclose(found.probabilities["Poor data quality"], wanted[:, 0].max(), rtol=1e-6)
+    assert [(window["start"], window["end"]) for window in found.windows] == [(0.0, 5.0), (5.0, 10.0)]
+
+
+def write_record(path, record, rate, leads=None, seconds=None):
+    """A copy at another rate, with some leads, as .npy."""
+    from scipy.signal import resample
+
+    rows = [record.leads.index(lead) for lead in leads or record.leads]
+    samples = round(record.signal.shape[1] / record.sample_rate * rate)
+    signal = resample(record.signal[rows], samples, axis=1)
+    if seconds:
+        signal = np.tile(signal, (1, 10))[:, : round(seconds * rate)]
+    np.save(path, signal.astype(np.float32))
+    return path
+
+
+@pytest.mark.parametrize("rate", [250, 257, 360, 400, 500, 1000])
+def test_any_rate_gives_nearly_the_same_probabilities(predictor, records, tmp_path, rate):
+    wanted = predictor.predict(records[0])
+    path = write_record(tmp_path / "a.npy", read_record(records[0]), rate)
+    found = predictor.predict(path, sample_rate=rate)
+    assert found.error is None
+    np.testing.assert_allclose(list(found.probabilities.values()), list(wanted.probabilities.values()), atol=0.05)
+
+
+def test_the_order_of_leads_does_not_matter(predictor, records, tmp_path):
+    record = read_record(records[0])
+    leads = record.leads[::-1]
+    path = write_record(tmp_path / "a.npy", record, 500, leads)
+    wanted = predictor.predict(write_record(tmp_path / "b.npy", record, 500), sample_rate=500)
+    found = predictor.predict(path, sample_rate=500, leads=leads)
+    assert found.probabilities == wanted.probabilities
+
+
+def test_a_missing_limb_lead_is_derived_and_a_missing_chest_lead_is_told(predictor, records, tmp_path):
+    record = read_record(records[0])
+    wanted = predictor.predict(write_record(tmp_path / "a.npy", record, 500), sample_rate=500)
+    for missing in ("aVF", "V3"):
+        leads = [lead for lead in record.leads if lead != missing]
+        found = predictor.predict(write_record(tmp_path / "b.npy", record, 500, leads), sample_rate=500, leads=leads)
+        assert found.error is None and bool(found.warnings) == (missing == "V3")
+        if missing == "aVF":
+            np.testing.assert_allclose(
+                list(found.probabilities.values()), list(wanted.probabilities.values()), atol=0.02
+            )
+        else:
+            assert "no V3" in found.warnings[0]
+
+
+@pytest.mark.parametrize(("seconds", "windows"), [(3, 1), (60, 12)])
+def test_short_records_are_filled_up_and_long_ones_give_many_windows(predictor, records, tmp_path, seconds, windows):
+    path = write_record(tmp_path / "a.npy", read_record(records[0]), 500, seconds=seconds)
+    found = predictor.predict(path, sample_rate=500)
+    assert len(found.windows) == windows and any("shorter" in text for text in found.warnings) == (seconds == 3)
+
+
+def test_a_bad_record_is_told_and_the_others_are_predicted(golden, records, tmp_path):
+    (tmp_path / "bad.csv").write_text("I,II\n1,x\n")
+    command = [sys.executable, "-m", "ecg_signals.cli.predict", str(records[0]), "bad.csv", "nowhere.mat", "--json"]
+    command += ["--model", str(golden / "wcr" / "clf" / "checkpoint.pt")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    found = json.loads(done.stdout)
+    assert done.returncode == 1 and [item["record"] for item in found] == [str(records[0]), "bad.csv", "nowhere.mat"]
+    assert "probabilities" in found[0] and "error" in found[1] and "nowhere.mat" in found[2]["error"]
+
+
+def test_the_text_names_labels_from_a_file(golden, records, tmp_path):
+    rows = "".join(f'"{name}, left",1\n' for name in NAMES)
+    (tmp_path / "label_def.csv").write_text("name,pos_count_train\n" + rows)
+    command = [sys.executable, "-m", "ecg_signals.cli.predict", str(records[0]), "--labels", "label_def.csv"]
+    command += ["--model", str(golden / "wcr" / "clf" / "checkpoint.pt")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and "Poor data quality, left" in done.stdout and "2 windows" in done.stdout, done.stderr
+
+
+def test_hubert_ecg_predicts_from_raw_records(golden, records):
+    found = Predictor(golden / "hubert_ecg" / "checkpoints" / "finetune_mlp.pt").predict(records[0])
+    assert found.error is None and list(found.probabilities) == ["label_0", "label_1", "label_2", "label_3"]
+    assert all(0 <= value <= 1 for value in found.probabilities.values())
+    assert as_dict(found)["windows"] and "label_3" in as_text([found])
+
+
+def test_a_converted_folder_predicts_the_same(predictor, golden, records, tmp_path):
+    convert(golden / "wcr" / "clf" / "checkpoint.pt", tmp_path / "folder", "hf")
+    found = Predictor(tmp_path / "folder", labels=NAMES).predict(records[0])
+    assert found.probabilities == predictor.predict(records[0]).probabilities
+
+
+@pytest.mark.parametrize(
+    ("file", "message"), [("w2v_cmsc", "no classification head"), ("arcface", "no classification head")]
+)
+def test_a_model_without_a_head_is_an_error(golden, file, message):
+    with pytest.raises(ConfigError, match=message):
+        Predictor(golden / "wcr" / file / "checkpoint.pt")
+
+
+def test_label_names_must_be_as_many_as_the_logits(golden):
+    with pytest.raises(ConfigError, match="2 label names for a model with 8 logits"):
+        Predictor(golden / "wcr" / "clf" / "checkpoint.pt", labels=["a", "b"])
