@@ -139,7 +139,9 @@ def state_bytes(state: Any) -> int:
 def _cannot_write(path: Path, error: Exception, needed: int) -> ConfigError:
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     free = shutil.disk_usage(folder).free
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
+    reason = "it could not be written in full (no space left, or a limit on the size of files)"
+    if isinstance(error, OSError) and error.strerror:
+        reason = error.strerror
     return ConfigError(
         f"cannot write {path}: {reason}. It needs about {needed:,} bytes, {free:,} are free in {folder}. "
         f"The previous file is intact. Free some space, or set checkpoint.save_dir=FOLDER to one that can be written "

@@ -54,6 +54,18 @@ def test_a_full_disk_leaves_the_previous_file_and_names_what_is_needed(tmp_path,
     assert (tmp_path / "a.pt").read_bytes() == before and os.listdir(tmp_path) == ["a.pt"]
 
 
+def test_a_file_that_the_system_cuts_short_is_an_error_and_the_previous_one_stays(tmp_path):
+    write.write_checkpoint(tmp_path / "a.pt", STATE)
+    code = (
+        "import resource, sys, torch\nfrom ecg_signals.checkpoint.write import write_checkpoint\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+        "write_checkpoint(sys.argv[1], {'model': {'w': torch.zeros(100_000)}})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.pt")], capture_output=True, text=True)
+    assert "could not be written in full" in done.stderr and "needs about 400,000 bytes" in done.stderr
+    assert read_checkpoint(tmp_path / "a.pt")["step"] == 1 and os.listdir(tmp_path) == ["a.pt"]
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"cannot write .*save_dir"):
