@@ -1,0 +1,75 @@
+"""Write docs/config_reference.md from the dataclasses: every section and every registered thing with its options.
+
+usage: python tools/config_reference.py [--check]
+"""
+
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from ecg_signals.config import BaseConfig, field_default, plain
+from ecg_signals.registry import REGISTRIES, get_entry
+from ecg_signals.sections import REGISTERED_GROUPS, Config
+
+FILE = Path(__file__).parents[1] / "docs" / "config_reference.md"
+HEAD = """# Config reference
+
+Made by `python tools/config_reference.py` from the dataclasses; a test keeps it up to date. Set a key on the command
+line (`dataset.batch_size=64`) or in a recipe. Keys marked *ours* are not fairseq-signals'; keys marked *no effect*
+are accepted so that its recipes run. `ecg-list KIND NAME` prints one table. What differs from fairseq-signals by
+default: [deviations.md](deviations.md).
+"""
+
+
+def reference() -> str:
+    """The whole page."""
+    parts = [HEAD]
+    for item in fields(Config):
+        if item.name not in ("_name", *REGISTERED_GROUPS):
+            parts.append(f"## {item.name}\n\n{table(type(field_default(item)))}")
+    for kind, registry in REGISTRIES.items():
+        parts.append(f"## {kind}\n\nChosen by `{kind}._name`.")
+        parts += [f"### {kind} {name}\n\n{described(kind, name)}" for name in registry.names()]
+    return "\n\n".join(parts) + "\n"
+
+
+def described(kind: str, name: str) -> str:
+    entry = get_entry(kind, name)
+    summary = (entry.cls.__doc__ or "").strip().partition("\n")[0]
+    own = table(entry.dataclass, inherited=Config().dataset if kind == "dataset" else None)
+    return f"{summary}\n\n{own}".strip()
+
+
+def table(dataclass: type[BaseConfig], inherited: BaseConfig | None = None) -> str:
+    """Key, default and meaning of every option; those of the shared `dataset` section are not repeated."""
+    known = {item.name for item in fields(inherited)} if inherited is not None else {"_name"}
+    rows = [row(item) for item in fields(dataclass) if item.name not in known]
+    lead = "Besides the keys of [dataset](#dataset):\n\n" if inherited is not None and rows else ""
+    if not rows:
+        return "The keys of [dataset](#dataset)." if inherited is not None else "No options."
+    return lead + "\n".join(["| key | default | meaning |", "|---|---|---|", *rows])
+
+
+def row(item: Any) -> str:
+    default = plain(field_default(item))
+    notes = [text for flag, text in (("ours", "*ours*"), ("dead", "*no effect*")) if item.metadata.get(flag)]
+    if item.metadata.get("choices"):
+        notes.append("one of " + ", ".join(f"`{choice}`" for choice in item.metadata["choices"]))
+    if item.metadata.get("follows"):
+        notes.append(f"default: `{item.metadata['follows']}`")
+    shown = "null" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
+    meaning = "; ".join([item.metadata.get("help", ""), *notes]).replace("|", "\\|")
+    return f"| {item.name} | `{shown}` | {meaning} |".replace("| ;", "|")
+
+
+def main() -> None:
+    text = reference()
+    if "--check" in sys.argv[1:]:
+        raise SystemExit(0 if FILE.is_file() and FILE.read_text(encoding="utf-8") == text else 1)
+    FILE.write_text(text, encoding="utf-8")
+    print(f"{FILE}: {len(text.splitlines())} lines")
+
+
+if __name__ == "__main__":
+    main()
