@@ -80,8 +80,13 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
 
 
 TINY_ENCODER = {
-    "encoder_layers": 1, "encoder_embed_dim": 32, "encoder_ffn_embed_dim": 64, "encoder_attention_heads": 4,
-    "conv_feature_layers": "[(16, 2, 2)] * 4", "conv_pos": 16, "conv_pos_groups": 4,
+    "encoder_layers": 1,
+    "encoder_embed_dim": 32,
+    "encoder_ffn_embed_dim": 64,
+    "encoder_attention_heads": 4,
+    "conv_feature_layers": "[(16, 2, 2)] * 4",
+    "conv_pos": 16,
+    "conv_pos_groups": 4,
 }
 
 
@@ -90,14 +95,33 @@ def pretraining(sample: Sample, tmp_path: Path) -> dict[str, dict[str, Any]]:
     """A small W2V+CMSC+RLM recipe on the sample, as plain sections; checkpoints go to tmp_path."""
     return {
         "common": {"log_interval": 1, "log_format": "json"},
-        "task": {"_name": "ecg_pretraining", "data": str(sample.pairs), "enable_padding": True,
-                 "perturbation_mode": ["random_leads_masking"], "p": [1.0]},
+        "task": {
+            "_name": "ecg_pretraining",
+            "data": str(sample.pairs),
+            "enable_padding": True,
+            "perturbation_mode": ["random_leads_masking"],
+            "p": [1.0],
+        },
         "dataset": {"batch_size": 2, "num_workers": 0},
-        "model": {"_name": "wav2vec2_cmsc", **TINY_ENCODER, "apply_mask": True, "mask_prob": 0.65, "quantize_targets": True,
-                  "final_dim": 16, "latent_vars": 16, "num_negatives": 10, "feature_grad_mult": 0.1, "dropout_input": 0.1,
-                  "dropout_features": 0.1},
-        "criterion": {"_name": "wav2vec2_with_cmsc", "infonce": True, "loss_weights": [0.1, 10],
-                      "log_keys": ["prob_perplexity", "code_perplexity", "temp"]},
+        "model": {
+            "_name": "wav2vec2_cmsc",
+            **TINY_ENCODER,
+            "apply_mask": True,
+            "mask_prob": 0.65,
+            "quantize_targets": True,
+            "final_dim": 16,
+            "latent_vars": 16,
+            "num_negatives": 10,
+            "feature_grad_mult": 0.1,
+            "dropout_input": 0.1,
+            "dropout_features": 0.1,
+        },
+        "criterion": {
+            "_name": "wav2vec2_with_cmsc",
+            "infonce": True,
+            "loss_weights": [0.1, 10],
+            "log_keys": ["prob_perplexity", "code_perplexity", "temp"],
+        },
         "optimizer": {"_name": "adam", "adam_betas": "(0.9, 0.98)", "adam_eps": "1e-06", "weight_decay": 0.01},
         "lr_scheduler": {"_name": "fixed", "warmup_updates": 0},
         "optimization": {"max_update": 8, "lr": [1e-3]},
@@ -110,10 +134,19 @@ def classification(sample: Sample, tmp_path: Path) -> dict[str, dict[str, Any]]:
     """A small classifier from scratch on the sample's three labels, as plain sections."""
     return {
         "common": {"log_interval": 1, "log_format": "json"},
-        "task": {"_name": "ecg_classification", "data": str(sample.single), "enable_padding": True,
-                 "label_file": str(sample.label_file)},
+        "task": {
+            "_name": "ecg_classification",
+            "data": str(sample.single),
+            "enable_padding": True,
+            "label_file": str(sample.label_file),
+        },
         "dataset": {"batch_size": 4, "num_workers": 0},
-        "model": {"_name": "ecg_transformer_classifier", **TINY_ENCODER, "num_labels": 3, "no_pretrained_weights": True},
+        "model": {
+            "_name": "ecg_transformer_classifier",
+            **TINY_ENCODER,
+            "num_labels": 3,
+            "no_pretrained_weights": True,
+        },
         "criterion": {"_name": "binary_cross_entropy_with_logits", "report_auc": True, "pos_weight": [1.0, 2.0, 3.0]},
         "optimizer": {"_name": "adam", "adam_betas": "(0.9, 0.98)", "adam_eps": "1e-08"},
         "lr_scheduler": {"_name": "fixed", "warmup_updates": 0},

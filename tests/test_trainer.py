@@ -294,7 +294,7 @@ def test_a_silent_run_interrupts_itself(classification, monkeypatch):
 
     def stall(self, batches):
         if self.at.num_updates == 1:
-            stalled.wait(10)
+            stalled.wait(2.5)
         original(self, batches)
 
     monkeypatch.setattr(Trainer, "train_update", stall)
@@ -314,12 +314,19 @@ def test_three_functions_stand_between_main_and_backward(pretraining, monkeypatc
 
     def backward(self, *args, **kwargs):
         if not seen:
-            seen.extend(frame.function for frame in inspect.stack() if "ecg_signals" in frame.filename and "tests" not in frame.filename)
+            seen.extend(
+                frame.function
+                for frame in inspect.stack()
+                if "ecg_signals" in frame.filename and "tests" not in frame.filename
+            )
         return original(self, *args, **kwargs)
 
     monkeypatch.setattr(torch.Tensor, "backward", backward)
-    settings = [f"{section}.{key}={json.dumps(value)}" if not isinstance(value, str) else f"{section}.{key}='{value}'"
-                for section, keys in pretraining.items() for key, value in keys.items()]
+    settings = [
+        f"{section}.{key}={json.dumps(value)}" if not isinstance(value, str) else f"{section}.{key}='{value}'"
+        for section, keys in pretraining.items()
+        for key, value in keys.items()
+    ]
     monkeypatch.setattr(sys, "argv", ["ecg-train", *settings, f"hydra.run.dir={tmp_path}", "optimization.max_update=1"])
     command.main()
     assert seen[-1] == "main"

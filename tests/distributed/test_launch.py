@@ -7,8 +7,18 @@ from ecg_signals.config import ConfigError
 from ecg_signals.distributed import launch
 from ecg_signals.distributed.launch import Placement, find_placement, raise_update_freq
 
-VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID",
-             "SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST")
+VARIABLES = (
+    "RANK",
+    "WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "LOCAL_RANK",
+    "SLURM_NTASKS",
+    "SLURM_PROCID",
+    "SLURM_LOCALID",
+    "SLURM_STEP_NODELIST",
+    "SLURM_JOB_NODELIST",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -26,13 +36,24 @@ def test_one_process_without_any_environment():
 
 
 def test_torchruns_environment_is_taken_and_nothing_is_spawned(monkeypatch):
-    for name, value in {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "a", "MASTER_PORT": "1"}.items():
+    for name, value in {
+        "RANK": "3",
+        "WORLD_SIZE": "8",
+        "LOCAL_RANK": "1",
+        "MASTER_ADDR": "a",
+        "MASTER_PORT": "1",
+    }.items():
         monkeypatch.setenv(name, value)
     assert find_placement(config(distributed_world_size=4)) == Placement(3, 8, 1, "env://")
 
 
 def test_slurms_environment_is_taken(monkeypatch):
-    for name, value in {"SLURM_NTASKS": "4", "SLURM_PROCID": "2", "SLURM_LOCALID": "0", "SLURM_STEP_NODELIST": "n[1-2]"}.items():
+    for name, value in {
+        "SLURM_NTASKS": "4",
+        "SLURM_PROCID": "2",
+        "SLURM_LOCALID": "0",
+        "SLURM_STEP_NODELIST": "n[1-2]",
+    }.items():
         monkeypatch.setenv(name, value)
     answer = subprocess.CompletedProcess([], 0, stdout="n1\nn2\n")
     monkeypatch.setattr(launch.subprocess, "run", lambda *args, **options: answer)
@@ -47,8 +68,13 @@ def test_slurm_without_a_node_list_says_how_to_start(monkeypatch):
 
 
 def test_ranks_without_gpus_become_accumulated_batches(caplog):
-    found = resolve_config({"common": {"cpu": True}, "distributed_training": {"distributed_world_size": 4},
-                            "optimization": {"update_freq": [2, 1]}})
+    found = resolve_config(
+        {
+            "common": {"cpu": True},
+            "distributed_training": {"distributed_world_size": 4},
+            "optimization": {"update_freq": [2, 1]},
+        }
+    )
     placement = find_placement(found)
     raise_update_freq(found, placement)
     assert placement == Placement()

@@ -13,12 +13,19 @@ import torch
 def settings(recipe, folder, **changes):
     flat = {f"{section}.{key}": value for section, keys in recipe.items() for key, value in keys.items()}
     flat |= {"checkpoint.save_dir": "checkpoints", "hydra.run.dir": str(folder), **changes}
-    return [f"{key}={json.dumps(value)}" if not isinstance(value, str) else f"{key}='{value}'" for key, value in flat.items()]
+    return [
+        f"{key}={json.dumps(value)}" if not isinstance(value, str) else f"{key}='{value}'"
+        for key, value in flat.items()
+    ]
 
 
 def command(ranks, arguments):
     python = [sys.executable, "-m"]
-    launcher = [*python, "torch.distributed.run", "--nproc-per-node", str(ranks), "--master-port", "0", "-m"] if ranks > 1 else python
+    launcher = (
+        [*python, "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), "-m"]
+        if ranks > 1
+        else python
+    )
     return [*launcher, "ecg_signals.cli.train", *arguments]
 
 
@@ -28,8 +35,14 @@ def environment():
 
 def train(ranks, recipe, folder, **changes):
     folder.mkdir(exist_ok=True)
-    result = subprocess.run(command(ranks, settings(recipe, folder, **changes)), cwd=folder, env=environment(),
-                            capture_output=True, text=True, timeout=120)
+    result = subprocess.run(
+        command(ranks, settings(recipe, folder, **changes)),
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-3000:]
     lines = (folder / "checkpoints" / "metrics.jsonl").read_text().splitlines()
     losses = [row["loss"] for row in map(json.loads, lines) if row["split"] == "train_inner"]
@@ -52,7 +65,9 @@ def test_two_ranks_equal_one_with_twice_the_update_freq(name, request, tmp_path)
 def test_a_run_of_two_ranks_goes_on_with_one(pretraining, tmp_path):
     options = {"dataset.disable_validation": True}
     one, alone = train(1, pretraining, tmp_path / "one", **options, **{"optimization.update_freq": [2]})
-    train(2, pretraining, tmp_path / "two", **options, **{"optimization.max_update": 3, "optimization.update_freq": [1]})
+    train(
+        2, pretraining, tmp_path / "two", **options, **{"optimization.max_update": 3, "optimization.update_freq": [1]}
+    )
     resumed, after = train(1, pretraining, tmp_path / "two", **options, **{"optimization.update_freq": [2]})
     assert resumed == pytest.approx(one, rel=1e-6)
     for key, value in alone["model"].items():
@@ -90,10 +105,20 @@ def started_updates(folder):
 def test_a_rank_that_dies_is_reported_by_name(launcher, pretraining, tmp_path):
     endless = {"optimization.max_update": 0, "optimization.max_epoch": 0, "dataset.disable_validation": True}
     if launcher == "spawn":
-        endless |= {"distributed_training.distributed_world_size": 2, "distributed_training.distributed_backend": "gloo"}
+        endless |= {
+            "distributed_training.distributed_world_size": 2,
+            "distributed_training.distributed_backend": "gloo",
+        }
     arguments = settings(pretraining, tmp_path, **endless)
-    running = subprocess.Popen(command(2 if launcher == "torchrun" else 1, arguments), cwd=tmp_path, env=environment(),
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    running = subprocess.Popen(
+        command(2 if launcher == "torchrun" else 1, arguments),
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
     try:
         deadline = time.monotonic() + 60
         while not started_updates(tmp_path) and time.monotonic() < deadline and running.poll() is None:

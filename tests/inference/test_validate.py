@@ -37,8 +37,12 @@ def test_validation_of_a_checkpoint_prints_what_training_printed(trained):
 
 def test_the_recipe_need_not_repeat_what_the_checkpoint_knows(trained):
     recipe, path = trained
-    sections = {"task": {"_name": "ecg_classification", "data": recipe["task"]["data"]}, "dataset": {"batch_size": 3},
-                "model": None, "criterion": {"_name": "binary_cross_entropy_with_logits", "weights_file": "???"}}
+    sections = {
+        "task": {"_name": "ecg_classification", "data": recipe["task"]["data"]},
+        "dataset": {"batch_size": 3},
+        "model": None,
+        "criterion": {"_name": "binary_cross_entropy_with_logits", "weights_file": "???"},
+    }
     short = evaluator(sections, path).validate()["valid"]
     assert short["loss"] == pytest.approx(evaluator(recipe, path).validate()["valid"]["loss"], rel=1e-5)
 
@@ -81,8 +85,16 @@ def test_extraction_reproduces_the_reference(golden, tmp_path, monkeypatch):
     monkeypatch.chdir(reference)
     kinds = ["output", "encoder_out", "saliency"]
     sections = {
-        "common_eval": {"path": str(reference / "finetune" / "checkpoint_last.pt"), "extract": kinds, "results_path": str(tmp_path)},
-        "task": {"_name": "ecg_classification", "data": str(reference / "manifest" / "clf"), "label_file": labels(golden)},
+        "common_eval": {
+            "path": str(reference / "finetune" / "checkpoint_last.pt"),
+            "extract": kinds,
+            "results_path": str(tmp_path),
+        },
+        "task": {
+            "_name": "ecg_classification",
+            "data": str(reference / "manifest" / "clf"),
+            "label_file": labels(golden),
+        },
         "dataset": {"batch_size": 2, "valid_subset": "synth", "num_workers": 0},
     }
     Evaluator(sections, Placement()).validate()
