@@ -6,12 +6,14 @@ import os
 import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
+from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.signals import FOLDERS, segment_name
 from ecg_signals.preprocess.source import Row, Source
+from ecg_signals.preprocess.tables import replacing
 
-VERSION = 1  # raise it when the stored signals change for the same settings
+VERSION = 2  # raise it when the stored signals change for the same settings
 
 
 def settings_of(source: Source) -> dict[str, Any]:
@@ -36,52 +38,65 @@ def record_key(settings: Mapping[str, Any], source: Source, row: Row) -> str:
     return hashlib.sha1(text.encode()).hexdigest()
 
 
+class Entry(NamedTuple):
+    """A finished record. Its facts stay text until meta.csv is made: as dicts, a million would fill the memory."""
+
+    key: str
+    segments: int
+    facts: str
+
+
 class Journal:
     """The finished records of DEST. One line per record, appended when its files are in place."""
 
-    def __init__(self, dest: Path) -> None:
+    def __init__(self, dest: Path, prefix: str) -> None:
+        """Raises: ConfigError if DEST holds another dataset, whose tables would be overwritten."""
         self.dest, self.path = dest, dest / "progress.jsonl"
-        self.entries: dict[str, dict[str, Any]] = {}
+        self.entries: dict[str, Entry] = {}
         self.file: TextIO | None = None
         if self.path.is_file():
-            for line in self.path.read_text(encoding="utf-8").splitlines():
-                try:
-                    entry = json.loads(line)
-                    self.entries[entry["save_file"]] = entry
-                except (ValueError, KeyError, TypeError):
-                    continue  # the line that was being written when the run was stopped
+            with open(self.path, encoding="utf-8") as file:
+                for line in file:
+                    self._take(line)
+        if self.entries and not any(name.startswith(f"{prefix}_") for name in self.entries):
+            first = next(iter(self.entries))
+            raise ConfigError(f"{dest} holds another dataset ({first}, ...); give {prefix} a folder of its own as DEST")
         self.present = {name: self._listing(name) for name in FOLDERS}
+
+    def _take(self, line: str) -> None:
+        try:
+            outcome = json.loads(line)
+            self._remember(outcome)
+        except (ValueError, KeyError, TypeError):
+            return  # the line that was being written when the run was stopped
+
+    def _remember(self, outcome: Mapping[str, Any]) -> str:
+        facts = json.dumps(outcome["facts"], ensure_ascii=False)
+        self.entries[outcome["save_file"]] = Entry(outcome["key"], int(outcome["facts"]["segments"]), facts)
+        return facts
 
     def _listing(self, folder: str) -> set[str]:
         path = self.dest / folder
         return set(os.listdir(path)) if path.is_dir() else set()
 
-    def done(self, row: Row, key: str, cfg: Any) -> dict[str, Any] | None:
-        """The facts of a record whose files are all there and were made with the same key; else None."""
-        entry = self.entries.get(row["save_file"])
-        if entry is None or entry["key"] != key:
-            return None
-        kept = [name for name, wanted in (("org", cfg.keep_org), ("preprocessed", cfg.keep_preprocessed)) if wanted]
-        whole = all(row["save_file"] in self.present[name] for name in kept)
-        pieces = (
-            segment_name(row["save_file"], i) in self.present["segmented"] for i in range(entry["facts"]["segments"])
-        )
-        return entry["facts"] if whole and all(pieces) else None
+    def done(self, row: Row, key: str, cfg: Any) -> bool:
+        """True for a record whose files are all there and were made with the same key."""
+        name = row["save_file"]
+        entry = self.entries.get(name)
+        if entry is None or entry.key != key:
+            return False
+        kept = [folder for folder, wanted in (("org", cfg.keep_org), ("preprocessed", cfg.keep_preprocessed)) if wanted]
+        pieces = (segment_name(name, i) in self.present["segmented"] for i in range(entry.segments))
+        return all(name in self.present[folder] for folder in kept) and all(pieces)
 
-    def clear(self, done: Mapping[str, str], again: Collection[str]) -> None:
-        """Remove what is not wanted any more: files of records with another key, of records to redo, partial files.
+    def clear(self, again: Collection[str]) -> None:
+        """Remove the files of records that are processed now, and partial files. Nothing else is touched.
 
         Args:
-            done: save_file -> key of the records that stay.
-            again: save_file of the records that are processed now.
+            again: save_file of these records.
         """
-        stale = {name: entry for name, entry in self.entries.items() if done.get(name) != entry["key"]}
-        for name, entry in stale.items():
-            del self.entries[name]
-            for folder in ("org", "preprocessed"):
-                (self.dest / folder / name).unlink(missing_ok=True)
-            for i in range(entry["facts"]["segments"]):
-                (self.dest / "segmented" / segment_name(name, i)).unlink(missing_ok=True)
+        for name in again:
+            self.entries.pop(name, None)
         for folder, names in self.present.items():
             for name in names:
                 record = re.sub(r"_\d+\.mat$", ".mat", name) if folder == "segmented" else name
@@ -89,17 +104,16 @@ class Journal:
                     (self.dest / folder / name).unlink(missing_ok=True)
 
     def open(self) -> None:
-        """Rewrite the file without what is stale, and keep it open for more."""
-        from ecg_signals.preprocess.tables import write_text
-
-        write_text(self.path, "".join(_line(entry) for entry in self.entries.values()))
+        """Rewrite the file without what `clear` removed, and keep it open for more."""
+        with replacing(self.path) as partial, open(partial, "w", encoding="utf-8") as file:
+            file.writelines(_line(name, entry.key, entry.facts) for name, entry in self.entries.items())
         self.file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
 
-    def add(self, entries: Iterable[dict[str, Any]]) -> None:
+    def add(self, outcomes: Iterable[Mapping[str, Any]]) -> None:
         assert self.file is not None
-        for entry in entries:
-            self.entries[entry["save_file"]] = entry
-            self.file.write(_line(entry))
+        for outcome in outcomes:
+            facts = self._remember(outcome)
+            self.file.write(_line(outcome["save_file"], outcome["key"], facts))
         self.file.flush()
 
     def close(self) -> None:
@@ -107,5 +121,5 @@ class Journal:
             self.file.close()
 
 
-def _line(entry: Mapping[str, Any]) -> str:
-    return json.dumps(entry, ensure_ascii=False) + "\n"
+def _line(name: str, key: str, facts: str) -> str:
+    return f'{{"save_file": {json.dumps(name)}, "key": "{key}", "facts": {facts}}}\n'

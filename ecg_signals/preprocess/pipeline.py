@@ -1,9 +1,14 @@
 """One dataset -> records.csv, signal files, meta.csv, labels, splits, manifests and the closing table."""
 
+import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ecg_signals.config import ConfigError
+import numpy as np
+
+from ecg_signals.config import ConfigError, parse_literal
 from ecg_signals.preprocess.identity import patient_numbers, save_files
 from ecg_signals.preprocess.journal import Journal, record_key, settings_of
 from ecg_signals.preprocess.labels import join_label_file, numeric_labels, write_label_files
@@ -19,6 +24,7 @@ from ecg_signals.preprocess.workers import process_all
 if TYPE_CHECKING:
     import pandas as pd
 
+CHUNK = 10_000  # records whose facts are parsed at a time
 SPLITS = ("train", "valid", "test")
 
 
@@ -34,19 +40,20 @@ def preprocess_dataset(name: str, folder: Path, dest: Path, cfg: PreprocessConfi
     records = list_records(source)
     try:
         dest.mkdir(parents=True, exist_ok=True)
+        journal = Journal(dest, source.prefix)
         write_table(dest / "records.csv", records.drop(columns=["patient_number"]))
-        facts, errors = process_missing(name, source, records, dest, workers)
+        errors = process_missing(name, source, records, journal, workers)
         report = Report(dest, len(records), SPLITS)
         for idx, reason in errors.items():
             report.skip(idx, records.loc[idx, "path"], "unreadable", reason)
-        if not facts:
+        if len(errors) == len(records):
             report.write()
             idx, first = next(iter(errors.items()))
             raise ConfigError(
                 f"none of the {len(records)} records could be used. The first, {records.loc[idx, 'path']}: {first}. "
                 f"All of them: {report.path}"
             )
-        write_tables(source, records, facts, dest, report)
+        write_tables(source, records, journal, dest, report)
     except OSError as error:
         raise ConfigError(
             f"cannot write to {dest}: {error.strerror or error}. Run the command again when it can"
@@ -74,36 +81,30 @@ def list_records(source: Source) -> "pd.DataFrame":
 
 
 def process_missing(
-    name: str, source: Source, records: "pd.DataFrame", dest: Path, workers: int
-) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
-    """Facts of every record that could be read, and the reasons of the others, by idx."""
+    name: str, source: Source, records: "pd.DataFrame", journal: Journal, workers: int
+) -> dict[int, str]:
+    """Process what the journal does not have. Returns: by idx, why a record could not be read."""
     from tqdm import tqdm
 
     settings = settings_of(source)
-    journal = Journal(dest)
-    facts: dict[int, dict[str, Any]] = {}
     errors: dict[int, str] = {}
-    todo, done = [], {}
+    todo = []
     for row in rows_of(records):
         row["key"] = record_key(settings, source, row)
-        known = journal.done(row, row["key"], source.cfg)
-        if known is None:
+        if not journal.done(row, row["key"], source.cfg):
             todo.append(row)
-        else:
-            facts[row["idx"]] = known
-            done[row["save_file"]] = row["key"]
-    journal.clear(done, {row["save_file"] for row in todo})
+    journal.clear({row["save_file"] for row in todo})
     journal.open()
     try:
-        with tqdm(total=len(records), initial=len(done), unit="record", desc=f"{name} -> {dest.name}") as bar:
-            for outcomes in process_all(name, source.folder, source.cfg, dest, todo, workers):
+        done = len(records) - len(todo)
+        with tqdm(total=len(records), initial=done, unit="record", desc=f"{name} -> {journal.dest.name}") as bar:
+            for outcomes in process_all(name, source.folder, source.cfg, journal.dest, todo, workers):
                 journal.add([outcome for outcome in outcomes if "facts" in outcome])
-                facts |= {outcome["idx"]: outcome["facts"] for outcome in outcomes if "facts" in outcome}
                 errors |= {outcome["idx"]: outcome["error"] for outcome in outcomes if "error" in outcome}
                 bar.update(len(outcomes))
     finally:
         journal.close()
-    return facts, dict(sorted(errors.items()))
+    return dict(sorted(errors.items()))
 
 
 def rows_of(records: "pd.DataFrame") -> list[dict[str, Any]]:
@@ -117,13 +118,11 @@ def rows_of(records: "pd.DataFrame") -> list[dict[str, Any]]:
     return rows
 
 
-def write_tables(
-    source: Source, records: "pd.DataFrame", facts: dict[int, dict[str, Any]], dest: Path, report: Report
-) -> None:
+def write_tables(source: Source, records: "pd.DataFrame", journal: Journal, dest: Path, report: Report) -> None:
     """meta.csv, segmented.csv, labels, splits, manifests, CMSC pairs; what is left out goes to the report."""
-    meta = meta_table(records, facts, dest)
+    meta = meta_table(records, journal, source.cfg, dest)
     write_table(dest / "meta.csv", meta)
-    segments = segment_table(meta, {idx: found["segments"] for idx, found in facts.items()}, source.cfg, dest)
+    segments = segment_table(meta, journal, source.cfg, dest)
     write_table(dest / "segmented.csv", segments)
     for row in meta[~meta["save_file"].isin(segments["save_file"])].itertuples():
         seconds = row.sample_size / row.sample_rate
@@ -148,28 +147,46 @@ def write_tables(
     report.write()
 
 
-def meta_table(records: "pd.DataFrame", facts: dict[int, dict[str, Any]], dest: Path) -> "pd.DataFrame":
+def meta_table(records: "pd.DataFrame", journal: Journal, cfg: PreprocessConfig, dest: Path) -> "pd.DataFrame":
     """records.csv's columns and the facts of the records that could be read; their table wins over their file."""
     import pandas as pd
 
-    kept = records[records["idx"].isin(facts)].drop(columns=["patient_number"]).reset_index(drop=True)
-    found = pd.DataFrame([facts[idx] for idx in kept["idx"]]).drop(columns=["segments"])
+    kept = records[records["save_file"].isin(journal.entries)].drop(columns=["patient_number"]).reset_index(drop=True)
+    found = fact_table([journal.entries[name].facts for name in kept["save_file"]])
     for name in kept.columns.intersection(found.columns):
         if name in ("age", "sex", "report", "patient_id"):
             found[name] = kept[name].where(kept[name].notna(), found[name])
         kept = kept.drop(columns=[name])
     paths = [str(dest / "org" / name) for name in kept["save_file"]]
-    return pd.concat([kept.assign(save_path=paths), found], axis=1)
+    return pd.concat([kept.assign(save_path=paths, lead_order=str(cfg.leads)), found], axis=1)
 
 
-def segment_table(meta: "pd.DataFrame", counts: dict[int, int], cfg: PreprocessConfig, dest: Path) -> "pd.DataFrame":
+def fact_table(texts: Sequence[str]) -> "pd.DataFrame":
+    """Facts as the journal has them -> one row each; lists as text, `mean` and `std` as a column per lead."""
+    import pandas as pd
+
+    frames = []
+    for start in range(0, len(texts), CHUNK):
+        rows = [json.loads(text) for text in texts[start : start + CHUNK]]
+        statistics = {kind: np.array([row.pop(kind) for row in rows], dtype=np.float64) for kind in ("mean", "std")}
+        plain = [
+            {key: sys.intern(str(value)) if isinstance(value, list) else value for key, value in row.items()}
+            for row in rows
+        ]
+        frame = pd.DataFrame(plain).drop(columns=["segments"])
+        columns = {f"{kind}_{i}": values[:, i] for kind, values in statistics.items() for i in range(values.shape[1])}
+        frames.append(pd.concat([frame, pd.DataFrame(columns)], axis=1))
+    return pd.concat(frames, ignore_index=True)
+
+
+def segment_table(meta: "pd.DataFrame", journal: Journal, cfg: PreprocessConfig, dest: Path) -> "pd.DataFrame":
     import pandas as pd
 
     size = int(cfg.segment_seconds * cfg.sample_rate)
     rows = [
         (str(dest / "segmented" / segment_name(name, i)), name, size)
-        for idx, name in zip(meta["idx"], meta["save_file"])
-        for i in range(counts[idx])
+        for name in meta["save_file"]
+        for i in range(journal.entries[name].segments)
     ]
     return pd.DataFrame(rows, columns=["path", "save_file", "sample_size"])
 
@@ -218,9 +235,10 @@ def leave_out(source: Source, meta: "pd.DataFrame", report: Report) -> "pd.DataF
     """The records that may belong to a split: no filter applies, and the dataset is wanted."""
     check_columns(meta, source.cfg.filter_cols, "meta.csv")
     out: dict[int, str] = {}
+    rows = meta.set_index("idx")
     for name in source.cfg.filter_cols:
         for idx in flagged(meta, name):
-            out.setdefault(idx, f"{name} {_which(meta, idx, name)}".strip())
+            out.setdefault(idx, f"{name} {_which(rows, idx, name)}".strip())
     if source.cfg.dataset_subset:
         wanted = split_records(meta, SplitRules(dataset_subset=source.cfg.dataset_subset))["idx"]
         for idx in set(meta["idx"]) - set(wanted):
@@ -231,7 +249,7 @@ def leave_out(source: Source, meta: "pd.DataFrame", report: Report) -> "pd.DataF
     for name in FLAGS:
         for idx in flagged(meta, name):
             if idx not in out:
-                report.skip(idx, paths[idx], "flagged", f"{name} {_which(meta, idx, name)}".strip())
+                report.skip(idx, paths[idx], "flagged", f"{name} {_which(rows, idx, name)}".strip())
     return meta[~meta["idx"].isin(out)]
 
 
@@ -240,11 +258,12 @@ def flagged(meta: "pd.DataFrame", name: str) -> "pd.Series":
     return meta.loc[meta[name].astype(str).str.lower().isin(TRUE), "idx"]
 
 
-def _which(meta: "pd.DataFrame", idx: int, flag: str) -> str:
-    """The leads behind a flag, where meta.csv tells them."""
-    row = meta.loc[meta["idx"] == idx].iloc[0]
+def _which(rows: "pd.DataFrame", idx: int, flag: str) -> str:
+    """The leads behind a flag, where meta.csv tells them; `rows` is that table by idx."""
+    row = rows.loc[idx]
     if flag == "nan_any":  # the mean of a lead with a NaN is NaN
-        leads = [name for i, name in enumerate(row["lead_order"]) if row[f"mean_{i}"] != row[f"mean_{i}"]]
+        names = parse_literal(row["lead_order"])
+        leads = [name for i, name in enumerate(names) if row[f"mean_{i}"] != row[f"mean_{i}"]]
     else:
-        leads = row[flag.removesuffix("_any")] if flag.endswith("leads_any") else []
+        leads = parse_literal(row[flag.removesuffix("_any")]) if flag.endswith("leads_any") else []
     return f"({', '.join(leads)})" if leads else ""

@@ -54,7 +54,6 @@ def ordered(record: "Record", cfg: PreprocessConfig) -> tuple[np.ndarray, dict[s
     nan_leads = named(cfg.leads, missing.all(axis=1))
     constant = named(cfg.leads, deviation == 0)
     facts = {
-        "lead_order": list(cfg.leads),
         "avail_leads": available,
         "derived_leads": derived,
         "sample_rate": _whole(record.sample_rate),
@@ -66,8 +65,7 @@ def ordered(record: "Record", cfg: PreprocessConfig) -> tuple[np.ndarray, dict[s
         "constant_leads_any": bool(constant),
         "constant_leads": constant,
     }
-    statistics = {"mean": mean, "std": deviation}
-    facts |= {f"{kind}_{i}": float(value) for kind, values in statistics.items() for i, value in enumerate(values)}
+    facts |= {"mean": mean.astype(float).tolist(), "std": deviation.astype(float).tolist()}
     return signal, facts
 
 

@@ -150,8 +150,18 @@ def test_a_replaced_or_removed_record_is_noticed(tmp_path):
     for path in (tmp_path / "raw").glob("r2.*"):
         path.unlink()
     run("wfdb", tmp_path / "raw", dest)
-    assert sorted(stamps(dest)) == [*(f"wfdb_r0_{i}.mat" for i in range(2)), *(f"wfdb_r1_{i}.mat" for i in range(4))]
+    listed = [Path(path).name for path in pd.read_csv(dest / "segmented.csv")["path"]]
+    assert listed == [*(f"wfdb_r0_{i}.mat" for i in range(2)), *(f"wfdb_r1_{i}.mat" for i in range(4))]
+    assert set(listed) <= set(stamps(dest)) and "wfdb_r2_0.mat" in stamps(dest)  # nothing computed is thrown away
     assert len(pd.read_csv(dest / "meta.csv")) == 2
+
+
+def test_a_folder_of_another_dataset_is_refused(sample, tmp_path):
+    write_wfdb(tmp_path / "raw", "r0", noise())
+    before = stamps(sample)
+    with pytest.raises(ConfigError, match="holds another dataset"):
+        run("wfdb", tmp_path / "raw", sample)
+    assert stamps(sample) == before and len(pd.read_csv(sample / "records.csv")) == 92
 
 
 def test_several_processes_write_the_same_files_as_one(sample, tmp_path):
