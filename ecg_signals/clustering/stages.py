@@ -146,6 +146,7 @@ def dump_latents(
         {
             "ecg_dir": str(records.folder),
             "attention_mask": "none",
+            "label_columns": [],
             "decimation": how,
             "downsampling_factor": decimation_factor(model.cfg.conv_stride),
         }

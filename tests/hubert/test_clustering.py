@@ -174,8 +174,10 @@ def test_a_second_run_computes_only_what_is_missing(ecgs: Path, monkeypatch: Any
 def test_latents_of_one_layer_are_dumped(golden: Path, tmp_path: Path, load: Any) -> None:
     checkpoint = golden / "hubert_ecg/checkpoints/hubert_1_iteration_9_run0.pt"
     folder = golden / "hubert_ecg/dataset"
+    names = [line.partition(",")[0] for line in (folder / "multi_label.csv").read_text().splitlines()[1:]]
+    (tmp_path / "all.csv").write_text("filename,age,sex,fold\n" + "".join(f"{name},1,1,7\n" for name in names))
     run(
-        f"dump {folder}/multi_label.csv {tmp_path}/latents --ecg-dir {folder}/ecgs --kind latent --layer 2 "
+        f"dump {tmp_path}/all.csv {tmp_path}/latents --ecg-dir {folder}/ecgs --kind latent --layer 2 "
         f"--checkpoint {checkpoint} --batch-size 2 --end 0.8"
     )
     packed = PackedRows(tmp_path / "latents")
