@@ -77,9 +77,10 @@ class Wav2Vec2Criterion(BaseCriterion):
 
 
 def answers(logits: Tensor) -> Logs:
-    """How many positives [0] are more alike than every negative [1:]; frames with equal logits count as wrong."""
-    best, worst = logits.argmax(dim=0) == 0, logits.argmin(dim=0) == 0
-    return {"correct": (best & ~worst).sum(), "count": best.numel()}
+    """How many positives [0] are as alike as any negative [1:]; frames whose logits are all equal count as wrong."""
+    positive, negatives = logits[0], logits[1:]
+    right = (positive >= negatives.amax(dim=0)) & (positive > negatives.amin(dim=0))
+    return {"correct": right.sum(), "count": right.numel()}
 
 
 def _detached(value: Any) -> Any:

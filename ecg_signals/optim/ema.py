@@ -1,8 +1,5 @@
 """An exponential moving average of a model's weights."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
 
@@ -40,16 +37,6 @@ class WeightAverage:
         torch._foreach_lerp_(averages, weights, 1 - decay)
         for key in self.weights.keys() - averaged:
             self.weights[key].copy_(current[key])
-
-    @contextmanager
-    def applied_to(self, model: nn.Module) -> Iterator[None]:
-        """Inside, `model` has the averaged weights; afterwards its own again."""
-        own = {key: value.detach().clone() for key, value in model.state_dict().items()}
-        model.load_state_dict(self.weights)
-        try:
-            yield
-        finally:
-            model.load_state_dict(own)
 
     def state_dict(self) -> dict[str, Tensor]:
         return dict(self.weights)

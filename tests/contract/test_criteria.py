@@ -72,7 +72,11 @@ class NoWaiting(TorchDispatchMode):
     """Raises where a GPU would have to be waited for: values read into Python, shapes that depend on values."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.overloadpacket in (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.equal):
+        aten = torch.ops.aten
+        waits = func.overloadpacket in (aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.equal)
+        if func.overloadpacket is aten.index:  # by a mask, its result has as many rows as the mask has True
+            waits = any(isinstance(index, Tensor) and index.dtype == torch.bool for index in args[1])
+        if waits:
             raise AssertionError(f"{func} waits for the device")
         return func(*args, **(kwargs or {}))
 
@@ -136,6 +140,14 @@ def test_the_device_is_never_waited_for(name):
     criterion(recorder, batch)  # the first batch may check options
     with NoWaiting():
         criterion(Recorded(recorder.output), batch)
+
+
+def test_waiting_for_the_device_would_be_noticed():
+    values = torch.ones(3)
+    reads = (lambda: values[0].item(), lambda: bool(values[0] > 0), lambda: values[values > 0], values.nonzero)
+    for wait in reads:
+        with pytest.raises(AssertionError, match="waits for the device"), NoWaiting():
+            wait()
 
 
 @pytest.mark.parametrize("name", SEPARABLE)

@@ -77,16 +77,6 @@ def test_the_average_moves_only_every_so_many_updates():
     assert average.state_dict()["weight"].tolist() == [0.5, 0.5]
 
 
-def test_a_model_has_its_own_weights_again_after_evaluation_with_the_average():
-    net = model(1.0)
-    average = WeightAverage(net, EmaConfig())
-    net.weight.data.fill_(2.0)
-    with pytest.raises(RuntimeError), average.applied_to(net):
-        assert net.weight.tolist() == [1.0, 1.0]
-        raise RuntimeError
-    assert net.weight.tolist() == [2.0, 2.0]
-
-
 def test_half_precision_weights_can_have_a_float32_average():
     net = torch.nn.Linear(2, 1).half()
     average = WeightAverage(net, EmaConfig(ema_decay=0.999, ema_fp32=True))
@@ -104,8 +94,8 @@ def test_tied_weights_share_one_average():
     before = net[0].weight.detach().clone()
     net[0].weight.data.add_(1.0)
     average.update(net, 1)
-    with average.applied_to(net):
-        torch.testing.assert_close(net[0].weight.detach(), before + 0.5)
+    for name in ("0.weight", "1.weight"):
+        torch.testing.assert_close(average.state_dict()[name], before + 0.5)
 
 
 def test_an_average_of_another_model_is_refused():
