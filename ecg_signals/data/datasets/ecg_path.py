@@ -40,10 +40,10 @@ class PointedFile(SignalFile):
 
 @register_dataset("ecg_path", dataclass=EcgPathConfig)
 class EcgPathDataset(EcgFileDataset):
-    """One item per manifest row: {"id", "source" [leads, samples], mV, "label"} and, if given, target_idx, attribute_id.
+    """One item per manifest row: {"id", "source" [leads, samples], mV, "label"} and what else its file says.
 
-    When files name the labels they hold (`target_idx`), a batch has `label` and `target_idx` as lists of tensors, one per
-    item.
+    When files name the labels they hold (`target_idx`), `label` and `target_idx` of a batch are lists of tensors, one
+    for each item; `attribute_id` always is.
     """
 
     cfg: EcgPathConfig

@@ -50,8 +50,8 @@ class ThreeKgViewsDataset(CmscDataset):
         whole = self.prepared(stored, None)
         if len(whole) != LEADS:
             raise ConfigError(
-                f"{stored.path} holds {len(whole)} leads; 3KG turns the heart's axis in space and needs all 12 standard "
-                f"leads. Preprocess the records with every lead"
+                f"{stored.path} holds {len(whole)} leads; 3KG turns the heart's axis in space and needs all 12 "
+                f"standard leads. Preprocess the records with every lead"
             )
         views = []
         for stream, view in enumerate(three_kg_views(whole, self.rng(index), **self.view_options)):
