@@ -5,7 +5,9 @@ can stop after any batch and go on elsewhere. Rank r of W takes the global batch
 """
 
 import math
+import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -375,6 +377,14 @@ def _loader(items: _Items, requests: _Requests, workers: int, buffer: int, pin_m
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:
-    """On an interrupt or SLURM's SIGTERM the parent still wants the batches of its last update."""
+    """On an interrupt or SLURM's SIGTERM, which reach all processes, the parent still wants its last batches."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_the_parent_says, daemon=True).start()
+
+
+def _end_when_the_parent_says() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)

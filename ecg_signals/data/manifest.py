@@ -205,11 +205,11 @@ def _wrong_kind(path: Path, found: str, expected: str) -> str:
 def _resolve_root(path: Path, root: str) -> Path:
     """The root as it stands, relative to where the command was typed, or relative to the manifest."""
     found = resolve_input(root)
-    if not found.is_dir() and not found.is_absolute() and (path.parent / root).is_dir():
+    if not found.is_dir() and not Path(root).is_absolute() and (path.parent / root).is_dir():
         found = path.parent / root
     if not found.is_dir():
         raise ConfigError(
-            f"{path}, line 1: the root '{root}' is not a folder here (looked for {found.absolute()}). "
+            f"{path}, line 1: the root {root!r} is not a folder here (looked for {found.absolute()}). "
             f"Write the folder that the paths below it follow on line 1"
         )
     return found
