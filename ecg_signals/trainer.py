@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ecg_signals.checkpoint.manager import CheckpointManager
-from ecg_signals.checkpoint.state import RestoredState, pack_state, unpack_state
+from ecg_signals.checkpoint.state import RestoredState, pack_state, unpack_state, without_pretrained_file
 from ecg_signals.config import ConfigError
 from ecg_signals.criteria.base import CriterionOutput
 from ecg_signals.data.batching import BatchIterator
@@ -91,7 +91,9 @@ class Trainer:
         config = self.config
         self.task: BaseTask = get_entry("task", config.task._name).cls(config.task, config)
         train = self.task.load_dataset(config.dataset.train_subset, training=True)
-        self.model = self.task.build_model().to(self.device)
+        chosen = self.manager.choose_restore()
+        with without_pretrained_file(config, chosen.path if chosen else None):
+            self.model = self.task.build_model().to(self.device)
         self.criterion = self.task.build_criterion().to(self.device)
         self.task.prepare(self.model, self.criterion, train)
         self.iterator = self._iterator(train, config.dataset.batch_size, config.dataset.max_tokens, shuffle=True)

@@ -5,7 +5,6 @@ Reading and writing them needs neither transformers nor a network; `ecg_signals.
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -146,6 +145,7 @@ def write_folder(source: ModelSource, folder: str | os.PathLike[str]) -> None:
         path.mkdir(parents=True, exist_ok=True)
         weights = {key: value.detach().cpu().contiguous().clone() for key, value in source.state.items()}
         save_file(weights, path / f".{WEIGHTS}.writing", metadata={"format": "pt"})
+        _share(path / f".{WEIGHTS}.writing")
         os.replace(path / f".{WEIGHTS}.writing", path / WEIGHTS)
         _write_text(path / "README.md", model_card(source, path.name))
         for name, content in _code_files(config).items():
@@ -153,6 +153,14 @@ def write_folder(source: ModelSource, folder: str | os.PathLike[str]) -> None:
         _write_text(path / CONFIG, json.dumps(config, indent=2) + "\n")
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror or error}; choose another DEST") from error
+
+
+def _share(path: Path) -> None:
+    """The permissions of any other new file; safetensors makes its own private."""
+    beside = path.with_name(f"{path.name}.mode")
+    beside.touch()
+    path.chmod(beside.stat().st_mode)
+    beside.unlink()
 
 
 def _write_text(path: Path, content: str) -> None:
@@ -201,7 +209,7 @@ import torch
 
 model = ecg_signals.load_model("FOLDER")
 record = ecg_signals.read_record("RECORD")
-source = torch.as_tensor(model.signal.prepare(record))  # [windows, leads, samples]
+source = model.signal.prepare(record)  # [windows, leads, samples]
 with torch.no_grad():
     output = model(source)
 """
@@ -211,10 +219,15 @@ def _has_head(source: ModelSource) -> bool:
     return source.options.get("num_labels") is not None
 
 
+def _step_text(step: Mapping[str, Any]) -> str:
+    options = ", ".join(f"{key} {value}" for key, value in step.items() if key != "name")
+    return f"{step['name']} ({options})" if options else str(step["name"])
+
+
 def _input_text(signal: SignalContract | None) -> str:
     if signal is None:
         return "The checkpoint does not say how its input was prepared."
-    steps = "; ".join(re.sub(r"[{}']", "", str(step)) for step in signal.steps) or "none"
+    steps = "; ".join(_step_text(step) for step in signal.steps) or "none"
     seconds = signal.window_samples / signal.sample_rate
     return (
         f"Windows of {signal.window_samples} samples ({seconds:g} s) at {signal.sample_rate:g} Hz, leads "

@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -14,10 +15,11 @@ from torch import Tensor, nn
 
 from ecg_signals import __version__
 from ecg_signals.checkpoint.fairseq import OURS, config_of
+from ecg_signals.checkpoint.hub import is_hub_name
 from ecg_signals.checkpoint.load import fill
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.checkpoint.write import snapshot
-from ecg_signals.config import ConfigError, parse_literal
+from ecg_signals.config import ConfigError, parse_literal, resolve_input
 from ecg_signals.distributed.collectives import from_rank_zero
 from ecg_signals.sections import REGISTERED_GROUPS, Config, DatasetConfig
 
@@ -313,6 +315,25 @@ def unpack_state(path: str | os.PathLike[str], config: Config) -> RestoredState:
 
     raw = read() if config.checkpoint.load_checkpoint_on_all_dp_ranks else from_rank_zero(read)
     return restored_state(raw, str(path))
+
+
+@contextmanager
+def without_pretrained_file(config: Config, restored_from: Path | None) -> Iterator[None]:
+    """For building a model that a checkpoint is then loaded into.
+
+    A fine-tuning run names its pretrained file, which may be gone when the run resumes. The run's own checkpoint then
+    takes its place: it holds the same architecture, and its weights replace all others afterwards.
+    """
+    path = getattr(config.model, "model_path", None)
+    if restored_from is None or not path or resolve_input(path).exists() or is_hub_name(path):
+        yield
+        return
+    logger.warning("model.model_path=%s is gone; the model is built as %s says", path, restored_from)
+    config.model.model_path = str(restored_from)
+    try:
+        yield
+    finally:
+        config.model.model_path = path
 
 
 def restored_state(raw: Mapping[str, Any], where: str) -> RestoredState:

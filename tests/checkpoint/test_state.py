@@ -16,6 +16,7 @@ from ecg_signals.checkpoint.state import (
     restored_state,
     unflatten_optimizer_state,
     unpack_state,
+    without_pretrained_file,
 )
 from ecg_signals.checkpoint.write import write_checkpoint
 from ecg_signals.composition import resolve_config
@@ -264,3 +265,17 @@ def test_resuming_published_weights_under_todays_arithmetic_names_the_options(go
 def test_values_that_weights_only_refuses_are_refused_when_writing():
     with pytest.raises(TypeError, match="plain values only, not object"):
         plain_values({"a": object()})
+
+
+def test_a_resumed_fine_tuning_run_does_not_need_its_pretrained_file(golden, tmp_path):
+    file = golden / RUN / "finetune" / "checkpoint_last.pt"
+    state = restored_state(read_checkpoint(file), str(file))
+    state.cfg["model"]["model_path"] = str(tmp_path / "gone.pt")
+    config = resolve_config(state.cfg, lenient=True)
+    for key in ("encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim", "conv_feature_layers", "conv_pos"):
+        setattr(config.model, key, type(config.model).__dataclass_fields__[key].default)
+    with without_pretrained_file(config, file):
+        model = get_entry("model", config.model._name).cls(config.model)
+    assert config.model.model_path == str(tmp_path / "gone.pt")
+    state.load_model(model, nn.Module())
+    assert torch.equal(model.state_dict()["proj.weight"], state.model_state["proj.weight"])
