@@ -7,6 +7,7 @@ import signal
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -90,6 +91,17 @@ def test_a_finished_run_is_not_trained_further(pretraining):
     again = train(pretraining)
     assert again.at.num_updates == 8
     assert_same_weights(first, again)
+
+
+def test_labels_may_be_one_column_of_class_numbers(classification, sample, tmp_path):
+    (tmp_path / "classes").mkdir()
+    np.save(tmp_path / "classes" / "y.npy", np.arange(12.0).reshape(12, 1) % 3)
+    (tmp_path / "classes" / "label_def.csv").write_text("name\nrhythm\n")
+    recipe = {**classification, "criterion": {"_name": "cross_entropy"}}
+    trainer = train(recipe, task__label_file=str(tmp_path / "classes" / "y.npy"))
+    assert rows(trainer, "valid")[-1]["accuracy"] >= 0
+    with pytest.raises(ConfigError, match="has 1 labels, but model.num_labels=3"):
+        train(classification, task__label_file=str(tmp_path / "classes" / "y.npy"))
 
 
 def test_clipping_limits_the_step_and_is_counted(classification):

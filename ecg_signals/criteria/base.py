@@ -37,6 +37,7 @@ class BaseCriterion(nn.Module):
     """Extend it and write `forward`; `metrics` turns summed logs into what is printed."""
 
     dataset: ClassVar[str] = "ecg_file"  # registered dataset this criterion usually reads
+    takes_class_numbers: ClassVar[bool] = False  # True: a label may be one column of class numbers
     PEER_METHODS: ClassVar[dict[str, str]] = {
         "compute_loss": "forward(model, batch) -> CriterionOutput",
         "reduce_metrics": "metrics(logs, scores) -> dict",

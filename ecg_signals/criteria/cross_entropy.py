@@ -32,6 +32,7 @@ class CrossEntropyCriterion(BaseCriterion):
     Negative and NaN targets are unknown, and so are rows with no class or several.
     """
 
+    takes_class_numbers = True
     weight: Tensor | None
 
     def __init__(self, cfg: CrossEntropyConfig) -> None:
@@ -41,8 +42,7 @@ class CrossEntropyCriterion(BaseCriterion):
         self.register_buffer("weight", None if cfg.weight is None else torch.tensor(cfg.weight), persistent=False)
 
     def set_labels(self, labels: list[str]) -> None:
-        if len(labels) > 1:  # a single column of label_file holds class numbers, not the name of a class
-            check_label_weights("weight", self.cfg.weight, labels)
+        check_label_weights("weight", self.cfg.weight, labels)
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
         return self.from_logits(model(**batch["net_input"])["logits"].float(), batch)

@@ -29,11 +29,13 @@ class EcgClassification(BaseTask):
     def prepare(self, model: BaseModel, criterion: BaseCriterion, dataset: BaseDataset) -> None:
         """Name the labels, and check that model, criterion and labels agree on their number."""
         wanted, found = getattr(model.cfg, "num_labels", None), dataset.num_labels
-        if wanted is not None and found is not None and int(wanted) != found and not self.cfg.path_dataset:  # type: ignore[attr-defined]
+        one_column = found == 1 and criterion.takes_class_numbers
+        checked = wanted is not None and found is not None and not one_column and not self.cfg.path_dataset  # type: ignore[attr-defined]
+        if checked and int(wanted) != found:
             raise ConfigError(
                 f"task.label_file has {found} labels, but model.num_labels={wanted}; set model.num_labels={found}"
             )
-        if dataset.labels:
+        if dataset.labels and not one_column:
             model.labels = list(dataset.labels)
         names = model.labels or [str(index) for index in range(int(wanted or found or 0))]
         criterion.set_labels(names)
