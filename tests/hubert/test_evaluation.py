@@ -5,8 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
+import torch
 
+from ecg_signals.cli import test
+from ecg_signals.config import ConfigError
+from ecg_signals.inference.csv_test import EvaluationOptions, crops_of, predict_windows, run_test
 from ecg_signals.metrics.bootstrap import intervals, resampled_items
 from ecg_signals.metrics.condition_score import condition_name, condition_score
 from ecg_signals.metrics.per_label import (
@@ -16,6 +21,7 @@ from ecg_signals.metrics.per_label import (
     mean_defined,
     regression_performance,
 )
+from ecg_signals.registry import build
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +96,84 @@ def test_the_challenge_score_of_condition_names_is_the_references(golden: Path, 
 def test_every_published_spelling_has_its_name(golden: Path) -> None:
     aliases = json.loads((golden / "hubert_ecg/data/label_aliases.json").read_text())["aliases"]
     assert {name: condition_name(name) for name in aliases} == aliases
+
+
+@pytest.fixture(scope="module")
+def linear(golden: Path, load: Any) -> Any:
+    return load(golden / "hubert_ecg/checkpoints/finetune_linear.pt")
+
+
+def evaluate(golden: Path, out: Path, *arguments: str) -> None:
+    folder = golden / "hubert_ecg"
+    model = str(folder / "checkpoints/finetune_linear.pt")
+    data = [str(folder / "dataset/multi_label.csv"), "--ecg-dir", str(folder / "dataset/ecgs")]
+    test.run([*data, "--model", model, "--out", str(out), *arguments])
+
+
+def test_the_table_and_the_probabilities_are_the_references(golden: Path, tmp_path: Path) -> None:
+    evaluate(golden, tmp_path, "--save-id", "linear", "--save-probs", "--batch-size", "5", "--published-zeros")
+    found = pandas.read_csv(tmp_path / "performance/performance_linear.csv", index_col=0)
+    expected = pandas.read_csv(golden / "hubert_ecg/eval/performance_linear.csv", index_col=0)
+    pandas.testing.assert_frame_equal(found, expected, atol=1e-6)
+    saved = np.load(tmp_path / "probs/multi_label/probs_0_bs5.npy")
+    np.testing.assert_allclose(saved, np.load(golden / "hubert_ecg/eval/test_linear_probs_0_bs5.npy"), atol=1e-5)
+
+
+def test_crops_and_their_probabilities_are_the_references(golden: Path, linear: Any) -> None:
+    with np.load(golden / "hubert_ecg/eval/tta.npz") as arrays:
+        windows = torch.from_numpy(arrays["full_10s"]).view(2, 12, 1000)
+        draws = np.random.RandomState(int(arrays["crop_seed"]))
+        crops = crops_of(windows, [1000, 1000], 500, 3, draws)
+        np.testing.assert_array_equal(crops.flatten(2), arrays["crops"])
+        for aggregation in ("mean", "max"):
+            options = EvaluationOptions("x.csv", crops=3, aggregation=aggregation)
+            draws = np.random.RandomState(int(arrays["crop_seed"]))
+            found = predict_windows(linear, windows, [1000, 1000], options, 500, draws)
+            np.testing.assert_allclose(found, arrays[f"probs_{aggregation}"], atol=1e-5)
+
+
+def test_augmented_evaluation_is_seeded_and_writes_intervals(golden: Path, tmp_path: Path) -> None:
+    tables = []
+    for seed, batch in ((1, 5), (1, 2), (2, 5)):
+        out = tmp_path / f"{seed}_{batch}"
+        weights = str(golden / "hubert_ecg/eval/cinc_weights_synthetic.csv")
+        evaluate(golden, out, "--tta", "--tta-aggregation", "max", "--seed", str(seed), "--batch-size", str(batch),
+                 "--intervals", "10", "--save-probs", "--challenge-weights", weights)  # fmt: skip
+        ends = pandas.read_csv(out / "performance/performance_test_max_intervals.csv", index_col=0)
+        assert list(ends.columns) == ["NORM", "AFIB", "1AVB", "LBBB"] and len(ends) == 12
+        low, high = ends.loc["test_specificity_low"], ends.loc["test_specificity_high"]
+        assert (low <= high).all()
+        assert (out / "cinc2020.txt").read_text().startswith("test : ")
+        tables.append(np.load(out / f"probs/multi_label/probs_0_bs{batch}.npy"))
+    assert not np.array_equal(tables[0], tables[2])
+
+
+def test_an_ecg_shorter_than_two_crops_is_cropped_inside_itself() -> None:
+    windows = torch.zeros(1, 12, 1000)
+    windows[:, :, :600] = 1
+    draws = np.random.RandomState(0)
+    assert (crops_of(windows, [600], 500, 20, draws) == 1).all()
+    assert crops_of(windows[..., :500], [300], 500, 2, draws).shape == (2, 1, 12, 500)
+
+
+def test_classes_and_real_numbers_are_evaluated(golden: Path, tmp_path: Path, tiny_encoder: dict[str, Any]) -> None:
+    folder = golden / "hubert_ecg/dataset"
+    model = build("model", "hubert_ecg_classifier", **tiny_encoder, num_labels=3).eval()
+    options = {"ecg_dir": str(folder / "ecgs"), "out": str(tmp_path)}
+    path = run_test(model, EvaluationOptions(str(folder / "multi_class.csv"), task="multi_class", **options))
+    assert list(pandas.read_csv(path, index_col=0).index) == [
+        "test_accuracy", "test_auroc", "test_recall", "test_specificity", "test_auprc",
+    ]  # fmt: skip
+    model = build("model", "hubert_ecg_classifier", **tiny_encoder, num_labels=1).eval()
+    path = run_test(model, EvaluationOptions(str(folder / "multi_class.csv"), task="regression", **options))
+    assert list(pandas.read_csv(path, index_col=0).index) == ["test_mse", "test_mae", "test_r2"]
+
+
+def test_a_model_that_does_not_fit_the_table_is_named(golden: Path, linear: Any) -> None:
+    folder = golden / "hubert_ecg/dataset"
+    with pytest.raises(ConfigError, match="4 logits"):
+        run_test(linear, EvaluationOptions(str(folder / "multi_label.csv"), str(folder / "ecgs"), label_start_index=4))
+    with pytest.raises(ConfigError, match="no label columns"):
+        run_test(linear, EvaluationOptions(str(folder / "multi_label.csv"), str(folder / "ecgs"), label_start_index=9))
+    with pytest.raises(ConfigError, match="fine-tuned HuBERT-ECG"):
+        run_test(linear.hubert_ecg, EvaluationOptions(str(folder / "multi_label.csv")))

@@ -1,0 +1,226 @@
+"""A fine-tuned model on a CSV of labels: probabilities, also over several crops, and performance per label."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ecg_signals.config import ConfigError
+from ecg_signals.data.datasets.hubert_csv import HubertCsvConfig, HubertCsvDataset
+from ecg_signals.metrics.bootstrap import intervals, resampled_items
+from ecg_signals.metrics.condition_score import condition_score
+from ecg_signals.metrics.per_label import (
+    class_performance,
+    label_performance,
+    mean_defined,
+    regression_performance,
+)
+from ecg_signals.models.hubert.layers import decimation_factor
+
+CROP, LONG = 2500, 5000  # samples at 500 Hz: of the model's input, and of what crops are taken from
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What `run_test` does.
+
+    Attributes:
+        csv, ecg_dir: the table and the folder of .npy files; None: the table's own.
+        out: folder for results.
+        task: "multi_label", "multi_class" or "regression".
+        label_start_index: columns before the labels, where the model does not know its labels' names.
+        crops: crops per ECG (test-time augmentation); 0: the first 5 s.
+        aggregation: "mean" or "max" of the crops' probabilities.
+        save_id: part of the result files' names.
+        save_probabilities: one .npy per batch, as published.
+        rounds: of the bootstrap; 0: no intervals.
+        challenge_weights: table of weights for the Challenge score of 2020.
+        published_zeros: undefined values are 0 and count in means, as published.
+    """
+
+    csv: str
+    ecg_dir: str | None = None
+    out: str = "."
+    task: str = "multi_label"
+    label_start_index: int = 3
+    batch_size: int = 64
+    workers: int = 0
+    crops: int = 0
+    aggregation: str = "mean"
+    seed: int = 42
+    save_id: str = "test"
+    save_probabilities: bool = False
+    rounds: int = 0
+    challenge_weights: str | None = None
+    published_zeros: bool = False
+
+
+class Windows(Dataset[tuple[Tensor, int]]):
+    """What the model's crops are taken from: decimated windows, and how many of their samples exist."""
+
+    def __init__(self, table: HubertCsvDataset) -> None:
+        self.table = table
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        window, found = self.table.window(index)
+        return self.table.prepared(window, found)["source"], found // (self.table.cfg.downsampling_factor or 1)
+
+
+def crop_starts(lengths: Sequence[int], crop: int, draws: np.random.RandomState) -> list[int]:
+    """One random start per ECG, the same for all its leads; 0 where an ECG is no longer than a crop."""
+    return [int(draws.randint(0, length - crop)) if length > crop else 0 for length in lengths]
+
+
+def crops_of(windows: Tensor, lengths: Sequence[int], crop: int, count: int, draws: np.random.RandomState) -> Tensor:
+    """Random crops of a batch, augmentation by augmentation.
+
+    Args:
+        windows: [batch, leads, samples].
+        lengths: samples of each that exist.
+        crop: samples per crop.
+        count: crops per ECG.
+        draws: gives the starts.
+    Returns: [count, batch, leads, crop].
+    """
+    rounds = [crop_starts(lengths, crop, draws) for _ in range(count)]
+    return torch.stack(
+        [torch.stack([window[:, at : at + crop] for window, at in zip(windows, starts)]) for starts in rounds]
+    )
+
+
+def probabilities_of(logits: Tensor, task: str) -> Tensor:
+    """Logits [..., labels] as probabilities; a regression's as they are."""
+    if task == "regression":
+        return logits
+    return logits.softmax(dim=-1) if task == "multi_class" else logits.sigmoid()
+
+
+@torch.inference_mode()
+def predict_windows(
+    model: Any,
+    windows: Tensor,
+    lengths: Sequence[int],
+    options: EvaluationOptions,
+    crop: int,
+    draws: np.random.RandomState,
+) -> Tensor:
+    """Probabilities [batch, labels] of the first crop, or over `options.crops` random ones."""
+    device = next(model.parameters()).device
+    if not options.crops:
+        return probabilities_of(model(windows.to(device))["logits"].float(), options.task)
+    crops = crops_of(windows, lengths, crop, options.crops, draws)
+    per_crop = torch.stack([probabilities_of(model(part.to(device))["logits"].float(), options.task) for part in crops])
+    return per_crop.mean(dim=0) if options.aggregation == "mean" else per_crop.amax(dim=0)
+
+
+def open_table(model: Any, options: EvaluationOptions) -> HubertCsvDataset:
+    """The CSV, cropped and decimated as the model was trained; columns by the model's label names where it has them."""
+    steps = model.signal.steps if model.signal is not None else []
+    flat = any(step["name"] == "decimate" and step.get("flat", True) for step in steps)
+    by_name = model.labels if options.task == "multi_label" else None
+    values = {
+        "ecg_dir": options.ecg_dir,
+        "label_columns": by_name,
+        "label_start_index": options.label_start_index,
+        "task_type": options.task,
+        "decimation": "flat" if flat else "per_lead",
+        "downsampling_factor": decimation_factor(model.cfg.conv_stride),
+        "window_samples": LONG if options.crops else CROP,
+        "random_crop_valid": bool(options.crops),
+        "attention_mask": "none",
+    }
+    return HubertCsvDataset(HubertCsvConfig.from_mapping(values), options.csv, seed=options.seed)
+
+
+def run_test(model: Any, options: EvaluationOptions) -> Path:
+    """Evaluate a classifier with HuBERT-ECG's input; returns the table of results.
+
+    Raises: ConfigError when model and labels do not fit.
+    """
+    if not hasattr(model.cfg, "conv_stride") or not hasattr(model.cfg, "num_labels"):
+        raise ConfigError(f"ecg-test takes a fine-tuned HuBERT-ECG, found a {type(model).__name__}; use ecg-validate")
+    table = open_table(model, options)
+    if table.label_table is None:
+        raise ConfigError(
+            f"{options.csv} has no label columns behind the first {options.label_start_index}; nothing to test"
+        )
+    wanted = 1 if options.task == "multi_class" else int(model.cfg.num_labels)
+    if table.label_table.shape[1] != wanted:
+        raise ConfigError(
+            f"the model has {model.cfg.num_labels} logits, {options.csv} {table.label_table.shape[1]} label columns "
+            f"({', '.join(table.columns[:4])} ...); set --label-start-index or --task"
+        )
+    probabilities = _predict(model, table, options)
+    out, suffix = Path(options.out), "_max" if options.crops and options.aggregation == "max" else ""
+    name = f"performance_{options.save_id}{suffix}.csv"
+    path = write_performance(out / "performance" / name, probabilities, table, options)
+    if options.challenge_weights and options.task == "multi_label":
+        score, scored = condition_score(
+            probabilities > 0.5, table.label_table == 1, table.columns, options.challenge_weights
+        )
+        with (out / "cinc2020.txt").open("a", encoding="utf-8") as lines:
+            lines.write(f"{options.save_id} : {score}\n")
+        print(f"Challenge score over {len(scored)} conditions: {score:.4f}")
+    return path
+
+
+def _predict(model: Any, table: HubertCsvDataset, options: EvaluationOptions) -> np.ndarray:
+    """Probabilities [items, labels] in the order of the CSV."""
+    crop = CROP // (table.cfg.downsampling_factor or 1)
+    folder = Path(options.out) / "probs" / Path(options.csv).stem
+    draws = np.random.RandomState(options.seed)
+    found = []
+    loader = DataLoader(Windows(table), options.batch_size, num_workers=options.workers)
+    for number, (windows, lengths) in enumerate(loader):
+        values = predict_windows(model, windows, lengths.tolist(), options, crop, draws).cpu().numpy()
+        found.append(values)
+        if options.save_probabilities:
+            folder.mkdir(parents=True, exist_ok=True)
+            np.save(folder / f"probs_{number}_bs{options.batch_size}.npy", values)
+    return np.concatenate(found)
+
+
+def write_performance(
+    path: Path, probabilities: np.ndarray, table: HubertCsvDataset, options: EvaluationOptions
+) -> Path:
+    """One row per metric, one column per label, as published; `<name>_intervals.csv` beside it with `rounds`."""
+    targets = table.label_table
+    assert targets is not None
+    columns = table.columns if options.task == "multi_label" else [table.columns[0]]
+
+    def values(chosen: np.ndarray) -> dict[str, Any]:
+        scores, labels = probabilities[chosen], targets[chosen]
+        if options.task == "multi_label":
+            return label_performance(scores, labels, zeros=options.published_zeros)
+        if options.task == "multi_class":
+            return class_performance(scores, labels[:, 0], zeros=options.published_zeros)
+        return regression_performance(scores, labels)
+
+    found = values(np.arange(len(targets)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write(path, columns, {f"test_{name}": np.atleast_1d(value) for name, value in found.items()})
+    for name, value in found.items():
+        print(f"{name}: {mean_defined(np.atleast_1d(value)):.4f}" + (" (mean over labels)" if len(columns) > 1 else ""))
+    if options.rounds:
+        drawn = resampled_items(targets, options.rounds, options.seed)
+        ends = {
+            f"test_{name}_{end}": np.atleast_1d(pair[side])
+            for name, pair in intervals(values, drawn).items()
+            for side, end in enumerate(("low", "high"))
+        }
+        _write(path.with_name(f"{path.stem}_intervals.csv"), columns, ends)
+    return path
+
+
+def _write(path: Path, columns: list[str], rows: dict[str, np.ndarray]) -> None:
+    import pandas
+
+    pandas.DataFrame(list(rows.values()), index=list(rows), columns=columns).to_csv(path)
