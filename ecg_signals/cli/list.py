@@ -137,11 +137,17 @@ def recipe_sections(folder: Path, name: str) -> dict[str, Any]:
     own: Any = OmegaConf.to_container(OmegaConf.load(folder / f"{name}.yaml"), resolve=False) or {}
     parents = [parent for parent in own.pop("defaults", []) if isinstance(parent, str) and parent != "_self_"]
     merged: dict[str, Any] = {}
-    for sections in [*(recipe_sections(folder, parent.lstrip("/")) for parent in parents), own]:
+    inherited = [recipe_sections(folder, _parent_name(name, parent)) for parent in parents]
+    for sections in [*inherited, own]:
         for group, values in sections.items():
             both = isinstance(merged.get(group), dict) and isinstance(values, dict)
             merged[group] = {**merged[group], **values} if both else values
     return merged
+
+
+def _parent_name(recipe: str, parent: str) -> str:
+    """A name in `defaults` is looked for beside the recipe; one that starts with / in the topmost folder."""
+    return parent[1:] if parent.startswith("/") else str(Path(recipe).parent / parent)
 
 
 def uses(sections: dict[str, Any], kind: str, name: str) -> bool:

@@ -1,7 +1,6 @@
 """Conversions between layouts: bit-exact both ways, safe to load, and back in the peer's key tree."""
 
 import json
-import subprocess
 import sys
 
 import pytest
@@ -11,6 +10,7 @@ from ecg_signals import load_model
 from ecg_signals.checkpoint.convert import convert
 from ecg_signals.checkpoint.load import load_source
 from ecg_signals.checkpoint.read import read_checkpoint
+from ecg_signals.cli.convert import main
 from ecg_signals.config import ConfigError
 
 FILES = [
@@ -162,18 +162,18 @@ def test_a_foreign_folder_lists_the_layouts(tmp_path):
         load_model(tmp_path / "folder")
 
 
-def ecg_convert(*arguments, cwd, env=None):
-    return subprocess.run(
-        [sys.executable, "-m", "ecg_signals.cli.convert", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env=env,
-    )
+def ecg_convert(*arguments, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["ecg-convert", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+        raise SystemExit(0)
+    return ended.value.code
 
 
-def test_the_command_says_what_it_wrote_and_ends_with_the_right_status(golden, tmp_path):
-    done = ecg_convert(golden / "wcr" / "clf" / "checkpoint.pt", "folder", "--to", "hf", cwd=tmp_path)
-    assert done.returncode == 0 and "folder: ecg_transformer_classifier, 35,032 weights" in done.stdout, done.stderr
-    assert ecg_convert("nowhere.pt", "folder", "--to", "hf", cwd=tmp_path).returncode == 1
-    assert ecg_convert("nowhere.pt", "folder", "--to", "onnx", cwd=tmp_path).returncode == 2
+def test_the_command_says_what_it_wrote_and_ends_with_the_right_status(golden, tmp_path, monkeypatch, capsys):
+    file = golden / "wcr" / "clf" / "checkpoint.pt"
+    assert ecg_convert(file, tmp_path / "folder", "--to", "hf", monkeypatch=monkeypatch) == 0
+    assert "folder: ecg_transformer_classifier, 35,032 weights" in capsys.readouterr().out
+    assert ecg_convert("nowhere.pt", tmp_path / "folder", "--to", "hf", monkeypatch=monkeypatch) == 1
+    assert "error: nowhere.pt does not exist" in capsys.readouterr().err
+    assert ecg_convert("nowhere.pt", tmp_path / "folder", "--to", "onnx", monkeypatch=monkeypatch) == 2

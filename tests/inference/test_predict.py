@@ -1,7 +1,6 @@
 """ecg-predict: from record files to probabilities per label."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 
 from ecg_signals import load_model, read_record
 from ecg_signals.checkpoint.convert import convert
+from ecg_signals.cli.predict import main
 from ecg_signals.config import ConfigError
 from ecg_signals.inference.predict import Predictor, as_dict, as_text
 
@@ -95,23 +95,30 @@ def test_short_records_are_filled_up_and_long_ones_give_many_windows(predictor, 
     assert len(found.windows) == windows and any("shorter" in text for text in found.warnings) == (seconds == 3)
 
 
-def test_a_bad_record_is_told_and_the_others_are_predicted(golden, records, tmp_path):
+def ecg_predict(*arguments, monkeypatch, capsys):
+    """Exit status and printed text of the command."""
+    monkeypatch.setattr(sys, "argv", ["ecg-predict", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code, capsys.readouterr().out
+
+
+def test_a_bad_record_is_told_and_the_others_are_predicted(golden, records, tmp_path, monkeypatch, capsys):
     (tmp_path / "bad.csv").write_text("I,II\n1,x\n")
-    command = [sys.executable, "-m", "ecg_signals.cli.predict", str(records[0]), "bad.csv", "nowhere.mat", "--json"]
-    command += ["--model", str(golden / "wcr" / "clf" / "checkpoint.pt")]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    found = json.loads(done.stdout)
-    assert done.returncode == 1 and [item["record"] for item in found] == [str(records[0]), "bad.csv", "nowhere.mat"]
+    paths = [str(records[0]), str(tmp_path / "bad.csv"), "nowhere.mat"]
+    options = ["--json", "--model", golden / "wcr" / "clf" / "checkpoint.pt"]
+    status, text = ecg_predict(*paths, *options, monkeypatch=monkeypatch, capsys=capsys)
+    found = json.loads(text)
+    assert status == 1 and [item["record"] for item in found] == paths
     assert "probabilities" in found[0] and "error" in found[1] and "nowhere.mat" in found[2]["error"]
 
 
-def test_the_text_names_labels_from_a_file(golden, records, tmp_path):
+def test_the_text_names_labels_from_a_file(golden, records, tmp_path, monkeypatch, capsys):
     rows = "".join(f'"{name}, left",1\n' for name in NAMES)
     (tmp_path / "label_def.csv").write_text("name,pos_count_train\n" + rows)
-    command = [sys.executable, "-m", "ecg_signals.cli.predict", str(records[0]), "--labels", "label_def.csv"]
-    command += ["--model", str(golden / "wcr" / "clf" / "checkpoint.pt")]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0 and "Poor data quality, left" in done.stdout and "2 windows" in done.stdout, done.stderr
+    options = ["--labels", tmp_path / "label_def.csv", "--model", golden / "wcr" / "clf" / "checkpoint.pt"]
+    status, text = ecg_predict(records[0], *options, monkeypatch=monkeypatch, capsys=capsys)
+    assert status == 0 and "Poor data quality, left" in text and "2 windows" in text
 
 
 def test_hubert_ecg_predicts_from_raw_records(golden, records):
