@@ -169,11 +169,11 @@ def test_classes_and_real_numbers_are_evaluated(golden: Path, tmp_path: Path, ti
     assert list(pandas.read_csv(path, index_col=0).index) == ["test_mse", "test_mae", "test_r2"]
 
 
-def test_a_model_that_does_not_fit_the_table_is_named(golden: Path, linear: Any) -> None:
+def test_a_model_that_does_not_fit_the_table_is_named(golden: Path, linear: Any, tiny: dict[str, Any]) -> None:
     folder = golden / "hubert_ecg/dataset"
     with pytest.raises(ConfigError, match="4 logits"):
         run_test(linear, EvaluationOptions(str(folder / "multi_label.csv"), str(folder / "ecgs"), label_start_index=4))
     with pytest.raises(ConfigError, match="no label columns"):
         run_test(linear, EvaluationOptions(str(folder / "multi_label.csv"), str(folder / "ecgs"), label_start_index=9))
     with pytest.raises(ConfigError, match="fine-tuned HuBERT-ECG"):
-        run_test(linear.hubert_ecg, EvaluationOptions(str(folder / "multi_label.csv")))
+        run_test(build("model", "hubert_ecg", **tiny), EvaluationOptions(str(folder / "multi_label.csv")))
