@@ -64,12 +64,12 @@ class HuBERTECGClassificationConfig(EcgSignalsConfig):
 class EcgSignalsModel(PreTrainedModel):
     """Any of our models behind transformers' interface; the model itself is `.model`, with `.labels` and `.signal`."""
 
-    config_class = EcgSignalsConfig
+    config_class: type[PretrainedConfig] = EcgSignalsConfig
     base_model_prefix = "model"
     main_input_name = "input_values"
     _supports_sdpa = True
 
-    def __init__(self, config: EcgSignalsConfig, model: Any = None) -> None:
+    def __init__(self, config: PretrainedConfig, model: Any = None) -> None:
         super().__init__(config)
         self.model = model if model is not None else _from_config(config)
         self.source: ModelSource | None = None
@@ -89,7 +89,7 @@ class EcgSignalsModel(PreTrainedModel):
         new.source = source
         dtype = kwargs.get("dtype", kwargs.get("torch_dtype"))
         if isinstance(dtype, torch.dtype):
-            new.to(dtype)
+            new.to(dtype)  # type: ignore[arg-type]
         new.eval()
         return (new, {"missing_keys": []}) if kwargs.get("output_loading_info") else new
 
@@ -155,7 +155,7 @@ class EcgSignalsModel(PreTrainedModel):
 class EcgSignalsForSequenceClassification(EcgSignalsModel):
     """A model with a head. Raises: ConfigError for one without."""
 
-    def __init__(self, config: EcgSignalsConfig, model: Any = None) -> None:
+    def __init__(self, config: PretrainedConfig, model: Any = None) -> None:
         super().__init__(config, model)
         if getattr(self.model.cfg, "num_labels", None) is None:
             raise ConfigError(
@@ -175,21 +175,21 @@ class _FlatInput:
         return super().forward(input_values, attention_mask, **kwargs)  # type: ignore[misc]
 
 
-class HuBERTECG(_FlatInput, EcgSignalsModel):
+class HuBERTECG(_FlatInput, EcgSignalsModel):  # type: ignore[misc]
     config_class = HuBERTECGConfig
 
 
-class HuBERTECGForClassification(_FlatInput, EcgSignalsForSequenceClassification):
+class HuBERTECGForClassification(_FlatInput, EcgSignalsForSequenceClassification):  # type: ignore[misc]
     config_class = HuBERTECGConfig
 
 
-class HuBERTECGLaterForClassification(_FlatInput, EcgSignalsForSequenceClassification):
+class HuBERTECGLaterForClassification(_FlatInput, EcgSignalsForSequenceClassification):  # type: ignore[misc]
     """The folder layout that HuBERT-ECG's own package later wrote."""
 
     config_class = HuBERTECGClassificationConfig
 
 
-def _from_config(config: EcgSignalsConfig) -> Any:
+def _from_config(config: PretrainedConfig) -> Any:
     ours = getattr(config, OURS, None) or {}
     if not ours:
         raise ConfigError("this config.json does not say how the model is built; use from_pretrained on its folder")

@@ -94,7 +94,7 @@ def _peer_layout(model: ModelSource) -> dict[str, Any]:
     raw = model.raw if isinstance(model.raw.get("extra_state"), Mapping) else {}
     extra = raw.get("extra_state") or {}
     position = {"version": 2, "epoch": 1, "iterations_in_epoch": 0, "shuffle": True}
-    state = {
+    state: dict[str, Any] = {
         "args": None,
         "cfg": _peer_cfg(model),
         "model": model.state,

@@ -11,7 +11,7 @@ import collections
 import pickle
 import sys
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 import torch
@@ -30,7 +30,11 @@ class Inert:
     """
 
     __slots__ = ("args", "entries", "items", "state")
-    path = ""
+    path: ClassVar[str] = ""
+    args: tuple[Any, ...]
+    items: list[Any]
+    entries: dict[Any, Any]
+    state: Any
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Inert":
         new = object.__new__(cls)
@@ -70,7 +74,7 @@ class InertDtype:
     def dtype(self) -> np.dtype[Any]:
         if not self.code or self.code[0] not in "fiubcUS" or not self.code[1:].isdigit():
             raise ConfigError(f"it holds a numpy array of type '{self.code}'; checkpoints hold plain numbers only")
-        return np.dtype(self.code).newbyteorder("=" if self.order == "|" else self.order)
+        return np.dtype(self.code).newbyteorder(self.order)  # type: ignore[arg-type]
 
 
 class InertArray:
@@ -83,7 +87,7 @@ class InertArray:
         _, shape, dtype, fortran, raw = state
         if not isinstance(raw, (bytes, bytearray)):
             raise ConfigError("it holds a numpy array of objects; checkpoints hold plain numbers only")
-        self.array = _array(raw, dtype, shape, "F" if fortran else "C")
+        self.array = _array(bytes(raw), dtype, shape, "F" if fortran else "C")
 
 
 def _array(raw: bytes, dtype: InertDtype, shape: Any, order: str = "C") -> np.ndarray:

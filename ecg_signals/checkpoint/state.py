@@ -193,7 +193,7 @@ def pack_state(
     if best is not None:
         extra["best"] = float(best)
     extra[OURS] = _ours(config, model, average) | plain_values(ours)
-    state = {
+    state: dict[str, Any] = {
         "args": None,
         "cfg": peer_config(config),
         "model": to_cpu(model.state_dict()),
