@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ecg_signals.config import ConfigError
+from ecg_signals.config import ConfigError, resolve_input
 from ecg_signals.distributed.collectives import barrier, rank
 from ecg_signals.inference.store import create_array, open_array
 
@@ -33,7 +33,7 @@ class Extraction:
             raise ConfigError(f"common_eval.extract holds {unknown[0]!r}; it takes any of {', '.join(KINDS)}")
         if not folder:
             raise ConfigError("common_eval.extract needs common_eval.results_path=DIR, an existing folder")
-        self.folder = Path(folder)
+        self.folder = resolve_input(folder)
         if not self.folder.is_dir():
             raise ConfigError(f"common_eval.results_path={folder} is not a folder; make it first: mkdir -p {folder}")
         self.kinds, self.subset, self.rows, self.raw = kinds, subset, rows, raw

@@ -20,6 +20,7 @@ DATA = RUN / "data"
 PRETRAINED = RUN / "pretrain/checkpoints/checkpoint_last.pt"
 FINETUNED = RUN / "finetune/checkpoints/checkpoint_best.pt"
 PAGE = RUN / "report.html"
+SET = {"OMP_NUM_THREADS": "1"}  # so small a model gains little from a second thread and loses much to a busy machine
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def run_step(step: Step, done: dict[str, Any]) -> None:
         (ROOT / RUN / "test").mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    code = subprocess.run(["bash", "-c", step.command], cwd=ROOT, env={**os.environ, "PATH": path}).returncode
+    code = subprocess.run(["bash", "-c", step.command], cwd=ROOT, env={**os.environ, **SET, "PATH": path}).returncode
     if code:
         sys.exit(f"{step.name} ended with status {code}; `make demo` continues where it stopped")
     done[step.name] = {"command": step.command, "seconds": time.monotonic() - began}
@@ -103,6 +104,7 @@ def run_step(step: Step, done: dict[str, Any]) -> None:
 def main() -> None:
     (ROOT / RUN).mkdir(parents=True, exist_ok=True)
     done = read_done()
+    print(*(f"$ export {name}={value}" for name, value in SET.items()), sep="\n")
     for step in STEPS:
         run_step(step, done)
     from results import summarise

@@ -35,7 +35,7 @@ def label_scores(
     ]
 
 
-def example(run: Path, sample: Path, scores: list[report.LabelScore], outputs: np.ndarray, targets: np.ndarray) -> str:
+def example(run: Path, scores: list[report.LabelScore], outputs: np.ndarray, targets: np.ndarray) -> str:
     """The first test record on paper, with what the model says of it (mean over its segments)."""
     files = read_manifest(run / "data/manifest/test.tsv")
     stem = files[0].rsplit("_", 1)[0]
@@ -43,7 +43,7 @@ def example(run: Path, sample: Path, scores: list[report.LabelScore], outputs: n
     probabilities = (1 / (1 + np.exp(-outputs[rows]))).mean(axis=0)  # [labels]
     names = [score.name for score in scores]
     truth = {names[k] for k in np.flatnonzero(targets[rows[0]])}
-    record = read_record(next(sample.rglob(f"{Path(stem).name}.hea")))
+    record = read_record(run / "data/org" / f"{stem}.mat")
     said = report.prediction_list(names, list(probabilities), truth, {score.name: score.meaning for score in scores})
     return f'<div class="card">{report.ecg(record)}</div><div class="card">{said}</div>'
 
@@ -99,7 +99,7 @@ def summarise(root: Path, run: Path, done: Mapping[str, Any]) -> None:
             ],
             [
                 ("Training", charts(run)),
-                ("The first test record", example(run, sample, scores, outputs, targets)),
+                ("The first test record", example(run, scores, outputs, targets)),
                 ("Every label, on the test patients", f'<div class="card">{report.label_table(scores)}</div>'),
                 ("The commands", f'<div class="card"><pre><code>{html.escape(commands)}</code></pre></div>'),
             ],
