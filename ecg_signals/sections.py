@@ -27,7 +27,7 @@ class CommonConfig(BaseConfig):
         None, "updates without overflow before the scale doubles; None: 2^14 / ranks / update_freq"
     )
     fp16_scale_tolerance: float = option(0.0, "share of overflows tolerated before the scale is halved, 0 to 1")
-    on_cpu_convert_precision: bool = option(False, "convert floats before the copy to the device")
+    on_cpu_convert_precision: bool = option(False, "convert floats before the copy to the device", dead=True)
     min_loss_scale: float = option(1e-4, "training stops when the loss scale falls to this")
     threshold_loss_scale: float | None = option(None, "the loss scale is never halved below this")
     bf16: bool = option(False, "bfloat16 autocast; weights, gradients and optimizer stay float32", ours=True)
@@ -53,9 +53,10 @@ class DistributedTrainingConfig(BaseConfig):
     device_id: int = option(0, "GPU of this process; LOCAL_RANK wins")
     ddp_backend: str = option(
         "pytorch_ddp",
-        "how gradients are averaged; both names mean torch's DDP",
+        "always torch's DDP",
         choices=("pytorch_ddp", "c10d"),
         ours=True,
+        dead=True,
     )
     ddp_comm_hook: str = option("none", "gradient compression", choices=("none", "fp16"))
     bucket_cap_mb: int = option(25, "megabytes per gradient bucket")

@@ -9,10 +9,8 @@ or two ranks instead of update_freq=[2] draw the same numbers.
 import logging
 import math
 import signal
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -29,6 +27,7 @@ from ecg_signals.data.batching import BatchIterator
 from ecg_signals.distributed.collectives import barrier, sum_over_ranks
 from ecg_signals.distributed.ddp import heartbeat, synchronised, wrap
 from ecg_signals.distributed.launch import Placement, device_of
+from ecg_signals.guards import StopSignal, check_config, check_unused_subsets, profiler
 from ecg_signals.metrics.tally import Tally, sum_logs
 from ecg_signals.optim.ema import WeightAverage
 from ecg_signals.optim.scaler import LossScaler
@@ -79,7 +78,7 @@ class Trainer:
         self.started, self.seconds_before = time.monotonic(), 0.0
         self.best_printed: dict[str, float] = {}
         self.runs_without_improvement = 0
-        self.received_signal, self.stopping = 0, False
+        self.signal, self.interrupted, self.stopping = StopSignal(), False, False
         self._build()
         self._restore()
         self.reporter = Reporter(config, None if config.checkpoint.no_save else self.save_dir, self.master)
@@ -149,7 +148,7 @@ class Trainer:
 
     def train(self) -> float:
         """Train until a stop rule holds. Returns the best value of checkpoint.best_checkpoint_metric, inf if none."""
-        with self._signals(), profiler(self.config, self.save_dir) as profile, heartbeat(self.config) as beat:
+        with self.signal.watched(), profiler(self.config, self.save_dir) as profile, heartbeat(self.config) as beat:
             while not self.stopping and not self._finished():
                 freq, total = self._epoch_plan()
                 done = self.at.batches // (freq * self.world_size)
@@ -171,8 +170,8 @@ class Trainer:
                         break
         self.manager.close()
         self.reporter.close()
-        if self.received_signal:
-            raise SystemExit(128 + self.received_signal)
+        if self.interrupted:
+            raise SystemExit(128 + (self.signal.received or signal.SIGTERM))
         return self.manager.best if self.manager.best is not None else math.inf
 
     def train_update(self, batches: list[Batch | None]) -> None:
@@ -204,7 +203,7 @@ class Trainer:
     def _countable(self, output: CriterionOutput, weight: float) -> dict[str, float | Tensor]:
         counted = {**output.logs, "sample_size": output.sample_size, "batches": 1.0}
         out = {key: value * weight for key, value in counted.items()} if weight != 1.0 else counted
-        return {**out, "_stop": float(self.received_signal > 0 or self._time_is_up())}
+        return {**out, "_signal": float(self.signal.received > 0), "_time": float(self._time_is_up())}
 
     def _step(self, logs: list[dict[str, float | Tensor]], began: float) -> None:
         """Divide the gradient by the sample_size of all batches and ranks, clip it, step, and count what was logged."""
@@ -218,7 +217,8 @@ class Trainer:
             else torch.zeros((), device=self.device)
         )
         sums, (norm_on_host,) = sum_logs(logs, [norm], self.device)
-        self.stopping = self.stopping or sums.pop("_stop") > 0
+        self.interrupted = sums.pop("_signal") > 0  # summed over ranks: all of them stop after the same update
+        self.stopping = sums.pop("_time") > 0 or self.interrupted or self.stopping
         factor = self.world_size / ((sums["sample_size"] or 1.0) * (self.scaler.scale if self.scaler else 1.0))
         gnorm = norm_on_host * factor
         if not self._usable(gnorm):
@@ -281,7 +281,7 @@ class Trainer:
         self.stopping = self.stopping or self._last_update_made()
         save = self._save_is_due(ends) or self.stopping
         score = None
-        if self._validation_is_due(ends, save) and not self.received_signal:
+        if self._validation_is_due(ends, save) and not self.interrupted:
             score = self._validate()
             self.model.after_validation(self.runs_without_improvement == 0, self.optimizer)
             self.stopping = self._out_of_patience() or self.stopping
@@ -490,26 +490,6 @@ class Trainer:
 
     # ------------------------------------------------------------------ accidents
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT end training after the update in progress, with a checkpoint; a second SIGINT at once."""
-
-        def remember(number: int, frame: Any) -> None:
-            if self.received_signal == signal.SIGINT == number:
-                raise KeyboardInterrupt
-            self.received_signal = number
-            logger.info("%s: saving after this update", signal.Signals(number).name)
-
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
     def _give_up(self, group: list[Batch | None], error: FloatingPointError) -> None:
         """Name the first module whose output is not finite, keep the weights in crash.pt, and end."""
         where = explain_nonfinite(self.model, self.criterion, [to_device(b, self.device) for b in group if b])
@@ -529,48 +509,3 @@ class Trainer:
         logger.warning("out of GPU memory: batch skipped; lower dataset.batch_size and raise optimization.update_freq")
         self.optimizer.zero_grad(set_to_none=True)
         torch.cuda.empty_cache()
-
-
-def check_config(config: Config) -> None:
-    """Raises: ConfigError or UsageError for what every training run needs and this one lacks."""
-    for kind in ("task", "model", "criterion", "optimizer", "lr_scheduler"):
-        if getattr(config, kind) is None:
-            raise ConfigError(
-                f"no {kind} is set; name a recipe (--config-name w2v_cmsc_rlm) or set {kind}=NAME (`ecg-list {kind}`)"
-            )
-    if config.dataset.max_tokens is None and config.dataset.batch_size is None:
-        raise ConfigError(
-            "set dataset.batch_size=N (items per batch and process) or dataset.max_tokens=N (samples per batch)"
-        )
-
-
-def check_unused_subsets(task: BaseTask, config: Config, subsets: list[str]) -> None:
-    """As fairseq: validation manifests that lie there and are not used must be named or waved through."""
-    folder = Path(str(task.cfg.data))  # type: ignore[attr-defined]
-    used = {split for subset in subsets for split in task.splits_of(subset)}
-    found = {path.stem for path in folder.glob("valid[0-9]*.tsv")} | {
-        path.stem for path in folder.glob("valid_[0-9]*.tsv")
-    }
-    unused = sorted(found - used)
-    if unused and not config.dataset.ignore_unused_valid_subsets:
-        raise ConfigError(
-            f"{folder} also holds {', '.join(unused)}; add them to dataset.valid_subset or set "
-            f"dataset.ignore_unused_valid_subsets=true"
-        )
-
-
-@contextmanager
-def profiler(config: Config, folder: Path) -> Iterator[Any]:
-    """Call what it yields after each update; with common.profile, updates 3 to 5 are written as a Chrome trace."""
-    if not config.common.profile:
-        with nullcontext():
-            yield lambda: None
-        return
-    from torch.profiler import profile, schedule
-
-    def write(finished: Any) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        finished.export_chrome_trace(str(folder / "profile.json"))
-
-    with profile(schedule=schedule(wait=1, warmup=1, active=3, repeat=1), on_trace_ready=write) as running:
-        yield running.step

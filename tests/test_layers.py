@@ -19,6 +19,7 @@ precision reporting
 checkpoint data modules
 models criteria preprocess labeler
 tasks
+guards
 trainer inference
 clustering evaluation
 cli

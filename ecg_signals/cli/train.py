@@ -1,5 +1,7 @@
 """ecg-train: pretrain or fine-tune what a recipe names."""
 
+import logging
+import math
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -8,6 +10,8 @@ from ecg_signals.cli.app import help_text, hydra_app, load_plugins, plain_sectio
 
 if TYPE_CHECKING:
     from ecg_signals.distributed.launch import Placement
+
+logger = logging.getLogger(__name__)
 
 EXAMPLES = [
     "ecg-train task.data=MANIFESTS/cmsc --config-name w2v_cmsc_rlm",
@@ -38,9 +42,14 @@ def run(raw: Any) -> float:
         from ecg_signals.distributed.launch import process_group
         from ecg_signals.trainer import Trainer
 
-        with process_group(config, partial(run_rank, sections)) as placement:
-            return Trainer(config, placement).train()
-    raise AssertionError("reported_errors ends the program after an error")
+        try:
+            with process_group(config, partial(run_rank, sections)) as placement:
+                return Trainer(config, placement).train()
+        except Exception:
+            if not config.common.suppress_crashes:
+                raise
+            logger.exception("the run failed; common.suppress_crashes=true goes on with the next one")
+    return math.inf
 
 
 def run_rank(sections: dict[str, Any], placement: "Placement") -> None:
