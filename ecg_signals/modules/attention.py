@@ -1,9 +1,13 @@
 """Multi-head self-attention with separate projections, as fairseq names them."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ecg_signals.modules.dropout import dropout
 from ecg_signals.modules.linear import Linear
+
+LONGEST_EXPLICIT = 1024  # frames up to which a CPU may hold the attention weights
 
 
 class SelfAttention(nn.Module):
@@ -26,24 +30,30 @@ class SelfAttention(nn.Module):
         attend: bool [batch, 1, 1, frames], False = padded key; None: attend to all.
         """
         query, key, value = (self._split(proj(x)) for proj in (self.q_proj, self.k_proj, self.v_proj))
-        dropout = self.dropout if self.training else 0.0
-        if need_weights:
-            mixed, weights = _attend_explicitly(query, key, value, attend, dropout)
+        p = self.dropout if self.training else 0.0
+        weights = None
+        if need_weights or _explicit_is_faster(query, p):
+            kept = attention_weights(query, key, attend)
+            mixed = dropout(kept, p).to(value.dtype) @ value
+            weights = kept.mean(dim=1) if need_weights else None
         else:
-            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=attend, dropout_p=dropout)
-            weights = None
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=attend, dropout_p=p)
         return self.out_proj(mixed.transpose(1, 2).flatten(2)), weights
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [batch, heads, frames, dim / heads]
 
 
-def _attend_explicitly(
-    query: Tensor, key: Tensor, value: Tensor, attend: Tensor | None, dropout: float
-) -> tuple[Tensor, Tensor]:
+def attention_weights(query: Tensor, key: Tensor, attend: Tensor | None) -> Tensor:
+    """query, key [batch, heads, frames, dim] -> softmax over keys [batch, heads, query, key]."""
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
     if attend is not None:
         scores = scores.masked_fill(~attend, float("-inf"))
-    weights = scores.float().softmax(dim=-1)  # [batch, heads, query, key]
-    mixed = F.dropout(weights, dropout).to(value.dtype) @ value
-    return mixed, weights.mean(dim=1)
+    return scores.softmax(dim=-1)
+
+
+def _explicit_is_faster(query: Tensor, p: float) -> bool:
+    """torch's CPU kernel knows no dropout, and in bfloat16 takes three times as long as the products themselves."""
+    if query.device.type != "cpu" or query.shape[-2] > LONGEST_EXPLICIT or torch.compiler.is_compiling():
+        return False
+    return p > 0 or query.dtype == torch.bfloat16

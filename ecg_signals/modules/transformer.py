@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecg_signals.modules.attention import SelfAttention
+from ecg_signals.modules.dropout import Dropout
 from ecg_signals.modules.linear import Linear
 
 
@@ -23,8 +24,8 @@ class TransformerLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.self_attn = SelfAttention(dim, heads, attention_dropout)
-        self.dropout = nn.Dropout(dropout)
-        self.activation_dropout = nn.Dropout(activation_dropout)
+        self.dropout = Dropout(dropout)
+        self.activation_dropout = Dropout(activation_dropout)
         self.layer_norm_first = layer_norm_first
         self.self_attn_layer_norm = nn.LayerNorm(dim)
         self.fc1 = Linear(dim, ffn_dim)
@@ -65,7 +66,7 @@ class TransformerEncoder(nn.Module):
         layerdrop: float = 0.0,
     ) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.layer_norm_first = layer_norm_first
         self.layerdrop = layerdrop
         self.layers = nn.ModuleList(

@@ -90,9 +90,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=2500, help="samples per segment")
     parser.add_argument("--threads", type=int, default=0, help="threads; 0: as many as torch chooses")
     parser.add_argument("--repeat", type=int, default=5, help="timed runs of each variant")
-    parser.add_argument(
-        "--clock", choices=("wall", "cpu"), default="wall", help="cpu: processor seconds of all threads"
-    )
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: seconds summed over threads")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--compile", action="store_true", help="also time our model compiled, in bfloat16")
     parser.add_argument("--peak", type=float, default=989.0, help="peak TFLOP/s of the GPU in bfloat16, for MFU")

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ecg_signals.checkpoint.layout import ModelSource
 from ecg_signals.checkpoint.load import fill, load_source
 from ecg_signals.config import MISSING, BaseConfig, ConfigError, option
 from ecg_signals.models.base import BaseModel, ModelOutput
+from ecg_signals.modules.dropout import Dropout
 from ecg_signals.registry import get_entry
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class FinetunedModel(BaseModel):
         if source is not None:
             fill(self.encoder, _encoder_state(source, self.encoder_class, self.encoder), source.where)
             self.signal = source.signal
-        self.final_dropout = nn.Dropout(cfg.final_dropout)
+        self.final_dropout = Dropout(cfg.final_dropout)
         self.before_forward(0)
 
     def before_forward(self, num_updates: int) -> None:

@@ -11,6 +11,7 @@ from ecg_signals.config import ConfigError, option
 from ecg_signals.models.base import ModelOutput
 from ecg_signals.models.encoders.ecg_transformer import ECGTransformer, ECGTransformerConfig
 from ecg_signals.models.wav2vec2.negatives import HiddenFrames, Targets, contrast, draw_negatives
+from ecg_signals.modules.dropout import Dropout
 from ecg_signals.modules.linear import Linear
 from ecg_signals.modules.pooling import pool_frames
 from ecg_signals.modules.quantizer import GumbelQuantizer
@@ -48,7 +49,7 @@ class Wav2Vec2(ECGTransformer):
         _check_options(cfg)
         dim, width = self.feature_extractor.dim, cfg.encoder_embed_dim
         final_dim = cfg.final_dim or width
-        self.dropout_features = nn.Dropout(cfg.dropout_features)
+        self.dropout_features = Dropout(cfg.dropout_features)
         self.quantizer = self._quantizer(cfg.latent_dim or final_dim) if cfg.quantize_targets else None
         self.project_q = Linear((cfg.latent_dim or final_dim) if cfg.quantize_targets else dim, final_dim)
         self.target_glu = nn.Sequential(Linear(final_dim, 2 * final_dim), nn.GLU()) if cfg.target_glu else None
