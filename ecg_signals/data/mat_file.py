@@ -3,7 +3,7 @@
 import os
 import struct
 import zlib
-from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ class _Truncated(Exception):
     """An element that ends behind the end of the file."""
 
 
-def read_mat(path: str | os.PathLike[str], names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+def read_mat(path: str | os.PathLike[str], names: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
     """The arrays of a .mat file by name, as scipy.io.loadmat gives them; read-only and in the file's dtype.
 
     Args:
@@ -38,19 +38,36 @@ def read_mat(path: str | os.PathLike[str], names: Collection[str] | None = None)
     Raises: ConfigError naming the file when it is missing, truncated or no .mat file.
     """
     try:
-        with open(path, "rb", buffering=0) as file:
-            content = file.read()
+        content = _read_bytes(path)
     except OSError as error:
         raise ConfigError(unreadable(path, error)) from None
+    layout = _layouts.get((len(content), names))
+    if layout is None or not layout.fits(content):
+        try:
+            layout = _parse(content, names)
+        except _Unusual:
+            return _read_with_scipy(path, names)
+        except (_Truncated, struct.error):
+            raise ConfigError(
+                f"{path} is truncated: it holds {len(content)} bytes, and its last array ends behind that. "
+                f"Write the file again (ecg-preprocess redoes a file that was deleted)"
+            ) from None
+        if len(_layouts) >= _LAYOUTS_KEPT:
+            _layouts.clear()
+        _layouts[len(content), names] = layout
+    return layout.arrays(content)
+
+
+def _read_bytes(path: str | os.PathLike[str]) -> bytes:
+    handle = os.open(path, os.O_RDONLY)
     try:
-        return _parse(content, names)
-    except _Unusual:
-        return _read_with_scipy(path, names)
-    except (_Truncated, struct.error):
-        raise ConfigError(
-            f"{path} is truncated: it holds {len(content)} bytes, and its last array ends behind that. "
-            f"Write the file again (ecg-preprocess redoes a file that was deleted)"
-        ) from None
+        size = os.fstat(handle).st_size
+        content = os.read(handle, size)
+        while len(content) < size and (more := os.read(handle, size - len(content))):
+            content += more
+        return content
+    finally:
+        os.close(handle)
 
 
 def unreadable(path: str | os.PathLike[str], error: OSError) -> str:
@@ -63,45 +80,62 @@ def unreadable(path: str | os.PathLike[str], error: OSError) -> str:
     return f"{path} does not exist (the folder {folder} does). Line 1 of the manifest is the root that its paths follow"
 
 
-def _parse(content: bytes, names: Collection[str] | None) -> dict[str, np.ndarray]:
+@dataclass
+class _Layout:
+    """Where the arrays of a file lie. Files written alike share it: whatever is not an array's data is compared."""
+
+    frames: list[tuple[int, bytes]]  # every element's tags and name, with their place
+    found: dict[str, tuple[np.dtype, int, int, tuple[int, int]]]  # name -> dtype, items, place, shape
+
+    def fits(self, content: bytes) -> bool:
+        return all(content.startswith(frame, start) for start, frame in self.frames)
+
+    def arrays(self, content: bytes) -> dict[str, np.ndarray]:
+        return {
+            name: np.frombuffer(content, dtype, items, start).reshape(shape, order="F")
+            for name, (dtype, items, start, shape) in self.found.items()
+        }
+
+
+_layouts: dict[tuple[int, tuple[str, ...] | None], _Layout] = {}
+_LAYOUTS_KEPT = 64
+
+
+def _parse(content: bytes, names: tuple[str, ...] | None) -> _Layout:
     if len(content) < _HEADER:
         raise _Truncated if content[:6] == b"MATLAB" else _Unusual
     if content[124:128] != _LITTLE_ENDIAN_V5:
         raise _Unusual
-    arrays: dict[str, np.ndarray] = {}
+    layout = _Layout([(124, _LITTLE_ENDIAN_V5)], {})
     start = _HEADER
     while start < len(content):
         kind, size = _TWO.unpack_from(content, start)
-        start += 8
-        if start + size > len(content):
+        if start + 8 + size > len(content):
             raise _Truncated
         if kind != _MATRIX:
             raise _Unusual
-        name, array = _parse_matrix(content, start, names)
-        if array is not None:
-            arrays[name] = array
-            if names is not None and len(arrays) == len(names):
-                break
-        start += size
-    return arrays
+        _parse_matrix(content, start, names, layout)
+        start += 8 + size
+    return layout
 
 
-def _parse_matrix(content: bytes, start: int, names: Collection[str] | None) -> tuple[str, np.ndarray | None]:
-    """One element whose tag ends at `start`: its name and, when wanted, its array."""
-    _, _, flags, _, _, dims_size, rows, columns = _MATRIX_HEAD.unpack_from(content, start)
+def _parse_matrix(content: bytes, start: int, names: tuple[str, ...] | None, layout: _Layout) -> None:
+    """Add the element whose tag is at `start`, and its array if it is wanted, to the layout."""
+    _, _, flags, _, _, dims_size, rows, columns = _MATRIX_HEAD.unpack_from(content, start + 8)
     if dims_size != 8:
         raise _Unusual
-    _, size, at, following = _element(content, start + 32)
+    _, size, at, following = _element(content, start + 40)
     name = content[at : at + size].decode("latin-1")
+    kind, size, at, _ = _element(content, following)
+    layout.frames.append((start, content[start:at]))
     if names is not None and name not in names:
-        return name, None
+        return
     if (flags & 0xFF) not in _NUMERIC_CLASSES or flags & _COMPLEX:
         raise _Unusual
-    kind, size, at, _ = _element(content, following)
     dtype = _DTYPES.get(kind)
     if dtype is None or size != rows * columns * dtype.itemsize:
         raise _Unusual
-    return name, np.frombuffer(content, dtype, rows * columns, at).reshape((rows, columns), order="F")
+    layout.found[name] = (dtype, rows * columns, at, (rows, columns))
 
 
 def _element(content: bytes, start: int) -> tuple[int, int, int, int]:
@@ -114,7 +148,7 @@ def _element(content: bytes, start: int) -> tuple[int, int, int, int]:
     return kind, size, start + 8, start + 8 + (size + 7) // 8 * 8
 
 
-def _read_with_scipy(path: str | os.PathLike[str], names: Collection[str] | None) -> dict[str, np.ndarray]:
+def _read_with_scipy(path: str | os.PathLike[str], names: tuple[str, ...] | None) -> dict[str, np.ndarray]:
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 

@@ -4,7 +4,8 @@ A packed folder holds `shard_00000.npy` ..., `index.arrow` and the manifests. A 
 leads, samples] where all its records have one shape, else one-dimensional. A record's address in a manifest is
 `shard.npy:offset:bytes`, counted from the beginning of the file. The index has one row per record, sorted by shard and
 offset: shard (number of the name in the table's metadata), offset, bytes, leads, rate (Hz), dtype, scale (one number
-per lead, int16 x scale = value; null for float32), idx, patient (null: unknown or not given).
+per lead, int16 x scale = value; null for float32), idx, patient (-1: unknown, null: the source names no patients) and
+source (the file it was made from).
 """
 
 import json
@@ -30,7 +31,6 @@ class PackedStore:
         self.folder = Path(folder)
         columns, notes = read_index(self.folder / INDEX)
         self._numbers = {name: number for number, name in enumerate(json.loads(notes[b"shards"]))}
-        self._has_patients = columns["patient"].null_count < len(columns["patient"])
         self._columns = {name: columns[name] for name in ("rate", "dtype", "scale", "idx", "patient")}
         self._shard, self._offset, self._bytes, self._leads = (
             columns[name].to_numpy() for name in ("shard", "offset", "bytes", "leads")
@@ -53,7 +53,8 @@ class PackedStore:
         signal = self._content(address).view(dtype).reshape(int(self._leads[row]), -1)
         if scale is not None:
             signal = signal * np.asarray(scale, dtype=np.float32)[:, None]
-        return SignalFile(f"{self.folder}/{address}", signal, rate, idx, patient, has_patient=self._has_patients)
+        known = None if patient is None or patient < 0 else patient
+        return SignalFile(f"{self.folder}/{address}", signal, rate, idx, known, has_patient=patient is not None)
 
     def _find(self, address: Slice) -> int:
         """The index row whose bytes hold those of `address`."""
@@ -125,6 +126,7 @@ def write_index(path: Path, rows: Sequence[Mapping[str, Any]] | Any, notes: Mapp
         {
             "shard": pa.int32(), "offset": pa.int64(), "bytes": pa.int64(), "leads": pa.int32(), "rate": pa.float64(),
             "dtype": pa.string(), "scale": pa.list_(pa.float32()), "idx": pa.int64(), "patient": pa.int64(),
+            "source": pa.large_string(),
         }
     )  # fmt: skip
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=schema)

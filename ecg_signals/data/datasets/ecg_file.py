@@ -113,6 +113,9 @@ class EcgFileConfig(DatasetConfig):
         choices=("amplitude", "published"),
         ours=True,
     )
+    keep_original: bool = option(
+        False, "give batches the signals before augmentation as `original`; published: true, read by nothing", ours=True
+    )
     max_freq: float = option(0.2, "Hz of the fastest baseline wander", follows="task.max_freq", ours=True)
     min_freq: float = option(0.01, "Hz of the slowest baseline wander", follows="task.min_freq", ours=True)
     k: int = option(3, "cosines that make up a baseline wander", follows="task.k", ours=True)
@@ -144,8 +147,8 @@ class EcgFileConfig(DatasetConfig):
 class EcgFileDataset(BaseDataset):
     """One item per manifest row: {"id", "source" [leads, samples], "label" [labels] if known}.
 
-    `id` is the row number among the rows that are long enough. In training with augmentations, `original` is the
-    signal before them.
+    `id` is the row number among the rows that are long enough. With `keep_original`, `original` is the signal before
+    augmentation.
     """
 
     kind = "plain"  # of manifest
@@ -220,7 +223,7 @@ class EcgFileDataset(BaseDataset):
         return f"{stored.path} holds {found} Hz, but {reason}. {advice}"
 
     def signals(self, stored: SignalFile, index: int, stream: int = 0) -> dict[str, Tensor]:
-        """`source` and, where augmentations ran, `original`, both float32 [leads, samples]."""
+        """`source` and, with `keep_original`, `original`: float32 [leads, samples]."""
         leads = self.leads_of(stored, index, stream)
         return self.augmented(self.prepared(stored, leads), leads, index, stream)
 
@@ -235,7 +238,9 @@ class EcgFileDataset(BaseDataset):
         found = {"source": signal}
         if self.pipeline is not None:
             numbers = range(len(signal)) if leads is None else leads
-            found = {"source": self.pipeline(signal, self.rng(index, stream), numbers), "original": signal}
+            found["source"] = self.pipeline(signal, self.rng(index, stream), numbers)
+        if self.pipeline is not None and self.cfg.keep_original:
+            found["original"] = signal
         if self.cfg.enable_padding_leads:
             found = {key: pad_leads(value, leads) for key, value in found.items()}
         return {key: torch.from_numpy(value) for key, value in found.items()}
@@ -246,8 +251,7 @@ class EcgFileDataset(BaseDataset):
         Raises: ConfigError naming a file whose chosen leads hold NaN or infinite values.
         """
         signal = take_leads(stored.signal, leads, stored.path)
-        flat = signal.reshape(-1)
-        if not np.isfinite(np.dot(flat, flat)):
+        if not np.isfinite(signal).all():
             _check_finite(signal, leads, stored.path)
         if self.cfg.filter:
             signal = self._cleaned(signal)
@@ -289,7 +293,7 @@ class EcgFileDataset(BaseDataset):
         return batch
 
     def collate_sources(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """`net_input` and, where items have it, `original`; crops are drawn per item."""
+        """`net_input` and, where items have it, `original`, cropped alike; crops are drawn per item."""
         sources = [item["source"] for item in items]
         lengths = [source.shape[-1] for source in sources]
         target = target_length(lengths, padding=self.cfg.enable_padding, max_samples=self.cfg.max_sample_size)

@@ -47,7 +47,9 @@ def conditional_leads_masking(
 
 def keep_leads(signal: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """`signal` [leads, samples] with zeros where `kept` [leads] is False."""
-    return np.where(kept[:, None], signal, np.float32(0))
+    masked = signal.astype(np.float32)
+    masked[~kept] = 0
+    return masked
 
 
 def check_condition(counts: Sequence[int]) -> tuple[int, int]:

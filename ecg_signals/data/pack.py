@@ -1,0 +1,248 @@
+"""`ecg-pack`: manifests of files -> a packed store with manifests of the same names.
+
+Records that a cmsc row pairs lie one after the other, so that one address spans them. Work goes shard by shard: a shard
+and its part of the index are renamed into place together at the end, and a second run makes only what is missing.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecg_signals.config import ConfigError
+from ecg_signals.data.manifest import Manifest, Slice, write_manifest
+from ecg_signals.data.signal_file import SignalFile
+from ecg_signals.data.store import INDEX, SignalReader, read_index, write_index
+
+SHARD_BYTES = 1 << 30
+HEADER_BYTES = 128  # of every shard
+INT16_MAX = 32767
+
+Unit = tuple[tuple[str, str], ...]  # records that stay together, each as (root, address)
+Progress = Callable[[int, int], None]  # (records done, records in all)
+
+
+@dataclass
+class PackPlan:
+    """What goes into which shard, and under which name the manifests are written."""
+
+    manifests: dict[Path, Manifest]  # by path below the destination
+    shards: list[list[Unit]]
+    dtype: str
+    fingerprints: list[str] = field(default_factory=list)  # of each shard's content
+
+
+def pack_manifests(
+    source: str | os.PathLike[str],
+    dest: str | os.PathLike[str],
+    *,
+    dtype: str = "float32",
+    shard_bytes: int = SHARD_BYTES,
+    progress: Progress = lambda done, total: None,
+) -> int:
+    """Pack every record that the manifests in and below `source` name.
+
+    Args:
+        source: folder of manifests (`*.tsv`, also in subfolders such as cmsc/).
+        dest: folder of the store; its manifests have the names of the originals.
+        dtype: "float32", or "int16" with a scale per lead (error at most half a step of largest value / 32767).
+        shard_bytes: a shard is closed when it holds this many bytes.
+    Returns: the number of records in the store.
+    Raises: ConfigError naming what is missing or does not fit.
+    """
+    folder = Path(dest)
+    plan = _plan(Path(source), folder, dtype, shard_bytes)
+    total, done = sum(len(unit) for units in plan.shards for unit in units), 0
+    folder.mkdir(parents=True, exist_ok=True)
+    if not _is_complete(folder, plan):
+        (folder / INDEX).unlink(missing_ok=True)  # an index of other shards must never describe these
+        for number, units in enumerate(plan.shards):
+            if not _is_written(folder, number, plan):
+                _write_shard(folder, number, units, plan)
+            done += sum(len(unit) for unit in units)
+            progress(done, total)
+        _join_index(folder, plan)
+    addresses = _addresses(folder, plan)
+    for name, manifest in plan.manifests.items():
+        extension = "npy" if manifest.kind == "cmsc" else ""
+        write_manifest(folder / name, folder.resolve(), _packed_rows(manifest, addresses), extension)
+    for part in folder.glob("*.part.arrow"):
+        part.unlink()
+    return total
+
+
+def _plan(source: Path, dest: Path, dtype: str, shard_bytes: int) -> PackPlan:
+    if dtype not in ("float32", "int16"):
+        raise ConfigError(f"dtype is {dtype!r}; it must be float32 or int16")
+    paths = [path for path in sorted(source.rglob("*.tsv")) if dest.resolve() not in path.resolve().parents]
+    if not paths:
+        raise ConfigError(f"{source} holds no manifest (*.tsv); name the folder that `ecg-preprocess manifest` wrote")
+    manifests = {path.relative_to(source): Manifest(path) for path in paths}
+    units: dict[Unit, int] = {}  # -> samples
+    placed: set[tuple[str, str]] = set()
+    for manifest in sorted(manifests.values(), key=lambda manifest: manifest.kind != "cmsc"):  # pairs first
+        for row in range(len(manifest)):
+            unit = _unit(manifest, row)
+            if any(Slice.parse(address) for _, address in unit):
+                raise ConfigError(f"{manifest.path} names packed records already; pack the manifests of the files")
+            if len(unit) > 1 or unit[0] not in placed:
+                units.setdefault(unit, int(manifest.samples[row]) * len(unit))
+                placed.update(unit)
+    plan = PackPlan(manifests, _cut_into_shards(units, dtype, shard_bytes), dtype)
+    plan.fingerprints = [hashlib.sha256(repr((dtype, shard)).encode()).hexdigest() for shard in plan.shards]
+    return plan
+
+
+def _unit(manifest: Manifest, row: int) -> Unit:
+    root = os.path.abspath(manifest.root)
+    return tuple((root, address) for address in manifest.addresses(row))
+
+
+def _cut_into_shards(units: dict[Unit, int], dtype: str, shard_bytes: int) -> list[list[Unit]]:
+    """Units in order; sizes are estimated as if every record had the leads of the first one."""
+    root, address = next(iter(units))[0]
+    width = len(SignalReader(root).read(address).signal) * np.dtype(dtype).itemsize
+    shards: list[list[Unit]] = [[]]
+    filled = 0
+    for unit, samples in units.items():
+        if filled and filled + samples * width > shard_bytes:
+            shards.append([])
+            filled = 0
+        shards[-1].append(unit)
+        filled += samples * width
+    return shards
+
+
+def shard_name(number: int) -> str:
+    return f"shard_{number:05}.npy"
+
+
+def _write_shard(folder: Path, number: int, units: Sequence[Unit], plan: PackPlan) -> None:
+    """The shard and its part of the index; the part, written last, says that both are complete."""
+    path = folder / shard_name(number)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    readers: dict[str, SignalReader] = {}
+    rows: list[dict[str, Any]] = []
+    shapes: set[tuple[int, ...]] = set()
+    try:
+        with temporary.open("wb") as file:
+            file.seek(HEADER_BYTES)
+            for root, address in (record for unit in units for record in unit):
+                stored = readers.setdefault(root, SignalReader(root)).read(address)
+                content, scale = _encode(stored, plan.dtype)
+                row = {"shard": number, "offset": file.tell(), "bytes": content.nbytes, "leads": len(content)}
+                rows.append({**row, **_facts(stored, plan.dtype, scale), "source": f"{root}/{address}"})
+                shapes.add(content.shape)
+                file.write(content.tobytes())
+            _check_pairs(units, rows)
+            size = file.tell() - HEADER_BYTES
+            file.seek(0)
+            file.write(_header(plan.dtype, (len(rows), *next(iter(shapes))) if len(shapes) == 1 else None, size))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written: {error.strerror}. Free some space or choose another DEST; a second run keeps "
+            f"the shards that are finished"
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    notes = {"shards": "[]", "fingerprint": plan.fingerprints[number]}
+    write_index(_part(folder, number), rows, notes)
+
+
+def _check_pairs(units: Sequence[Unit], rows: Sequence[dict[str, Any]]) -> None:
+    """An address that spans several records is cut into equal parts when it is read."""
+    row = 0
+    for unit in units:
+        if len({rows[row + number]["bytes"] for number in range(len(unit))}) > 1:
+            names = ", ".join(address for _, address in unit)
+            raise ConfigError(f"{names} form a pair but differ in size; expected one length. Segment them again")
+        row += len(unit)
+
+
+def _encode(stored: SignalFile, dtype: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """The array to write, [leads, samples], and for int16 its scale per lead."""
+    signal = np.array(stored.signal, dtype=np.float32, order="C")
+    if dtype == "float32":
+        return signal, None
+    if not np.isfinite(signal).all():
+        raise ConfigError(
+            f"{stored.path} holds NaN or infinite values, which int16 cannot; use dtype=float32 or leave it out"
+        )
+    largest = np.abs(signal).max(axis=1, initial=0.0)
+    scale = np.where(largest > 0, largest / INT16_MAX, 1.0).astype(np.float32)
+    return np.clip(np.rint(signal / scale[:, None]), -INT16_MAX, INT16_MAX).astype(np.int16), scale
+
+
+def _facts(stored: SignalFile, dtype: str, scale: np.ndarray | None) -> dict[str, Any]:
+    """What the index says about a record besides its place. An unknown patient is -1, no patient at all null."""
+    patient = -1 if stored.has_patient and stored.patient_id is None else stored.patient_id
+    scales = None if scale is None else scale.tolist()
+    return {"rate": stored.sample_rate, "dtype": dtype, "scale": scales, "idx": stored.idx, "patient": patient}
+
+
+def _header(dtype: str, shape: tuple[int, ...] | None, size: int) -> bytes:
+    """A .npy header of HEADER_BYTES bytes; `shape` None means one dimension."""
+    shape = shape or (size // np.dtype(dtype).itemsize,)
+    text = repr({"descr": np.dtype(dtype).newbyteorder("<").str, "fortran_order": False, "shape": shape})
+    start = b"\x93NUMPY\x01\x00" + (HEADER_BYTES - 10).to_bytes(2, "little")
+    return start + text.encode().ljust(HEADER_BYTES - 11) + b"\n"
+
+
+def _part(folder: Path, number: int) -> Path:
+    return folder / f"{shard_name(number)}.part.arrow"
+
+
+def _is_written(folder: Path, number: int, plan: PackPlan) -> bool:
+    part = _part(folder, number)
+    if not part.is_file() or not (folder / shard_name(number)).is_file():
+        return False
+    return read_index(part)[1].get(b"fingerprint") == plan.fingerprints[number].encode()
+
+
+def _is_complete(folder: Path, plan: PackPlan) -> bool:
+    if not (folder / INDEX).is_file() or not all((folder / shard_name(n)).is_file() for n in range(len(plan.shards))):
+        return False
+    return read_index(folder / INDEX)[1].get(b"fingerprints") == json.dumps(plan.fingerprints).encode()
+
+
+def _join_index(folder: Path, plan: PackPlan) -> None:
+    import pyarrow as pa
+
+    parts = [
+        pa.ipc.open_file(pa.memory_map(os.fspath(_part(folder, number)))).read_all()
+        for number in range(len(plan.shards))
+    ]
+    names = [shard_name(number) for number in range(len(plan.shards))]
+    notes = {"shards": json.dumps(names), "fingerprints": json.dumps(plan.fingerprints)}
+    write_index(folder / INDEX, pa.concat_tables(part.replace_schema_metadata(None) for part in parts), notes)
+
+
+def _addresses(folder: Path, plan: PackPlan) -> dict[Unit, Slice]:
+    """Where every unit lies, and every record on its own; the index lists records in the order of the plan."""
+    columns, _ = read_index(folder / INDEX)
+    offsets, sizes = columns["offset"].to_numpy(), columns["bytes"].to_numpy()
+    found: dict[Unit, Slice] = {}
+    row = 0
+    for number, units in enumerate(plan.shards):
+        for unit in units:
+            found[unit] = Slice(shard_name(number), int(offsets[row]), int(sizes[row : row + len(unit)].sum()))
+            for record in unit:
+                found.setdefault((record,), Slice(shard_name(number), int(offsets[row]), int(sizes[row])))
+                row += 1
+    return found
+
+
+def _packed_rows(manifest: Manifest, addresses: dict[Unit, Slice]) -> Iterator[tuple[str, ...]]:
+    for index, (_, samples, *others) in enumerate(manifest.rows()):
+        unit = _unit(manifest, index)
+        if manifest.kind == "cmsc":
+            others = ["0", ",".join(map(str, range(len(unit))))]
+        yield (str(addresses[unit]), samples, *others)

@@ -1,0 +1,137 @@
+"""CMSC pairs per second, from `.mat` files and packed records: our loader against a plain reference loader.
+
+The reference is written from the published description: scipy.io.loadmat for every segment, float32 tensors, random
+lead masking, stacking, all in the calling process. Both read the same files in turn, and the signals must be equal.
+
+    python tools/bench/data_loading.py --records 400 --batch-size 64
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.io import loadmat, savemat
+
+from ecg_signals.data.batching import BatchIterator
+from ecg_signals.data.pack import pack_manifests
+from ecg_signals.registry import get_entry
+
+LEADS, SAMPLES, RATE = 12, 2500, 500
+
+
+def write_records(folder: Path, records: int, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    for record in range(records):
+        for segment in range(2):
+            feats = rng.standard_normal((LEADS, SAMPLES)).astype(dtype)
+            scalars = {"curr_sample_rate": RATE, "org_sample_rate": RATE, "idx": record, "segment_i": segment}
+            sizes = {"org_sample_size": 2 * SAMPLES, "curr_sample_size": SAMPLES}
+            statistics = {"mean": np.zeros((LEADS, 1)), "std": np.ones((LEADS, 1))}
+            savemat(folder / f"r{record:06}_{segment}.mat", {**scalars, **sizes, "feats": feats, **statistics})
+    rows = "".join(f"r{record:06}\t{SAMPLES}\t0\t0,1\n" for record in range(records))
+    (folder / "train.tsv").write_text(f"{folder}\nmat\n{rows}")
+
+
+class ReferenceLoader:
+    """One row after the other: load both segments, mask leads, stack."""
+
+    def __init__(self, folder: Path, records: int, batch_size: int, mask: bool) -> None:
+        self.stems = [str(folder / f"r{record:06}") for record in range(records)]
+        self.batch_size = batch_size
+        self.mask = mask
+
+    def item(self, index: int) -> list[dict[str, Any]]:
+        found = []
+        for segment in range(2):
+            ecg = loadmat(f"{self.stems[index]}_{segment}.mat")
+            assert int(ecg["curr_sample_rate"][0, 0]) == RATE
+            source = torch.from_numpy(ecg["feats"]).float()
+            if self.mask:
+                source = torch.where(torch.from_numpy(np.random.uniform(size=LEADS) >= 0.5)[:, None], source, 0.0)
+            found.append(
+                {
+                    "id": index,
+                    "source": source,
+                    "patient_id": int(ecg["idx"][0, 0]),
+                    "segment": segment,
+                }
+            )
+        return found
+
+    def batches(self) -> Iterator[dict[str, Any]]:
+        for start in range(0, len(self.stems), self.batch_size):
+            rows = range(start, min(start + self.batch_size, len(self.stems)))
+            items = [segment for index in rows for segment in self.item(index)]
+            source = torch.stack([item["source"] for item in items])
+            batch = {key: torch.tensor([item[key] for item in items]) for key in ("id", "patient_id", "segment")}
+            yield {
+                **batch,
+                "net_input": {"source": source, "padding_mask": torch.zeros(source.shape, dtype=torch.bool)},
+            }
+
+
+def our_loader(folder: Path, batch_size: int, mask: bool, workers: int) -> BatchIterator:
+    entry = get_entry("dataset", "cmsc")
+    modes = ["random_leads_masking"] if mask else None
+    cfg = entry.dataclass.from_mapping({"_name": "cmsc", "enable_padding": True, "perturbation_mode": modes})
+    dataset = entry.cls(cfg, folder / "train.tsv", training=True)
+    return BatchIterator(dataset, batch_size=batch_size, shuffle=False, num_workers=workers)
+
+
+def pairs_per_second(batches: Callable[[], Iterator[Any]], records: int, seconds: float) -> float:
+    """The best of the passes that fit into `seconds`, at least three."""
+    best, started, passes = 0.0, time.perf_counter(), 0
+    while passes < 3 or time.perf_counter() - started < seconds:
+        begun = time.perf_counter()
+        for _ in batches():
+            pass
+        best, passes = max(best, records / (time.perf_counter() - begun)), passes + 1
+    return best
+
+
+def check_equal(ours: BatchIterator, reference: ReferenceLoader, tolerance: float) -> None:
+    for mine, plain in zip(ours.batches(1), reference.batches(), strict=True):
+        torch.testing.assert_close(mine["net_input"]["source"], plain["net_input"]["source"], rtol=0, atol=tolerance)
+        assert mine["segment"].tolist() == plain["segment"].tolist()
+        assert torch.equal(mine["net_input"]["padding_mask"], plain["net_input"]["padding_mask"])
+
+
+def compare(arguments: argparse.Namespace, dtype: str, folder: Path) -> None:
+    write_records(folder, arguments.records, dtype)
+    pack_manifests(folder, folder / "packed")
+    for mask in (False, True):
+        reference = ReferenceLoader(folder, arguments.records, arguments.batch_size, mask)
+        loaders = {
+            ".mat": our_loader(folder, arguments.batch_size, mask, 0),
+            "packed": our_loader(folder / "packed", arguments.batch_size, mask, 0),
+        }
+        if not mask:
+            for loader in loaders.values():
+                check_equal(loader, reference, 0.0)
+        base = pairs_per_second(reference.batches, arguments.records, arguments.seconds)
+        name = f"{dtype} files, {'random lead masking' if mask else 'no augmentation'}"
+        print(f"{name}: reference {base:,.0f} pairs/s", flush=True)
+        for kind, loader in loaders.items():
+            rate = pairs_per_second(lambda loader=loader: loader.batches(1), arguments.records, arguments.seconds)
+            print(f"  ours from {kind}: {rate:,.0f} pairs/s, {rate / base:.2f} x the reference", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", type=int, default=300, help="records of two segments")
+    parser.add_argument("--batch-size", type=int, default=64, help="pairs per batch")
+    parser.add_argument("--seconds", type=float, default=2.0, help="measuring time of every loader")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    for dtype in ("float32", "float64"):
+        with tempfile.TemporaryDirectory() as folder:
+            compare(arguments, dtype, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
