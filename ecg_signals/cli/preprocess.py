@@ -17,8 +17,20 @@ STEPS = {
     "manifest": "split tables of one or more datasets -> train.tsv, valid.tsv, test.tsv",
     "pairs": "manifests -> CMSC manifests, two neighbouring segments per row",
     "subset": "a random share of the records of train.tsv",
+    "hubert": "a dataset's whole records as HuBERT-ECG reads them: processed/*.npy, manifest/train.csv, ...",
     "identify": "split tables -> identification manifests: train.tsv, valid_gallery.tsv, valid_probe.tsv, ...",
 }
+HUBERT_HELP = """usage: ecg-preprocess hubert DATASET SOURCE DEST [--workers N] [key=value ...]
+
+The records of any dataset that ecg-preprocess knows: band-passed, 500 Hz, twelve leads, each scaled to [-1, 1).
+DEST gets processed/*.npy and manifest/{train,valid,test}.csv: filename, age, sex, strat_fold or patient_id where there
+is one, then the labels. A second run does only what is missing. Options of a dataset: ecg-preprocess DATASET --help;
+those that change the signal have no place here, but for dtype=float64, as published.
+
+example:
+  ecg-preprocess hubert ptbxl physionet.org/files/ptb-xl/1.0.3 data/ptbxl
+  ecg-train --config-name hubert/finetune_ptbxl_all task.data=data/ptbxl/manifest dataset.ecg_dir=data/ptbxl/processed \
+      model.model_path=CHECKPOINT"""
 EXAMPLE = """example:
   ecg-preprocess ptbxl physionet.org/files/ptb-xl/1.0.3 data/ptbxl --workers 8
   ecg-train task.data=data/ptbxl/manifest/cmsc --config-name w2v_cmsc_rlm"""
@@ -52,7 +64,9 @@ def run(argv: list[str]) -> None:
             raise UsageError("name a dataset or a step, such as: ecg-preprocess ptbxl SOURCE DEST")
         return
     name, *rest = argv
-    if name in STEPS:
+    if name == "hubert":
+        run_hubert(rest)
+    elif name in STEPS:
         run_step(name, rest)
     elif name in dataset_names():
         run_dataset(name, rest)
@@ -107,7 +121,7 @@ def _shown(default: Any) -> str:
     return "null" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
 
 
-def run_dataset(name: str, argv: list[str]) -> None:
+def run_dataset(name: str, argv: list[str], for_hubert: bool = False) -> None:
     if "-h" in argv or "--help" in argv:
         print(dataset_help(name))
         return
@@ -122,9 +136,23 @@ def run_dataset(name: str, argv: list[str]) -> None:
     from ecg_signals.preprocess.options import parse_options
 
     cfg = parse_options(settings, find_source(name).config)
-    from ecg_signals.preprocess.pipeline import preprocess_dataset
+    if for_hubert:
+        from ecg_signals.preprocess.hubert_records import preprocess_for_hubert as preprocess
+    else:
+        from ecg_signals.preprocess.pipeline import preprocess_dataset as preprocess
+    print(preprocess(name, args.source, args.dest, cfg, args.workers).text())
 
-    print(preprocess_dataset(name, args.source, args.dest, cfg, args.workers).text())
+
+def run_hubert(argv: list[str]) -> None:
+    """`ecg-preprocess hubert DATASET SOURCE DEST`: arguments and options of the dataset, another result."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print(HUBERT_HELP)
+        if not argv:
+            raise UsageError("name a dataset, such as: ecg-preprocess hubert ptbxl SOURCE DEST")
+    elif argv[0] not in dataset_names():
+        raise UsageError(unknown_message(f"dataset '{argv[0]}'", argv[0], dataset_names(), "There are"))
+    else:
+        run_dataset(argv[0], argv[1:], for_hubert=True)
 
 
 def run_step(name: str, argv: list[str]) -> None:

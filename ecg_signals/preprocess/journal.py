@@ -6,9 +6,10 @@ import os
 import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, ClassVar, NamedTuple, TextIO
 
 from ecg_signals.config import ConfigError
+from ecg_signals.preprocess.options import PreprocessConfig
 from ecg_signals.preprocess.signals import FOLDERS, segment_name
 from ecg_signals.preprocess.source import Row, Source
 from ecg_signals.preprocess.tables import replacing
@@ -24,8 +25,8 @@ def settings_of(source: Source) -> dict[str, Any]:
     return {"version": VERSION, "dataset": source.prefix, **{name: getattr(source.cfg, name) for name in names}}
 
 
-def record_key(settings: Mapping[str, Any], source: Source, row: Row) -> str:
-    """Changes if the settings, the row's identity, or one of the record's files changes."""
+def record_key(settings: Mapping[str, Any], source: Source, row: Row, identity: Collection[str]) -> str:
+    """Changes if the settings, the row's values in `identity`, or one of the record's files changes."""
     stamps = []
     for path in source.files(row):
         try:
@@ -33,8 +34,8 @@ def record_key(settings: Mapping[str, Any], source: Source, row: Row) -> str:
         except OSError:
             continue
         stamps.append([path.name, stat.st_size, stat.st_mtime_ns])
-    identity = [row[name] for name in ("idx", "path", "save_file", "patient_number")] + [row.get("record_id")]
-    text = json.dumps([settings, identity, stamps], sort_keys=True, default=str)
+    values = [row.get(name) for name in (*identity, "record_id", "sample_rate")]
+    text = json.dumps([settings, values, stamps], sort_keys=True, default=str)
     return hashlib.sha1(text.encode()).hexdigest()
 
 
@@ -47,11 +48,21 @@ class Entry(NamedTuple):
 
 
 class Journal:
-    """The finished records of DEST. One line per record, appended when its files are in place."""
+    """The finished records of DEST. One line per record, appended when its files are in place.
+
+    Class attributes:
+        file_name: of the journal in DEST.
+        folders: below DEST, with the files of finished records.
+        identity: columns of a record's row whose values its files hold.
+    """
+
+    file_name: ClassVar[str] = "progress.jsonl"
+    folders: ClassVar[tuple[str, ...]] = FOLDERS
+    identity: ClassVar[tuple[str, ...]] = ("idx", "path", "save_file", "patient_number")
 
     def __init__(self, dest: Path, prefix: str) -> None:
         """Raises: ConfigError if DEST holds another dataset, whose tables would be overwritten."""
-        self.dest, self.path = dest, dest / "progress.jsonl"
+        self.dest, self.path = dest, dest / self.file_name
         self.entries: dict[str, Entry] = {}
         self.file: TextIO | None = None
         if self.path.is_file():
@@ -61,7 +72,7 @@ class Journal:
         if self.entries and not any(name.startswith(f"{prefix}_") for name in self.entries):
             first = next(iter(self.entries))
             raise ConfigError(f"{dest} holds another dataset ({first}, ...); give {prefix} a folder of its own as DEST")
-        self.present = {name: self._listing(name) for name in FOLDERS}
+        self.present = {name: self._listing(name) for name in self.folders}
 
     def _take(self, line: str) -> None:
         try:
@@ -79,7 +90,7 @@ class Journal:
         path = self.dest / folder
         return set(os.listdir(path)) if path.is_dir() else set()
 
-    def done(self, row: Row, key: str, cfg: Any) -> bool:
+    def done(self, row: Row, key: str, cfg: PreprocessConfig) -> bool:
         """True for a record whose files are all there and were made with the same key."""
         name = row["save_file"]
         entry = self.entries.get(name)

@@ -67,6 +67,10 @@ class OwnFiles(Source):
     def facts(self, record: "Record") -> dict[str, Any]:
         return patient_facts({key.lower(): value for key, value in record.metadata.items()})
 
+    def array_name(self, row: Row) -> str:
+        """The path below SOURCE: files of one name may lie in several folders."""
+        return f"{str(row['path']).removesuffix('.npy')}.npy"
+
     def labels(self, meta: "pd.DataFrame") -> "pd.DataFrame | None":
         path = self.table_path()
         if path is None:

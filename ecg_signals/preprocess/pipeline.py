@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,11 @@ from ecg_signals.preprocess.labels import join_label_file, numeric_labels, write
 from ecg_signals.preprocess.manifests import pairs_step, write_manifests
 from ecg_signals.preprocess.options import FLAGS, PreprocessConfig
 from ecg_signals.preprocess.report import Report
-from ecg_signals.preprocess.signals import segment_name
+from ecg_signals.preprocess.signals import process_record, segment_name
 from ecg_signals.preprocess.source import Source, find_source
 from ecg_signals.preprocess.splits import TRUE, SplitRules, split_records, split_segments
 from ecg_signals.preprocess.tables import check_columns, write_table
-from ecg_signals.preprocess.workers import process_all
+from ecg_signals.preprocess.workers import Work, process_all
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,32 +34,56 @@ def preprocess_dataset(name: str, folder: Path, dest: Path, cfg: PreprocessConfi
 
     Raises: ConfigError if there is nothing to read, or nothing could be read, or DEST cannot be written.
     """
-    folder, dest = folder.expanduser(), dest.expanduser().resolve()
-    if not folder.is_dir():
-        raise ConfigError(f"SOURCE {folder} is not a folder; {name} expects {find_source(name).layout}")
-    source = find_source(name)(folder.resolve(), cfg, skip=dest)
+    dest = dest.expanduser().resolve()
+    source = open_source(name, folder, cfg, dest)
     records = list_records(source)
-    try:
-        dest.mkdir(parents=True, exist_ok=True)
+    with writing_to(dest):
         journal = Journal(dest, source.prefix)
         write_table(dest / "records.csv", records.drop(columns=["patient_number"]))
-        errors = process_missing(name, source, records, journal, workers)
         report = Report(dest, len(records), SPLITS)
-        for idx, reason in errors.items():
-            report.skip(idx, records.loc[idx, "path"], "unreadable", reason)
-        if len(errors) == len(records):
-            report.write()
-            idx, first = next(iter(errors.items()))
-            raise ConfigError(
-                f"none of the {len(records)} records could be used. The first, {records.loc[idx, 'path']}: {first}. "
-                f"All of them: {report.path}"
-            )
+        read_all(name, source, records, journal, workers, report, process_record)
         write_tables(source, records, journal, dest, report)
+    return report
+
+
+@contextmanager
+def writing_to(dest: Path) -> Iterator[None]:
+    """DEST, made if it is not there. Raises: ConfigError if the system refuses to write in the block."""
+    try:
+        dest.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
         raise ConfigError(
             f"cannot write to {dest}: {error.strerror or error}. Run the command again when it can"
         ) from None
-    return report
+
+
+def open_source(name: str, folder: Path, cfg: PreprocessConfig, dest: Path) -> Source:
+    """The dataset in SOURCE. Raises: ConfigError saying what is expected there."""
+    cls = find_source(name)
+    return cls(cls.locate(folder.expanduser(), cfg).resolve(), cfg, skip=dest)
+
+
+def read_all(
+    name: str,
+    source: Source,
+    records: "pd.DataFrame",
+    journal: Journal,
+    workers: int,
+    report: Report,
+    work: Work,
+) -> None:
+    """Process what is missing; the report says what cannot be read. Raises: ConfigError if nothing can."""
+    errors = process_missing(name, source, records, journal, workers, work)
+    for idx, reason in errors.items():
+        report.skip(idx, records.loc[idx, "path"], "unreadable", reason)
+    if len(errors) == len(records):
+        report.write()
+        idx, first = next(iter(errors.items()))
+        raise ConfigError(
+            f"none of the {len(records)} records could be used. The first, {records.loc[idx, 'path']}: {first}. "
+            f"All of them: {report.path}"
+        )
 
 
 def list_records(source: Source) -> "pd.DataFrame":
@@ -81,7 +106,7 @@ def list_records(source: Source) -> "pd.DataFrame":
 
 
 def process_missing(
-    name: str, source: Source, records: "pd.DataFrame", journal: Journal, workers: int
+    name: str, source: Source, records: "pd.DataFrame", journal: Journal, workers: int, work: Work
 ) -> dict[int, str]:
     """Process what the journal does not have. Returns: by idx, why a record could not be read."""
     from tqdm import tqdm
@@ -90,7 +115,7 @@ def process_missing(
     errors: dict[int, str] = {}
     todo = []
     for row in rows_of(records):
-        row["key"] = record_key(settings, source, row)
+        row["key"] = record_key(settings, source, row, journal.identity)
         if not journal.done(row, row["key"], source.cfg):
             todo.append(row)
     journal.clear({row["save_file"] for row in todo})
@@ -98,7 +123,7 @@ def process_missing(
     try:
         done = len(records) - len(todo)
         with tqdm(total=len(records), initial=done, unit="record", desc=f"{name} -> {journal.dest.name}") as bar:
-            for outcomes in process_all(name, source.folder, source.cfg, journal.dest, todo, workers):
+            for outcomes in process_all(name, source.folder, source.cfg, journal.dest, todo, workers, work):
                 journal.add([outcome for outcome in outcomes if "facts" in outcome])
                 errors |= {outcome["idx"]: outcome["error"] for outcome in outcomes if "error" in outcome}
                 bar.update(len(outcomes))
@@ -110,7 +135,7 @@ def process_missing(
 def rows_of(records: "pd.DataFrame") -> list[dict[str, Any]]:
     """Rows as plain Python values; only what reading a record needs."""
     needed = ["idx", "path", "save_file", "patient_number"]
-    columns = [*needed, *(name for name in ("record_id", "sample_rate") if name in records.columns)]
+    columns = [*needed, *(name for name in ("record_id", "sample_rate", "array") if name in records.columns)]
     rows = []
     for values in zip(*(records[name].tolist() for name in columns)):
         row = dict(zip(columns, values))

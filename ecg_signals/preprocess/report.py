@@ -53,12 +53,15 @@ class Report:
         write_table(self.path, pd.DataFrame(sorted(self.skipped), columns=["idx", "path", "kind", "reason"]))
 
     def text(self) -> str:
-        lines = [f"{self.total} records found, {self.kept} read -> {self.dest}", ""]
-        lines.append(f"  {'split':12}{'records':>10}{'segments':>10}{'CMSC pairs':>12}")
+        lines = [f"{self.total} records found, {self.kept} read -> {self.dest}", "", *self._split_lines()]
+        return "\n".join([*lines, *self._skipped_lines(), *self._label_lines(), *self._note_lines()])
+
+    def _split_lines(self) -> list[str]:
+        lines = [f"  {'split':12}{'records':>10}{'segments':>10}{'CMSC pairs':>12}"]
         for split in self.splits:
             pairs = self.pairs.get(f"{split}.tsv", 0)
             lines.append(f"  {split:12}{self.records[split]:>10}{self.segments[split]:>10}{pairs:>12}")
-        return "\n".join([*lines, *self._skipped_lines(), *self._label_lines(), *self._note_lines()])
+        return lines
 
     def _skipped_lines(self) -> list[str]:
         if not self.skipped:

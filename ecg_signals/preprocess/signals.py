@@ -22,16 +22,20 @@ def process_record(source: "Source", row: "Row", dest: Path) -> dict[str, Any]:
 
     Raises: ConfigError if the record cannot be read or has none of the leads; OSError if nothing can be written.
     """
-    cfg = source.cfg
+    org, rate, facts = read_ordered(source, row)
+    return facts | {"segments": store(org, rate, row, source, dest)}
+
+
+def read_ordered(source: "Source", row: "Row") -> tuple[np.ndarray, float, dict[str, Any]]:
+    """A record's wanted leads as in `ordered`, its Hz, and what meta.csv says about it."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         record = source.read(row)
     wrong_checksum = bool(record.metadata.get("wrong_checksum"))
     notes = [str(item.message) for item in caught if not ("checksum" in str(item.message) and wrong_checksum)]
-    org, facts = ordered(record, cfg)
+    org, facts = ordered(record, source.cfg)
     facts |= {"wrong_checksum": wrong_checksum, "notes": "; ".join(dict.fromkeys(notes))}
-    segments = store(org, record.sample_rate, row, source, dest)
-    return facts | source.facts(record) | {"segments": segments}
+    return org, record.sample_rate, facts | source.facts(record)
 
 
 def ordered(record: "Record", cfg: PreprocessConfig) -> tuple[np.ndarray, dict[str, Any]]:

@@ -8,11 +8,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ecg_signals.config import UsageError, unknown_message
+from ecg_signals.config import ConfigError, UsageError, unknown_message
 from ecg_signals.preprocess.options import PreprocessConfig, SplitConfig
 
 if TYPE_CHECKING:
@@ -51,6 +51,13 @@ class Source(ABC):
         """
         self.folder, self.cfg, self.skip = folder, cfg, skip
 
+    @classmethod
+    def locate(cls, folder: Path, cfg: Any) -> Path:
+        """The folder that holds the dataset; SOURCE itself. Raises: ConfigError saying what is expected there."""
+        if not folder.is_dir():
+            raise ConfigError(f"SOURCE {folder} is not a folder; {dataset_name(cls)} expects {cls.layout}")
+        return folder
+
     @abstractmethod
     def records(self) -> "pd.DataFrame":
         """One row per record: `path` (below `folder`, with /) and whatever else is known before reading.
@@ -84,6 +91,11 @@ class Source(ABC):
         """
         return {}
 
+    def array_name(self, row: Row) -> str:
+        """What HuBERT-ECG's tables call a record: its file's name with .npy behind it, as in the published splits."""
+        name = row["name"] if row.get("record_id") is not None else PurePosixPath(row["path"]).name
+        return f"{str(name).removesuffix('.npy')}.npy"
+
     def labels(self, meta: "pd.DataFrame") -> "pd.DataFrame | None":
         """idx + one column of 0, 1 or NaN per label, in the order of the outputs; None: the dataset has none."""
         return None
@@ -91,6 +103,10 @@ class Source(ABC):
     def split(self, meta: "pd.DataFrame") -> "pd.Series | None":
         """The published split of every row ("train", "valid", "test" or None); None: make a seeded one."""
         return None
+
+
+def dataset_name(source: type[Source]) -> str:
+    return source.__module__.rpartition(".")[2]
 
 
 def dataset_names() -> list[str]:

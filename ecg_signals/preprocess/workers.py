@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from ecg_signals.config import ConfigError
-from ecg_signals.preprocess.signals import process_record
-from ecg_signals.preprocess.source import Row, find_source
+from ecg_signals.preprocess.source import Row, Source, find_source
 
 CHUNK = 16  # records per task
 Outcome = dict[str, Any]  # idx, save_file, key and either facts or error
+Work = Callable[[Source, Row, Path], dict[str, Any]]  # source, row, DEST -> facts; importable by name
 
 
 def process_all(
-    name: str, folder: Path, cfg: Any, dest: Path, rows: Sequence[Row], workers: int
+    name: str, folder: Path, cfg: Any, dest: Path, rows: Sequence[Row], workers: int, work: Work
 ) -> Iterator[list[Outcome]]:
     """The outcome of every row, in groups, in any order.
 
@@ -31,12 +31,12 @@ def process_all(
     workers = min(workers, len(chunks) // 2)
     if workers < 2:
         for row in rows:
-            yield process_chunk(name, folder, cfg, dest, [row])
+            yield process_chunk(name, folder, cfg, dest, work, [row])
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker) as pool:
         try:
-            yield from _gather(pool, chunks, partial(process_chunk, name, folder, cfg, dest), 2 * workers)
+            yield from _gather(pool, chunks, partial(process_chunk, name, folder, cfg, dest, work), 2 * workers)
         except BrokenProcessPool:
             raise ConfigError(
                 "a worker process ended without a word, most likely for lack of memory; what is done is kept. "
@@ -67,7 +67,9 @@ def _gather(
             yield future.result()
 
 
-def process_chunk(name: str, folder: Path, cfg: Any, dest: Path, rows: Sequence[Row]) -> list[Outcome]:
+def process_chunk(
+    name: str, folder: Path, cfg: Any, dest: Path, work: Work, rows: Sequence[Row]
+) -> list[Outcome]:
     """Process some rows; one that cannot be read gives `error`, and the next one follows.
 
     Raises: ConfigError if DEST is full or cannot be written.
@@ -77,7 +79,7 @@ def process_chunk(name: str, folder: Path, cfg: Any, dest: Path, rows: Sequence[
     for row in rows:
         outcome: Outcome = {"idx": int(row["idx"]), "save_file": row["save_file"], "key": row["key"]}
         try:
-            outcome["facts"] = process_record(source, row, dest)
+            outcome["facts"] = work(source, row, dest)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES) and _lies_in(
                 error.filename, dest

@@ -48,7 +48,7 @@ def test_help_lists_datasets_and_steps_without_slow_imports():
 def test_every_dataset_and_step_has_a_help_page(typed):
     status, overview, _ = typed("--help")
     assert status == 0
-    for name in (*dataset_names(), "split", "labels", "manifest", "pairs", "subset", "identify"):
+    for name in (*dataset_names(), "split", "labels", "manifest", "pairs", "subset", "hubert", "identify"):
         assert f"  {name} " in overview
         status, page, _ = typed(name, "--help")
         assert status == 0 and page.startswith(f"usage: ecg-preprocess {name}"), name

@@ -10,7 +10,7 @@ import pytest
 from scipy.io import loadmat
 
 from ecg_signals.config import ConfigError, UsageError
-from ecg_signals.preprocess import workers
+from ecg_signals.preprocess import pipeline
 from ecg_signals.preprocess.options import parse_options
 from ecg_signals.preprocess.pipeline import preprocess_dataset
 from ecg_signals.preprocess.source import find_source
@@ -271,11 +271,11 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_done(troubled, tmp_path, mo
             raise OSError(28, "No space left on device")
         return real(source, row, dest)
 
-    real = workers.process_record
-    monkeypatch.setattr(workers, "process_record", full_after_three)
+    real = pipeline.process_record
+    monkeypatch.setattr(pipeline, "process_record", full_after_three)
     with pytest.raises(ConfigError, match=r"No space left on device\. Make room"):
         run("wfdb", troubled, tmp_path / "dest")
-    monkeypatch.setattr(workers, "process_record", real)
+    monkeypatch.setattr(pipeline, "process_record", real)
     done = [json.loads(line)["save_file"] for line in (tmp_path / "dest/progress.jsonl").read_text().splitlines()]
     assert 1 <= len(done) <= 3
     before = stamps(tmp_path / "dest")

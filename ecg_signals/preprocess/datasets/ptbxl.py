@@ -4,15 +4,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecg_signals.config import option, parse_literal
+from ecg_signals.config import ConfigError, option, parse_literal
+from ecg_signals.preprocess.archives import unpack
 from ecg_signals.preprocess.labels import multi_hot
 from ecg_signals.preprocess.options import PreprocessConfig
-from ecg_signals.preprocess.source import Source
+from ecg_signals.preprocess.source import Row, Source
 from ecg_signals.preprocess.tables import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
+TABLE = "ptbxl_database.csv"
+ARCHIVE = "ptb-xl-a-large-publicly-available-electrocardiography-dataset-1.0.3.zip"
+DOWNLOAD = (
+    "Download PTB-XL 1.0.3 (1.8 GB) from https://physionet.org/content/ptb-xl/1.0.3/ with a browser, put "
+    f"{ARCHIVE} into {{place}}, as it is or unpacked, and type the command again"
+)
 TASKS = ("all", "diagnostic", "subdiagnostic", "superdiagnostic", "form", "rhythm")
 _CLASS_COLUMN = {"subdiagnostic": "diagnostic_subclass", "superdiagnostic": "diagnostic_class"}
 
@@ -34,10 +41,30 @@ class Ptbxl(Source):
     prefix = "ptbxl"
     without_split = "it has no statement of this label set"
 
+    @classmethod
+    def locate(cls, folder: Path, cfg: PtbxlConfig) -> Path:
+        """SOURCE, or the folder with PTB-XL's table below it; a zip file is unpacked where it lies."""
+        archive = folder if folder.suffix == ".zip" and folder.is_file() else None
+        place = folder.parent if archive else folder
+        if archive is None and not folder.is_dir():
+            hint = DOWNLOAD.format(place=place)
+            raise ConfigError(f"SOURCE {folder} is not a folder; ptbxl expects {cls.layout}. {hint}")
+        archive = archive or next(iter(sorted(folder.glob("ptb-xl*.zip"))), None)
+        if archive is not None:
+            unpack(archive, place, lambda name: name.endswith(".csv") or f"records{cfg.source_rate}/" in name)
+        tables = [path for level in range(5) for path in sorted(place.glob("*/" * level + TABLE))]
+        if not tables:
+            raise ConfigError(f"there is no {TABLE} in {place} or a folder below. {DOWNLOAD.format(place=place)}")
+        return tables[0].parent
+
+    def array_name(self, row: Row) -> str:
+        """HR00001.hea.npy: the record's name in the Challenge's copy, which the published splits use."""
+        return f"HR{Path(row['path']).name.split('_')[0]}.hea.npy"
+
     def records(self) -> "pd.DataFrame":
         column = "filename_hr" if self.cfg.source_rate == 500 else "filename_lr"
         needed = ["ecg_id", "patient_id", "scp_codes", "strat_fold", column]
-        table = read_table(self.folder / "ptbxl_database.csv", needed)
+        table = read_table(self.folder / TABLE, needed)
         names = table[column].astype(str)
         table = table.drop(columns=["filename_lr", "filename_hr"], errors="ignore")
         return table.assign(path=names + ".hea", name=[Path(name).name for name in names])
