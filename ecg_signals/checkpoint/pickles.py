@@ -157,8 +157,6 @@ _KNOWN: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): InertDtype,
     ("torch", "Size"): torch.Size,
     ("torch", "device"): torch.device,
-    ("torch", "Tensor"): torch.Tensor,
-    ("torch.nn.parameter", "Parameter"): torch.nn.Parameter,
     ("torch._tensor", "_rebuild_from_type_v2"): _typed_tensor,
     ("torch.torch_version", "TorchVersion"): str,
     **{("torch._utils", name): function for name, function in _REBUILD.items()},
@@ -202,8 +200,8 @@ def find(module: str, name: str) -> Any:
     raise ConfigError(f"it asks for {module}.{name}, which no checkpoint needs; the file may be malicious")
 
 
-class Unpickler(pickle.Unpickler):
-    """`pickle.Unpickler` whose names are answered by `find`."""
+class Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
+    """Python's own unpickler, whose names are answered by `find`; the one in C asks a damaged file's memo for 64 GB."""
 
     def find_class(self, module: str, name: str) -> Any:
         return find(module, name)

@@ -12,6 +12,23 @@ import torch
 from ecg_signals.checkpoint import pickles
 from ecg_signals.config import ConfigError, resolve_input
 
+_DAMAGED = (  # what torch and pickle raise on arbitrary bytes
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SystemError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+)
 _SIGNATURES = (
     (b"version https://git-lfs.github.com", "a Git LFS pointer, not the file; run `git lfs pull` in its repository"),
     (b"<!doctype html", "a web page, probably an error page saved by a download; download the file again"),
@@ -38,20 +55,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         content = pickles.plain_tree(_load(file))
     except ConfigError as error:
         raise ConfigError(f"{file} was refused: {error}. Nothing in it was executed.") from None
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        ImportError,
-        OSError,
-        tarfile.TarError,
-        zipfile.BadZipFile,
-    ) as error:
+    except _DAMAGED as error:
         raise ConfigError(_unreadable(file, error)) from None
     if not isinstance(content, dict):
         kind = type(content).__name__
