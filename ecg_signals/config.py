@@ -71,7 +71,7 @@ class BaseConfig:
     _name: str | None = None
 
     def __getattribute__(self, key: str) -> Any:
-        value = object.__getattribute__(self, key)
+        value = super().__getattribute__(key)
         if type(value) is str and (value == MISSING or value.startswith("${")):
             kind = type(self).__name__
             raise ConfigError(

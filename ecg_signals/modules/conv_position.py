@@ -1,6 +1,7 @@
 """Position by a wide grouped convolution, added to the frames."""
 
 import math
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,11 +18,11 @@ class ConvPosition(nn.Module):
         super().__init__()
         conv = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=groups)
         nn.init.normal_(conv.weight, std=math.sqrt(4.0 / (kernel * dim)))
-        nn.init.zeros_(conv.bias)
+        nn.init.zeros_(cast(Tensor, conv.bias))
         self.pos_conv = nn.Sequential(weight_norm(conv, name="weight", dim=2))
 
     def forward(self, x: Tensor) -> Tensor:
-        conv = self.pos_conv[0]
+        conv = cast(nn.Conv1d, self.pos_conv[0])
         image = x.unsqueeze(1).permute(0, 3, 1, 2)  # [batch, dim, 1, frames], channels last in memory
         weight = conv.weight.unsqueeze(2)
         position = F.conv2d(image, weight, conv.bias, padding=(0, weight.shape[-1] // 2), groups=conv.groups)

@@ -1,5 +1,7 @@
 """Strided convolutions from samples to frames, and how many frames a number of samples becomes."""
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -49,7 +51,7 @@ class ConvStem(nn.Module):
     ) -> None:
         super().__init__()
         self.spec = spec
-        self.mode = mode
+        self.in_leads = in_leads
         self.over_padding = over_padding
         self.conv_layers = nn.ModuleList()
         for index, (dim, kernel, stride) in enumerate(spec):
@@ -65,14 +67,15 @@ class ConvStem(nn.Module):
         """source [batch, leads, samples], lengths int64 [batch] unpadded samples or None -> [batch, frames, dim]."""
         self._check(source)
         x = source.transpose(1, 2)  # [batch, samples, leads]
-        for index, (block, (_, kernel, stride)) in enumerate(zip(self.conv_layers, self.spec)):
-            x = block[1](_convolve(x, block[0]))
+        for block, (_, kernel, stride) in zip(self.conv_layers, self.spec):
+            conv, dropout, norm = cast(nn.Sequential, block)
+            x = dropout(_convolve(x, cast(nn.Conv1d, conv)))
             lengths = None if lengths is None else output_length(lengths, kernel, stride)
-            x = F.gelu(self._normalise(x, block[2], index, lengths))
+            x = F.gelu(self._normalise(x, norm, lengths))
         return x
 
     def _check(self, source: Tensor) -> None:
-        expected = self.conv_layers[0][0].in_channels
+        expected = self.in_leads
         if source.dim() != 3 or source.shape[1] != expected:
             raise ConfigError(
                 f"source has shape {list(source.shape)}; expected [batch, {expected} leads, samples]. "
@@ -83,14 +86,14 @@ class ConvStem(nn.Module):
                 f"source has {source.shape[2]} samples, too few for one frame of conv_feature_layers={self.spec}"
             )
 
-    def _normalise(self, x: Tensor, norm: nn.Module, index: int, lengths: Tensor | None) -> Tensor:
-        if self.mode == "layer_norm":
-            return norm[1](x)  # type: ignore[index]
-        if index > 0:
+    def _normalise(self, x: Tensor, norm: nn.Module, lengths: Tensor | None) -> Tensor:
+        if isinstance(norm, nn.Sequential):
+            return norm[1](x)
+        if not isinstance(norm, nn.GroupNorm):
             return x
         if lengths is None or self.over_padding:
             return F.group_norm(x.transpose(1, 2), norm.num_groups, norm.weight, norm.bias, norm.eps).transpose(1, 2)
-        return _norm_valid_frames(x, lengths, norm)  # type: ignore[arg-type]
+        return _norm_valid_frames(x, lengths, norm)
 
     def frames(self, samples: int) -> int:
         """Frames that `samples` samples become."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -85,6 +85,12 @@ class SEGroup(nn.Module):
             for i in range(cfg.num_blocks)
         )
 
+    def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        for block in self.layers:
+            x = block(x, lengths)
+            lengths = strided(lengths, cast(SEBlock, block).stride)
+        return x, lengths
+
 
 @register_model("se_wrn", dataclass=SEWRNConfig)
 class SEWRN(BaseModel):
@@ -107,7 +113,7 @@ class SEWRN(BaseModel):
             SEGroup(cfg, before, dim, first=i == 0) for i, (before, dim) in enumerate(pairwise(dims))
         )
 
-    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
+    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:  # type: ignore[override]
         """source [batch, leads, samples] -> features [batch, frames, dim]; leadwise dim = channels x leads."""
         return self._run(source, padding_mask, [])
 
@@ -127,9 +133,7 @@ class SEWRN(BaseModel):
         x = F.relu(self.bn(self.conv(hide_padding(x, lengths))))
         hidden.append(to_frames(x))
         for group in self.groups:
-            for block in group.layers:
-                x = block(x, lengths)
-                lengths = strided(lengths, block.stride)
+            x, lengths = group(x, lengths)
             hidden.append(to_frames(x))
         padding = padding_of(lengths, x.shape[-1])
         features = to_frames(hide_padding(x, lengths))

@@ -56,7 +56,7 @@ class FinetunedModel(BaseModel):
     def before_forward(self, num_updates: int) -> None:
         self.frozen = num_updates < self.cfg.freeze_finetune_updates  # type: ignore[attr-defined]
 
-    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
+    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:  # type: ignore[override]
         """source [batch, leads, samples], padding_mask bool [batch, (leads,) samples] -> logits, features, ..."""
         frozen = self.frozen and self.training
         with torch.no_grad() if frozen else contextlib.nullcontext():
