@@ -10,6 +10,7 @@ from reference_models import Reference, close, pretraining_terms, without_dropou
 from ecg_signals.checkpoint.load import load_model
 from ecg_signals.config import ConfigError
 from ecg_signals.models.wav2vec2.negatives import draw_negatives
+from ecg_signals.modules.conv_stem import ConvStem
 from ecg_signals.registry import build
 
 TINY = {
@@ -59,6 +60,20 @@ def test_layers_and_features_equal_the_reference(reference):
     reference.check("features_ln", reference.model.layer_norm(convolved))
     reference.check("post_extract_proj", reference.model.project(reference.model.layer_norm(convolved)))
     torch.testing.assert_close(output["pooled"], output["features"].mean(dim=1))
+
+
+@torch.no_grad()
+def test_every_stage_before_the_layers_equals_the_reference(reference):
+    model, source = reference.model.eval(), reference.inputs["source"]
+    whole = model.feature_extractor
+    for blocks in range(1, len(whole.spec) + 1):
+        stem = ConvStem(whole.spec[:blocks], 12)
+        stem.load_state_dict({key: value for key, value in whole.state_dict().items() if key in stem.state_dict()})
+        reference.check(f"conv_{blocks - 1}", stem(source).transpose(1, 2))
+    projected = model.project(model.layer_norm(model.convolve(source)[0]))
+    reference.check("conv_pos", model.conv_pos(projected))
+    if not model.cfg.layer_norm_first:
+        reference.check("encoder_input_ln", model.extract_features(source, layers="all")["hidden_states"][0])
 
 
 @torch.no_grad()
