@@ -5,15 +5,16 @@
     python tools/bench/hubert.py --device cuda --batch 64 --compile
 
 Both sides see the same weights, ECGs, masks and targets; with every dropout at 0 their losses and gradients must agree
-to 1e-4 before anything is timed. A step is forward, backward and optimizer; the variants take turns and the smallest time
-counts. Peak memory is the extra resident memory of one step (on a GPU: allocated), each variant in its own process.
+to 1e-4 before anything is timed. A step is forward, backward and optimizer; the variants take turns and the smallest
+time counts. Memory is what two steps add to the process, weights aside (on a GPU: the most that was allocated); each
+side in a process of its own.
 """
 
 import argparse
 import multiprocessing
-import resource
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -117,13 +118,19 @@ def peak_memory(
     batch = make_batch(items, clusters, device)
     ours = OurStep(options, device)
     step = ours if side == "ours" else PlainStep(ours.model.state_dict(), ours.model.cfg.to_dict(), RATES)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = own_memory("VmRSS")
     step(batch)
     step(batch)
     if device.type == "cuda":
         queue.put(torch.cuda.max_memory_allocated() / 2**20)
     else:
-        queue.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+        queue.put(own_memory("VmHWM") - before)
+
+
+def own_memory(field: str) -> float:
+    """MB of this process: VmRSS now, VmHWM at its highest."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines[field].split()[0]) / 1024
 
 
 def bench_step(arguments: argparse.Namespace, device: torch.device) -> None:
