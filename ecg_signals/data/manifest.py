@@ -13,8 +13,10 @@ import hashlib
 import os
 import re
 import tempfile
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -236,66 +238,86 @@ def _load(path: Path) -> _Columns:
     return columns
 
 
+class _Text:
+    """A column of text as it grows: bytes in a row and where each entry ends."""
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+        self.ends = array("q", [0])
+
+    def append(self, text: str) -> None:
+        self.content += text.encode()
+        self.ends.append(len(self.content))
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.frombuffer(self.content, dtype=np.uint8), np.frombuffer(self.ends, dtype=np.int64)
+
+
 def _parse(path: Path) -> _Columns:
     try:
-        lines = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+        with path.open(encoding="utf-8-sig") as file:
+            lines = ((number, line.rstrip("\n")) for number, line in enumerate(file, 1) if line.strip())
+            head = list(islice(lines, 2))
+            if len(head) < 2:
+                raise ConfigError(_empty(path, len(head)))
+            kind, extension = _kind_of(head[1][1])
+            rows = lines if kind == "cmsc" else chain(head[1:], lines)
+            return _parse_rows(path, rows, kind, head[0][1].strip(), extension)
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"{path} is not a text file in UTF-8 ({error.reason} at byte {error.start}); expected a .tsv manifest"
         ) from None
-    while lines and not lines[-1].strip():
-        lines.pop()
-    if len(lines) < 2:
-        found = f"{len(lines)} line" + "s" * (len(lines) != 1)
-        raise ConfigError(
-            f"{path} is empty ({found}); expected the root on line 1, then one row per line. Make it with "
-            f"`ecg-preprocess manifest`"
-        )
-    kind, extension, start = _kind_of(lines)
-    paths, samples, extras = _parse_rows(path, lines, start, kind)
-    path_text, path_ends = _packed_text(paths)
-    extra_text, extra_ends = _packed_text(extras)
-    parts = np.array([extra.count(",") + 1 for extra in extras], dtype=np.int32)
-    counts = np.array(samples, dtype=np.int64)
-    return _Columns(kind, lines[0].strip(), extension, counts, parts, path_text, path_ends, extra_text, extra_ends)
 
 
-def _kind_of(lines: Sequence[str]) -> tuple[str, str, int]:
-    """Kind, extension and the index of the first row; a wrong number of columns shows when rows are parsed."""
-    if re.fullmatch(r"\s*\.?\w+\s*", lines[1]):
-        return "cmsc", lines[1].strip().lstrip("."), 2
-    return ("identification" if lines[1].count("\t") == 2 else "plain"), "", 1
+def _empty(path: Path, lines: int) -> str:
+    found = f"{lines} line" + "s" * (lines != 1)
+    return (
+        f"{path} is empty ({found}); expected the root on line 1, then one row per line. Make it with "
+        f"`ecg-preprocess manifest`"
+    )
 
 
-def _parse_rows(path: Path, lines: Sequence[str], start: int, kind: str) -> tuple[list[str], list[int], list[str]]:
-    paths: list[str] = []
-    samples: list[int] = []
-    extras: list[str] = []
-    seen: set[tuple[str, str]] = set()
-    width = len(COLUMNS[kind])
-    for number, line in enumerate(lines[start:], start + 1):
-        columns = line.split("\t")
-        if len(columns) != width:
-            raise _bad_line(path, number, line, kind, f"has {len(columns)} column" + "s" * (len(columns) != 1))
-        extra = columns[-1] if width > 2 else ""
-        try:
-            count = int(columns[1])
-            if kind == "cmsc":
-                extra = ",".join(str(int(segment)) for segment in extra.split(","))
-            elif extra:
-                extra = str(int(extra))
-        except ValueError:
-            raise _bad_line(path, number, line, kind, "does not parse") from None
-        if count <= 0 or not columns[0].strip():
-            raise _bad_line(path, number, line, kind, "has no path or no samples")
-        key = (columns[0], extra if kind == "cmsc" else "")
+def _kind_of(line: str) -> tuple[str, str]:
+    """Kind and extension by the second line; a wrong number of columns shows when rows are parsed."""
+    if re.fullmatch(r"\s*\.?\w+\s*", line):
+        return "cmsc", line.strip().lstrip(".")
+    return ("identification" if line.count("\t") == 2 else "plain"), ""
+
+
+def _parse_rows(path: Path, rows: Iterable[tuple[int, str]], kind: str, root: str, extension: str) -> _Columns:
+    paths, extras = _Text(), _Text()
+    samples, parts = array("q"), array("i")
+    seen: set[int] = set()  # hashes: a tenth of the memory that the rows would take
+    for number, line in rows:
+        name, count, extra = _parse_row(path, number, line, kind)
+        key = hash((name, extra if kind == "cmsc" else ""))
         if key in seen:
-            raise ConfigError(_duplicate(path, lines, start, number, key))
+            _refuse_duplicate(path, number, line, kind)
         seen.add(key)
-        paths.append(columns[0])
-        samples.append(count)
+        paths.append(name)
         extras.append(extra)
-    return paths, samples, extras
+        samples.append(count)
+        parts.append(extra.count(",") + 1)
+    counts = np.frombuffer(samples, dtype=np.int64), np.frombuffer(parts, dtype=np.int32)
+    return _Columns(kind, root, extension, *counts, *paths.arrays(), *extras.arrays())
+
+
+def _parse_row(path: Path, number: int, line: str, kind: str) -> tuple[str, int, str]:
+    """Path, samples, and the segments or the class as text."""
+    columns = line.split("\t")
+    if len(columns) != len(COLUMNS[kind]):
+        raise _bad_line(path, number, line, kind, f"has {len(columns)} column" + "s" * (len(columns) != 1))
+    try:
+        count = int(columns[1])
+        extra = ""
+        if kind != "plain":
+            parts = columns[-1].split(",") if kind == "cmsc" else columns[-1:]
+            extra = ",".join(str(int(part)) for part in parts)
+    except ValueError:
+        raise _bad_line(path, number, line, kind, "does not parse") from None
+    if count <= 0 or not columns[0].strip():
+        raise _bad_line(path, number, line, kind, "has no path or no samples")
+    return columns[0], count, extra
 
 
 def _bad_line(path: Path, number: int, line: str, kind: str, what: str) -> ConfigError:
@@ -306,23 +328,21 @@ def _bad_line(path: Path, number: int, line: str, kind: str, what: str) -> Confi
     )
 
 
-def _duplicate(path: Path, lines: Sequence[str], start: int, number: int, key: tuple[str, str]) -> str:
-    def same(line: str) -> bool:
-        columns = line.split("\t")
-        return columns[0] == key[0] and (not key[1] or columns[-1].strip() == key[1])
+def _refuse_duplicate(path: Path, number: int, line: str, kind: str) -> None:
+    """Raises: ConfigError naming the earlier line with the same path (cmsc: and segments), if there is one."""
 
-    first = next(at for at, line in enumerate(lines[start:], start + 1) if same(line))
-    return (
-        f"{path}, line {number} repeats line {first}: {key[0]} {key[1]}".rstrip()
-        + ". Delete one of them: every row is read once an epoch"
-    )
+    def key(text: str) -> tuple[str, str]:
+        columns = text.rstrip("\n").split("\t")
+        return columns[0], columns[-1].strip() if kind == "cmsc" else ""
 
-
-def _packed_text(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    encoded = [text.encode() for text in texts]
-    ends = np.zeros(len(encoded) + 1, dtype=np.int64)
-    np.cumsum([len(text) for text in encoded], out=ends[1:])
-    return np.frombuffer(b"".join(encoded), dtype=np.uint8), ends
+    with path.open(encoding="utf-8-sig") as file:
+        for earlier, text in enumerate(islice(file, number - 1), 1):
+            if earlier > 1 and key(text) == key(line):
+                name = " ".join(key(line)).strip()
+                raise ConfigError(
+                    f"{path}, line {number} repeats line {earlier}: {name}. Delete one of them: every row is read "
+                    f"once an epoch"
+                )
 
 
 def _write_compiled(path: Path, columns: _Columns) -> bool:

@@ -10,6 +10,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,22 +76,24 @@ class ReferenceLoader:
             }
 
 
-def our_loader(folder: Path, batch_size: int, mask: bool, workers: int) -> BatchIterator:
+def our_loader(folder: Path, batch_size: int, mask: bool) -> BatchIterator:
     entry = get_entry("dataset", "cmsc")
     modes = ["random_leads_masking"] if mask else None
     cfg = entry.dataclass.from_mapping({"_name": "cmsc", "enable_padding": True, "perturbation_mode": modes})
     dataset = entry.cls(cfg, folder / "train.tsv", training=True)
-    return BatchIterator(dataset, batch_size=batch_size, shuffle=False, num_workers=workers)
+    return BatchIterator(dataset, batch_size=batch_size, shuffle=False)
 
 
-def pairs_per_second(batches: Callable[[], Iterator[Any]], records: int, seconds: float) -> float:
-    """The best of the passes that fit into `seconds`, at least three."""
-    best, started, passes = 0.0, time.perf_counter(), 0
-    while passes < 3 or time.perf_counter() - started < seconds:
-        begun = time.perf_counter()
-        for _ in batches():
-            pass
-        best, passes = max(best, records / (time.perf_counter() - begun)), passes + 1
+def pairs_per_second(loaders: dict[str, Callable[[], Iterator[Any]]], records: int, seconds: float) -> dict[str, float]:
+    """Each loader's best pass, taken in turns for `seconds`; in CPU seconds, whatever else the machine does."""
+    best = dict.fromkeys(loaders, 0.0)
+    started = time.perf_counter()
+    while not all(best.values()) or time.perf_counter() - started < seconds:
+        for name, batches in loaders.items():
+            begun = time.process_time()
+            for _ in batches():
+                pass
+            best[name] = max(best[name], records / (time.process_time() - begun))
     return best
 
 
@@ -106,26 +109,27 @@ def compare(arguments: argparse.Namespace, dtype: str, folder: Path) -> None:
     pack_manifests(folder, folder / "packed")
     for mask in (False, True):
         reference = ReferenceLoader(folder, arguments.records, arguments.batch_size, mask)
-        loaders = {
-            ".mat": our_loader(folder, arguments.batch_size, mask, 0),
-            "packed": our_loader(folder / "packed", arguments.batch_size, mask, 0),
-        }
+        files = our_loader(folder, arguments.batch_size, mask)
+        packed = our_loader(folder / "packed", arguments.batch_size, mask)
         if not mask:
-            for loader in loaders.values():
-                check_equal(loader, reference, 0.0)
-        base = pairs_per_second(reference.batches, arguments.records, arguments.seconds)
-        name = f"{dtype} files, {'random lead masking' if mask else 'no augmentation'}"
-        print(f"{name}: reference {base:,.0f} pairs/s", flush=True)
-        for kind, loader in loaders.items():
-            rate = pairs_per_second(lambda loader=loader: loader.batches(1), arguments.records, arguments.seconds)
-            print(f"  ours from {kind}: {rate:,.0f} pairs/s, {rate / base:.2f} x the reference", flush=True)
+            check_equal(files, reference, 0.0)
+            check_equal(packed, reference, 0.0)
+        loaders = {
+            "reference": reference.batches,
+            ".mat": partial(files.batches, 1),
+            "packed": partial(packed.batches, 1),
+        }
+        rates = pairs_per_second(loaders, arguments.records, arguments.seconds)
+        print(f"{dtype} files, {'random lead masking' if mask else 'no augmentation'}:")
+        for name, rate in rates.items():
+            print(f"  {name:9} {rate:8,.0f} pairs/s  {rate / rates['reference']:5.2f} x", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=300, help="records of two segments")
     parser.add_argument("--batch-size", type=int, default=64, help="pairs per batch")
-    parser.add_argument("--seconds", type=float, default=2.0, help="measuring time of every loader")
+    parser.add_argument("--seconds", type=float, default=5.0, help="measuring time of every comparison")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for dtype in ("float32", "float64"):

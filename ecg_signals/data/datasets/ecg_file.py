@@ -163,7 +163,7 @@ class EcgFileDataset(BaseDataset):
         self.label_file = LabelFile(cfg.label_file) if cfg.label_file else None
         self.buckets = _buckets(self.manifest.samples, cfg) if cfg.num_batch_buckets else None
         self.first = self.read_first()
-        self.sample_rate = cfg.sample_rate or self.first.sample_rate
+        self.sample_rate = cfg.sample_rate if (cfg.sample_rate or 0) > 0 else self.first.sample_rate
         self.pipeline = build_pipeline(cfg, self.sample_rate) if training else None
 
     def read_first(self) -> SignalFile:
