@@ -179,3 +179,9 @@ def test_a_users_file_may_start_from_a_packaged_recipe(monkeypatch: pytest.Monke
     (tmp_path / "mine.yaml").write_text("defaults: [w2v_cmsc_rlm, _self_]\ncommon: {seed: 78}\n")
     sections = composed(["--config-dir", str(tmp_path), "--config-name", "mine"], monkeypatch, tmp_path)
     assert (sections["common"]["seed"], sections["model"]["_name"]) == (78, "wav2vec2_cmsc")
+
+
+def test_a_broken_yaml_is_named_with_its_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / "mine.yaml").write_text("task:\n  data: [1, 2\nmodel: null\n")
+    with pytest.raises(ConfigError, match=r"mine\.yaml is not valid yaml.*line 3"):
+        composed(["--config-dir", str(tmp_path), "--config-name", "mine"], monkeypatch, tmp_path)

@@ -84,6 +84,18 @@ def find_recipe(arguments: Arguments) -> tuple[Path, str]:
     raise UsageError(f"there is no recipe '{name}' in {places}{hint} Recipes: {', '.join(known)}")
 
 
+def check_yaml(path: Path) -> None:
+    """Raises: ConfigError with line and column where the file is not yaml."""
+    import yaml
+    from omegaconf import OmegaConf
+
+    try:
+        OmegaConf.load(path)
+    except yaml.YAMLError as error:
+        where = " ".join(str(error).split())
+        raise ConfigError(f"{path} is not valid yaml: {where}. Quote special values, such as data: '???'") from None
+
+
 def hydra_override(text: str, folder: Path) -> str:
     """One override as hydra takes it for a plain, unschematised config; hydra's own keys stay as they are.
 
@@ -136,6 +148,7 @@ def hydra_app(argv: list[str], command: str) -> Callable[[Callable[[Any], Any]],
 
     arguments = parse_arguments(argv)
     folder, name = find_recipe(arguments)
+    check_yaml(folder / f"{name}.yaml")
     overrides = [hydra_override(text, folder) for text in arguments.overrides]
     try:
         OverridesParser.create().parse_overrides(overrides)

@@ -24,8 +24,8 @@ class LabelScore:
 
     name: str
     meaning: str
-    train: int
-    test: int
+    train: int  # training records with the label
+    test: int  # test segments with it
     auroc: float | None
     auprc: float | None
 
@@ -115,7 +115,7 @@ def label_table(scores: Sequence[LabelScore]) -> str:
         if s.auroc is not None and s.auprc is not None
     )
     rest = ", ".join(html.escape(s.name) for s in scores if s.auroc is None)
-    head = "<th>label</th><th>meaning</th><th>train +</th><th>test +</th><th>AUROC</th><th></th><th>AUPRC</th>"
+    head = "<th>label</th><th>meaning</th><th>train records</th><th>test segments</th><th>AUROC</th><th></th><th>AUPRC</th>"
     return (
         f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
         f'<p class="note">Not measured, since the test split has no positive or no negative of them: {rest}.</p>'

@@ -60,7 +60,7 @@ def charts(run: Path) -> str:
             [curve(before, "train", "train", "loss"), curve(before, "valid", "valid", "loss")],
         ),
         report.chart(
-            "Pretraining", "share of masked frames found among 100 others",
+            "Pretraining", "accuracy among 100 distractors",
             [curve(before, "train", "train", "accuracy"), curve(before, "valid", "valid", "accuracy")],
         ),
         report.chart(
