@@ -142,3 +142,8 @@ except SystemExit as stop:
 @pytest.mark.parametrize("command", ["ecg-train", "ecg-validate", "ecg-inference", "ecg-preprocess", "ecg-list"])
 def test_help_imports_neither_torch_nor_anything_slow(command: str):
     assert modules_after(HELP.format(command=command)) & {"torch", *HEAVY} == set()
+
+
+def test_no_two_test_files_share_a_name():
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
