@@ -24,14 +24,15 @@ class GumbelQuantizer(nn.Module):
         self.groups = groups
         self.num_vars = num_vars
         self.start, self.end, self.factor = temperature
-        self.temperature = self.start
+        self.temperature: Tensor  # a tensor, so that a compiled model need not be compiled again as it falls
+        self.register_buffer("temperature", torch.tensor(float(self.start)), persistent=False)
         self.vars = nn.Parameter(torch.rand(1, groups * num_vars, out_dim // groups))
         self.weight_proj = Linear(dim, groups * num_vars)
         nn.init.normal_(self.weight_proj.weight)
         nn.init.zeros_(self.weight_proj.bias)
 
     def set_updates(self, num_updates: int) -> None:
-        self.temperature = max(self.start * self.factor**num_updates, self.end)
+        self.temperature.fill_(max(self.start * self.factor**num_updates, self.end))
 
     def forward(
         self, x: Tensor, noise: Tensor | None = None, temperature: float | Tensor | None = None

@@ -218,7 +218,7 @@ def _statistics(
         "prob_perplexity": found["prob_perplexity"],
         "code_perplexity": found["code_perplexity"],
         "num_vars": quantizer.groups * quantizer.num_vars,
-        "temp": quantizer.temperature if temperature is None else temperature,
+        "temp": quantizer.temperature.clone() if temperature is None else temperature,
     }
 
 
