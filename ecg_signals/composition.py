@@ -129,7 +129,7 @@ def _resolve_references(merged: dict[str, dict[str, Any]]) -> dict[str, dict[str
     def resolve(node: Any) -> Any:
         if OmegaConf.is_dict(node):
             return {key: resolve_item(node, key) for key in node}
-        if OmegaConf.is_list(node):
+        if OmegaConf.is_config(node):  # a list, or omegaconf 2.4's tuple
             return [resolve_item(node, index) for index in range(len(node))]
         return node
 
