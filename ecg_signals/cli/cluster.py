@@ -10,13 +10,13 @@ from ecg_signals.cli.app import reported_errors
 from ecg_signals.config import UsageError, nearest
 
 EXAMPLE = """example, first iteration:
-  ecg-cluster dump train.csv features --ecg-dir ecgs --kind mfcc --workers 8
+  ecg-cluster dump train.csv valid.csv features --ecg-dir ecgs --kind mfcc --workers 8
   ecg-cluster fit features kmeans --clusters 100 200 300
   ecg-cluster evaluate features report --models kmeans/*.npz
   ecg-cluster assign features targets --models kmeans/kmeans_100.npz
   ecg-train task.data=FOLDER dataset.ecg_dir=ecgs dataset.targets=targets --config-name hubert/pretrain_base
 later iterations:
-  ecg-cluster dump train.csv features2 --ecg-dir ecgs --kind latent --checkpoint checkpoint_best.pt --layer 6
+  ecg-cluster dump train.csv valid.csv features2 --ecg-dir ecgs --kind latent --checkpoint checkpoint_best.pt --layer 6
 
 The same command again does only what is missing."""
 
@@ -87,9 +87,9 @@ def parser() -> tuple[Parser, Any]:
 
 
 def _dump_options(dump: argparse.ArgumentParser) -> None:
-    dump.add_argument("csv", help="table with a column filename")
+    dump.add_argument("csv", nargs="+", help="tables with a column filename: those to train and to validate on")
     dump.add_argument("dest", help="folder for the features")
-    dump.add_argument("--ecg-dir", metavar="DIR", help="folder of the .npy files; default: the CSV's")
+    dump.add_argument("--ecg-dir", metavar="DIR", help="folder of the .npy files; default: the first table's")
     dump.add_argument(
         "--kind",
         choices=("time_freq", "mfcc", "mixed", "latent"),

@@ -11,9 +11,12 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from ecg_signals.clustering.features import WINDOW, DescriptorOptions, describe
 from ecg_signals.clustering.kmeans import (
@@ -27,12 +30,10 @@ from ecg_signals.clustering.kmeans import (
 )
 from ecg_signals.clustering.packing import RowPacker, progress, replace_file
 from ecg_signals.config import ConfigError, resolve_input
-from ecg_signals.data.datasets.hubert_csv import HubertCsvConfig, HubertCsvDataset, open_ecg, read_table
+from ecg_signals.data.datasets.hubert_csv import crop, open_ecg, read_table
 from ecg_signals.data.packed_rows import PackedRows
 from ecg_signals.signal.contract import SignalContract
-
-if TYPE_CHECKING:
-    pass
+from ecg_signals.signal.hubert_ecg import decimate_crop
 
 logger = logging.getLogger(__name__)
 
@@ -44,27 +45,24 @@ FILES_PER_BATCH = 100
 class Records:
     """The ECGs of a stage: names, and the folder in which they lie.
 
-    Args of `from_csv`: a CSV with a column `filename`; start and end as shares of its rows, 0 to 1.
+    Args of `from_csv`: CSVs with a column `filename` (an ECG in several of them counts once), the folder of the .npy
+    files (None: the first CSV's), and start and end as shares of all rows, 0 to 1.
     """
 
     names: list[str]
     folder: Path
-    csv: Path
 
     @classmethod
-    def from_csv(cls, csv: str | Path, folder: str | Path | None, start: float = 0.0, end: float = 1.0) -> "Records":
+    def from_csv(
+        cls, csvs: Sequence[str | Path], folder: str | Path | None, start: float = 0.0, end: float = 1.0
+    ) -> "Records":
         if not 0 <= start < end <= 1:
-            raise ConfigError(
-                f"--start {start} --end {end} is no part of the CSV; use shares with 0 <= start < end <= 1"
-            )
-        file = resolve_input(csv)
-        names = list(read_table(file)["filename"])
+            raise ConfigError(f"--start {start} --end {end} is no part of the table; use 0 <= start < end <= 1")
+        names = list(dict.fromkeys(name for csv in csvs for name in read_table(csv)["filename"]))
         chosen = names[round(start * len(names)) : round(end * len(names))]
         if not chosen:
-            raise ConfigError(
-                f"--start {start} --end {end} leaves none of the {len(names)} ECGs of {file}; widen the range"
-            )
-        return cls(chosen, resolve_input(folder) if folder else file.parent, file)
+            raise ConfigError(f"--start {start} --end {end} leaves none of {len(names)} ECGs; widen the range")
+        return cls(chosen, resolve_input(folder) if folder else resolve_input(csvs[0]).parent)
 
 
 # ---------------------------------------------------------------- dump
@@ -128,7 +126,7 @@ def dump_latents(
     from ecg_signals.checkpoint.load import load_model
     from ecg_signals.models.hubert.layers import decimation_factor
 
-    model = load_model(checkpoint)
+    model = load_model(checkpoint, device="cuda" if torch.cuda.is_available() else "cpu")
     if type(model).__module__.rpartition(".")[0] != "ecg_signals.models.hubert":
         raise ConfigError(f"{checkpoint} holds a {type(model).__name__}; give a checkpoint of hubert_ecg")
     how = decimation or decimation_of(model.signal)
@@ -138,26 +136,32 @@ def dump_latents(
         "layer": layer,
         "decimation": how,
         "checkpoint": Path(checkpoint).name,
-        "sha256": _digest(checkpoint),
+        "sha256": _weights_digest(model),
     }
     packer = RowPacker(dest, records.names, settings)
     missing = packer.missing()
-    cfg = HubertCsvConfig.from_mapping(
-        {
-            "ecg_dir": str(records.folder),
-            "attention_mask": "none",
-            "label_columns": [],
-            "decimation": how,
-            "downsampling_factor": decimation_factor(model.cfg.conv_stride),
-        }
-    )
-    dataset = HubertCsvDataset(cfg, records.csv)
-    first = dataset.names.index(records.names[0])
-    embed = partial(_hidden_states, dataset, model, layer, batch_size, workers)
+    factor = decimation_factor(model.cfg.conv_stride)
     for rows in progress(missing, f"layer {layer}", len(missing)):
-        packer.write(rows, embed(range(first + rows.start, first + rows.stop)))
+        sources = Sources(records.names[rows], records.folder, factor, flat=how == "flat")
+        packer.write(rows, _hidden_states(sources, model, layer, batch_size, workers))
     packer.finish()
     return PackedRows(dest)
+
+
+class Sources(Dataset[Tensor]):
+    """The first 5 s of each ECG as the model takes them, [12, samples]; all NaN for an ECG without any value."""
+
+    def __init__(self, names: list[str], folder: Path, factor: int | None, flat: bool) -> None:
+        self.names, self.folder, self.factor, self.flat = names, folder, factor, flat
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Tensor:
+        signal = open_ecg(self.names[index], self.folder)[:, :WINDOW]
+        window, _ = crop(signal, 0, WINDOW)
+        source = decimate_crop(window, self.factor, self.flat)
+        return torch.from_numpy(np.full_like(source, np.nan) if np.isnan(signal).all() else source)
 
 
 def decimation_of(contract: SignalContract | None) -> str:
@@ -167,29 +171,29 @@ def decimation_of(contract: SignalContract | None) -> str:
     return "flat" if flat else "per_lead"
 
 
-def _hidden_states(
-    dataset: HubertCsvDataset, model: Any, layer: int, batch_size: int, workers: int, items: range
-) -> np.ndarray:
-    import torch
-    from torch.utils.data import DataLoader, Subset
-
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = model.to(device)
-    loader = DataLoader(Subset(dataset, list(items)), batch_size, collate_fn=dataset.collate, num_workers=workers)
+@torch.inference_mode()
+def _hidden_states(sources: Sources, model: Any, layer: int, batch_size: int, workers: int) -> np.ndarray:
+    """[ECGs, 93, width] float32."""
+    device = next(model.parameters()).device
     found = []
-    with torch.inference_mode():
-        for batch in loader:
-            states = model.extract_features(batch["net_input"]["source"].to(device), layers=layer)["hidden_states"][0]
-            found.append(states.float().cpu().numpy())
+    for source in DataLoader(sources, batch_size, num_workers=workers):
+        states = model.extract_features(source.to(device), layers=layer)["hidden_states"][0]
+        found.append(states.float().cpu().numpy())
     return np.concatenate(found)
 
 
+def _weights_digest(model: Any) -> str:
+    """sha256 of a model's weights, wherever they were read from."""
+    digest = hashlib.sha256()
+    for key, value in sorted(model.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
 def _digest(path: str) -> str:
-    """sha256 of a file, or of the weights in a folder."""
-    file = resolve_input(path)
-    if file.is_dir():
-        file = file / "model.safetensors"
-    with file.open("rb") as stream:
+    """sha256 of a file."""
+    with resolve_input(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -171,21 +171,25 @@ def test_a_second_run_computes_only_what_is_missing(ecgs: Path, monkeypatch: Any
         run(f"dump {ecgs}/train.csv {ecgs}/features --sample-rate 50")
 
 
-def test_latents_of_one_layer_are_dumped(golden: Path, tmp_path: Path, load: Any) -> None:
+def test_latents_of_one_layer_are_dumped(golden: Path, tmp_path: Path) -> None:
     checkpoint = golden / "hubert_ecg/checkpoints/hubert_1_iteration_9_run0.pt"
     folder = golden / "hubert_ecg/dataset"
     names = [line.partition(",")[0] for line in (folder / "multi_label.csv").read_text().splitlines()[1:]]
-    (tmp_path / "all.csv").write_text("filename,age,sex,fold\n" + "".join(f"{name},1,1,7\n" for name in names))
-    run(
-        f"dump {tmp_path}/all.csv {tmp_path}/latents --ecg-dir {folder}/ecgs --kind latent --layer 2 "
-        f"--checkpoint {checkpoint} --batch-size 2 --end 0.8"
-    )
+    for table, chosen in (("train", names[:3]), ("valid", [*names[2:], "empty.npy"])):
+        (tmp_path / f"{table}.csv").write_text(
+            "filename,age,sex,fold\n" + "".join(f"{name},1,1,7\n" for name in chosen)
+        )
+    np.save(tmp_path / "empty.npy", np.full((12, 2500), np.nan))
+    for name in names:
+        (tmp_path / name).symlink_to(folder / "ecgs" / name)
+    run(f"dump {tmp_path}/train.csv {tmp_path}/valid.csv {tmp_path}/latents --kind latent --layer 2 "
+        f"--checkpoint {checkpoint} --batch-size 2")  # fmt: skip
     packed = PackedRows(tmp_path / "latents")
-    assert packed.values.shape == (4, 93, 32) and packed.settings["decimation"] == "flat"
+    assert packed.names == [*names, "empty.npy"] and packed.settings["decimation"] == "flat"
+    assert packed.values.shape == (6, 93, 32) and np.isnan(packed.values[5]).all()
     with np.load(golden / "hubert_ecg/model/model_outputs.npz") as arrays:
         for name, expected in zip(arrays["input_files"], arrays["hidden_states"][2]):
-            if packed.row(str(name)) is not None:
-                np.testing.assert_allclose(packed.values[packed.row(str(name))], expected, atol=1e-4)
+            np.testing.assert_allclose(packed.values[packed.row(str(name))], expected, atol=1e-4)
 
 
 def test_wrong_arguments_are_named(ecgs: Path) -> None:
@@ -193,7 +197,7 @@ def test_wrong_arguments_are_named(ecgs: Path) -> None:
         run(f"dump {ecgs}/train.csv {ecgs}/f --knd mfcc")
     with pytest.raises(UsageError, match="--checkpoint FILE and --layer"):
         run(f"dump {ecgs}/train.csv {ecgs}/f --kind latent")
-    with pytest.raises(ConfigError, match="no part of the CSV"):
+    with pytest.raises(ConfigError, match="no part of the table"):
         run(f"dump {ecgs}/train.csv {ecgs}/f --start 0.5 --end 0.2")
     run(f"dump {ecgs}/train.csv {ecgs}/time")
     run(f"fit {ecgs}/time {ecgs}/kmeans --clusters 4")
