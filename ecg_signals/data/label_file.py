@@ -46,6 +46,9 @@ class LabelFile:
             )
         return names
 
+    def __reduce__(self) -> tuple[type["LabelFile"], tuple[Path]]:
+        return LabelFile, (self.path,)
+
     def __len__(self) -> int:
         return len(self.table)
 

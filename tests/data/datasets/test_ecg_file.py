@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -182,6 +184,13 @@ def test_labels_inside_the_files_serve_without_a_label_file(segments):
     dataset = make_dataset("ecg_file", segments(label=lambda record: [record % 2, 1, 0]) / "plain.tsv")
     assert dataset.num_labels == 3 and dataset.labels is None
     assert dataset.collate([dataset[0], dataset[2]])["label"].tolist() == [[0, 1, 0], [1, 1, 0]]
+
+
+def test_a_label_file_travels_to_another_process_by_name(segments):
+    folder = segments()
+    path = write_labels(folder, np.arange(20000.0).reshape(10000, 2))
+    dataset = pickle.loads(content := pickle.dumps(make_dataset("ecg_file", folder / "plain.tsv", label_file=path)))
+    assert len(content) < 10_000 and dataset[2]["label"].tolist() == [2, 3]
 
 
 @pytest.mark.parametrize(
