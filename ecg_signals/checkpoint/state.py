@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,11 @@ from ecg_signals import __version__
 from ecg_signals.checkpoint.fairseq import OURS, config_of
 from ecg_signals.checkpoint.hub import is_hub_name
 from ecg_signals.checkpoint.load import fill
+from ecg_signals.checkpoint.optimizer_state import (
+    flatten_optimizer_state,
+    merge_optimizer_state,
+    unflatten_optimizer_state,
+)
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.checkpoint.write import snapshot
 from ecg_signals.config import ConfigError, parse_literal, resolve_input
@@ -87,6 +92,7 @@ _IDENTIFICATION = {  # keys that fairseq-signals' identification task copies fro
     "data_buffer_size": "dataset",
     "fp16": "common",
 }
+_FLAT = "FP16Optimizer"
 _SAME_OPTIMIZER = {"FairseqAdam": "Adam", "FP16Optimizer": "Adam", "MemoryEfficientFP16Optimizer": "Adam"}
 
 
@@ -144,7 +150,8 @@ class RestoredState:
         check_history(self, config, type(criterion).__name__, type(optimizer).__name__)
         overrides = parse_literal(config.checkpoint.optimizer_overrides, "checkpoint.optimizer_overrides")
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        stored = snapshot(unflatten_optimizer_state(self.optimizer, parameters))  # off the memory-mapped file
+        steps = self.ours.get("optimizer_steps")
+        stored = snapshot(unflatten_optimizer_state(self.optimizer, parameters, steps))  # off the memory-mapped file
         optimizer.load_state_dict(merge_optimizer_state(stored, optimizer.state_dict(), overrides))
 
 
@@ -179,40 +186,47 @@ def pack_state(
         average: moving average of the weights, with a `state_dict()`.
         ours: what else only this package has: data position, statistics, ...; no validation scores.
     """
+    position = {"version": 2, "epoch": int(epoch), "iterations_in_epoch": int(iterations_in_epoch), "shuffle": True}
     extra: dict[str, Any] = {
         "metrics": {},
         "previous_training_time": float(training_time),
-        "train_iterator": {
-            "version": 2,
-            "epoch": int(epoch),
-            "iterations_in_epoch": int(iterations_in_epoch),
-            "shuffle": True,
-        },
+        "train_iterator": position,
         "val_loss": None if val_loss is None else float(val_loss),
     }
     if best is not None:
         extra["best"] = float(best)
     extra[OURS] = _ours(config, model, average) | plain_values(ours)
-    state: dict[str, Any] = {
+    history = {
+        "criterion_name": _criterion_class(config, type(criterion).__name__),
+        "optimizer_name": _optimizer_class(config, type(optimizer).__name__),
+        "lr_scheduler_state": plain_values(schedule.state_dict()),
+        "num_updates": int(num_updates),
+    }
+    state = {
         "args": None,
         "cfg": peer_config(config),
         "model": to_cpu(model.state_dict()),
         "criterion": to_cpu(criterion.state_dict()) or None,
-        "optimizer_history": [
-            {
-                "criterion_name": _criterion_class(config, type(criterion).__name__),
-                "optimizer_name": _optimizer_class(config, type(optimizer).__name__),
-                "lr_scheduler_state": plain_values(schedule.state_dict()),
-                "num_updates": int(num_updates),
-            }
-        ],
+        "optimizer_history": [history],
         "task_state": {},
         "extra_state": extra,
     }
     if not config.checkpoint.no_save_optimizer_state:
-        state["last_optimizer_state"] = _optimizer_to_plain(optimizer.state_dict(), config.optimizer._name == "adam")
-        if ours.get("scaler"):
-            state["last_optimizer_state"]["loss_scale"] = float(ours["scaler"]["scale"])
+        state["last_optimizer_state"] = _pack_optimizer(config, optimizer, extra[OURS])
+    return state
+
+
+def _pack_optimizer(config: Config, optimizer: torch.optim.Optimizer, ours: dict[str, Any]) -> dict[str, Any]:
+    """`last_optimizer_state`, in the form that fairseq-signals has for this recipe."""
+    state = plain_values(optimizer.state_dict())
+    if config.optimizer._name == "adam":
+        for item in state["state"].values():
+            item["step"] = int(item["step"])
+    if _optimizer_class(config, "") == _FLAT and not config.common.fp16_no_flatten_grads:
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        state, ours["optimizer_steps"] = flatten_optimizer_state(state, parameters)
+    if ours.get("scaler"):
+        state["loss_scale"] = float(ours["scaler"]["scale"])
     return state
 
 
@@ -268,15 +282,6 @@ def _float32(value: Tensor) -> Tensor:
 def _own_storage(value: Tensor) -> Tensor:
     whole = value.untyped_storage().nbytes() == value.numel() * value.element_size()
     return value if whole else value.clone()
-
-
-def _optimizer_to_plain(state: Mapping[str, Any], integer_steps: bool) -> dict[str, Any]:
-    found = plain_values(state)
-    if integer_steps:
-        for item in found.get("state", {}).values():
-            if "step" in item:
-                item["step"] = int(item["step"])
-    return found
 
 
 def plain_values(value: Any) -> Any:
@@ -408,68 +413,3 @@ def check_history(restored: RestoredState, cfg: Config, criterion_class_name: st
                 f"{getattr(cfg, kind)._name}). Keep the {kind}, or set checkpoint.reset_optimizer=true to start its "
                 f"state afresh."
             )
-
-
-def merge_optimizer_state(
-    stored: Mapping[str, Any], current: Mapping[str, Any], overrides: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The stored moments with the recipe's options: what `optimizer.load_state_dict` gets on resuming.
-
-    Args:
-        stored: from the checkpoint.
-        current: `optimizer.state_dict()` of the freshly built optimizer; its options win, with a warning where they
-            differ, except for the rate, which the schedule sets.
-        overrides: `checkpoint.optimizer_overrides`, applied last.
-    Raises: ConfigError when groups or parameters do not correspond.
-    """
-    groups = []
-    counts = [[len(group["params"]) for group in side["param_groups"]] for side in (stored, current)]
-    if counts[0] != counts[1]:
-        raise ConfigError(
-            f"the checkpoint's optimizer has parameter groups of {counts[0]} tensors, this recipe's has {counts[1]}. "
-            f"Keep the model and what is frozen as they were, or set checkpoint.reset_optimizer=true."
-        )
-    for index, (old, new) in enumerate(zip(stored["param_groups"], current["param_groups"])):
-        for key in sorted(set(old) & set(new) - {"params", "lr", "initial_lr"}):
-            if not _same(old[key], new[key]):
-                logger.warning(
-                    "parameter group %d: %s is %s in the checkpoint and %s in the recipe; the recipe's is used",
-                    index,
-                    key,
-                    old[key],
-                    new[key],
-                )
-        groups.append({**old, **new, "lr": old.get("lr", new["lr"]), "params": old["params"], **overrides})
-    return {**stored, "param_groups": groups}
-
-
-def _same(first: Any, second: Any) -> bool:
-    sequences = isinstance(first, (list, tuple)) and isinstance(second, (list, tuple))
-    return list(first) == list(second) if sequences else first == second
-
-
-def unflatten_optimizer_state(stored: Mapping[str, Any], parameters: Sequence[Tensor]) -> dict[str, Any]:
-    """fairseq-signals' half-precision optimizer keeps one flat tensor for all weights; cut it into one per parameter.
-
-    Any other state is returned as it is. Raises: ConfigError when the sizes do not add up.
-    """
-    entries = stored.get("state", {})
-    flat = entries.get(0, {}).get("exp_avg") if len(entries) == 1 else None
-    if flat is None or len(parameters) == 1 or flat.dim() != 1:
-        return dict(stored)
-    sizes = [parameter.numel() for parameter in parameters]
-    if sum(sizes) != flat.numel():
-        raise ConfigError(
-            f"the checkpoint's optimizer state is for {flat.numel():,} weights, this model trains {sum(sizes):,}. "
-            f"Set checkpoint.reset_optimizer=true to start it afresh."
-        )
-    moments = {
-        key: value.split(sizes) for key, value in entries[0].items() if isinstance(value, Tensor) and value.dim() == 1
-    }
-    common = {key: value for key, value in entries[0].items() if key not in moments}
-    cut = {
-        index: {**common, **{key: parts[index].view_as(parameter) for key, parts in moments.items()}}
-        for index, parameter in enumerate(parameters)
-    }
-    groups = [{**stored["param_groups"][0], "params": list(range(len(parameters)))}]
-    return {**stored, "state": cut, "param_groups": groups}

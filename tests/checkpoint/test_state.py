@@ -7,14 +7,13 @@ import pytest
 import torch
 from torch import nn
 
+from ecg_signals.checkpoint.optimizer_state import merge_optimizer_state, unflatten_optimizer_state
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.checkpoint.state import (
-    merge_optimizer_state,
     pack_state,
     peer_config,
     plain_values,
     restored_state,
-    unflatten_optimizer_state,
     unpack_state,
     without_pretrained_file,
 )
@@ -209,6 +208,26 @@ def test_a_flat_half_precision_state_is_cut_into_parameters():
     assert torch.equal(cut["state"][1]["exp_avg_sq"], flat[6:] * 2) and cut["param_groups"][0]["params"] == [0, 1]
     with pytest.raises(ConfigError, match="for 10 weights, this model trains 11"):
         unflatten_optimizer_state(stored, [torch.zeros(5), torch.zeros(6)])
+
+
+def test_half_precision_runs_store_the_flat_state_of_fairseq_signals_and_resume_from_it(golden):
+    state = restored_state(read_checkpoint(golden / FILES[0]), "a.pt")
+    parts = Parts(state.cfg)
+    parts.restore(state)
+    del parts.optimizer.state[parts.optimizer.param_groups[0]["params"][3]]
+    parts.config.common.fp16 = True
+    packed = parts.pack(ours={"scaler": {"scale": 32.0}})
+    assert packed["optimizer_history"][0]["optimizer_name"] == "FP16Optimizer"
+    flat = packed["last_optimizer_state"]
+    count = sum(parameter.numel() for parameter in parts.model.parameters())
+    assert list(flat["state"]) == [0] and flat["state"][0]["exp_avg"].shape == (count,)
+    assert flat["param_groups"][0]["params"] == [0] and flat["loss_scale"] == 32.0
+    again = Parts(state.cfg)
+    again.restore(restored_state(packed, "b.pt"))
+    first, second = parts.optimizer.state_dict()["state"], again.optimizer.state_dict()["state"]
+    assert first.keys() == second.keys() and 3 not in second
+    assert all(torch.equal(first[index]["exp_avg_sq"], second[index]["exp_avg_sq"]) for index in first)
+    assert all(first[index]["step"] == second[index]["step"] for index in first)
 
 
 def test_the_loss_scale_of_fairseq_signals_is_restored_and_ours_is_stored(golden):
