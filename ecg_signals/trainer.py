@@ -450,8 +450,8 @@ class Trainer:
         if self.average:
             self.average.restore(self.model, state.average)
         if not chosen.reset_optimizer and state.optimizer is not None:
-            state.load_optimizer(self.optimizer, self.criterion, self.config)
             self.model.load_training_state(state.ours.get("model", {}), self.optimizer)
+            state.load_optimizer(self.optimizer, self.criterion, self.config)
             self.at.num_updates = state.num_updates
             self.seconds_before = state.training_time
             if self.scaler and state.ours.get("scaler"):
