@@ -18,6 +18,8 @@ STEPS = {
     "pairs": "manifests -> CMSC manifests, two neighbouring segments per row",
     "subset": "a random share of the records of train.tsv",
     "hubert": "a dataset's whole records as HuBERT-ECG reads them: processed/*.npy, manifest/train.csv, ...",
+    "prepare": "FOLDER/raw/*.npy -> FOLDER/processed and tables to type labels into (make prepare-data)",
+    "settings": "settings of ecg-train for such a folder, once the labels are typed (make train)",
     "identify": "split tables -> identification manifests: train.tsv, valid_gallery.tsv, valid_probe.tsv, ...",
 }
 HUBERT_HELP = """usage: ecg-preprocess hubert DATASET SOURCE DEST [--workers N] [key=value ...]
@@ -164,11 +166,20 @@ def run_step(name: str, argv: list[str]) -> None:
         "pairs": add_pairs,
         "subset": add_subset,
         "identify": add_identify,
+        "prepare": add_prepare,
+        "settings": add_settings,
     }[name](parser)
     args = parser.parse_args(argv)
-    {"split": split, "labels": labels, "manifest": manifest, "pairs": pairs, "subset": subset, "identify": identify}[
-        name
-    ](args)
+    {
+        "split": split,
+        "labels": labels,
+        "manifest": manifest,
+        "pairs": pairs,
+        "subset": subset,
+        "identify": identify,
+        "prepare": prepare,
+        "settings": settings,
+    }[name](args)
 
 
 def add_split(parser: argparse.ArgumentParser) -> None:
@@ -301,6 +312,36 @@ def identify(args: argparse.Namespace) -> None:
 
     files = [Path(name) for name in comma_list(args.split_file_paths)]
     identification_step(files, args.group_col, args.save_dir, args.within_records)
+
+
+def add_prepare(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("folder", type=Path, help="folder with raw/, which holds .npy files and maybe one CSV about them")
+    add("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: the processors there are)")
+    add("options", nargs="*", help="key=value: source_rate=250, labels=normal,afib, and others of `npy --help`")
+
+
+def prepare(args: argparse.Namespace) -> None:
+    from ecg_signals.preprocess.options import parse_options
+    from ecg_signals.preprocess.training_folder import FolderConfig, prepare_folder
+
+    print(prepare_folder(args.folder, parse_options(args.options, FolderConfig), args.workers).text())
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("folder", type=Path, help="folder that `ecg-preprocess prepare` made")
+    add("--run", required=True, type=Path, help="folder of the run; refused if one there started from other labels")
+    add("--model", help="HuBERT-ECG checkpoint, folder or hub name to start from (default: random weights)")
+
+
+def settings(args: argparse.Namespace) -> None:
+    from ecg_signals.preprocess.training_settings import training_settings
+
+    found = training_settings(args.folder, args.run, args.model)
+    for remark in found.remarks:
+        print(f"note: {remark}", file=sys.stderr)
+    print(" ".join(found.words))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,240 @@
+"""One folder for people with files and labels: raw/*.npy -> processed/ and tables to type labels into."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ecg_signals.config import ConfigError, option
+from ecg_signals.preprocess.datasets.npy import Npy
+from ecg_signals.preprocess.hubert_records import (
+    FOLDER,
+    ArrayJournal,
+    ArrayReport,
+    hubert_options,
+    process_whole,
+    with_array_names,
+)
+from ecg_signals.preprocess.options import OwnArrayConfig
+from ecg_signals.preprocess.pipeline import label_table, leave_out, list_records, meta_table, read_all, writing_to
+from ecg_signals.preprocess.source import walk
+from ecg_signals.preprocess.tables import read_table, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RAW, METADATA = "raw", "metadata"
+TABLES = {"train": "train_dataset.csv", "valid": "val_dataset.csv", "test": "test_dataset.csv"}
+ALL = "training_dataset.csv"  # every record and its split, without labels
+ABOUT = ("filename", "original_path", "shape", "duration_seconds", "patient_id")  # before the labels
+LABELS = ("normal", "abnormal", "arrhythmia")  # to start with, where nobody names any
+
+
+@dataclass
+class FolderConfig(OwnArrayConfig):
+    """For `ecg-preprocess prepare`."""
+
+    fractions: list[float] = option([0.8, 0.2, 0.0], "shares of train, valid and test, counted in patients")
+    labels: list[str] | None = option(
+        None, f"label columns of the table in raw/; without a table, columns to make (default {','.join(LABELS)})"
+    )
+
+
+@dataclass
+class FolderReport(ArrayReport):
+    """`names`: the label columns; `empty`: rows of the tables that have no label yet."""
+
+    names: list[str] = field(default_factory=list)
+    empty: int = 0
+    assumed_rate: int = 0
+
+    def _label_lines(self) -> list[str]:
+        files = " and ".join(str(self.dest / METADATA / TABLES[name]) for name in self.splits if self.records[name])
+        lines = ["", f"labels: {', '.join(self.names)}"]
+        if self.empty:
+            lines.append(f"  {self.empty} records have none yet: type 0 or 1 into these columns of {files};")
+            lines.append("  rename them, delete them or add more. Then: make train")
+        else:
+            lines.append(f"  typed in {files}. Next: make train")
+        return lines
+
+    def _note_lines(self) -> list[str]:
+        if not self.assumed_rate:
+            return super()._note_lines()
+        return ["", f"{self.assumed_rate} records do not say their rate: taken as 500 Hz. If not: source_rate=HZ (make: RATE=HZ)"]
+
+
+def prepare_folder(folder: Path, cfg: FolderConfig, workers: int) -> FolderReport:
+    """raw/**/*.npy -> processed/*.npy and the tables in metadata/, to which new records are added.
+
+    What was typed into the tables stays; labels of a table in raw/ are read anew.
+    Raises: ConfigError if there is no record, none can be read, or a table cannot be understood.
+    """
+    folder = folder.expanduser()
+    source = Npy(_raw_folder(folder), hubert_options(cfg))
+    records = with_array_names(source, list_records(source))
+    with writing_to(folder):
+        journal = ArrayJournal(folder, source.prefix)
+        report = FolderReport(folder, len(records), tuple(TABLES))
+        read_all("npy", source, records, journal, workers, report, process_whole)
+        meta = meta_table(records, journal, source.cfg, folder)
+        usable = leave_out(source, meta, report)
+        known = _known_rows(folder)
+        labels = label_table(source, usable) if source.table_path() is not None else None
+        table = _merged(known, _described(usable), labels, cfg.labels)
+        table["split"] = _splits(table, known, source.split(usable), usable, cfg)
+        _write_tables(folder / METADATA, table, report)
+        report.kept = len(meta)
+        report.assumed_rate = int(meta["notes"].fillna("").str.contains("assumed").sum())
+        report.notes = int((meta["notes"].fillna("") != "").sum())
+        report.write()
+    return report
+
+
+def _raw_folder(folder: Path) -> Path:
+    """raw/, made if it is not there. Raises: ConfigError if it holds no .npy file."""
+    raw = folder / RAW
+    if not raw.is_dir():
+        with writing_to(raw):
+            pass
+    if next(walk(raw, ".npy"), None) is None:
+        others = sorted({path.suffix for path in raw.rglob("*") if path.is_file() and path.suffix != ".csv"})
+        found = f" (found {', '.join(others)} files; for those: ecg-preprocess hubert --help)" if others else ""
+        raise ConfigError(
+            f"{raw} holds no .npy file{found}. Copy yours there, one record each, 12 leads x samples in mV "
+            f"(numpy.save), and type the command again"
+        )
+    return raw
+
+
+def _known_rows(folder: Path) -> "pd.DataFrame":
+    """What the tables hold already, and in which split; rows whose file is gone are left out.
+
+    Raises: ConfigError for a file that is listed twice.
+    """
+    import pandas as pd
+
+    tables = []
+    for split, name in TABLES.items():
+        path = folder / METADATA / name
+        if path.is_file():
+            tables.append(read_table(path, ABOUT[:1]).assign(split=split))
+    if not tables:
+        return pd.DataFrame({"filename": pd.Series(dtype=object), "split": pd.Series(dtype=object)})
+    rows = pd.concat(tables, ignore_index=True)
+    twice = rows["filename"][rows["filename"].duplicated()]
+    if len(twice):
+        raise ConfigError(
+            f"{twice.iloc[0]} is listed twice in the tables of {folder / METADATA}; delete one of its rows"
+        )
+    return rows[[(folder / FOLDER / str(name)).is_file() for name in rows["filename"]]].reset_index(drop=True)
+
+
+def _described(meta: "pd.DataFrame") -> "pd.DataFrame":
+    """idx and the columns before the labels."""
+    columns: dict[str, Any] = {
+        "idx": meta["idx"],
+        "filename": meta["array"],
+        "original_path": f"{RAW}/" + meta["path"],
+        "shape": [f"(12, {size})" for size in meta["processed_size"]],
+        "duration_seconds": meta["seconds"],
+    }
+    if "patient_id" in meta.columns and meta["patient_id"].notna().any():
+        columns["patient_id"] = meta["patient_id"]
+    return meta[[]].assign(**columns)
+
+
+def _merged(
+    known: "pd.DataFrame", found: "pd.DataFrame", given: "pd.DataFrame | None", names: Sequence[str] | None
+) -> "pd.DataFrame":
+    """One row per record, by file name: what is known about it, then the labels.
+
+    Args:
+        known: rows of the tables; their labels stay.
+        found: the records in raw/.
+        given: idx + labels of a table in raw/; they win where they have a value.
+        names: labels to have a column for.
+    """
+    import pandas as pd
+
+    gone = known[~known["filename"].isin(found["filename"])]
+    about = [name for name in ABOUT if name in found.columns or name in gone.columns]
+    table = pd.concat([found, gone]).reindex(columns=["idx", *about]).sort_values("filename").reset_index(drop=True)
+    typed = known.drop(columns=[*(name for name in ABOUT[1:] if name in known.columns), "split"]).set_index("filename")
+    labels = typed.reindex(table["filename"]).reset_index(drop=True).astype(object)
+    if given is not None:
+        values = given.set_index("idx").reindex(table["idx"]).reset_index(drop=True)
+        for name in values.columns:
+            labels[name] = values[name].astype(object).where(values[name].notna(), labels.get(name, None))
+    for name in names or (() if len(labels.columns) else LABELS):
+        if name not in labels.columns:
+            labels[name] = None
+    return pd.concat([table.drop(columns=["idx"]), labels.apply(_tidy)], axis=1)
+
+
+def _tidy(column: "pd.Series") -> "pd.Series":
+    """Whole numbers without a point; anything else as it was typed."""
+    import pandas as pd
+
+    numbers = pd.to_numeric(column, errors="coerce").astype(float)
+    whole = (numbers.notna() == column.notna()).all() and (numbers.dropna() % 1 == 0).all()
+    return numbers.astype("Int64") if whole else column
+
+
+def _splits(
+    table: "pd.DataFrame", known: "pd.DataFrame", given: "pd.Series | None", meta: "pd.DataFrame", cfg: FolderConfig
+) -> list[str]:
+    """The split of every row: as in the user's table, else where the record or its patient is already, else drawn."""
+    chosen = dict(zip(known["filename"], known["split"]))
+    if given is not None:
+        chosen |= {name: split for name, split in zip(meta["array"], given) if split is not None}
+    unnamed = table["filename"]
+    patients = table["patient_id"].where(table["patient_id"].notna(), unnamed) if "patient_id" in table else unnamed
+    of_patient: dict[str, str] = {}
+    for name, patient in zip(table["filename"], patients):
+        if name in chosen:
+            of_patient.setdefault(str(patient), chosen[name])
+    new = sorted({str(patient) for patient in patients} - set(of_patient))
+    of_patient |= _drawn(new, cfg, set(of_patient.values()))
+    return [chosen.get(name, of_patient[str(patient)]) for name, patient in zip(table["filename"], patients)]
+
+
+def _drawn(patients: Sequence[str], cfg: FolderConfig, taken: set[str]) -> dict[str, str]:
+    """Patients -> splits, at random; valid gets at least one where there are two.
+
+    Args:
+        taken: splits that already have a patient.
+    """
+    from ecg_signals.preprocess.splits import SplitRules
+
+    SplitRules(fractions=cfg.fractions, labels=tuple(TABLES))  # checks them
+    order = [patients[index] for index in np.random.default_rng(cfg.seed).permutation(len(patients))]
+    _, valid, test = (round(share * len(order)) for share in [*cfg.fractions, 0.0, 0.0][:3])
+    if "valid" not in taken and len(order) + len(taken) > 1:
+        valid = max(valid, 1)
+    ends = {"valid": valid, "test": valid + test}
+    return {
+        patient: next((name for name, end in ends.items() if place < end), "train")
+        for place, patient in enumerate(order)
+    }
+
+
+def _write_tables(folder: Path, table: "pd.DataFrame", report: FolderReport) -> None:
+    """Only files whose content changes are written."""
+    names = [name for name in table.columns if name not in (*ABOUT, "split")]
+    about = [name for name in table.columns if name in ABOUT]
+    for split, file in TABLES.items():
+        rows = table[table["split"] == split]
+        report.records[split] = len(rows)
+        if len(rows) or split != "test" or (folder / file).is_file():
+            _write_if_new(folder / file, rows[[*about, *names]])
+    _write_if_new(folder / ALL, table[[*about, "split"]])
+    report.names, report.empty = names, int(table[names].isna().all(axis=1).sum())
+
+
+def _write_if_new(path: Path, table: "pd.DataFrame") -> None:
+    text = table.to_csv(index=False, lineterminator="\n")
+    if not path.is_file() or path.read_text(encoding="utf-8-sig") != text:
+        write_text(path, text)
