@@ -160,12 +160,12 @@ class Reporter:
         except ImportError:
             raise ConfigError('common.wandb_project needs wandb: pip install "ecg-signals[track]"') from None
         name = os.environ.get("WANDB_NAME") or os.path.basename(str(save_dir or "run"))
-        settings = {"project": config.common.wandb_project, "entity": config.common.wandb_entity, "name": name}
+        settings: dict[str, Any] = {"project": config.common.wandb_project, "entity": config.common.wandb_entity}
         try:
-            return wandb.init(**settings, config=config.to_dict())
+            return wandb.init(**settings, name=name, config=config.to_dict())
         except wandb.Error as error:  # not logged in, or no network: no reason to lose a run
             logger.warning("wandb is kept offline in ./wandb, `wandb sync` sends it: %s", str(error).splitlines()[0])
-            return wandb.init(**settings, config=config.to_dict(), mode="offline")
+            return wandb.init(**settings, name=name, config=config.to_dict(), mode="offline")
 
     def close(self) -> None:
         for writer in self._writers.values():
