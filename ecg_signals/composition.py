@@ -48,7 +48,8 @@ def resolve_config(raw: Mapping[str, Any], *, lenient: bool = False) -> Config:
     merged["dataset"]["_name"] = dataset_name(groups)
     _follow(merged, groups, classes)
     resolved = _resolve_references(merged)
-    return Config(**{key: cls.from_mapping(resolved[key], where=key) for key, cls in classes.items()})
+    sections: dict[str, Any] = {key: cls.from_mapping(resolved[key], where=key) for key, cls in classes.items()}
+    return Config(**sections)
 
 
 def _as_mapping(group: str, value: Any) -> Mapping[str, Any] | None:

@@ -99,8 +99,8 @@ class Reporter:
         shown = {key: format_stat(rounded(key, value)) for key, value in stats.items() if not key.startswith("_")}
         log = logging.getLogger(tag)
         if self.format == "json":
-            head = {} if epoch is None else {"epoch": epoch}
-            log.info(json.dumps({**head, **{f"{tag}_{key}": value for key, value in shown.items()}}))
+            first = {} if epoch is None else {"epoch": epoch}
+            log.info(json.dumps({**first, **{f"{tag}_{key}": value for key, value in shown.items()}}))
         elif self.format != "none":
             head = "" if epoch is None else f"epoch {epoch:03d} | "
             middle = "" if tag == "train" else f"valid on '{tag}' subset | "

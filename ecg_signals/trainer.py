@@ -371,7 +371,7 @@ class Trainer:
                 )
             best, score = self.best_printed.get(subset), stats[name]
             scores.append((score, best is None or self.manager.is_better(score, than=best)))
-            self.best_printed[subset] = score if scores[-1][1] else best
+            self.best_printed[subset] = score if best is None or scores[-1][1] else best
             self.reporter.summary(
                 subset,
                 {**stats, "num_updates": self.at.num_updates, f"best_{name}": self.best_printed[subset]},

@@ -39,7 +39,7 @@ def data(shared: Path) -> Path:
 
 @dataclass(frozen=True)
 class Sample:
-    """Segments of the first records of the repository's sample, as manifests: `pairs` for CMSC, `single` with labels."""
+    """Segments of the sample's first records, as manifests: `pairs` for CMSC, `single` with labels."""
 
     pairs: Path
     single: Path
@@ -49,10 +49,10 @@ class Sample:
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
     """12 real PTB-XL records, two 5 s segments each: 8 to train on, 4 to validate on; 3 labels of which one is rare."""
+    import ecg_signals.sample
     import numpy as np
     import scipy.io
 
-    import ecg_signals.sample
     from ecg_signals.readers.read import read_record
 
     folder = tmp_path_factory.mktemp("sample")

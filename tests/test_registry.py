@@ -28,7 +28,7 @@ def test_a_registered_model_is_built_by_name_from_its_options():
 
 
 def test_a_misspelt_name_gets_its_nearest_neighbour():
-    with pytest.raises(UsageError, match="did you mean 'wav2vec2_cmsc'.*ecg-list model"):
+    with pytest.raises(UsageError, match=r"did you mean 'wav2vec2_cmsc'.*ecg-list model"):
         build("model", "wav2vec2_cmcs")
 
 
@@ -85,7 +85,7 @@ def test_every_module_of_a_user_dir_is_imported_once(tmp_path):
 
 def test_a_user_dir_that_fails_names_the_module_and_the_reason(tmp_path):
     (tmp_path / "my_plugin_broken.py").write_text("import no_such_module_at_all")
-    with pytest.raises(ConfigError, match="my_plugin_broken.*no_such_module_at_all"):
+    with pytest.raises(ConfigError, match=r"my_plugin_broken.*no_such_module_at_all"):
         import_user_dir(tmp_path / "my_plugin_broken")
     with pytest.raises(ConfigError, match="there is no such folder"):
         import_user_dir(tmp_path / "absent")

@@ -100,7 +100,7 @@ def test_labels_may_be_one_column_of_class_numbers(classification, sample, tmp_p
     recipe = {**classification, "criterion": {"_name": "cross_entropy"}}
     trainer = train(recipe, task__label_file=str(tmp_path / "classes" / "y.npy"))
     assert rows(trainer, "valid")[-1]["accuracy"] >= 0
-    with pytest.raises(ConfigError, match="has 1 labels, but model.num_labels=3"):
+    with pytest.raises(ConfigError, match=r"has 1 labels, but model.num_labels=3"):
         train(classification, task__label_file=str(tmp_path / "classes" / "y.npy"))
 
 

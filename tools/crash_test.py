@@ -1,4 +1,4 @@
-"""Kill training with SIGKILL at random instants, resume it, and demand the uninterrupted run's losses and weights, bit for bit.
+"""Kill training at random instants, resume it, and demand the uninterrupted run's losses and weights, bit for bit.
 
     python tools/crash_test.py --runs 50
 
@@ -137,10 +137,8 @@ def main() -> None:
             if not ended:
                 kills.append(f"{lived:.2f} s")
         compare(here, reference)
-        print(
-            f"run {run + 1}/{arguments.runs}: {workers} workers, killed after {', '.join(kills) or 'nothing'}: identical",
-            flush=True,
-        )
+        killed = ", ".join(kills) or "nothing"
+        print(f"run {run + 1}/{arguments.runs}: {workers} workers, killed after {killed}: identical", flush=True)
         shutil.rmtree(here)
     if arguments.keep is None:
         shutil.rmtree(folder)

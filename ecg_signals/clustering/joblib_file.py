@@ -36,9 +36,10 @@ class JoblibUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
         return pickles.find(module, name)
 
     def load_build(self) -> None:
-        super().load_build()
-        if isinstance(self.stack[-1], ArrayMark):
-            self.stack[-1] = self._read_array(self.stack[-1].state)
+        super().load_build()  # type: ignore[misc]
+        stack: list[Any] = self.stack  # type: ignore[attr-defined]
+        if isinstance(stack[-1], ArrayMark):
+            stack[-1] = self._read_array(stack[-1].state)
 
     dispatch[pickle.BUILD[0]] = load_build
 

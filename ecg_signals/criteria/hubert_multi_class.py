@@ -34,7 +34,7 @@ class HubertMultiClass(CrossEntropyCriterion):
         super().prepare(model, dataset)
         if not self.cfg.use_loss_weights:
             return
-        targets, classes = training_targets(dataset)[:, 0], int(model.cfg.num_labels)  # type: ignore[union-attr]
+        targets, classes = training_targets(dataset)[:, 0], int(model.cfg.num_labels)  # type: ignore[union-attr,arg-type]
         if targets.max() >= classes:
             raise ConfigError(
                 f"the training data has the class {int(targets.max())}, but model.num_labels={classes}; "

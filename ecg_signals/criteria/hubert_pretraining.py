@@ -41,7 +41,7 @@ class HubertPretraining(BaseCriterion):
 
     def prepare(self, model: nn.Module, dataset: Any) -> None:
         """Raises: ConfigError when the model's heads are not those of the data's cluster targets."""
-        found, wanted = list(model.cfg.vocab_sizes), list(dataset.vocab_sizes)  # type: ignore[union-attr]
+        found, wanted = list(model.cfg.vocab_sizes), list(dataset.vocab_sizes)  # type: ignore[union-attr,arg-type]
         if found != wanted:
             listed = "[" + ",".join(map(str, wanted)) + "]"
             raise ConfigError(
@@ -62,7 +62,8 @@ class HubertPretraining(BaseCriterion):
             )
         mask = output["mask_time_indices"] if masking else None
         counted, weight = self._weights(logits[0], output["padding_mask"], mask)
-        losses, logs = logits[0].new_zeros(()), {"correct": 0.0, "masked_nll": 0.0}
+        losses = logits[0].new_zeros(())
+        logs: dict[str, float | Tensor] = {"correct": 0.0, "masked_nll": 0.0}
         shown = counted if mask is None else counted * mask
         for head, predicted in enumerate(logits):
             nll = F.cross_entropy(predicted.flatten(0, 1), labels[:, head].flatten(), reduction="none").view_as(weight)

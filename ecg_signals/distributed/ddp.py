@@ -26,12 +26,14 @@ def wrap(model: nn.Module, config: Config, device: torch.device, world_size: int
         return called
     section = config.distributed_training
     known = inspect.signature(DistributedDataParallel).parameters
-    buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # renamed in torch 2.13
+    # torch 2.13 renamed it
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    renamed: dict[str, Any] = {buffers: section.broadcast_buffers}
     wrapped = DistributedDataParallel(
         called,
         device_ids=[device.index] if device.type == "cuda" else None,
         bucket_cap_mb=section.bucket_cap_mb,
-        **{buffers: section.broadcast_buffers},
+        **renamed,
         gradient_as_bucket_view=section.gradient_as_bucket_view,
         find_unused_parameters=section.find_unused_parameters or leaves_parameters_out(model),
     )
@@ -66,7 +68,7 @@ def synchronised(model: nn.Module, last: bool) -> AbstractContextManager[Any]:
 
 @contextmanager
 def heartbeat(config: Config) -> Iterator[Callable[[], None]]:
-    """Call what it yields after each update; after `heartbeat_timeout` seconds without one the process is interrupted."""
+    """Call what it yields after each update; `heartbeat_timeout` seconds without one interrupt the process."""
     timeout = config.distributed_training.heartbeat_timeout
     if timeout <= 0:
         yield lambda: None

@@ -194,7 +194,7 @@ def lost_ranks(seconds: float = 3.0) -> str:
 def start_children(child: Callable[[Placement], None], first: Placement) -> list[BaseProcess]:
     """Start ranks first.rank + 1 ...; a thread ends this process, naming the rank, if one of them fails."""
     context = multiprocessing.get_context("spawn")
-    children = []
+    children: list[BaseProcess] = []
     for step in range(1, first.spawn + 1):
         placement = Placement(first.rank + step, first.world_size, first.local_rank + step, first.init_method)
         process = context.Process(target=child, args=(placement,), name=f"rank {placement.rank}", daemon=True)

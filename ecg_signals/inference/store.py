@@ -64,7 +64,8 @@ def open_array(path: str | Path, mode: str = "r") -> np.memmap:
     expected = int(np.prod(header["shape"])) * header["dtype"].itemsize + header["offset"]
     if path.stat().st_size < expected:
         raise ConfigError(f"{path} has {path.stat().st_size} bytes, but its header says {expected}; the file is cut")
-    return np.memmap(path, dtype=header["dtype"], mode=mode, shape=header["shape"], offset=header["offset"])
+    settings: Any = {"dtype": header["dtype"], "shape": header["shape"], "offset": header["offset"], "mode": mode}
+    return np.memmap(path, **settings)
 
 
 class MemmapReader:

@@ -10,7 +10,8 @@ from torch.utils import _pytree as pytree
 from ecg_signals.config import BaseConfig
 from ecg_signals.signal.contract import SignalContract
 
-PEER_NAMES = {"out": "logits", "encoder_out": "features", "x": "features"}  # what notebooks written for fairseq-signals read
+# what notebooks written for fairseq-signals read
+PEER_NAMES = {"out": "logits", "encoder_out": "features", "x": "features"}
 
 
 class ModelOutput(dict[str, Any]):
@@ -25,7 +26,7 @@ class ModelOutput(dict[str, Any]):
         return dict.__contains__(self, key) or dict.__contains__(self, PEER_NAMES.get(str(key), key))
 
     def get(self, key: str, default: Any = None) -> Any:
-        return self[key] if key in self else default
+        return self[key] if key in self else default  # noqa: SIM401, `get` is what this defines
 
 
 pytree.register_pytree_node(
@@ -57,11 +58,13 @@ class BaseModel(nn.Module):
         self.labels: list[str] | None = None
         self.signal: SignalContract | None = None
 
-    def forward(self, source: Tensor, padding_mask: Tensor | None = None, **options: Any) -> Mapping[str, Any]:
+    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> Mapping[str, Any]:
         """source [batch, leads, samples] float32 -> at least `features` [batch, frames, dim]."""
         raise TypeError(f"{type(self).__name__} must define forward(source, padding_mask=None)")
 
-    def extract_features(self, source: Tensor, padding_mask: Tensor | None = None, layers: Any = None) -> Mapping[str, Any]:
+    def extract_features(
+        self, source: Tensor, padding_mask: Tensor | None = None, layers: Any = None
+    ) -> Mapping[str, Any]:
         """`forward` without masking; `layers="all"` adds `hidden_states` where the family has them."""
         return self(source, padding_mask=padding_mask)
 
@@ -104,7 +107,7 @@ class BaseModel(nn.Module):
 
 
 def upgrade_weight_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Old spelling of a weight-normed convolution (`weight_g`, `weight_v`) to torch's parametrizations; others as they are."""
+    """Old spelling of a weight-normed convolution (`weight_g`, `weight_v`) to torch's parametrizations."""
     endings = {".weight_g": ".parametrizations.weight.original0", ".weight_v": ".parametrizations.weight.original1"}
     renamed = {}
     for key, value in state.items():

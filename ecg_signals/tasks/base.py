@@ -92,7 +92,8 @@ def succeed(pretrained: SignalContract, data: SignalContract) -> SignalContract:
 def missing_manifest(path: Path, split: str) -> str:
     if not path.parent.is_dir():
         return f"task.data={path.parent} is not a folder; set task.data to the folder that holds {path.name}"
-    found = ", ".join(sorted(item.name for item in path.parent.glob(f"*{path.suffix}"))[:12]) or f"no {path.suffix} file"
+    there = sorted(item.name for item in path.parent.glob(f"*{path.suffix}"))[:12]
+    found = ", ".join(there) or f"no {path.suffix} file"
     return (
         f"{path} does not exist (found there: {found}). Name the manifests with dataset.train_subset and "
         f"dataset.valid_subset, or make them with `ecg-preprocess manifest`"

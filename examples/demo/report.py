@@ -115,7 +115,8 @@ def label_table(scores: Sequence[LabelScore]) -> str:
         if s.auroc is not None and s.auprc is not None
     )
     rest = ", ".join(html.escape(s.name) for s in scores if s.auroc is None)
-    head = "<th>label</th><th>meaning</th><th>train records</th><th>test segments</th><th>AUROC</th><th></th><th>AUPRC</th>"
+    columns = ("label", "meaning", "train records", "test segments", "AUROC", "", "AUPRC")
+    head = "".join(f"<th>{name}</th>" for name in columns)
     return (
         f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
         f'<p class="note">Not measured, since the test split has no positive or no negative of them: {rest}.</p>'

@@ -58,5 +58,5 @@ def test_a_cut_file_is_named(tmp_path):
     create_array(path, (4, 4), np.dtype("float32"), raw=True)
     with open(path, "r+b") as file:
         file.truncate(20)
-    with pytest.raises(ConfigError, match="20 bytes.*64"):
+    with pytest.raises(ConfigError, match=r"20 bytes.*64"):
         open_array(path)

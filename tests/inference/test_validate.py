@@ -108,7 +108,7 @@ def labels(golden):
 
 
 def test_the_checkpoint_must_be_named(classification):
-    with pytest.raises(ConfigError, match="common_eval.path=CHECKPOINT"):
+    with pytest.raises(ConfigError, match=r"common_eval.path=CHECKPOINT"):
         Evaluator(classification, Placement())
 
 

@@ -305,7 +305,7 @@ class HubertEcg(RegulatedModel, HubertBackbone):
     def cluster_logits(self, features: Tensor) -> list[Tensor]:
         """[batch, frames, dim] -> per head cosines of frame and cluster / temperature [batch, frames, vocab]."""
         return [
-            cosine_logits(projection(features), table.weight) / TEMPERATURE
+            cosine_logits(projection(features), table.weight) / TEMPERATURE  # type: ignore[arg-type]
             for projection, table in zip(self.final_proj, self.label_embedding)
         ]
 

@@ -78,9 +78,10 @@ class HubertEcgClassifier(RegulatedModel):
             nn.Linear(cfg.classifier_hidden_size, cfg.num_labels),
         )
 
-    def published_options(self) -> dict[str, Any]:
+    @classmethod
+    def published_options(cls) -> dict[str, Any]:
         """The options under which the released weights were trained, where ours differ by default."""
-        return self.hubert_ecg.published_options()
+        return HubertBackbone.published_options()
 
     def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
         """source [batch, leads, samples] -> features, pooled, padding_mask and logits [batch, labels].
