@@ -1,0 +1,97 @@
+"""The demo: its commands compose, a second run does only what is missing, and its page stands alone."""
+
+import importlib
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ecg_signals.cli.app import hydra_app, plain_sections
+from ecg_signals.composition import resolve_config
+from ecg_signals.signal.leads import LEADS
+from ecg_signals.signal.record import Record
+
+FOLDER = Path(__file__).parents[1] / "examples" / "demo"
+
+
+@pytest.fixture
+def demo(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module("demo")
+
+
+@pytest.fixture
+def report(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module("report")
+
+
+def test_every_command_of_the_demo_composes(demo: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    for step in demo.STEPS[1:]:
+        found: list[dict[str, Any]] = []
+
+        def job(raw: Any, found: list[dict[str, Any]] = found) -> None:
+            found.append(plain_sections(raw))
+
+        command = re.sub(r"\$\(\(.*?\)\)", "71", step.command.replace("\\\n", " "))
+        command = re.sub(r"\$\(cat .*?\)", "[1.0]", command)
+        monkeypatch.setattr(sys, "argv", ["command"])
+        hydra_app([*shlex.split(command)[1:], "hydra/job_logging=none"], "train")(job)()
+        assert resolve_config(found[0]).model._name
+
+
+def test_a_step_is_done_once_and_again_only_when_its_command_changes(
+    demo: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(demo, "ROOT", tmp_path)
+    (tmp_path / demo.RUN).mkdir(parents=True)
+    step = demo.Step("count", "says what it does", "echo run >> log; touch made", Path("made"))
+    done: dict[str, Any] = {}
+    demo.run_step(step, done)
+    assert "$ echo run >> log; touch made" in capfd.readouterr().out
+    demo.run_step(step, demo.read_done())
+    demo.run_step(demo.Step("count", "says", "echo again >> log", Path("made")), demo.read_done())
+    assert (tmp_path / "log").read_text().split() == ["run", "again"]
+    with pytest.raises(SystemExit, match="ended with status 3"):
+        demo.run_step(demo.Step("fail", "says", "exit 3", Path("never")), done)
+    assert "fail" not in demo.read_done()
+
+
+def test_the_page_needs_nothing_but_itself(report: ModuleType, tmp_path: Path):
+    rows = [{"split": "train", "num_updates": k, "loss": 5.0 / k} for k in range(1, 9)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    curve = ("train", *report.read_metrics(tmp_path / "metrics.jsonl", "train", "loss"))
+    record = Record(np.random.default_rng(0).standard_normal((12, 5000)).astype(np.float32), 500, list(LEADS))
+    scores = [report.LabelScore("A<B", "x & y", 3, 2, 0.75, 0.5), report.LabelScore("C", "", 0, 0, None, None)]
+    page = report.page(
+        "A title", "What it is.", [("tile", "0.5")],
+        [
+            ("Curves", report.chart("Loss", "bits", [curve])),
+            ("Record", report.ecg(record)),
+            ("Labels", report.label_table(scores) + report.prediction_list(["A<B", "C"], [0.9, 0.1], {"C"}, {})),
+        ],
+    )  # fmt: skip
+    assert not re.search(r"https?://|<script|<link|src=|@import", page)
+    assert "A&lt;B" in page and "A<B" not in page and "0.750" in page
+
+
+def test_a_chart_s_points_lie_inside_its_frame(report: ModuleType):
+    drawn = report.chart("t", "y", [("a", [1, 2, 300], [-4.0, 0.0, 7.5]), ("b", [5], [1.0])])
+    pairs = " ".join(re.findall(r'points="(.*?)"', drawn)).split()
+    points = [tuple(map(float, pair.split(","))) for pair in pairs]
+    assert len(points) == 4
+    assert all(54 <= x <= 528 and 14 <= y <= 230 for x, y in points)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (3.2, 3.9), (-250.0, 10.0), (2.0, 2.0), (1e-5, 4e-5)])
+def test_ticks_are_few_and_span_the_values(report: ModuleType, low: float, high: float):
+    found = report.ticks(low, high)
+    assert found[0] <= low and found[-1] >= high - 1e-12
+    assert 2 <= len(found) <= 8
