@@ -1,8 +1,10 @@
 """Binary cross entropy whose positives are weighed by the training data, as HuBERT-ECG is fine-tuned."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -12,6 +14,7 @@ from ecg_signals.criteria.binary_cross_entropy_with_logits import (
     BinaryCrossEntropyWithLogitsCriterion,
 )
 from ecg_signals.criteria.loss_weights import label_weights, training_targets
+from ecg_signals.metrics.per_label import label_performance, mean_defined
 from ecg_signals.registry import register_criterion
 
 
@@ -31,3 +34,12 @@ class HubertMultiLabel(BinaryCrossEntropyWithLogitsCriterion):
         if self.cfg.use_loss_weights:  # type: ignore[attr-defined]
             weights = torch.from_numpy(label_weights(training_targets(dataset))).float()
             self.pos_weight = weights.to(next(model.parameters()).device)
+
+    def metrics(self, logs: Mapping[str, float], scores: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Also means over labels: `f1_macro`, `recall_macro`, `precision_macro`, `specificity_macro`."""
+        out = super().metrics(logs, scores)
+        if scores:
+            values = label_performance(scores["logits"], scores["target"], threshold=self.cut)
+            for name in ("f1_score", "recall", "precision", "specificity"):
+                out[f"{name.removesuffix('_score')}_macro"] = mean_defined(values[name])
+        return out

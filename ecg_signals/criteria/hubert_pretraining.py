@@ -50,11 +50,12 @@ class HubertPretraining(BaseCriterion):
             )
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
-        """batch: net_input (may hold mask_time_indices [batch, frames]) and cluster_labels [batch, heads, frames]."""
+        """batch: net_input (may hold mask_time_indices [batch, frames]) and cluster_labels [batch, (heads,) frames]."""
         net_input = batch["net_input"]
         masking = self.training or "mask_time_indices" in net_input
         output = model(**net_input, mask=True) if masking else model(**net_input, heads=True)
         logits, labels = output["cluster_logits"], batch["cluster_labels"].long()
+        labels = labels[:, None] if labels.dim() == 2 else labels
         if labels.shape[1] != len(logits):
             raise ConfigError(
                 f"the batch has {labels.shape[1]} cluster targets per frame, but the model has {len(logits)} "

@@ -33,17 +33,11 @@ class PackedRows:
             raise ConfigError(f"{self.folder} is not complete yet; run the ecg-cluster command that makes it once more")
         self.names = (self.folder / NAMES).read_text().splitlines()
         self.values = np.load(self.folder / VALUES, mmap_mode="r")
-        self._rows: dict[str, int] | None = None
-
-    def row(self, name: str) -> int | None:
-        """The row of a file name, None when it has none."""
-        if self._rows is None:
-            self._rows = {known: number for number, known in enumerate(self.names)}
-        return self._rows.get(name)
 
     def rows(self, names: list[str]) -> np.ndarray:
         """[names] int64, the row of each. Raises: ConfigError naming the first that are missing."""
-        found = [self.row(name) for name in names]
+        known = {name: number for number, name in enumerate(self.names)}
+        found = [known.get(name) for name in names]
         missing = [name for name, row in zip(names, found) if row is None]
         if missing:
             raise ConfigError(

@@ -13,7 +13,7 @@ def label_performance(
     """Six values per label.
 
     Args:
-        probabilities: [items, labels], 0 to 1.
+        probabilities: [items, labels], 0 to 1; or logits, with the logit of a threshold.
         labels: [items, labels] of 0 and 1, NaN where unknown.
         threshold: at or below it a label is not predicted.
         zeros: give 0 instead of NaN where a label has no positives or no negatives, as published.

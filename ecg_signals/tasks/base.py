@@ -82,6 +82,10 @@ def succeed(pretrained: SignalContract, data: SignalContract) -> SignalContract:
             data.sample_rate,
             pretrained.sample_rate,
         )
+    elif pretrained.steps != data.steps:
+        old, new = ([step for step in one.steps if step not in other.steps] for one, other in
+                    ((pretrained, data), (data, pretrained)))  # fmt: skip
+        logger.warning("the model was pretrained on input made with %s, the training data are made with %s", old, new)
     return dataclasses.replace(
         data,
         zero_missing_leads=data.zero_missing_leads or pretrained.zero_missing_leads,

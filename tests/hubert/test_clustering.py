@@ -189,7 +189,7 @@ def test_latents_of_one_layer_are_dumped(golden: Path, tmp_path: Path) -> None:
     assert packed.values.shape == (6, 93, 32) and np.isnan(packed.values[5]).all()
     with np.load(golden / "hubert_ecg/model/model_outputs.npz") as arrays:
         for name, expected in zip(arrays["input_files"], arrays["hidden_states"][2]):
-            np.testing.assert_allclose(packed.values[packed.row(str(name))], expected, atol=1e-4)
+            np.testing.assert_allclose(packed.values[packed.names.index(str(name))], expected, atol=1e-4)
 
 
 def test_wrong_arguments_are_named(ecgs: Path) -> None:

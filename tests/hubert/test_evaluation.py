@@ -42,6 +42,18 @@ def test_values_of_every_label_and_their_means_are_the_references(reference: Any
         assert mean_defined(found[name]) == pytest.approx(expected["multi_label"][f"test_{name}_macro"], abs=1e-6)
 
 
+def test_training_prints_the_means_that_choose_the_best_file(reference: Any, expected: Any) -> None:
+    criterion = build("criterion", "hubert_multi_label").eval()
+    logits, labels = torch.from_numpy(reference["ml_logits"]), torch.from_numpy(reference["ml_labels"])
+    batch = {"id": torch.arange(len(labels)), "net_input": {}, "label": labels.float()}
+    output = criterion(lambda: {"logits": logits}, batch)
+    logs = {key: float(value) for key, value in output.logs.items()} | {"sample_size": float(output.sample_size)}
+    printed = criterion.metrics(logs, {key: value.numpy() for key, value in output.scores.items()})
+    for name, printed_as in (("f1_score", "f1_macro"), ("recall", "recall_macro"), ("precision", "precision_macro"),
+                             ("specificity", "specificity_macro"), ("auroc", "auroc"), ("auprc", "auprc")):  # fmt: skip
+        assert printed[printed_as] == pytest.approx(expected["multi_label"][f"test_{name}_macro"], abs=1e-6), name
+
+
 def test_values_over_classes_are_the_references(reference: Any, expected: Any) -> None:
     found = class_performance(reference["mc_probs"], reference["mc_labels"])
     for name, value in found.items():

@@ -13,6 +13,7 @@ from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.config import ConfigError
 from ecg_signals.models.base import BaseModel
 from ecg_signals.models.hubert.key_map import from_checkpoint, from_config, to_checkpoint, to_config
+from ecg_signals.models.hubert.layers import decimation_factor, receptive_field
 from ecg_signals.models.hubert.masking import padded_frames, time_mask
 from ecg_signals.registry import build, get_entry
 
@@ -173,6 +174,25 @@ def test_a_file_without_training_state_or_config_is_accepted_or_named(golden: Pa
     assert from_parts(from_checkpoint(bare)).cfg.classifier_hidden_size == 24
     with pytest.raises(ConfigError, match="model_config"):
         from_checkpoint({"model_state_dict": content["model_state_dict"]})
+
+
+@pytest.mark.parametrize(
+    ("kernels", "strides", "samples", "field", "factor"),
+    [
+        ([10, 3, 3, 3, 3, 2, 2], [5, 2, 2, 2, 2, 2, 2], 30000, (400, 320), None),
+        ([10, 3, 3, 2, 2], [4, 2, 2, 2, 2], 6000, (82, 64), 5),
+        ([10, 3, 3, 2], [4, 2, 2, 2], 3000, (50, 32), 10),
+    ],
+)
+def test_every_front_end_makes_93_frames_of_5_s(
+    tiny: dict[str, Any], kernels: list[int], strides: list[int], samples: int, field: Any, factor: int | None
+) -> None:
+    options = {**tiny, "conv_kernel": kernels, "conv_stride": strides, "conv_dim": [8] * len(kernels)}
+    output = build("model", "hubert_ecg", **options).eval()(torch.randn(1, 12, samples // 12), mask=True)
+    assert output["features"].shape == (1, 93, 16) and output["mask_time_indices"].shape == (1, 93)
+    assert receptive_field(kernels, strides) == field and decimation_factor(strides) == factor
+    with pytest.raises(ConfigError, match="conv_stride"):
+        decimation_factor([2, 2])
 
 
 @pytest.mark.parametrize("name", ["mask_0", "mask_1", "mask_2", "mask_len3"])

@@ -137,6 +137,8 @@ def test_the_next_iteration_keeps_encoder_and_projections_with_new_clusters(
     old = load(path)
     new = build("model", "hubert_ecg", model_path=str(path), vocab_sizes=[12])
     state = new.state_dict()
+    with pytest.raises(ConfigError, match="choose the recipe of that size"):
+        build("model", "hubert_ecg", model_path=str(path), hidden_size=512)
     assert new.cfg.hidden_size == 32 and new.cfg.classifier_proj_size == 16
     assert [tuple(table.weight.shape) for table in new.label_embedding] == [(12, 16)]
     for key, value in old.state_dict().items():

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ecg_signals.checkpoint.layout import ModelSource
 from ecg_signals.checkpoint.load import fill, load_source
-from ecg_signals.config import BaseConfig, ConfigError, option
+from ecg_signals.config import BaseConfig, ConfigError, field_default, option
 from ecg_signals.models.base import BaseModel, ModelOutput
 from ecg_signals.models.hubert.layers import (
     ACTIVATIONS,
@@ -190,7 +190,7 @@ class HubertBackbone(BaseModel):
 
 
 def adopt(cfg: HubertBackboneConfig) -> ModelSource | None:
-    """Read `model_path`, if any, and take its encoder's options into `cfg`. Raises: ConfigError for other models."""
+    """Read `model_path`, if any, and take its encoder's options into `cfg`. Raises: ConfigError for others."""
     if not cfg.model_path or cfg.no_pretrained_weights:
         return None
     source = load_source(cfg.model_path)
@@ -200,8 +200,15 @@ def adopt(cfg: HubertBackboneConfig) -> ModelSource | None:
             f"hubert_ecg_classifier"
         )
     for item in fields(HubertBackboneConfig):
-        if item.name in source.options and item.name not in RECIPE_OPTIONS:
-            setattr(cfg, item.name, source.options[item.name])
+        if item.name not in source.options or item.name in RECIPE_OPTIONS:
+            continue
+        wanted, found = getattr(cfg, item.name), source.options[item.name]
+        if wanted not in (field_default(item), found) and item.name != "masked_spec_embed":
+            raise ConfigError(
+                f"model.{item.name}={wanted}, but the encoder of {cfg.model_path} has {found}; leave model.{item.name} "
+                f"out, choose the recipe of that size, or start from random weights with model.model_path=null"
+            )
+        setattr(cfg, item.name, found)
     return source
 
 
