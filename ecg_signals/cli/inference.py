@@ -1,47 +1,19 @@
 """ecg-inference: outputs of a checkpoint on data without labels."""
 
-import sys
 from typing import Any
 
-from ecg_signals.cli.app import help_text, hydra_app, load_plugins, plain_sections, reported_errors
+from ecg_signals.cli.validate import evaluate, with_evaluator
 
-EXAMPLES = [
-    "ecg-inference common_eval.path=CHECKPOINT task.data=MANIFESTS dataset.valid_subset=test dataset.batch_size=64 "
-    "--config-name finetune/diagnosis",
-    "ecg-inference common_eval.path=CHECKPOINT common_eval.extract=[output,encoder_out,saliency] "
-    "common_eval.results_path=DIR ...",
-]
+PURPOSE = "Apply a checkpoint to data without labels: outputs, embeddings and attention as .npy files."
 
 
 def main() -> None:
-    argv = sys.argv[1:]
-    if "--help" in argv or "-h" in argv:
-        print(
-            help_text(
-                "ecg-inference",
-                "Apply a checkpoint to data without labels: outputs, embeddings and attention as .npy files.",
-                EXAMPLES,
-            )
-        )
-        return
-    with reported_errors():
-        app = hydra_app(argv, "inference")
-    app(run)()
+    evaluate("inference", PURPOSE, run)
 
 
 def run(raw: Any) -> None:
-    """hydra's job: one evaluation."""
-    with reported_errors():
-        sections = plain_sections(raw)
-        load_plugins(sections)
-        from ecg_signals.composition import resolve_config
-        from ecg_signals.distributed.launch import process_group
-        from ecg_signals.inference.validate import Evaluator
-
-        shared = {key: sections.get(key) for key in ("common", "distributed_training")}
-        with process_group(resolve_config(shared)) as placement:
-            evaluator = Evaluator(sections, placement)
-            evaluator.infer()
+    """hydra's job: one pass over the data."""
+    with_evaluator(raw, lambda evaluator: evaluator.infer())
 
 
 if __name__ == "__main__":

@@ -1,36 +1,41 @@
 """ecg-validate: statistics of a checkpoint on labelled data."""
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from ecg_signals.cli.app import help_text, hydra_app, load_plugins, plain_sections, reported_errors
 
-EXAMPLES = [
-    "ecg-validate common_eval.path=CHECKPOINT task.data=MANIFESTS dataset.valid_subset=test dataset.batch_size=64 "
-    "--config-name finetune/diagnosis",
-    "ecg-validate common_eval.path=CHECKPOINT common_eval.extract=[output,encoder_out,saliency] "
-    "common_eval.results_path=DIR ...",
-]
+PURPOSE = "Evaluate a checkpoint on labelled data: statistics, and extracted outputs, embeddings and attention."
 
 
 def main() -> None:
-    argv = sys.argv[1:]
-    if "--help" in argv or "-h" in argv:
-        print(
-            help_text(
-                "ecg-validate",
-                "Evaluate a checkpoint on labelled data: statistics, and extracted outputs, embeddings and attention.",
-                EXAMPLES,
-            )
-        )
-        return
-    with reported_errors():
-        app = hydra_app(argv, "validate")
-    app(run)()
+    evaluate("validate", PURPOSE, run)
 
 
 def run(raw: Any) -> None:
-    """hydra's job: one evaluation."""
+    """hydra's job: one validation."""
+    with_evaluator(raw, lambda evaluator: evaluator.validate())
+
+
+def evaluate(command: str, purpose: str, job: Callable[[Any], None]) -> None:
+    """The command line of ecg-validate and ecg-inference."""
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        examples = [
+            f"ecg-{command} common_eval.path=CHECKPOINT task.data=MANIFESTS dataset.valid_subset=test "
+            "dataset.batch_size=64 --config-name finetune/diagnosis",
+            f"ecg-{command} common_eval.path=CHECKPOINT common_eval.extract=[output,encoder_out,saliency] "
+            "common_eval.results_path=DIR ...",
+        ]
+        print(help_text(f"ecg-{command}", purpose, examples))
+        return
+    with reported_errors():
+        app = hydra_app(sys.argv[1:], command)
+    app(job)()
+
+
+def with_evaluator(raw: Any, action: Callable[[Any], Any]) -> None:
+    """Open the process group, load `common_eval.path` and do `action` with the Evaluator."""
     with reported_errors():
         sections = plain_sections(raw)
         load_plugins(sections)
@@ -40,8 +45,7 @@ def run(raw: Any) -> None:
 
         shared = {key: sections.get(key) for key in ("common", "distributed_training")}
         with process_group(resolve_config(shared)) as placement:
-            evaluator = Evaluator(sections, placement)
-            evaluator.validate()
+            action(Evaluator(sections, placement))
 
 
 if __name__ == "__main__":
