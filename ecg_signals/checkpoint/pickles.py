@@ -201,10 +201,34 @@ def find(module: str, name: str) -> Any:
 
 
 class Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
-    """Python's own unpickler, whose names are answered by `find`; the one in C asks a damaged file's memo for 64 GB."""
+    """Python's own unpickler, whose names are answered by `find`.
+
+    The one in C, and lengths that a damaged file states, ask for any amount of memory: here no length may exceed
+    what is left of the file.
+    """
+
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+
+    def __init__(self, file: BinaryIO, **options: Any) -> None:
+        super().__init__(file, **options)
+        start = file.tell()
+        end = file.seek(0, 2)
+        file.seek(start)
+
+        def read(size: int) -> bytes:
+            if size > end - file.tell():
+                raise EOFError(f"the file states a length of {size:,} bytes, beyond its end")
+            return file.read(size)
+
+        self._file_read = read
 
     def find_class(self, module: str, name: str) -> Any:
         return find(module, name)
+
+    def load_bytearray8(self) -> None:
+        self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
+
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
 
 
 def load(file: BinaryIO, **options: Any) -> Any:
