@@ -90,6 +90,17 @@ def train(manifests: Path, folder: Path, workers: int, kill_after: float | None 
     return True, time.monotonic() - began
 
 
+def killed_run(manifests: Path, folder: Path, workers: int, instants: list[float]) -> list[str]:
+    """Train to the end, killed at each of the instants that comes before it; returns how long each life lasted."""
+    lives = []
+    for instant in [*instants, None]:
+        ended, lived = train(manifests, folder, workers, instant)
+        if ended:
+            break
+        lives.append(f"{lived:.2f} s")
+    return lives
+
+
 def result(folder: Path) -> tuple[dict[int, float], dict[str, torch.Tensor]]:
     """loss of every update, and the final weights. Raises: SystemExit when an update was written twice or never."""
     losses: dict[int, float] = {}
@@ -129,16 +140,15 @@ def main() -> None:
     print(f"reference: {len(reference[0])} updates in {lifetime:.1f} s", flush=True)
     instants = random.Random(arguments.seed)
     for run in range(arguments.runs):
-        workers, kills, here = (0, 2)[run % 2], [], folder / f"run{run}"
-        ended = False
-        while not ended:
-            wait = instants.uniform(0.2, lifetime) if len(kills) < 1 + run % 2 else None
-            ended, lived = train(manifests, here, workers, wait)
-            if not ended:
-                kills.append(f"{lived:.2f} s")
+        workers, here = (0, 2)[run % 2], folder / f"run{run}"
+        kills: list[str] = []
+        while not kills:  # a run that ended before its instant came does not count
+            shutil.rmtree(here, ignore_errors=True)
+            kills = killed_run(manifests, here, workers, [instants.uniform(0.2, lifetime) for _ in range(1 + run % 2)])
         compare(here, reference)
-        killed = ", ".join(kills) or "nothing"
-        print(f"run {run + 1}/{arguments.runs}: {workers} workers, killed after {killed}: identical", flush=True)
+        print(
+            f"run {run + 1}/{arguments.runs}: {workers} workers, killed after {', '.join(kills)}: identical", flush=True
+        )
         shutil.rmtree(here)
     if arguments.keep is None:
         shutil.rmtree(folder)
