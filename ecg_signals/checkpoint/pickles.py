@@ -226,7 +226,7 @@ class Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
         return find(module, name)
 
     def load_bytearray8(self) -> None:
-        self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
+        self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))  # type: ignore[attr-defined]
 
     dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
 
