@@ -99,12 +99,14 @@ class Registry:
         """
         if name not in self.entries and name in _scan().get(self.kind, {}):
             importlib.import_module(_scan()[self.kind][name])
+        failed = installed_plugins() if name not in self.entries else []
         if name not in self.entries:
             guess = nearest(name, self.names())
             hint = f"; did you mean '{guess}'?" if guess else "."
+            reasons = "".join(f" {text}." for text in failed)
             raise UsageError(
                 f"unknown {self.kind} '{name}'{hint} Run `ecg-list {self.kind}` to see them all, "
-                f"or set common.user_dir=PATH if your own package registers it."
+                f"or set common.user_dir=PATH if your own package registers it.{reasons}"
             )
         return self.entries[name]
 
@@ -179,6 +181,12 @@ def import_plugin_modules(name: str, folder: Path, where: str) -> None:
             raise
         except Exception as error:
             raise ConfigError(f"{where}: importing {module} failed: {type(error).__name__}: {error}") from error
+
+
+@cache
+def installed_plugins() -> list[str]:
+    """`load_entry_points`, once per process: a name that is not ours may be an installed plugin's."""
+    return load_entry_points()
 
 
 def load_entry_points() -> list[str]:

@@ -71,16 +71,21 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(target)
 
 
-def test_the_installed_plugin_trains_through_its_entry_point_and_its_checkpoint_loads(
+def test_the_installed_plugin_trains_through_its_entry_point_and_its_checkpoint_loads_and_converts(
     labelled: Path, installed: str, tmp_path: Path
 ):
     command("ecg-train", *settings(labelled, tmp_path / "run"), cwd=tmp_path, PYTHONPATH=installed)
     check(tmp_path / "run")
+    words = ("run/checkpoints/checkpoint_last.pt", "folder", "--to", "hf")
+    command("ecg-convert", *words, cwd=tmp_path, PYTHONPATH=installed)
     code = (
         "import ecg_signals, torch\n"
-        "from ecg_signals.registry import load_entry_points\n"
-        "assert load_entry_points() == []\n"
-        "model = ecg_signals.load_model('run/checkpoints/checkpoint_last.pt')\n"
-        "print(*model(torch.zeros(3, 12, 1250))['logits'].shape)"
+        "x = torch.randn(3, 12, 1250)\n"
+        "a, b = (ecg_signals.load_model(p)(x)['logits'] for p in ('run/checkpoints/checkpoint_last.pt', 'folder'))\n"
+        "print(*a.shape, torch.equal(a, b))"
     )
-    assert command("python", "-c", code, cwd=tmp_path, PYTHONPATH=installed).split() == ["3", "2"]
+    assert command("python", "-c", code, cwd=tmp_path, PYTHONPATH=installed).split() == ["3", "2", "True"]
+
+
+def test_the_installed_plugin_is_listed(installed: str, tmp_path: Path):
+    assert "excerpt_samples" in command("ecg-list", "dataset", "excerpt", cwd=tmp_path, PYTHONPATH=installed)
