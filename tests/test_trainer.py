@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ecg_signals.composition import resolve_config
-from ecg_signals.config import ConfigError
+from ecg_signals.config import LAUNCH_DIR, ConfigError
 from ecg_signals.criteria.base import BaseCriterion, CriterionOutput
 from ecg_signals.registry import REGISTRIES, register_criterion
 from ecg_signals.trainer import Trainer
@@ -334,6 +334,7 @@ def test_three_functions_stand_between_main_and_backward(pretraining, monkeypatc
         return original(self, *args, **kwargs)
 
     monkeypatch.setattr(torch.Tensor, "backward", backward)
+    monkeypatch.setenv(LAUNCH_DIR, str(tmp_path))  # set by the command; taken back after this test
     settings = [
         f"{section}.{key}={json.dumps(value)}" if not isinstance(value, str) else f"{section}.{key}='{value}'"
         for section, keys in pretraining.items()

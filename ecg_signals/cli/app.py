@@ -156,7 +156,7 @@ def hydra_app(argv: list[str], command: str) -> Callable[[Callable[[Any], Any]],
         raise UsageError(
             f"{str(error).splitlines()[0]}\nin '{error.override}'. Quote lists and strings with commas: \"key='a,b'\""
         ) from None
-    os.environ.setdefault(LAUNCH_DIR, os.getcwd())
+    os.environ[LAUNCH_DIR] = os.getcwd()
     job: dict[str, Any] = {"job": {"chdir": True, "name": command}, "searchpath": ["pkg://ecg_signals.configs"]}
     store = ConfigStore.instance()
     store.store(name="ecg_signals_schema", node=schema())
