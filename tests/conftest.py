@@ -1,6 +1,7 @@
 """Fixtures that every test may use."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
+from ecg_signals.config import LAUNCH_DIR
+
 
 def shared_folder() -> Path:
     """Where the reference material lies: $ECG_SIGNALS_SHARED, else ../shared beside the checkout."""
     default = Path(__file__).parents[2] / "shared"
     return Path(os.environ.get("ECG_SIGNALS_SHARED", default))
+
+
+@pytest.fixture(autouse=True)
+def launch_folder() -> Iterator[None]:
+    """Commands that ran in this process leave no launch folder behind for the next test."""
+    yield
+    os.environ.pop(LAUNCH_DIR, None)
 
 
 @pytest.fixture(scope="session")
