@@ -42,11 +42,13 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
 	  echo "error: $(PYTHON) is not Python 3.11, 3.12 or 3.13. Type: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@echo "+ $(PYTHON) -m venv $(VENV)"
-	@system=$$($(PYTHON) -c 'import torch' 2>/dev/null && echo --system-site-packages); \
-	$(PYTHON) -m venv $$system $(VENV) || { rm -rf $(VENV); \
-	  echo "error: $(PYTHON) cannot make a virtual environment; on Debian: apt install python3-venv"; exit 1; }
+	@torch=$$($(PYTHON) -c 'import torch; print(torch.__path__[0].rpartition("/")[0])' 2>/dev/null); \
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "error: $(PYTHON) cannot make a virtual environment; on Debian: apt install python3-venv"; exit 1; }; \
+	if [ -n "$$torch" ]; then \
+	  echo "$$torch" > $$($@ -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/torch_of_$(notdir $(PYTHON)).pth; fi
 
-# constraints.txt pins everything. A torch that is already there, in VENV or in the Python it was made from, is kept.
+# constraints.txt pins everything. A torch that is already there, in VENV or in PYTHON, is kept.
 define install
 	@torch=$$($(BIN)/python -c 'import importlib.metadata as m; print(m.version("torch"))' 2>/dev/null || echo 2.13.0); \
 	sed "s/^torch==.*/torch==$$torch/" constraints.txt > $(VENV)/constraints.txt

@@ -90,3 +90,16 @@ def test_an_extra_s_packages_are_pinned_by_the_constraints():
 def test_the_makefile_pins_the_torch_of_the_constraints():
     (pinned,) = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch==")]
     assert f"echo {pinned.removeprefix('torch==')}" in (ROOT / "Makefile").read_text()
+
+
+def test_make_names_a_python_that_does_not_fit(tmp_path: Path):
+    words = ["make", "install", "PYTHON=/bin/false", f"VENV={tmp_path}/venv"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "error: /bin/false is not Python 3.11, 3.12 or 3.13" in done.stdout
+    assert not (tmp_path / "venv").exists()
+
+
+def test_make_help_lists_what_the_readme_names():
+    listed = {line.split()[0] for line in run("make", "help", cwd=ROOT).splitlines()}
+    named = set(re.findall(r"`?make ([a-z-]+)", (ROOT / "README.md").read_text()))
+    assert named and named <= listed
