@@ -1,5 +1,6 @@
 # Two commands: `make demo` shows the main job on real ECGs, `make test` runs the tests. `make help` lists the rest.
 # Settings: PYTHON (3.11 to 3.13), VENV (where to install), JOBS (test processes), TESTS (what to test).
+# One's own data (examples/own_data): DATA, RATE, MODEL, RUN, PTBXL, PORT; ARGS goes to the command behind a target.
 
 SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
@@ -12,12 +13,19 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 CONTENT := $(shell cat pyproject.toml setup.py constraints.txt | cksum | cut -d' ' -f1)
 CORE := $(VENV)/installed-core-$(CONTENT)
 ALL := $(VENV)/installed-all-$(CONTENT)
+HF := $(VENV)/installed-hf-$(CONTENT)
+NOTEBOOK := $(VENV)/installed-notebook-$(CONTENT)
+DATA ?= training_data
+MODEL ?= Edoardo-BS/hubert-ecg-small
+PTBXL ?= data/ptbxl
+PORT ?= 8888
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint clean
+.PHONY: help install demo test test-all lint clean prepare-data train train-from-scratch ptbxl-setup jupyter \
+  build-jupyter run-jupyter docker
 
 help:  ## this list
-	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/: .*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/: .*## /\t/' | expand -t 20
 
 install: $(CORE)  ## the package and what it needs, pinned, into VENV
 
@@ -33,6 +41,38 @@ test-all: $(ALL)  ## the default test suite and the tests marked slow
 lint: $(ALL)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+prepare-data: $(CORE)  ## DATA/raw/*.npy (RATE Hz) -> tables in DATA/metadata, to type labels into
+	$(BIN)/ecg-preprocess prepare $(DATA) $(if $(RATE),source_rate=$(RATE)) $(ARGS)
+
+train: $(if $(wildcard $(MODEL)),$(CORE),$(HF))  ## fine-tune HuBERT-ECG (MODEL: file, folder or hub name) on these tables
+	$(call train,finetune_own,$(or $(RUN),simple_training),--model $(MODEL),model.model_path=$(MODEL))
+
+train-from-scratch: $(CORE)  ## the same from random weights
+	$(call train,scratch_own,$(or $(RUN),from_scratch))
+
+# recipe, run, option of settings, setting
+define train
+	settings=$$($(BIN)/ecg-preprocess settings $(DATA) --run $(DATA)/checkpoints/$(2) $(3)) && set -x && \
+	$(BIN)/ecg-train --config-name hubert/$(1) task.data=$(DATA)/metadata dataset.ecg_dir=$(DATA)/processed \
+	  hydra.run.dir=$(DATA)/checkpoints/$(2) $(4) $$settings $(ARGS)
+endef
+
+ptbxl-setup: $(CORE)  ## a downloaded PTB-XL (PTBXL: folder or zip) -> data/ptbxl/processed and its labels
+	$(BIN)/ecg-preprocess hubert ptbxl $(PTBXL) data/ptbxl $(ARGS)
+
+jupyter: $(NOTEBOOK)  ## Jupyter with the notebooks of examples/notebooks, on port PORT
+	$(BIN)/python -m notebook --port $(PORT) --notebook-dir examples/notebooks $(ARGS)
+
+build-jupyter: docker  ## the same as a Docker image
+	docker build -t ecg-signals-jupyter $(ARGS) .
+
+run-jupyter: docker  ## start it; the repository is /workspace in there
+	docker run --rm -it -p $(PORT):8888 -v "$(CURDIR)":/workspace $(ARGS) ecg-signals-jupyter
+
+docker:
+	@command -v docker > /dev/null || { echo "error: there is no docker; install it (docs.docker.com/engine/install)," \
+	  "or without: make jupyter"; exit 1; }
 
 clean:  ## remove runs/, caches and build folders; the virtual environment stays
 	rm -rf runs outputs multirun build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
@@ -63,6 +103,14 @@ $(CORE): | $(BIN)/python
 
 $(ALL): | $(BIN)/python
 	$(call install,-e '.[all$(comma)dev]')
+	@touch $(CORE) $(HF)
+
+$(HF): | $(BIN)/python
+	$(call install,-e '.[hf]')
+	@touch $(CORE)
+
+$(NOTEBOOK): | $(BIN)/python
+	$(call install,-e . notebook ipykernel)
 	@touch $(CORE)
 
 comma := ,

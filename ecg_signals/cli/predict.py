@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from pathlib import Path
 
 from ecg_signals.cli.app import reported_errors
 from ecg_signals.config import ConfigError, resolve_input
@@ -17,6 +18,7 @@ def main() -> None:
     parser.add_argument("records", nargs="+", metavar="RECORD", help="WFDB record, .mat, .hdf5, .npy, .csv")
     parser.add_argument("--model", required=True, metavar="M", help="checkpoint, Hugging Face folder, or org/name")
     parser.add_argument("--json", action="store_true", help="a list with one object per record, windows included")
+    parser.add_argument("--plot", metavar="DIR", help="also draw every record with its probabilities, to DIR/*.png")
     parser.add_argument("--labels", metavar="FILE", help="label_def.csv, or one name per line, if the model has none")
     parser.add_argument("--device", default=None, help="cpu, cuda, ...; the GPU if there is one")
     parser.add_argument("--id", help="which record of an .hdf5 file")
@@ -49,6 +51,10 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps([as_dict(prediction) for prediction in predictions], indent=2))
     else:
         print(as_text(predictions))
+    if arguments.plot:
+        from ecg_signals.inference.plots import save_pictures
+
+        save_pictures(predictions, Path(arguments.plot), **reading)
     return sum(prediction.error is not None for prediction in predictions)
 
 

@@ -1,7 +1,7 @@
 """One folder for people with files and labels: raw/*.npy -> processed/ and tables to type labels into."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ class FolderConfig(OwnArrayConfig):
 
     fractions: list[float] = option([0.8, 0.2, 0.0], "shares of train, valid and test, counted in patients")
     labels: list[str] | None = option(
-        None, f"label columns of the table in raw/; without a table, columns to make (default {','.join(LABELS)})"
+        None, f"label columns of the table in raw/, and columns to make (without any: {','.join(LABELS)})"
     )
 
 
@@ -82,8 +82,7 @@ def prepare_folder(folder: Path, cfg: FolderConfig, workers: int) -> FolderRepor
         meta = meta_table(records, journal, source.cfg, folder)
         usable = leave_out(source, meta, report)
         known = _known_rows(folder)
-        labels = label_table(source, usable) if source.table_path() is not None else None
-        table = _merged(known, _described(usable), labels, cfg.labels)
+        table = _merged(known, _described(usable), _given_labels(source, usable), cfg.labels)
         table["split"] = _splits(table, known, source.split(usable), usable, cfg)
         _write_tables(folder / METADATA, table, report)
         report.kept = len(meta)
@@ -107,6 +106,20 @@ def _raw_folder(folder: Path) -> Path:
             f"(numpy.save), and type the command again"
         )
     return raw
+
+
+def _given_labels(source: Npy, meta: "pd.DataFrame") -> "pd.DataFrame | None":
+    """idx + the labels that a table in raw/ has; of `labels`, if the user names some, those that it has."""
+    path = source.table_path()
+    if path is None:
+        return None
+    wanted = source.cfg.labels
+    if wanted:
+        columns = read_table(path).columns
+        wanted = [name for name in wanted if name in columns]
+        if not wanted:
+            return None
+    return label_table(Npy(source.folder, replace(source.cfg, labels=wanted)), meta)
 
 
 def _known_rows(folder: Path) -> "pd.DataFrame":
@@ -142,7 +155,7 @@ def _described(meta: "pd.DataFrame") -> "pd.DataFrame":
         "duration_seconds": meta["seconds"],
     }
     if "patient_id" in meta.columns and meta["patient_id"].notna().any():
-        columns["patient_id"] = meta["patient_id"]
+        columns["patient_id"] = _tidy(meta["patient_id"])
     return meta[[]].assign(**columns)
 
 

@@ -1,8 +1,6 @@
 """raw/*.npy -> tables to type labels into -> settings of ecg-train, with one clear message for whatever is missing."""
 
 import shutil
-import subprocess
-import sys
 import zlib
 
 import numpy as np
@@ -13,16 +11,6 @@ from ecg_signals.config import ConfigError, UsageError
 from ecg_signals.preprocess.options import parse_options
 from ecg_signals.preprocess.training_folder import FolderConfig, prepare_folder
 from ecg_signals.preprocess.training_settings import training_settings
-
-TINY = [
-    "model.hidden_size=32",
-    "model.num_hidden_layers=1",
-    "model.num_attention_heads=2",
-    "model.intermediate_size=32",
-    "model.conv_dim=[16,16,16,16,16]",
-    "model.num_conv_pos_embeddings=16",
-    "model.num_conv_pos_embedding_groups=2",
-]
 
 
 def signal(name, samples=2500):
@@ -136,6 +124,17 @@ def test_a_table_in_raw_gives_labels_patients_rates_and_splits(tmp_path):
     assert test["filename"].tolist() == ["slow.npy"] and test["duration_seconds"].item() == 5.0
     found = settings(tmp_path)
     assert "dataset.label_start_index=5" in found.words and "model.num_labels=1" in found.words
+
+
+def test_labels_that_a_table_in_raw_lacks_get_an_empty_column(tmp_path):
+    add(tmp_path, *"abc")
+    (tmp_path / "raw" / "about.csv").write_text("filename,afib,other\na,1,1\nb,0,1\nc,1,0\n")
+    prepare(tmp_path, "labels=norm")
+    assert list(tables(tmp_path)[0].columns[4:]) == ["norm"]
+    prepare(tmp_path, "labels=norm,afib")
+    table = pd.concat(tables(tmp_path)).set_index("filename")
+    assert list(table.columns[3:]) == ["norm", "afib"] and table["norm"].isna().all()
+    assert table["afib"].to_dict() == {"a.npy": 1, "b.npy": 0, "c.npy": 1}
 
 
 def test_own_label_names_and_a_new_patient_of_a_known_one_follow(tmp_path):
@@ -255,32 +254,16 @@ def test_the_same_patient_on_both_sides_is_told(ready):
 # ---------------------------------------------------------------------------------------------------------- training
 
 
-def typed(command, *words):
-    words = [sys.executable, "-m", f"ecg_signals.cli.{command}", *map(str, words)]
-    return subprocess.run(words, capture_output=True, text=True)
-
-
-def train(folder, recipe, run, model=None, *more):
-    folders = [f"task.data={folder / 'metadata'}", f"dataset.ecg_dir={folder / 'processed'}"]
-    target = folder / "checkpoints" / run
-    words = settings(folder, run, model).words + ([f"model.model_path={model}"] if model else [])
-    return target, typed("train", "--config-name", recipe, *folders, f"hydra.run.dir={target}", *words, *more)
-
-
-def test_from_scratch_then_fine_tuned_then_predicted_with_the_typed_label_names(ready):
-    run, done = train(ready, "hubert/scratch_own", "scratch", None, "optimization.max_epoch=2", *TINY)
-    assert done.returncode == 0 and "auroc" in done.stdout, done.stderr
-    best = run / "checkpoint_best.pt"
-    assert "dataset.decimation=per_lead" in settings(ready, "x", str(best)).words
-    run, done = train(ready, "hubert/finetune_own", "fine", str(best), "optimization.max_epoch=1")
-    assert done.returncode == 0, done.stderr
-    said = typed("predict", ready / "raw" / "1.npy", "--model", run / "checkpoint_best.pt", "--sample-rate", 500)
-    assert said.returncode == 0 and all(name in said.stdout for name in ("normal", "abnormal", "arrhythmia"))
+def test_a_run_does_not_go_on_with_other_labels_or_another_model(ready, golden):
+    model = str(golden / "hubert_ecg" / "checkpoints" / "finetune_linear.pt")
+    settings(ready, "run", model)
+    (ready / "checkpoints" / "run" / "checkpoint_last.pt").touch()
+    assert settings(ready, "run", model).words == settings(ready, "new", model).words
+    with pytest.raises(ConfigError, match=r"started from another model\. Start a new one \(make train RUN=NAME\)"):
+        settings(ready, "run", model.replace("linear", "mlp"))
     fill(ready, normal=lambda row: int(row % 4 == 0))
-    with pytest.raises(
-        ConfigError, match=r"started from another train_dataset\.csv and val_dataset\.csv\. Start a new"
-    ):
-        settings(ready, "fine", str(best))
+    with pytest.raises(ConfigError, match=r"started from another train_dataset\.csv and val_dataset\.csv"):
+        settings(ready, "run", model)
 
 
 @pytest.mark.parametrize("form", ["finetune_linear.pt", "hubert_1_iteration_9_run0.pt", "pretrain_hf"])
