@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, fields
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from ecg_signals.config import BaseConfig, UsageError, option, unknown_message
 from ecg_signals.signal.leads import LEADS
@@ -82,7 +82,10 @@ class OwnArrayConfig(OwnConfig):
     units: str | None = option(None, "mV, uV or V, where the files do not say it; unset: mV")
 
 
-def parse_options(words: Sequence[str], config: type[PreprocessConfig]) -> PreprocessConfig:
+Options = TypeVar("Options", bound=PreprocessConfig)
+
+
+def parse_options(words: Sequence[str], config: type[Options]) -> Options:
     """`key=value` words -> options. Raises: UsageError naming the nearest option, ConfigError for a wrong value."""
     hints = get_type_hints(config)
     values: dict[str, Any] = {}

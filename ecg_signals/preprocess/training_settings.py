@@ -120,7 +120,8 @@ def _shared_patients(train: Path, valid: Path) -> list[str]:
     patients = [set(read_table(path).get("patient_id", [])) for path in (train, valid)]
     shared = sorted(str(patient) for patient in patients[0] & patients[1] if patient == patient)
     listed = ", ".join(shared[:3])
-    return [f"{len(shared)} patients are in {train} and in {valid} ({listed}): scores will flatter"] if shared else []
+    text = f"{len(shared)} patients are in {train} and in {valid} ({listed}): scores will flatter"
+    return [text] if shared else []
 
 
 def _model_settings(model: str) -> list[str]:

@@ -67,9 +67,7 @@ def _gather(
             yield future.result()
 
 
-def process_chunk(
-    name: str, folder: Path, cfg: Any, dest: Path, work: Work, rows: Sequence[Row]
-) -> list[Outcome]:
+def process_chunk(name: str, folder: Path, cfg: Any, dest: Path, work: Work, rows: Sequence[Row]) -> list[Outcome]:
     """Process some rows; one that cannot be read gives `error`, and the next one follows.
 
     Raises: ConfigError if DEST is full or cannot be written.
