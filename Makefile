@@ -43,23 +43,23 @@ lint: $(ALL)  ## ruff and mypy
 	$(BIN)/mypy
 
 prepare-data: $(CORE)  ## DATA/raw/*.npy (RATE Hz) -> tables in DATA/metadata, to type labels into
-	$(BIN)/ecg-preprocess prepare $(DATA) $(if $(RATE),source_rate=$(RATE)) $(ARGS)
+	$(BIN)/ecg-preprocess prepare "$(DATA)" $(if $(RATE),source_rate=$(RATE)) $(ARGS)
 
 train: $(if $(wildcard $(MODEL)),$(CORE),$(HF))  ## fine-tune HuBERT-ECG (MODEL: file, folder or hub name) on these tables
-	$(call train,finetune_own,$(or $(RUN),simple_training),--model $(MODEL),model.model_path=$(MODEL))
+	$(call train,finetune_own,$(or $(RUN),simple_training),--model "$(MODEL)","model.model_path=$(MODEL)")
 
 train-from-scratch: $(CORE)  ## the same from random weights
 	$(call train,scratch_own,$(or $(RUN),from_scratch))
 
 # recipe, run, option of settings, setting
 define train
-	settings=$$($(BIN)/ecg-preprocess settings $(DATA) --run $(DATA)/checkpoints/$(2) $(3)) && set -x && \
-	$(BIN)/ecg-train --config-name hubert/$(1) task.data=$(DATA)/metadata dataset.ecg_dir=$(DATA)/processed \
-	  hydra.run.dir=$(DATA)/checkpoints/$(2) $(4) $$settings $(ARGS)
+	settings=$$($(BIN)/ecg-preprocess settings "$(DATA)" --run "$(DATA)/checkpoints/$(2)" $(3)) && set -x && \
+	$(BIN)/ecg-train --config-name hubert/$(1) "task.data=$(DATA)/metadata" "dataset.ecg_dir=$(DATA)/processed" \
+	  "hydra.run.dir=$(DATA)/checkpoints/$(2)" $(4) $$settings $(ARGS)
 endef
 
 ptbxl-setup: $(CORE)  ## a downloaded PTB-XL (PTBXL: folder or zip) -> data/ptbxl/processed and its labels
-	$(BIN)/ecg-preprocess hubert ptbxl $(PTBXL) data/ptbxl $(ARGS)
+	$(BIN)/ecg-preprocess hubert ptbxl "$(PTBXL)" data/ptbxl $(ARGS)
 
 jupyter: $(NOTEBOOK)  ## Jupyter with the notebooks of examples/notebooks, on port PORT
 	$(BIN)/python -m notebook --port $(PORT) --notebook-dir examples/notebooks $(ARGS)
@@ -75,7 +75,7 @@ docker:
 	  "or without: make jupyter"; exit 1; }
 
 clean:  ## remove runs/, caches and build folders; the virtual environment stays
-	rm -rf runs outputs multirun build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf runs outputs multirun build dist examples/notebooks/work *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 $(BIN)/python:

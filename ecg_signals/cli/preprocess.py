@@ -169,7 +169,7 @@ def run_step(name: str, argv: list[str]) -> None:
         "prepare": add_prepare,
         "settings": add_settings,
     }[name](parser)
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
     {
         "split": split,
         "labels": labels,
@@ -318,7 +318,7 @@ def add_prepare(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("folder", type=Path, help="folder with raw/, which holds .npy files and maybe one CSV about them")
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: the processors there are)")
-    add("options", nargs="*", help="key=value: source_rate=250, labels=normal,afib, and others of `npy --help`")
+    add("options", nargs="*", default=[], help="key=value: source_rate=250, labels=normal,afib, and others of `npy --help`")
 
 
 def prepare(args: argparse.Namespace) -> None:

@@ -63,10 +63,8 @@ class FolderReport(ArrayReport):
     def _note_lines(self) -> list[str]:
         if not self.assumed_rate:
             return super()._note_lines()
-        return [
-            "",
-            f"{self.assumed_rate} records do not say their rate: taken as 500 Hz. If not: source_rate=HZ (make: RATE=HZ)",
-        ]
+        hint = "if they are not: source_rate=HZ (make: RATE=HZ)"
+        return ["", f"{self.assumed_rate} records do not say their rate and are taken as 500 Hz; {hint}"]
 
 
 def prepare_folder(folder: Path, cfg: FolderConfig, workers: int) -> FolderReport:

@@ -131,9 +131,8 @@ def _model_settings(model: str) -> list[str]:
     try:
         source = load_source(model)
     except ConfigError as error:
-        raise ConfigError(
-            f"{str(error).rstrip('.')}. Then: make train MODEL=PATH. Without pretrained weights: make train-from-scratch"
-        ) from None
+        hint = "Then: make train MODEL=PATH. Without pretrained weights: make train-from-scratch"
+        raise ConfigError(f"{str(error).rstrip('.')}. {hint}") from None
     steps = source.signal.steps if source.signal is not None else []
     decimation: dict[str, Any] = next((step for step in steps if step["name"] == "decimate"), {})
     if not source.name.startswith("hubert_ecg"):

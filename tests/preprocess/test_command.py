@@ -48,7 +48,8 @@ def test_help_lists_datasets_and_steps_without_slow_imports():
 def test_every_dataset_and_step_has_a_help_page(typed):
     status, overview, _ = typed("--help")
     assert status == 0
-    for name in (*dataset_names(), "split", "labels", "manifest", "pairs", "subset", "hubert", "identify"):
+    steps = ("split", "labels", "manifest", "pairs", "subset", "hubert", "identify", "prepare", "settings")
+    for name in (*dataset_names(), *steps):
         assert f"  {name} " in overview
         status, page, _ = typed(name, "--help")
         assert status == 0 and page.startswith(f"usage: ecg-preprocess {name}"), name
@@ -66,6 +67,11 @@ def test_every_dataset_and_step_has_a_help_page(typed):
         (["split", "--strategy", "random", "--processed_rot", "x"], "--processed_root"),
         (["split", "--strategy", "radom", "--processed_root", "x"], "did you mean 'random'"),
         ([], "name a dataset or a step"),
+        (["hubert"], "name a dataset"),
+        (["hubert", "ptbxxl", "a", "b"], "did you mean 'ptbxl'"),
+        (["prepare"], "are required: folder See"),
+        (["prepare", "a", "--workers", "2", "source_rat=2"], "did you mean 'source_rate'"),
+        (["settings", "a"], "are required: --run"),
     ],
 )
 def test_wrong_arguments_end_with_status_2_and_the_nearest_name(typed, words, message):
