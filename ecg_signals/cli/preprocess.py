@@ -318,7 +318,7 @@ def add_prepare(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("folder", type=Path, help="folder with raw/, which holds .npy files and maybe one CSV about them")
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: the processors there are)")
-    add("options", nargs="*", default=[], help="key=value: source_rate=250, labels=normal,afib, and others of `npy --help`")
+    add("options", nargs="*", default=[], help="key=value: source_rate=250, labels=normal,afib, others: npy --help")
 
 
 def prepare(args: argparse.Namespace) -> None:
