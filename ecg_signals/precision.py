@@ -11,14 +11,18 @@ from ecg_signals.sections import Config
 
 
 def uses_fp16(config: Config) -> bool:
-    return config.common.fp16 or config.common.memory_efficient_fp16
+    return config.common.fp16 or config.common.memory_efficient_fp16 or config.common.amp
+
+
+def uses_bf16(config: Config) -> bool:
+    return config.common.bf16 or config.common.memory_efficient_bf16
 
 
 def autocast(config: Config, device: torch.device) -> AbstractContextManager[Any]:
     """The precision of a forward pass; weights, gradients and optimizer state stay float32."""
     if uses_fp16(config):
         return torch.autocast(device.type, dtype=torch.float16)
-    if config.common.bf16:
+    if uses_bf16(config):
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
 

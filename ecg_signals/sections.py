@@ -21,7 +21,7 @@ class CommonConfig(BaseConfig):
     cpu: bool = option(False, "train on the CPU although a GPU is there", ours=True)
     fp16: bool = option(False, "half precision with dynamic loss scaling")
     memory_efficient_fp16: bool = option(False, "half precision without a float32 copy of the weights; implies fp16")
-    fp16_no_flatten_grads: bool = option(False, "one float32 copy per parameter, always so here", dead=True)
+    fp16_no_flatten_grads: bool = option(False, "fp16 checkpoints store optimizer state per parameter, not flat")
     fp16_init_scale: int = option(128, "first loss scale")
     fp16_scale_window: int | None = option(
         None, "updates without overflow before the scale doubles; None: 2^14 / ranks / update_freq"
@@ -31,6 +31,18 @@ class CommonConfig(BaseConfig):
     min_loss_scale: float = option(1e-4, "training stops when the loss scale falls to this")
     threshold_loss_scale: float | None = option(None, "the loss scale is never halved below this")
     bf16: bool = option(False, "bfloat16 autocast; weights, gradients and optimizer stay float32", ours=True)
+    memory_efficient_bf16: bool = option(False, "the same as bf16 here", ours=True)
+    amp: bool = option(False, "the same as fp16 here: autocast with a dynamic loss scale", ours=True)
+    amp_batch_retries: int = option(2, "overflowing batches are skipped at once here", ours=True, dead=True)
+    amp_init_scale: int = option(128, "see fp16_init_scale", ours=True, dead=True)
+    amp_scale_window: int | None = option(None, "see fp16_scale_window", ours=True, dead=True)
+    tpu: bool = option(False, "TPUs are not supported", ours=True, dead=True)
+    azureml_logging: bool = option(False, "AzureML logging", ours=True, dead=True)
+    aim_repo: str | None = option(None, "Aim logging", ours=True, dead=True)
+    aim_run_hash: str | None = option(None, "Aim logging", ours=True, dead=True)
+    quantization_config_path: str | None = option(None, "quantisation-aware training", ours=True, dead=True)
+    use_plasma_view: bool = option(False, "manifests are memory-mapped here", ours=True, dead=True)
+    plasma_path: str = option("/tmp/plasma", "manifests are memory-mapped here", ours=True, dead=True)
     tf32: bool = option(False, "TensorFloat-32 matrix products on GPUs that have them", ours=True)
     compile: bool = option(False, "torch.compile the model", ours=True)
     empty_cache_freq: int = option(0, "updates between two emptyings of the CUDA cache; 0 never")
@@ -50,6 +62,19 @@ class DistributedTrainingConfig(BaseConfig):
     distributed_init_method: str | None = option(None, "rendezvous, such as tcp://host:port")
     distributed_port: int = option(12355, "port of the rendezvous on the first SLURM node")
     distributed_no_spawn: bool = option(False, "never start further processes", ours=True)
+    distributed_num_procs: int | None = option(None, "see distributed_world_size", ours=True, dead=True)
+    nprocs_per_node: int | None = option(None, "see distributed_world_size", ours=True, dead=True)
+    fast_stat_sync: bool = option(False, "statistics are always summed in one exchange", ours=True, dead=True)
+    zero_sharding: str = option("none", "sharded optimizer state", ours=True, dead=True)
+    no_reshard_after_forward: bool = option(False, "sharded weights", ours=True, dead=True)
+    fp32_reduce_scatter: bool = option(False, "sharded weights", ours=True, dead=True)
+    cpu_offload: bool = option(False, "sharded weights", ours=True, dead=True)
+    use_sharded_state: bool = option(False, "sharded weights", ours=True, dead=True)
+    not_fsdp_flatten_parameters: bool = option(False, "sharded weights", ours=True, dead=True)
+    localsgd_frequency: int = option(3, "local SGD", ours=True, dead=True)
+    slowmo_algorithm: str = option("LocalSGD", "slow momentum", ours=True, dead=True)
+    slowmo_base_algorithm: str = option("localsgd", "slow momentum", ours=True, dead=True)
+    slowmo_momentum: float | None = option(None, "slow momentum", ours=True, dead=True)
     device_id: int = option(0, "GPU of this process; LOCAL_RANK wins")
     ddp_backend: str = option(
         "pytorch_ddp",
@@ -94,6 +119,9 @@ class DatasetConfig(BaseConfig):
     curriculum: int = option(0, "first epochs in which batches are not shuffled")
     num_shards: int = option(1, "shards of the data", dead=True)
     shard_id: int = option(0, "this shard", dead=True)
+    grouped_shuffling: bool = option(False, "ranks take neighbouring batches", ours=True, dead=True)
+    update_epoch_batch_itr: bool = option(False, "see update_ordered_indices_seed", ours=True, dead=True)
+    required_seq_len_multiple: int = option(1, "lengths are padded to a multiple", ours=True, dead=True)
     update_ordered_indices_seed: bool = option(
         True, "draw new batches every epoch; false freezes them as published", ours=True
     )
@@ -108,6 +136,10 @@ class OptimizationConfig(BaseConfig):
     update_freq: list[int] = option([1], "batches per update, one entry per epoch; the last one repeats")
     lr: list[float] = option([0.25], "learning rate; for `fixed` one per epoch")
     stop_min_lr: float = option(-1.0, "stop when the learning rate falls to this")
+    skip_remainder_batch: bool = option(False, "leave out an epoch's last update if it has fewer batches", ours=True)
+    sentence_avg: bool = option(False, "the criterion says what a gradient is divided by", ours=True, dead=True)
+    use_bmuf: bool = option(False, "blockwise model updates", ours=True, dead=True)
+    debug_param_names: bool = option(False, "debugging", ours=True, dead=True)
     skip_nonfinite_updates: bool = option(
         False, "skip an update whose gradient is not finite instead of stopping", ours=True
     )
@@ -161,6 +193,7 @@ class EmaConfig(BaseConfig):
     ema_decay: float = option(0.9999, "share of the old average kept per update", ours=True)
     ema_start_update: int = option(0, "the average equals the weights until this update", ours=True)
     ema_update_freq: int = option(1, "updates between two steps of the average", ours=True)
+    ema_seed_model: str | None = option(None, "start the average from a file", ours=True, dead=True)
     ema_fp32: bool = option(False, "keep the average in float32", ours=True)
 
 

@@ -154,7 +154,7 @@ class Trainer:
                 done = self.at.batches // (freq * self.world_size)
                 self._set_rate()
                 for step, group in enumerate(
-                    self.reporter.progress(self._groups(freq), self.at.epoch, total, done), done + 1
+                    self.reporter.progress(self._groups(freq, total), self.at.epoch, total, done), done + 1
                 ):
                     try:
                         self.train_update(group)
@@ -259,13 +259,14 @@ class Trainer:
         freqs = self.config.optimization.update_freq
         freq = freqs[min(self.at.epoch - 1, len(freqs) - 1)]
         rounds = math.ceil(self.iterator.num_batches(self.at.epoch) / self.world_size)
-        return freq, math.ceil(rounds / freq)
+        whole = self.config.optimization.skip_remainder_batch and rounds >= freq
+        return freq, rounds // freq if whole else math.ceil(rounds / freq)
 
-    def _groups(self, freq: int) -> Iterator[list[Batch | None]]:
+    def _groups(self, freq: int, total: int) -> Iterator[list[Batch | None]]:
         """This rank's batches of the rest of the epoch, update by update."""
         batches = iter(self.iterator.batches(self.at.epoch, self.at.batches))
-        while group := list(islice(batches, freq)):
-            yield group
+        for _ in range(total - self.at.batches // (freq * self.world_size)):
+            yield list(islice(batches, freq))
 
     def _set_rate(self) -> None:
         rate = self.schedule.rate(self.at.num_updates, self.at.epoch)

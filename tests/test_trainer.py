@@ -344,3 +344,14 @@ def test_three_functions_stand_between_main_and_backward(pretraining, monkeypatc
     command.main()
     assert seen[-1] == "main"
     assert len(seen) - 1 <= 3, seen
+
+
+def test_the_last_update_of_an_epoch_may_be_left_out_if_it_is_short(classification):
+    options = {"optimization__update_freq": [3], "optimization__max_update": 0, "optimization__max_epoch": 2}
+    assert train(classification, **options, optimization__skip_remainder_batch=True).at.num_updates == 2
+
+
+def test_amp_is_fp16_and_dead_keys_give_one_warning(classification, tmp_path, caplog):
+    half = losses(train(classification, common__fp16=True))
+    assert losses(train(elsewhere(classification, tmp_path), common__amp=True, common__tpu=True)) == half
+    assert len([record for record in caplog.records if "common.tpu" in record.message]) == 1
