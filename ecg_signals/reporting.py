@@ -160,7 +160,8 @@ class Reporter:
         except ImportError:
             raise ConfigError('common.wandb_project needs wandb: pip install "ecg-signals[track]"') from None
         name = os.environ.get("WANDB_NAME") or os.path.basename(str(save_dir or "run"))
-        settings: dict[str, Any] = {"project": config.common.wandb_project, "entity": config.common.wandb_entity}
+        project, entity = config.common.wandb_project, config.common.wandb_entity
+        settings: dict[str, Any] = {"project": project, "entity": entity, "dir": os.getcwd()}  # this run's folder
         try:
             return wandb.init(**settings, name=name, config=config.to_dict())
         except wandb.Error as error:  # not logged in, or no network: no reason to lose a run
