@@ -43,8 +43,9 @@ def with_evaluator(raw: Any, action: Callable[[Any], Any]) -> None:
         from ecg_signals.distributed.launch import process_group
         from ecg_signals.inference.validate import Evaluator
 
-        shared = {key: sections.get(key) for key in ("common", "distributed_training")}
-        with process_group(resolve_config(shared)) as placement:
+        cpu = {"cpu": (sections.get("common") or {}).get("cpu", False)}
+        ranks = resolve_config({"common": cpu, "distributed_training": sections.get("distributed_training")})
+        with process_group(ranks) as placement:
             action(Evaluator(sections, placement))
 
 

@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import torch
 from torch import nn
 
-from ecg_signals.checkpoint.load import ModelSource, load_model, load_source
+from ecg_signals.checkpoint.layout import ModelSource
+from ecg_signals.checkpoint.load import build_source, load_source
 from ecg_signals.composition import resolve_config
 from ecg_signals.config import MISSING, ConfigError, parse_literal, resolve_input
 from ecg_signals.criteria.base import CriterionOutput
@@ -28,8 +30,13 @@ logger = logging.getLogger(__name__)
 def stored_sections(sections: Mapping[str, Any], source: ModelSource) -> dict[str, Any]:
     """The checkpoint's recipe with what the user set on top; the model is always the checkpoint's.
 
-    A key that the user leaves out, or that a recipe marks ???, keeps the value the checkpoint was trained with.
+    A key that the user leaves out, or that a recipe marks ???, keeps the value the checkpoint was trained with; stored
+    keys that no longer exist are dropped. Raises: UsageError for a model option that does not exist.
     """
+    model_name = (sections.get("model") or {}).get("_name", source.name)
+    get_entry("model", model_name).dataclass.from_mapping(
+        dict.fromkeys(sections.get("model") or {}, MISSING), where="model"
+    )
     merged = {
         key: value
         for key, value in sections.items()
@@ -37,7 +44,7 @@ def stored_sections(sections: Mapping[str, Any], source: ModelSource) -> dict[st
     }
     merged["model"] = {"_name": source.name, **source.options}
     for group in ("task", "criterion"):
-        stored = dict(source.cfg.get(group) or {})
+        stored = known_options(group, source.cfg.get(group) or {})
         chosen = {key: value for key, value in (sections.get(group) or {}).items() if value not in (MISSING, None)}
         same = chosen.get("_name", stored.get("_name")) == stored.get("_name")
         if group == "criterion" and not same:
@@ -45,6 +52,14 @@ def stored_sections(sections: Mapping[str, Any], source: ModelSource) -> dict[st
         merged[group] = {**(stored if same or group == "criterion" else {}), **chosen} or None
     merged["dataset"] = {key: value for key, value in (sections.get("dataset") or {}).items() if value is not None}
     return merged
+
+
+def known_options(group: str, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored section without the keys that today's class of that name does not have."""
+    if not stored.get("_name"):
+        return {}
+    known = {item.name for item in fields(get_entry(group, stored["_name"]).dataclass)}
+    return {key: value for key, value in stored.items() if key in known}
 
 
 class Evaluator:
@@ -58,17 +73,25 @@ class Evaluator:
         if path in (None, MISSING):
             raise ConfigError("set common_eval.path=CHECKPOINT")
         source = load_source(str(resolve_input(path)))
-        self.config: Config = resolve_config(stored_sections(sections, source), lenient=True)
+        self.config: Config = resolve_config(stored_sections(sections, source))
         setup_logging(self.config, placement.rank == 0)
         set_matmul_precision(self.config)
         self.placement, self.device = placement, device_of(self.config, placement)
-        overrides = parse_literal(self.config.common_eval.model_overrides, "common_eval.model_overrides")
+        overrides = self._model_overrides(source)
         wants_saliency = "saliency" in (self.config.common_eval.extract or [])
         if wants_saliency and "saliency" in source.options:
             overrides = {**overrides, "saliency": True}
-        self.model: BaseModel = load_model(str(resolve_input(path)), device=str(self.device), **overrides)
+        self.model: BaseModel = build_source(source, **overrides).to(self.device)
         self.task: BaseTask = get_entry("task", self.config.task._name).cls(self.config.task, self.config)
         self.reporter = Reporter(self.config, None, placement.rank == 0)
+
+    def _model_overrides(self, source: ModelSource) -> dict[str, Any]:
+        """`common_eval.model_overrides`; what this model does not have is passed over, as published recipes need."""
+        wanted = parse_literal(self.config.common_eval.model_overrides, "common_eval.model_overrides")
+        known = {item.name for item in fields(get_entry("model", source.name).dataclass)}
+        for key in sorted(set(wanted) - known):
+            logger.warning("common_eval.model_overrides names %s, which %s does not have", key, source.name)
+        return {key: value for key, value in wanted.items() if key in known}
 
     def subsets(self) -> list[str]:
         return [name.strip() for name in self.config.dataset.valid_subset.split(",") if name.strip()]

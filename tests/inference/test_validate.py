@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ecg_signals.composition import resolve_config
-from ecg_signals.config import ConfigError
+from ecg_signals.config import ConfigError, UsageError
 from ecg_signals.distributed.launch import Placement
 from ecg_signals.inference.store import MemmapReader
 from ecg_signals.inference.validate import Evaluator
@@ -118,3 +118,29 @@ def test_two_splits_of_one_run_do_not_share_numbers(trained, tmp_path):
     found = evaluator(both, path, extract=["output"], results_path=str(tmp_path)).validate()
     assert set(found) == {"valid", "train"}
     assert torch.from_numpy(np.load(tmp_path / "outputs_train.npy")).shape == (16, 3)
+
+
+@pytest.mark.parametrize("section", ["task", "dataset", "criterion", "model", "common"])
+def test_a_misspelt_key_is_not_passed_over(trained, section):
+    recipe, path = trained
+    misspelt = {**recipe, section: {**recipe[section], "batch_sise": 3}}
+    with pytest.raises(UsageError, match="batch_sise"):
+        evaluator(misspelt, path)
+
+
+def test_keys_of_a_stored_recipe_that_no_longer_exist_are_dropped(trained):
+    recipe, path = trained
+    state = torch.load(path, weights_only=True)
+    for options in (state["cfg"], state["extra_state"]["ecg_signals"]["options"]):
+        options["task"]["model_name"] = "old"
+    torch.save(state, path)
+    assert evaluator(recipe, path).validate()["valid"]["loss"] > 0
+
+
+def test_overrides_that_the_model_does_not_have_are_passed_over_with_a_word(trained, caplog):
+    recipe, path = trained
+    found = evaluator(
+        recipe, path, model_overrides="{'model_path': None, 'no_pretrained_weights': True, 'leadwise': True}"
+    )
+    assert found.model.cfg.no_pretrained_weights
+    assert "leadwise" in caplog.text
