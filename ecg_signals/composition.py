@@ -140,6 +140,6 @@ def _resolve_references(merged: dict[str, dict[str, Any]]) -> dict[str, dict[str
         try:
             return resolve(node[key])
         except InterpolationResolutionError:
-            return OmegaConf.to_container(node, resolve=False)[key]  # type: ignore[call-overload,index]
+            return OmegaConf.to_container(node, resolve=False)[key]  # type: ignore[index]
 
     return {key: resolve_item(tree, key) for key in merged}

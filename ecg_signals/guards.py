@@ -60,7 +60,7 @@ def check_config(config: Config) -> None:
 
 def check_unused_subsets(task: BaseTask, config: Config, subsets: list[str]) -> None:
     """As fairseq: validation manifests that lie there and are not used must be named or waved through."""
-    folder = Path(str(task.cfg.data))  # type: ignore[attr-defined]
+    folder = Path(str(task.cfg.data))
     used = {split for subset in subsets for split in task.splits_of(subset)}
     found = {path.stem for path in folder.glob("valid[0-9]*.tsv")} | {
         path.stem for path in folder.glob("valid_[0-9]*.tsv")

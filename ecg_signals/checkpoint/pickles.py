@@ -200,14 +200,14 @@ def find(module: str, name: str) -> Any:
     raise ConfigError(f"it asks for {module}.{name}, which no checkpoint needs; the file may be malicious")
 
 
-class Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
+class Unpickler(pickle._Unpickler):
     """Python's own unpickler, whose names are answered by `find`.
 
     The one in C, and lengths that a damaged file states, ask for any amount of memory: here no length may exceed
     what is left of the file.
     """
 
-    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, file: BinaryIO, **options: Any) -> None:
         super().__init__(file, **options)

@@ -166,7 +166,7 @@ def hydra_app(argv: list[str], command: str) -> Callable[[Callable[[Any], Any]],
     quiet = ["hydra.output_subdir=null", "hydra.run.dir=.", "hydra/job_logging=none", "hydra/hydra_logging=none"]
     sys.argv = [sys.argv[0], *arguments.flags, *overrides, *(quiet if other_rank() else [])]
     version = {} if hydra.__version__ >= "1.4" else {"version_base": "1.3"}
-    return hydra.main(config_path=str(folder), config_name="ecg_signals_primary", **version)  # type: ignore[arg-type]
+    return hydra.main(config_path=str(folder), config_name="ecg_signals_primary", **version)
 
 
 def other_rank() -> bool:

@@ -19,10 +19,10 @@ class ArrayMark(pickles.Inert):
     path = "joblib.numpy_pickle.NumpyArrayWrapper"
 
 
-class JoblibUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
+class JoblibUnpickler(pickle._Unpickler):
     """Python's own unpickler, which takes names from `pickles.find` and arrays from behind their marks."""
 
-    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, stream: Any) -> None:
         super().__init__(stream)

@@ -31,7 +31,7 @@ class HubertMultiLabel(BinaryCrossEntropyWithLogitsCriterion):
     def prepare(self, model: nn.Module, dataset: Any) -> None:
         """Count the labels of the training data. A label without positives gets weight 1."""
         super().prepare(model, dataset)
-        if self.cfg.use_loss_weights:  # type: ignore[attr-defined]
+        if self.cfg.use_loss_weights:
             weights = torch.from_numpy(label_weights(training_targets(dataset))).float()
             self.pos_weight = weights.to(next(model.parameters()).device)
 

@@ -365,7 +365,7 @@ def _opened(batch: Batch | _Failure) -> Batch:
 def _loader(items: _Items, requests: _Requests, workers: int, buffer: int, pin_memory: bool) -> DataLoader:
     return DataLoader(
         items,
-        batch_sampler=requests,  # type: ignore[arg-type]
+        batch_sampler=requests,
         collate_fn=items.collate,
         num_workers=workers,
         prefetch_factor=max(1, math.ceil(buffer / workers)) if workers else None,

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -116,13 +115,3 @@ def upgrade_weight_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 key = key[: -len(old)] + new
         renamed[key] = value
     return renamed
-
-
-def pool_nonzero(features: Tensor) -> Tensor:
-    """Sum over frames / count of non-zero values per channel: fairseq-signals' pooling everywhere.
-
-    features [batch, frames, dim], padded frames 0 -> [batch, dim]. A channel that is 0 in all frames gives NaN
-    in the peer; here 0.
-    """
-    count = (features != 0).sum(dim=1)                               # [batch, dim]
-    return features.sum(dim=1) / torch.clamp(count, min=1)

@@ -135,7 +135,7 @@ def _norm_valid_frames(x: Tensor, lengths: Tensor, norm: nn.GroupNorm) -> Tensor
     return (x - mean) * torch.rsqrt(variance + norm.eps) * norm.weight + norm.bias
 
 
-def output_length(samples, kernel: int, stride: int):  # type: ignore[no-untyped-def]
+def output_length(samples, kernel: int, stride: int):
     """Frames of an unpadded convolution, for an int or an integer tensor; 0 when the kernel does not fit."""
     if isinstance(samples, Tensor):
         return (torch.div(samples - kernel, stride, rounding_mode="floor") + 1).clamp(min=0)

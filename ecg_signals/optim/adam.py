@@ -38,7 +38,7 @@ class Adam(torch.optim.Optimizer):
         super().__init__(params, {**defaults, "amsgrad": False})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One update of every parameter that has a gradient; gradients stay as they are."""
         loss = None
         if closure is not None:
@@ -68,7 +68,7 @@ class Adam(torch.optim.Optimizer):
         step, device, dtype = key
         beta1, beta2 = group["betas"]
         masters = params if dtype == torch.float32 else [param.float() for param in params]
-        torch._fused_adamw_(  # type: ignore[call-overload]
+        torch._fused_adamw_(
             masters,
             [_laid_out_like(param, param.grad.float()) for param in params],  # type: ignore[union-attr]
             [self.state[param]["exp_avg"] for param in params],

@@ -30,7 +30,7 @@ class EcgClassification(BaseTask):
         """Name the labels, and check that model, criterion and labels agree on their number."""
         wanted, found = getattr(model.cfg, "num_labels", None), dataset.num_labels
         one_column = found == 1 and criterion.takes_class_numbers
-        checked = not one_column and not self.cfg.path_dataset  # type: ignore[attr-defined]
+        checked = not one_column and not self.cfg.path_dataset
         if checked and wanted is not None and found is not None and int(wanted) != found:
             raise ConfigError(
                 f"task.label_file has {found} labels, but model.num_labels={wanted}; set model.num_labels={found}"

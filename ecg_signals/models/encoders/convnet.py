@@ -33,7 +33,7 @@ class ConvNet(BaseModel):
         self.feature_extractor = ConvStem(spec, cfg.input_dim, cfg.extractor_mode, cfg.conv_bias, cfg.dropout)
         self.final_proj = nn.Linear(self.feature_extractor.dim, cfg.output_dim)
 
-    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:  # type: ignore[override]
+    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
         """source [batch, leads, samples] -> features [batch, frames, dim], pooled, logits [batch, output_dim]."""
         lengths = None if padding_mask is None else unpadded_lengths(padding_mask)
         features = self.feature_extractor(source, lengths)

@@ -117,7 +117,7 @@ class ECGTransformer(BaseModel):
         """The arithmetic that files written by fairseq-signals were trained with."""
         return {"include_padding": True, "pooling": "nonzero"}
 
-    def forward(self, source: Tensor, padding_mask: Tensor | None = None, mask: bool = False) -> ModelOutput:  # type: ignore[override]
+    def forward(self, source: Tensor, padding_mask: Tensor | None = None, mask: bool = False) -> ModelOutput:
         """source [batch, leads, samples], padding_mask bool [batch, (leads,) samples] -> features, pooled, ...
 
         mask: hide frames and channels as the mask_* options say; `features` then are those of the masked pass.

@@ -76,7 +76,7 @@ class Nejedly2021ResNet(BaseModel):
             ResidualBlock(dim, inner, cfg.stride, cfg.conv_bias, leadwise) for _ in range(cfg.num_blocks)
         )
 
-    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:  # type: ignore[override]
+    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
         """source [batch, leads, samples] -> features [batch, frames, dim]; leadwise dim = channels x leads."""
         return self._run(source, padding_mask, [])
 

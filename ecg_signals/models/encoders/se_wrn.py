@@ -113,7 +113,7 @@ class SEWRN(BaseModel):
             SEGroup(cfg, before, dim, first=i == 0) for i, (before, dim) in enumerate(pairwise(dims))
         )
 
-    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:  # type: ignore[override]
+    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
         """source [batch, leads, samples] -> features [batch, frames, dim]; leadwise dim = channels x leads."""
         return self._run(source, padding_mask, [])
 

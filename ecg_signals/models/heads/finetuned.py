@@ -54,9 +54,9 @@ class FinetunedModel(BaseModel):
         self.before_forward(0)
 
     def before_forward(self, num_updates: int) -> None:
-        self.frozen = num_updates < self.cfg.freeze_finetune_updates  # type: ignore[attr-defined]
+        self.frozen = num_updates < self.cfg.freeze_finetune_updates
 
-    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:  # type: ignore[override]
+    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
         """source [batch, leads, samples], padding_mask bool [batch, (leads,) samples] -> logits, features, ..."""
         frozen = self.frozen and self.training
         with torch.no_grad() if frozen else contextlib.nullcontext():

@@ -271,7 +271,7 @@ class HubertEcg(RegulatedModel, HubertBackbone):
         fill(self, {**own, **kept, **encoder_state(previous.state)}, previous.where)
         self.signal = previous.signal
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         source: Tensor,
         padding_mask: Tensor | None = None,

@@ -86,7 +86,7 @@ class Wav2Vec2(ECGTransformer):
         found = quantizer(features)
         return self.dropout_input(self.project_inp(found["quantized"])), _statistics(quantizer, found, None)
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         source: Tensor,
         padding_mask: Tensor | None = None,
