@@ -7,20 +7,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecg_signals.config import ConfigError, option
-from ecg_signals.models.base import BaseModel, ModelOutput
 from ecg_signals.models.encoders.ecg_transformer import ModelConfig
+from ecg_signals.models.encoders.residual import Map, ResidualEncoder
 from ecg_signals.modules.centred_conv import (
-    add_leads_axis,
     average_pool,
     batch_norm,
     check_leadwise,
     convolution,
     hide_padding,
-    lengths_of,
-    padding_of,
     parse_numbers,
     strided,
-    to_frames,
 )  # fmt: skip
 from ecg_signals.modules.pooling import pool_frames
 from ecg_signals.registry import register_model
@@ -57,7 +53,7 @@ class ResidualBlock(nn.Module):
 
 
 @register_model("nejedly2021resnet", dataclass=Nejedly2021ResNetConfig)
-class Nejedly2021ResNet(BaseModel):
+class Nejedly2021ResNet(ResidualEncoder):
     """Source: Nejedly et al. 2021, Classification of ECG Using Ensemble of Residual CNNs, Computing in Cardiology."""
 
     cfg: Nejedly2021ResNetConfig
@@ -76,33 +72,18 @@ class Nejedly2021ResNet(BaseModel):
             ResidualBlock(dim, inner, cfg.stride, cfg.conv_bias, leadwise) for _ in range(cfg.num_blocks)
         )
 
-    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
-        """source [batch, leads, samples] -> features [batch, frames, dim]; leadwise dim = channels x leads."""
-        return self._run(source, padding_mask, [])
-
-    def extract_features(
-        self, source: Tensor, padding_mask: Tensor | None = None, layers: str | None = None
-    ) -> ModelOutput:
-        """layers="all" adds `hidden_states`: maps of the first convolution and of every block, [batch, frames, dim]."""
-        hidden: list[Tensor] = []
-        output = self._run(source, padding_mask, hidden)
-        if layers == "all":
-            output["hidden_states"] = hidden
-        return output
-
-    def _run(self, source: Tensor, padding_mask: Tensor | None, hidden: list[Tensor]) -> ModelOutput:
-        lengths = lengths_of(padding_mask)
-        x = add_leads_axis(source, self.cfg.leadwise)
+    def maps(self, x: Tensor, lengths: Tensor | None) -> list[Map]:
         x = F.leaky_relu(self.bn(self.conv(hide_padding(x, lengths))))
         lengths = strided(lengths, self.cfg.stride)
-        hidden.append(to_frames(x))
+        maps = [(x, lengths)]
         for block in self.blocks:
             x = block(x, lengths)
             lengths = strided(lengths, self.cfg.stride)
-            hidden.append(to_frames(x))
-        padding = padding_of(lengths, x.shape[-1])
-        features = to_frames(hide_padding(x, lengths))
-        return ModelOutput(features=features, pooled=pool_frames(features, padding), padding_mask=padding)
+            maps.append((x, lengths))
+        return maps
+
+    def pool(self, features: Tensor, padding: Tensor | None) -> Tensor:
+        return pool_frames(features, padding)
 
 
 def _kernels(text: str) -> tuple[int, int]:

@@ -9,21 +9,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecg_signals.config import ConfigError, option
-from ecg_signals.models.base import BaseModel, ModelOutput
 from ecg_signals.models.encoders.ecg_transformer import ModelConfig
+from ecg_signals.models.encoders.residual import Map, ResidualEncoder
 from ecg_signals.modules.centred_conv import (
-    add_leads_axis,
     average,
     average_pool,
     batch_norm,
     check_leadwise,
     convolution,
     hide_padding,
-    lengths_of,
-    padding_of,
     parse_numbers,
     strided,
-    to_frames,
 )  # fmt: skip
 from ecg_signals.registry import register_model
 
@@ -93,7 +89,7 @@ class SEGroup(nn.Module):
 
 
 @register_model("se_wrn", dataclass=SEWRNConfig)
-class SEWRN(BaseModel):
+class SEWRN(ResidualEncoder):
     """Source: Han et al. 2021, Towards High Generalization Performance on ECG Classification, CinC 2021."""
 
     cfg: SEWRNConfig
@@ -113,31 +109,16 @@ class SEWRN(BaseModel):
             SEGroup(cfg, before, dim, first=i == 0) for i, (before, dim) in enumerate(pairwise(dims))
         )
 
-    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
-        """source [batch, leads, samples] -> features [batch, frames, dim]; leadwise dim = channels x leads."""
-        return self._run(source, padding_mask, [])
-
-    def extract_features(
-        self, source: Tensor, padding_mask: Tensor | None = None, layers: str | None = None
-    ) -> ModelOutput:
-        """layers="all" adds `hidden_states`: maps of the first convolution and of every group, [batch, frames, dim]."""
-        hidden: list[Tensor] = []
-        output = self._run(source, padding_mask, hidden)
-        if layers == "all":
-            output["hidden_states"] = hidden
-        return output
-
-    def _run(self, source: Tensor, padding_mask: Tensor | None, hidden: list[Tensor]) -> ModelOutput:
-        lengths = lengths_of(padding_mask)
-        x = add_leads_axis(source, self.cfg.leadwise)
+    def maps(self, x: Tensor, lengths: Tensor | None) -> list[Map]:
         x = F.relu(self.bn(self.conv(hide_padding(x, lengths))))
-        hidden.append(to_frames(x))
+        maps = [(x, lengths)]
         for group in self.groups:
             x, lengths = group(x, lengths)
-            hidden.append(to_frames(x))
-        padding = padding_of(lengths, x.shape[-1])
-        features = to_frames(hide_padding(x, lengths))
-        return ModelOutput(features=features, pooled=pool_maximum(features, padding), padding_mask=padding)
+            maps.append((x, lengths))
+        return maps
+
+    def pool(self, features: Tensor, padding: Tensor | None) -> Tensor:
+        return pool_maximum(features, padding)
 
 
 def pool_maximum(features: Tensor, padding: Tensor | None) -> Tensor:
