@@ -7,6 +7,7 @@ the tables below, becomes an inert stub, or is refused by name.
 It has the two names (`Unpickler`, `load`) that `torch.load(pickle_module=...)` needs.
 """
 
+import _compat_pickle
 import collections
 import pickle
 import sys
@@ -140,7 +141,7 @@ _REBUILD: dict[str, Callable[..., Any]] = {
 _BUILTINS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (set, frozenset, complex, bytearray, slice, list, dict, tuple, int, float, bool, str, bytes, object)
-} | {"long": int, "unicode": str}
+}
 _PATHS = ("Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")
 _NUMPY_CORE = ("numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
 _KNOWN: dict[tuple[str, str], Any] = {
@@ -150,7 +151,6 @@ _KNOWN: dict[tuple[str, str], Any] = {
     ("collections", "deque"): collections.deque,
     ("copyreg", "__newobj__"): _new_object,
     ("copyreg", "_reconstructor"): lambda cls, *_: _new_object(cls),
-    ("copy_reg", "_reconstructor"): lambda cls, *_: _new_object(cls),
     ("_codecs", "encode"): _encode,
     ("codecs", "encode"): _encode,
     ("numpy", "ndarray"): InertArray,
@@ -176,7 +176,9 @@ _INERT_ROOTS = (
     "__main__",
 )
 _INERT_NAMES = {("argparse", "Namespace"), ("operator", "getitem"), ("_operator", "getitem")}
-_IMPOSTORS = {name for _, name in _KNOWN} | {"Namespace", "DictConfig", "ListConfig"}
+_OMEGACONF = ("DictConfig", "ListConfig", "UnionNode", "AnyNode", "ContainerMetadata", "Metadata")
+_PEER_CLASSES = ("HuBERTECGConfig", "HubertConfig")
+_IMPOSTORS = {name for _, name in _KNOWN} | {"Namespace", *_OMEGACONF}
 
 
 def find(module: str, name: str) -> Any:
@@ -185,7 +187,9 @@ def find(module: str, name: str) -> Any:
     Raises: ConfigError naming what is refused: functions, the rest of the standard library, torch and numpy, and
         classes of an unknown package that carry the name of a known one.
     """
-    if module in ("builtins", "__builtin__") and name in _BUILTINS:
+    module, name = _compat_pickle.NAME_MAPPING.get((module, name), (module, name))  # a name of Python 2
+    module = _compat_pickle.IMPORT_MAPPING.get(module, module)
+    if module == "builtins" and name in _BUILTINS:
         return _BUILTINS[name]
     if (module, name) in _KNOWN:
         return _KNOWN[(module, name)]
@@ -194,7 +198,8 @@ def find(module: str, name: str) -> Any:
     root, leaf = module.partition(".")[0], name.rpartition(".")[2].lstrip("_")
     known_peer = root in _INERT_ROOTS and leaf[:1].isalpha()
     foreign = root not in sys.stdlib_module_names and root != "numpy"
-    class_like = foreign and leaf[:1].isupper() and leaf not in _IMPOSTORS
+    impostor = leaf in _IMPOSTORS or (leaf in _PEER_CLASSES and "hubert_ecg" not in module.split("."))
+    class_like = foreign and leaf[:1].isupper() and not impostor
     if known_peer or class_like or (module, name) in _INERT_NAMES:
         return type(leaf, (Inert,), {"__slots__": (), "path": f"{module}.{name}"})
     raise ConfigError(f"it asks for {module}.{name}, which no checkpoint needs; the file may be malicious")

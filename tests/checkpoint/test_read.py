@@ -7,6 +7,7 @@ import os
 import pickle
 import random
 import struct
+import subprocess
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -143,7 +144,18 @@ def test_a_reduce_inside_omegaconf_metadata_is_refused(tmp_path):
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("name", ["OrderedDict", "DictConfig", "Namespace", "ndarray", "_rebuild_tensor_v2"])
+def test_a_class_of_the_standard_library_is_refused_under_its_name_of_python_2(tmp_path):
+    marker = tmp_path / "marker"
+    file = save(tmp_path / "evil.pt", {"model": {}, "x": Calls(subprocess.Popen, ["touch", str(marker)])})
+    with pytest.raises(ConfigError, match=r"subprocess\.Popen"):  # torch.save writes commands.Popen
+        read_checkpoint(file)
+    assert not marker.exists()
+
+
+IMPOSTORS = "OrderedDict DictConfig ContainerMetadata Namespace ndarray _rebuild_tensor_v2 HuBERTECGConfig HubertConfig"
+
+
+@pytest.mark.parametrize("name", IMPOSTORS.split())
 def test_a_class_named_like_a_known_one_is_refused(tmp_path, monkeypatch, name):
     marker = tmp_path / "marker"
     (tmp_path / "impostor_module.py").write_text(f"open({str(marker)!r}, 'w')\nclass {name}:\n    pass\n")
