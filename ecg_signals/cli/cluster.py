@@ -2,12 +2,10 @@
 
 import argparse
 import logging
-import signal
-import sys
-from typing import Any, NoReturn
+from typing import Any
 
-from ecg_signals.cli.app import reported_errors
-from ecg_signals.config import UsageError, nearest
+from ecg_signals.cli.arguments import Parser, run_restartable
+from ecg_signals.config import UsageError
 
 EXAMPLE = """example, first iteration:
   ecg-cluster dump train.csv valid.csv features --ecg-dir ecgs --kind mfcc --workers 8
@@ -21,25 +19,8 @@ later iterations:
 The same command again does only what is missing."""
 
 
-class Parser(argparse.ArgumentParser):
-    """Names the nearest option, and raises instead of leaving the program."""
-
-    def error(self, message: str) -> NoReturn:
-        wrong = message.partition("unrecognized arguments: ")[2].split(" ")[0]
-        guess = nearest(wrong, self._option_string_actions) if wrong.startswith("-") else None
-        hint = f"; did you mean {guess}?" if guess else ""
-        raise UsageError(f"{message}{hint} See {self.prog} --help")
-
-
 def main() -> None:
-    with reported_errors():
-        signal.signal(signal.SIGTERM, _terminated)
-        run(sys.argv[1:])
-
-
-def _terminated(*_: Any) -> NoReturn:
-    print("terminated; run the same command again to go on", file=sys.stderr, flush=True)
-    raise SystemExit(143)
+    run_restartable(run)
 
 
 def run(argv: list[str]) -> None:

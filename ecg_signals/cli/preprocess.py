@@ -2,13 +2,12 @@
 
 import argparse
 import os
-import signal
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from ecg_signals.cli.app import reported_errors
-from ecg_signals.config import UsageError, field_default, nearest, unknown_message
+from ecg_signals.cli.arguments import Parser, run_restartable
+from ecg_signals.config import UsageError, field_default, unknown_message
 from ecg_signals.preprocess.source import dataset_names, find_source
 
 STEPS = {
@@ -38,25 +37,8 @@ EXAMPLE = """example:
   ecg-train task.data=data/ptbxl/manifest/cmsc --config-name w2v_cmsc_rlm"""
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser that names the nearest option, and raises instead of leaving the program."""
-
-    def error(self, message: str) -> NoReturn:
-        wrong = message.partition("unrecognized arguments: ")[2].split(" ")[0]
-        guess = nearest(wrong, self._option_string_actions) if wrong.startswith("-") else None
-        hint = f"; did you mean {guess}?" if guess else ""
-        raise UsageError(f"{message}{hint} See {self.prog} --help")
-
-
 def main() -> None:
-    with reported_errors():
-        signal.signal(signal.SIGTERM, _terminated)
-        run(sys.argv[1:])
-
-
-def _terminated(*_: Any) -> NoReturn:
-    print("terminated; run the same command again to go on", file=sys.stderr, flush=True)
-    raise SystemExit(143)
+    run_restartable(run)
 
 
 def run(argv: list[str]) -> None:
