@@ -33,6 +33,20 @@ class Entry:
     def file(self) -> str:
         return sys.modules[self.cls.__module__].__file__ or ""
 
+    @property
+    def summary(self) -> str:
+        """One line: the module's docstring, but the class's where the module registers several."""
+        module = self.cls.__module__
+        entries = [entry for registry in REGISTRIES.values() for entry in registry.entries.values()]
+        classes = {entry.cls for entry in entries if entry.cls.__module__ == module}
+        return choose_summary(self.cls.__doc__, sys.modules[module].__doc__, alone=len(classes) == 1)
+
+
+def choose_summary(of_class: str | None, of_module: str | None, alone: bool) -> str:
+    """First line of the docstring that describes a class; a file of its own says at its top what it holds."""
+    chosen = (of_module or of_class) if alone else (of_class or of_module)
+    return (chosen or "").strip().partition("\n")[0]
+
 
 @cache
 def _scan() -> dict[str, dict[str, str]]:

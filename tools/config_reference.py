@@ -36,9 +36,8 @@ def reference() -> str:
 
 def described(kind: str, name: str) -> str:
     entry = get_entry(kind, name)
-    summary = (entry.cls.__doc__ or "").strip().partition("\n")[0]
     own = table(entry.dataclass, inherited=Config().dataset if kind == "dataset" else None)
-    return f"{summary}\n\n{own}".strip()
+    return f"{entry.summary}\n\n{own}".strip()
 
 
 def table(dataclass: type[BaseConfig], inherited: BaseConfig | None = None) -> str:

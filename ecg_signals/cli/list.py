@@ -11,7 +11,7 @@ from typing import Any
 
 from ecg_signals.cli.app import packaged_recipes, reported_errors
 from ecg_signals.config import BaseConfig, UsageError, field_default, nearest
-from ecg_signals.registry import REGISTRIES, Entry, get_entry, import_user_dir, load_entry_points
+from ecg_signals.registry import REGISTRIES, Entry, choose_summary, get_entry, import_user_dir, load_entry_points
 
 logger = logging.getLogger(__name__)
 
@@ -63,17 +63,18 @@ def _overview(kind: str) -> str:
 
 
 def _descriptions(kind: str) -> dict[str, str]:
-    """name -> first line of the class's docstring, else of its module's, read from our source files."""
+    """name -> `Entry.summary`, read from our source files."""
     found: dict[str, str] = {}
     for path in sorted(_PACKAGE.rglob("*.py")):
         text = path.read_text(encoding="utf-8")
         if f"@register_{kind}(" not in text:
             continue
         module = ast.parse(text)
-        for node in module.body:
-            if isinstance(node, ast.ClassDef):
-                summary = ast.get_docstring(node) or ast.get_docstring(module) or ""
-                found |= dict.fromkeys(_registered_names(node, kind), summary.partition("\n")[0])
+        classes = [node for node in module.body if isinstance(node, ast.ClassDef) and node.decorator_list]
+        registered = [node for node in classes if "@register_" in ast.unparse(node)]
+        for node in registered:
+            summary = choose_summary(ast.get_docstring(node), ast.get_docstring(module), alone=len(registered) == 1)
+            found |= dict.fromkeys(_registered_names(node, kind), summary)
     return found
 
 
@@ -85,16 +86,15 @@ def _registered_names(node: ast.ClassDef, kind: str) -> Iterator[str]:
 
 def _loaded_description(kind: str, name: str) -> str:
     entry = REGISTRIES[kind].entries.get(name)
-    return (entry.cls.__doc__ or "").strip().partition("\n")[0] if entry else ""
+    return entry.summary if entry else ""
 
 
 def _details(entry: Entry) -> str:
-    summary = (entry.cls.__doc__ or "").strip().partition("\n")[0]
     rows = [_option_row(item) for item in fields(entry.dataclass) if item.name != "_name"]
     recipes = [name for name, sections in packaged_sections() if uses(sections, entry.kind, entry.name)]
     return "\n".join(
         [
-            f"{entry.kind} {entry.name}" + (f": {summary}" if summary else ""),
+            f"{entry.kind} {entry.name}" + (f": {entry.summary}" if entry.summary else ""),
             f"file: {entry.file} ({entry.cls.__name__})",
             "options:" if rows else "options: none",
             *_table(rows),

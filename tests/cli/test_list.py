@@ -23,6 +23,13 @@ def test_all_kinds_and_names_are_listed_with_a_description():
     assert len(line.split()) > 3
 
 
+def test_a_description_says_what_a_thing_is_not_where_it_comes_from():
+    line = next(line for line in listing("model").splitlines() if line.strip().startswith("ecg_transformer "))
+    assert "encoder for ECG" in line
+    assert listing("model", "ecg_transformer").splitlines()[0].endswith(line.split("ecg_transformer ")[1].strip())
+    assert "Source:" not in listing()
+
+
 def test_one_name_shows_its_file_options_and_recipes():
     text = listing("model", "wav2vec2_cmsc")
     assert "models/wav2vec2/wav2vec2_cmsc.py" in text
