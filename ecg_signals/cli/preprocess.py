@@ -141,27 +141,18 @@ def run_hubert(argv: list[str]) -> None:
 
 def run_step(name: str, argv: list[str]) -> None:
     parser = Parser(prog=f"ecg-preprocess {name}", description=STEPS[name], allow_abbrev=False)
-    {
-        "split": add_split,
-        "labels": add_labels,
-        "manifest": add_manifest,
-        "pairs": add_pairs,
-        "subset": add_subset,
-        "identify": add_identify,
-        "prepare": add_prepare,
-        "settings": add_settings,
-    }[name](parser)
-    args = parser.parse_intermixed_args(argv)
-    {
-        "split": split,
-        "labels": labels,
-        "manifest": manifest,
-        "pairs": pairs,
-        "subset": subset,
-        "identify": identify,
-        "prepare": prepare,
-        "settings": settings,
-    }[name](args)
+    add_options, step = {
+        "split": (add_split, split),
+        "labels": (add_labels, labels),
+        "manifest": (add_manifest, manifest),
+        "pairs": (add_pairs, pairs),
+        "subset": (add_subset, subset),
+        "identify": (add_identify, identify),
+        "prepare": (add_prepare, prepare),
+        "settings": (add_settings, settings),
+    }[name]
+    add_options(parser)
+    step(parser.parse_intermixed_args(argv))
 
 
 def add_split(parser: argparse.ArgumentParser) -> None:

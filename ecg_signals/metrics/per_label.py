@@ -4,8 +4,6 @@ import numpy as np
 
 from ecg_signals.metrics.ranking import ranking_metrics
 
-LABEL_METRICS = ("f1_score", "recall", "precision", "specificity", "auroc", "auprc")
-
 
 def label_performance(
     probabilities: np.ndarray, labels: np.ndarray, threshold: float = 0.5, *, zeros: bool = False

@@ -41,7 +41,7 @@ def baseline_shift(
         first = int(rng.uniform(0, samples - length))
         spans.append((first, int(first + length)))
     shifted = add_shift(signal, signs, amplitude, spans, published=published)
-    return shifted if leads is None else recompute_limb_leads(shifted, leads)
+    return recompute_limb_leads(shifted, leads)
 
 
 def add_shift(

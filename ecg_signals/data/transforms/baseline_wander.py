@@ -37,7 +37,7 @@ def baseline_wander(
     waves = [(rng.uniform(min_freq, max_freq), rng.uniform(0.0, 2 * np.pi)) for _ in range(k)]
     frequencies, phases = np.array(waves).reshape(k, 2).T
     drifting = add_wander(signal, scale, amplitudes, frequencies, phases, sample_rate)
-    return drifting if leads is None else recompute_limb_leads(drifting, leads)
+    return recompute_limb_leads(drifting, leads)
 
 
 def add_wander(

@@ -28,7 +28,7 @@ def emg_noise(
         return signal
     amplitude = rng.uniform(min_amplitude, max_amplitude, size=(len(signal), 1))
     noisy = add_emg(signal, amplitude, rng.normal(0.0, 1.0, size=signal.shape))
-    return noisy if leads is None else recompute_limb_leads(noisy, leads)
+    return recompute_limb_leads(noisy, leads)
 
 
 def add_emg(signal: np.ndarray, amplitude: np.ndarray, normal: np.ndarray) -> np.ndarray:

@@ -32,7 +32,7 @@ def powerline_noise(
     frequency = 50.0 if rng.uniform() > 0.5 else 60.0
     phase = rng.uniform(0.0, 2 * np.pi)
     noisy = add_powerline(signal, amplitude, frequency, phase, sample_rate)
-    return noisy if leads is None else recompute_limb_leads(noisy, leads)
+    return recompute_limb_leads(noisy, leads)
 
 
 def add_powerline(

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,9 +57,6 @@ class Code15(Source):
         if self.cfg.scale != 1:
             record.signal = record.signal * np.float32(self.cfg.scale)
         return record
-
-    def files(self, row: Mapping[str, Any]) -> list[Path]:
-        return [self.folder / row["path"]]
 
     def labels(self, meta: "pd.DataFrame") -> "pd.DataFrame":
         return meta[["idx", *(name for name in LABELS if name in meta.columns)]]
