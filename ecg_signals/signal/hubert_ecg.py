@@ -63,8 +63,8 @@ def decimate_crop(crop: np.ndarray, factor: int | None, flat: bool = True) -> np
     """Low-pass (Chebyshev, order 8, zero phase) and keep every `factor`-th sample of a crop.
 
     Args:
-        crop: [leads, samples], samples divisible by `factor`; None: nothing is done.
-        factor: 5 or 10 for the published front ends.
+        crop: [leads, samples], samples divisible by `factor`; float64 is filtered in float64, else in float32.
+        factor: 5 or 10 for the published front ends; None: nothing is done.
         flat: True filters the leads laid end to end, as released weights were trained, so that each lead's edge
             is smeared into its neighbour; False filters every lead by itself.
     Returns: float32 [leads, samples / factor]; its rows laid end to end are the model's 1-D input.
@@ -75,6 +75,7 @@ def decimate_crop(crop: np.ndarray, factor: int | None, flat: bool = True) -> np
         raise UsageError(f"{crop.shape[-1]} samples cannot be decimated by {factor}; use one of {FACTORS}")
     from scipy.signal import decimate
 
-    values = np.ascontiguousarray(crop, dtype=np.float32)  # the filter's coefficients take the type of the crop
+    wide = crop.dtype == np.float64  # the filter's coefficients take the type of the crop, as published
+    values = np.ascontiguousarray(crop, dtype=np.float64 if wide else np.float32)
     result = decimate(values.reshape(-1) if flat else values, factor, axis=-1)
     return result.reshape(crop.shape[0], -1).astype(np.float32)

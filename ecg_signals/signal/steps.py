@@ -73,7 +73,7 @@ def _scale(signal: Signal, rate: float) -> tuple[Signal, float]:
 
 
 def _decimate(signal: Signal, rate: float, *, factor: int, flat: bool = True) -> tuple[Signal, float]:
-    return decimate_crop(signal, factor, flat), rate / factor
+    return decimate_crop(signal.astype(np.float32), factor, flat), rate / factor  # as from published .npy files
 
 
 STEPS: dict[str, Callable[..., tuple[Signal, float]]] = {

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.signal
 
 from ecg_signals.config import ConfigError, UsageError
 from ecg_signals.signal.hubert_ecg import band_pass, decimate_crop, hubert_preprocess, scale_leads
@@ -54,6 +55,13 @@ def test_missing_values_and_padding_go_through_decimation_as_in_the_reference(it
         for factor in (None, 5):
             result = decimate_crop(nan_to_mean(items[f"{name}_in"]), factor)
             np.testing.assert_allclose(result.reshape(-1), items[f"{name}_out_ds{factor}"], atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [5, 10])
+def test_crops_of_double_precision_are_decimated_in_double_precision(factor):
+    crop = np.random.default_rng(3).uniform(-1, 1, (12, 2500))
+    expected = scipy.signal.decimate(crop.reshape(-1), factor).astype(np.float32)
+    np.testing.assert_array_equal(decimate_crop(crop, factor).reshape(-1), expected)
 
 
 def test_decimating_each_lead_keeps_its_edges_apart(golden, items):
