@@ -15,7 +15,18 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ecg_signals.config import LAUNCH_DIR, BaseConfig, ConfigError, UsageError, field_default, nearest, plain
+from ecg_signals.config import (
+    LAUNCH_DIR,
+    BaseConfig,
+    ConfigError,
+    UsageError,
+    field_default,
+    nearest,
+    plain,
+    resolve_input,
+)
+from ecg_signals.registry import import_user_dir, load_entry_points
+from ecg_signals.sections import REGISTERED_GROUPS, Config
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +83,10 @@ def find_recipe(arguments: Arguments) -> tuple[Path, str]:
     if arguments.config_dir:
         given = Path(arguments.config_dir).expanduser().resolve()
         if not given.is_dir():
-            raise UsageError(f"--config-dir {arguments.config_dir} is not a folder")
+            raise UsageError(
+                f"--config-dir {arguments.config_dir} is not a folder; name one with yaml files, or leave it out for "
+                f"the packaged recipes"
+            )
         folders.insert(0, given)
     for folder in folders:
         if (folder / f"{name}.yaml").is_file():
@@ -116,8 +130,6 @@ def hydra_override(text: str, folder: Path) -> str:
 
 def schema() -> dict[str, Any]:
     """The shared sections with their defaults, as plain containers; registered groups start empty."""
-    from ecg_signals.sections import REGISTERED_GROUPS, Config
-
     out: dict[str, Any] = {}
     for item in fields(Config):
         if item.name == "_name":
@@ -202,14 +214,15 @@ def plain_sections(raw: Any) -> dict[str, Any]:
     return {str(key): value for key, value in container.items() if key != "hydra"}
 
 
-def load_plugins(sections: dict[str, Any]) -> None:
-    """Installed plugins, then `common.user_dir`, before any name is looked up."""
-    from ecg_signals.config import resolve_input
-    from ecg_signals.registry import import_user_dir, load_entry_points
+def user_dir_of(sections: dict[str, Any]) -> str | None:
+    """`common.user_dir`, before the sections are resolved."""
+    return (sections.get("common") or {}).get("user_dir")
 
+
+def load_plugins(user_dir: str | None) -> None:
+    """Installed plugins, one warning for each that fails, then those of `user_dir`; before any name is looked up."""
     for message in load_entry_points():
         logger.warning(message)
-    user_dir = (sections.get("common") or {}).get("user_dir")
     if user_dir:
         import_user_dir(resolve_input(user_dir))
 

@@ -2,8 +2,7 @@
 
 import argparse
 
-from ecg_signals.cli.app import reported_errors
-from ecg_signals.config import resolve_input
+from ecg_signals.cli.app import load_plugins, reported_errors
 
 
 def main() -> None:
@@ -24,11 +23,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with reported_errors():
         from ecg_signals.checkpoint.convert import convert
-        from ecg_signals.registry import import_user_dir, load_entry_points
 
-        load_entry_points()
-        if arguments.user_dir:
-            import_user_dir(resolve_input(arguments.user_dir))
+        load_plugins(arguments.user_dir)
         done = convert(arguments.source, arguments.dest, arguments.to)
         labels = f", {len(done.labels)} labels" if done.labels else ""
         print(f"{done.dest}: {done.name}, {done.weights:,} weights{labels}; read back and equal bit by bit")

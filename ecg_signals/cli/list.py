@@ -2,18 +2,15 @@
 
 import argparse
 import ast
-import logging
 import sys
 from collections.abc import Iterator
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
-from ecg_signals.cli.app import packaged_recipes, reported_errors
+from ecg_signals.cli.app import load_plugins, packaged_recipes, reported_errors
 from ecg_signals.config import BaseConfig, UsageError, field_default, nearest
-from ecg_signals.registry import REGISTRIES, Entry, choose_summary, get_entry, import_user_dir, load_entry_points
-
-logger = logging.getLogger(__name__)
+from ecg_signals.registry import REGISTRIES, Entry, choose_summary, get_entry
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -30,10 +27,7 @@ def main() -> None:
     parser.add_argument("--user-dir", metavar="PATH", help="folder or module whose registered names are added")
     arguments = parser.parse_args()
     with reported_errors():
-        for message in load_entry_points():
-            logger.warning(message)
-        if arguments.user_dir:
-            import_user_dir(arguments.user_dir)
+        load_plugins(arguments.user_dir)
         try:
             print(listing(arguments.kind, arguments.name))
         except BrokenPipeError:

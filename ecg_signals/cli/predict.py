@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from ecg_signals.cli.app import reported_errors
+from ecg_signals.cli.app import load_plugins, reported_errors
 from ecg_signals.config import ConfigError, resolve_input
 
 
@@ -36,11 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from ecg_signals.inference.predict import Predictor, as_dict, as_text
-    from ecg_signals.registry import import_user_dir, load_entry_points
 
-    load_entry_points()
-    if arguments.user_dir:
-        import_user_dir(resolve_input(arguments.user_dir))
+    load_plugins(arguments.user_dir)
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     predictor = Predictor(arguments.model, device, read_labels(arguments.labels) if arguments.labels else None)
     leads = [name.strip() for name in arguments.leads.split(",")] if arguments.leads else None

@@ -6,7 +6,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ecg_signals.cli.app import help_text, hydra_app, load_plugins, plain_sections, reported_errors
+from ecg_signals.cli.app import help_text, hydra_app, load_plugins, plain_sections, reported_errors, user_dir_of
 
 if TYPE_CHECKING:
     from ecg_signals.distributed.launch import Placement
@@ -35,7 +35,7 @@ def run(raw: Any) -> float:
     """hydra's job: one training run. Returns the best value of checkpoint.best_checkpoint_metric, for sweepers."""
     with reported_errors():
         sections = plain_sections(raw)
-        load_plugins(sections)
+        load_plugins(user_dir_of(sections))
         from ecg_signals.composition import resolve_config
 
         config = resolve_config(sections)  # before the trainer's imports: a misspelt key should not wait for them
@@ -59,7 +59,7 @@ def run_rank(sections: dict[str, Any], placement: "Placement") -> None:
     from ecg_signals.trainer import Trainer
 
     with reported_errors():
-        load_plugins(sections)
+        load_plugins(user_dir_of(sections))
         config = resolve_config(sections)
         with joined(config, placement):
             Trainer(config, placement).train()

@@ -1,5 +1,6 @@
 """ecg-list: what is registered, one thing's options, misspelt names."""
 
+import os
 import subprocess
 import sys
 
@@ -74,3 +75,15 @@ def test_listing_imports_no_torch(tmp_path):
     code += "assert not {'torch', 'wfdb', 'transformers'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("words", [["list", "model"], ["convert", "nowhere.pt", "out.pt", "--to", "fairseq"]])
+def test_a_plugin_that_cannot_be_imported_is_named(words, tmp_path):
+    plugin = tmp_path / "broken-1.0.dist-info"
+    plugin.mkdir()
+    (plugin / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (plugin / "entry_points.txt").write_text("[ecg_signals.plugins]\nbroken = not_there_at_all\n")
+    command = [sys.executable, "-m", f"ecg_signals.cli.{words[0]}", *words[1:]]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert "plugin 'broken' of broken was left out" in done.stderr
