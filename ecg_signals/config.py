@@ -230,7 +230,9 @@ def parse_literal(text: str, where: str = "value") -> Any:
     try:
         return _literal(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
-        raise ConfigError(f"{where} is {text[:200]!r}, which is not a list, tuple, number or string: {error}") from None
+        raise ConfigError(
+            f"{where} is {text[:200]!r}, which is not a list, tuple, number or string: {error}; quote strings inside"
+        ) from None
 
 
 def _literal(node: ast.expr) -> Any:

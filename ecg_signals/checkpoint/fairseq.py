@@ -71,7 +71,9 @@ def convert(raw: dict[str, Any], where: str) -> ModelSource:
 def model_entry(name: Any, cfg: Mapping[str, Any], where: str) -> Entry:
     """The registered model that a file names. Raises: ConfigError telling how to make a plugin's model known."""
     if not name:
-        raise ConfigError(f"{where} does not say which model it holds: its config has no model._name")
+        raise ConfigError(
+            f"{where} does not say which model it holds: its config has no model._name. Add it there (`ecg-list model`)"
+        )
     try:
         return get_entry("model", str(name))
     except UsageError as error:

@@ -48,7 +48,7 @@ def read_folder(folder: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ConfigError(f"{path / CONFIG} is not JSON: {error}") from None
+        raise ConfigError(f"{path / CONFIG} is not JSON: {error}. Copy or download the folder again") from None
     return {"huggingface": config, "weights": _read_weights(path)}
 
 

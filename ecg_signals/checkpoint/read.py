@@ -59,7 +59,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ConfigError(_unreadable(file, error)) from None
     if not isinstance(content, dict):
         kind = type(content).__name__
-        raise ConfigError(f"{file} holds a {kind}; a checkpoint is a dict with the weights under 'model'")
+        raise ConfigError(f"{file} holds a {kind}; a checkpoint is a dict with the weights under 'model': save that")
     return content
 
 

@@ -129,7 +129,10 @@ class RestoredState:
             try:
                 criterion.load_state_dict(self.criterion_state)
             except RuntimeError as error:
-                raise ConfigError(f"{self.where}: the stored criterion does not fit this recipe's: {error}") from None
+                raise ConfigError(
+                    f"{self.where}: the stored criterion does not fit this recipe's: {error}. Go on with "
+                    f"the criterion it was trained with, {self.criterion_class_name}, and its options"
+                ) from None
 
     def _mention_published_options(self, model: Any) -> None:
         if self.ours.get("format"):

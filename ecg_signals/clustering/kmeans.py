@@ -90,7 +90,9 @@ def _read_pickle(file: Path) -> KMeansModel:
     fields = read_joblib(file)
     centers = fields.get("cluster_centers_")
     if not isinstance(centers, np.ndarray) or centers.ndim != 2:
-        raise ConfigError(f"{file} holds no fitted k-means model (found {', '.join(fields)[:200]})")
+        raise ConfigError(
+            f"{file} holds no fitted k-means model (found {', '.join(fields)[:200]}); make one with `ecg-cluster fit`"
+        )
     counts = fields.get("_counts")
     info = {"seed": fields.get("random_state"), "last_batch_sse": fields.get("inertia_")}
     return KMeansModel(centers.astype(np.float32), True, counts if isinstance(counts, np.ndarray) else None, info)

@@ -227,7 +227,9 @@ def fit(
     """One k-means model per number of clusters, `kmeans_<clusters>.npz`; those that are there are kept."""
     rows = np.random.RandomState(seed).permutation(filled_rows(features))
     if len(rows) == 0:
-        raise ConfigError(f"{features.folder} holds no ECG with values; nothing can be clustered")
+        raise ConfigError(
+            f"{features.folder} holds no ECG with values; check the table and --ecg-dir given to `ecg-cluster dump`"
+        )
     paths = []
     for count in clusters:
         path = Path(dest) / f"kmeans_{count}.npz"

@@ -150,7 +150,8 @@ def run_test(model: Any, options: EvaluationOptions) -> Path:
     table = open_table(model, options)
     if table.label_table is None:
         raise ConfigError(
-            f"{options.csv} has no label columns behind the first {options.label_start_index}; nothing to test"
+            f"{options.csv} has no label columns behind the first {options.label_start_index}; "
+            f"set --label-start-index N"
         )
     wanted = 1 if options.task == "multi_class" else int(model.cfg.num_labels)
     if table.label_table.shape[1] != wanted:

@@ -48,9 +48,9 @@ def read_header(path: Path) -> dict[str, Any]:
             "offset": int(values.get("offset", 0)),
         }
     except FileNotFoundError:
-        raise ConfigError(f"{header} is missing; it must lie beside {path.name}") from None
+        raise ConfigError(f"{header} is missing; it must lie beside {path.name}. Copy both files") from None
     except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise ConfigError(f"{header} is not a header of shape and dtype: {error}") from None
+        raise ConfigError(f"{header} is not a header of shape and dtype ({error}); extract the arrays again") from None
 
 
 def open_array(path: str | Path, mode: str = "r") -> np.memmap:

@@ -36,7 +36,7 @@ def read_score_weights(path: str | Path) -> tuple[list[str], np.ndarray]:
     try:
         weights = np.array([[float(cell) for cell in row[1:]] for row in table], dtype=np.float64)
     except ValueError as error:
-        raise ConfigError(f"{path} holds a weight that is not a number: {error}") from None
+        raise ConfigError(f"{path} holds a weight that is not a number ({error}); expected numbers only") from None
     if not np.isfinite(weights).all():
         raise ConfigError(f"{path} holds a weight that is not finite; expected numbers only")
     return classes, weights
@@ -47,7 +47,10 @@ def sinus_rhythm_index(classes: list[str], path: str | Path) -> int:
     for index, name in enumerate(classes):
         if SINUS_RHYTHM in name.split("|"):
             return index
-    raise ConfigError(f"{path} has no class {SINUS_RHYTHM} (normal sinus rhythm), which the score is measured from")
+    raise ConfigError(
+        f"{path} has no class {SINUS_RHYTHM} (normal sinus rhythm), which the score is measured from; use the "
+        f"Challenge's weights.csv"
+    )
 
 
 def weighted_agreement(weights: Tensor, labels: Tensor, outputs: Tensor) -> Tensor:

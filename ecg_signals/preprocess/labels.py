@@ -164,7 +164,7 @@ def labels_step(
     meta = meta[meta["idx"].isin(with_all)]
     if meta.empty:
         tables = ", ".join(map(str, meta_splits))
-        raise ConfigError(f"no record of {tables} has its idx in {labels_file}; check both tables")
+        raise ConfigError(f"no record of {tables} has its idx in {labels_file}; give tables of one dataset")
     without = write_label_files(folder, labels, meta, partial=partial, undefined=undefined)
     if meta_save:
         write_table(meta_save, meta)

@@ -108,7 +108,10 @@ def _remarks(labels: "pd.DataFrame", path: Path) -> list[str]:
     """Raises: ConfigError if no label differs between records."""
     constant = [name for name in labels.columns if name not in _varying(labels)]
     if len(constant) == len(labels.columns):
-        raise ConfigError(f"{path}: every label is the same in all {len(labels)} records; there is nothing to learn")
+        raise ConfigError(
+            f"{path}: every label is the same in all {len(labels)} records; there is nothing to learn. "
+            f"Add records that differ"
+        )
     remarks = [f"{path}: {name} is {labels[name].dropna().iloc[0]:g} in every record" for name in constant]
     unknown = int(labels.isna().sum().sum())
     if unknown:

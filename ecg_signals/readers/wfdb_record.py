@@ -57,7 +57,10 @@ def _read_samples(header: Header) -> tuple[np.ndarray, list[str], list[str]]:
         raise ConfigError(f"{header.path} describes no signal; give the header of a record with signals")
     for line in header.signals:
         if line.format not in _FORMATS:
-            raise ConfigError(f"{header.path}: signal {line.name} has the unknown WFDB format {line.format}")
+            raise ConfigError(
+                f"{header.path}: signal {line.name} has the unknown WFDB format {line.format}; known are "
+                f"{', '.join(map(str, _FORMATS))}. Convert the record to format 16"
+            )
     factors = [to_millivolt(line.units, f"{line.name} of {header.path}") for line in header.signals]
     kept = [index for index, factor in enumerate(factors) if factor is not None]
     _report_other_signals(header, kept)
@@ -132,7 +135,7 @@ def _check_files(header: Header) -> int:
                 f"{samples} samples of {len(lines)} signals ({header.path.name}); get the file again"
             )
     if not samples:
-        raise ConfigError(f"{header.path} describes a record without samples")
+        raise ConfigError(f"{header.path} describes a record without samples; get its files again")
     return samples
 
 
@@ -211,7 +214,7 @@ def _read_segments(header: Header) -> tuple[np.ndarray, list[str], list[str]]:
         parts.append(_rows(signal, have, names) if layout else signal)
         wrong += [lead for lead in bad if lead not in wrong]
     if not parts or not names:
-        raise ConfigError(f"{header.path} lists no segment with samples")
+        raise ConfigError(f"{header.path} lists no segment with samples; get its files again")
     parts = [part if len(part) else np.full((len(names), part.shape[1]), np.nan, np.float32) for part in parts]
     return np.concatenate(parts, axis=1), names, wrong
 

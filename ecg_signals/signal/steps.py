@@ -60,7 +60,10 @@ def _standardise(signal: Signal, rate: float, *, constant: str = "zero", jointly
 def _normalise(signal: Signal, rate: float, *, mean: list[float], std: list[float]) -> tuple[Signal, float]:
     """Minus `mean`, divided by `std`, one value in mV per lead of the contract."""
     if len(mean) != len(signal) or len(std) != len(signal):
-        raise ConfigError(f"the contract has {len(mean)} means and {len(std)} deviations for {len(signal)} leads")
+        raise ConfigError(
+            f"the contract has {len(mean)} means and {len(std)} deviations for {len(signal)} leads; give one of each "
+            f"per lead"
+        )
     return (signal - np.asarray(mean)[:, None]) / np.asarray(std)[:, None], rate
 
 
