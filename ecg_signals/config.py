@@ -61,6 +61,7 @@ def option(
 
 
 def field_default(item: Field) -> Any:
+    """A field's default; a new one where it is a list, dict or section."""
     return item.default_factory() if item.default_factory is not NO_DEFAULT else item.default
 
 
@@ -104,6 +105,7 @@ class BaseConfig:
 
 
 def plain(value: Any) -> Any:
+    """Sections and sequences as dicts and lists, all the way down."""
     if isinstance(value, BaseConfig):
         return value.to_dict()
     if isinstance(value, Mapping):
@@ -114,15 +116,18 @@ def plain(value: Any) -> Any:
 
 
 def dotted(where: str, key: str) -> str:
+    """`section.key`, or the key alone."""
     return f"{where}.{key}" if where else key
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name most like `name`; None when none is near."""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return found[0] if found else None
 
 
 def unknown_message(what: str, name: str, known: Iterable[str], owner: str) -> str:
+    """What is unknown, its nearest neighbour, and, behind `owner`, all known names."""
     known = sorted(key for key in known if key != "_name")
     guess = nearest(name, known)
     hint = f"; did you mean '{guess}'?" if guess else "."

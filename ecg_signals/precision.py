@@ -11,6 +11,7 @@ from ecg_signals.sections import Config
 
 
 def uses_fp16(config: Config) -> bool:
+    """Whether losses must be scaled."""
     return config.common.fp16 or config.common.memory_efficient_fp16 or config.common.amp
 
 
@@ -28,6 +29,7 @@ def autocast(config: Config, device: torch.device) -> AbstractContextManager[Any
 
 
 def set_matmul_precision(config: Config) -> None:
+    """Allow TensorFloat-32, or not, as `common.tf32` says."""
     torch.set_float32_matmul_precision("high" if config.common.tf32 else "highest")
     torch.backends.cudnn.allow_tf32 = config.common.tf32
 

@@ -184,6 +184,7 @@ def import_user_dir(path: str | Path) -> None:
 
 
 def import_plugin_modules(name: str, folder: Path, where: str) -> None:
+    """Import a plugin and all modules in its folder, except those whose names start with _ or a dot."""
     modules = [name]
     if folder.is_dir():
         files = sorted(p for p in folder.rglob("*.py") if p.name != "__init__.py" and not p.name.startswith(("_", ".")))

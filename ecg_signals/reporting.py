@@ -43,6 +43,7 @@ def setup_logging(config: Config, master: bool) -> None:
 
 
 def choose_format(log_format: str | None, no_progress_bar: bool) -> str:
+    """The format in use: a progress bar needs a terminal, else plain lines."""
     wanted = log_format or ("simple" if no_progress_bar else "tqdm")
     return "simple" if wanted == "tqdm" and not sys.stderr.isatty() else wanted
 

@@ -26,10 +26,12 @@ HEAD_DIM = 64  # width of one attention head in every published size
 
 
 def is_ours(raw: Mapping[str, Any]) -> bool:
+    """Whether we wrote the file: `extra_state` holds our part."""
     return isinstance((raw.get("extra_state") or {}).get(OURS), Mapping)
 
 
 def recognised(raw: Mapping[str, Any]) -> bool:
+    """Whether a file's content has this layout."""
     has_config = isinstance(raw.get("cfg"), Mapping) or isinstance(raw.get("args"), Mapping)
     return has_config and is_state_dict(raw.get("model"))
 
@@ -44,6 +46,7 @@ def config_of(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def convert(raw: dict[str, Any], where: str) -> ModelSource:
+    """The model of a file of this layout. Raises: ConfigError when it names no model that is registered."""
     cfg = config_of(raw)
     found = cfg.get("model") or {}
     entry = model_entry(found.get("_name") or found.get("arch"), cfg, where)

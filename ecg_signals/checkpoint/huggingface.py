@@ -79,10 +79,12 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def recognised(raw: Mapping[str, Any]) -> bool:
+    """Whether a folder's config.json is one that `ecg-convert --to hf` writes."""
     return isinstance(raw.get("huggingface"), Mapping) and isinstance(raw["huggingface"].get(OURS), Mapping)
 
 
 def convert(raw: dict[str, Any], where: str) -> ModelSource:
+    """The model of such a folder."""
     ours = raw["huggingface"][OURS]
     entry = get_entry("model", ours["name"])
     return ModelSource(

@@ -98,6 +98,7 @@ def recognise(raw: dict[str, Any], where: str) -> Layout:
 
 
 def is_state_dict(value: Any) -> bool:
+    """A dict of tensors that is not empty."""
     return isinstance(value, Mapping) and len(value) > 0 and all(isinstance(item, Tensor) for item in value.values())
 
 

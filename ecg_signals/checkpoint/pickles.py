@@ -237,6 +237,7 @@ class Unpickler(pickle._Unpickler):
 
 
 def load(file: BinaryIO, **options: Any) -> Any:
+    """Unpickle without executing anything; `options` are those of `Unpickler`."""
     return Unpickler(file, **options).load()
 
 

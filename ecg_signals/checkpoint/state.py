@@ -345,6 +345,7 @@ def without_pretrained_file(config: Config, restored_from: Path | None) -> Itera
 
 
 def restored_state(raw: Mapping[str, Any], where: str) -> RestoredState:
+    """What `unpack_state` returns, from the content of a checkpoint called `where`."""
     raw, extra, last = _upgraded(raw, where)
     position = extra["train_iterator"]
     best, val_loss, optimizer = extra.get("best"), extra.get("val_loss"), raw.get("last_optimizer_state")

@@ -71,6 +71,7 @@ def parse_arguments(argv: list[str]) -> Arguments:
 
 
 def packaged_recipes() -> Path:
+    """The folder of the recipes that come with the package."""
     import ecg_signals.configs
 
     return Path(next(iter(ecg_signals.configs.__path__)))
@@ -228,6 +229,7 @@ def load_plugins(user_dir: str | None) -> None:
 
 
 def help_text(command: str, purpose: str, examples: list[str]) -> str:
+    """What --help of a command that takes settings prints."""
     lines = [
         f"usage: {command} [key=value ...] [--config-dir DIR] --config-name NAME [--multirun] [--cfg job]",
         "",

@@ -124,10 +124,12 @@ def dump_latents(
         decimation: "flat" or "per_lead"; None: what the checkpoint's input contract says.
     """
     from ecg_signals.checkpoint.load import load_model
+    from ecg_signals.models.hubert.hubert_ecg import HubertEcg
+    from ecg_signals.models.hubert.hubert_ecg_classifier import HubertEcgClassifier
     from ecg_signals.models.hubert.layers import decimation_factor
 
     model = load_model(checkpoint, device="cuda" if torch.cuda.is_available() else "cpu")
-    if type(model).__module__.rpartition(".")[0] != "ecg_signals.models.hubert":
+    if not isinstance(model, (HubertEcg, HubertEcgClassifier)):
         raise ConfigError(f"{checkpoint} holds a {type(model).__name__}; give a checkpoint of hubert_ecg")
     how = decimation or decimation_of(model.signal)
     settings = {
@@ -201,6 +203,7 @@ def _digest(path: str) -> str:
 
 
 def open_features(folder: str | Path) -> PackedRows:
+    """The features in a folder. Raises: ConfigError when it holds something else, such as targets."""
     features = PackedRows(folder)
     if features.settings.get("what") != "features":
         raise ConfigError(

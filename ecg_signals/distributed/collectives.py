@@ -32,12 +32,14 @@ def all_gather_object(value: Any) -> list[Any]:
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:
+    """The sum of a tensor over all ranks, in place; returns `values`."""
     if world_size() > 1:
         dist.all_reduce(values)
     return values
 
 
 def barrier() -> None:
+    """Wait until all ranks have come here."""
     if world_size() > 1:
         dist.barrier()
 

@@ -36,10 +36,12 @@ class Placement:
 
 
 def use_cuda(config: Config) -> bool:
+    """Whether to compute on a GPU: there is one, and `common.cpu` is not set."""
     return torch.cuda.is_available() and not config.common.cpu
 
 
 def device_of(config: Config, placement: Placement) -> torch.device:
+    """Where a rank computes: the GPU of its place on this machine, or `device_id` when it is alone; else the CPU."""
     if not use_cuda(config):
         return torch.device("cpu")
     index = placement.local_rank if placement.world_size > 1 else config.distributed_training.device_id
@@ -103,6 +105,7 @@ def _from_slurm(port: int) -> Placement:
 
 
 def free_port() -> int:
+    """A TCP port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -12,6 +12,7 @@ from ecg_signals.config import ConfigError
 
 
 def header_path(path: Path) -> Path:
+    """Where fairseq-signals keeps shape and dtype of a raw array."""
     return path.with_name(f"{path.stem}_header.pkl")
 
 

@@ -36,6 +36,7 @@ def sum_logs(
 
 
 def sum_column(column: Sequence[float | Tensor]) -> Any:
+    """The sum of numbers and scalar tensors, of tensors in double precision, on their device."""
     total = column[0] if not isinstance(column[0], Tensor) else column[0].double()
     for value in column[1:]:
         total = total + value

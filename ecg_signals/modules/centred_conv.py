@@ -20,6 +20,7 @@ def convolution(leadwise: bool, in_dim: int, dim: int, kernel: int, stride: int 
 
 
 def batch_norm(leadwise: bool, dim: int) -> nn.Module:
+    """Over batch and frames, leadwise over leads too."""
     return nn.BatchNorm2d(dim) if leadwise else nn.BatchNorm1d(dim)
 
 

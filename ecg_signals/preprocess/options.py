@@ -104,6 +104,7 @@ def parse_options(words: Sequence[str], config: type[Options]) -> Options:
 
 
 def option_fields(config: type[PreprocessConfig]) -> Mapping[str, Field[Any]]:
+    """name -> field of every option of a dataset."""
     return {item.name: item for item in fields(config) if item.name != "_name"}
 
 

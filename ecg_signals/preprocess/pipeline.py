@@ -205,6 +205,7 @@ def fact_table(texts: Sequence[str]) -> "pd.DataFrame":
 
 
 def segment_table(meta: "pd.DataFrame", journal: Journal, cfg: PreprocessConfig, dest: Path) -> "pd.DataFrame":
+    """segmented.csv: one row per segment: its file, its record, its samples."""
     import pandas as pd
 
     size = int(cfg.segment_seconds * cfg.sample_rate)
@@ -217,6 +218,7 @@ def segment_table(meta: "pd.DataFrame", journal: Journal, cfg: PreprocessConfig,
 
 
 def label_table(source: Source, meta: "pd.DataFrame") -> "pd.DataFrame | None":
+    """labels.csv: from `label_file` if one is given, else the dataset's own; None without labels."""
     if source.cfg.label_file:
         return join_label_file(meta, Path(source.cfg.label_file).expanduser())
     labels = source.labels(meta)

@@ -74,6 +74,7 @@ def ordered(record: "Record", cfg: PreprocessConfig) -> tuple[np.ndarray, dict[s
 
 
 def named(leads: list[str], which: np.ndarray) -> list[str]:
+    """The leads for which `which` is True."""
     return [name for name, chosen in zip(leads, which) if chosen]
 
 
@@ -132,6 +133,7 @@ def store(org: np.ndarray, rate: float, row: "Row", source: "Source", dest: Path
 
 
 def segment_name(save_file: str, i: int) -> str:
+    """File name of the i-th segment of a record."""
     return f"{save_file.removesuffix('.mat')}_{i}.mat"
 
 

@@ -106,10 +106,12 @@ class Source(ABC):
 
 
 def dataset_name(source: type[Source]) -> str:
+    """The name under which `ecg-preprocess` knows a source: its file's."""
     return source.__module__.rpartition(".")[2]
 
 
 def dataset_names() -> list[str]:
+    """All datasets that `ecg-preprocess` knows, sorted, without importing them."""
     from ecg_signals.preprocess import datasets
 
     return sorted(item.name for item in iter_modules(datasets.__path__))

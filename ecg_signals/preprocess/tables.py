@@ -26,11 +26,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file whole or not at all."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_table(path: Path, table: "pd.DataFrame") -> None:
+    """Write a CSV file without the index, whole or not at all."""
     with replacing(path) as partial:
         table.to_csv(partial, index=False, lineterminator="\n")
 

@@ -94,6 +94,7 @@ def succeed(pretrained: SignalContract, data: SignalContract) -> SignalContract:
 
 
 def missing_manifest(path: Path, split: str) -> str:
+    """The message about a manifest that is not there: what is, and what to type."""
     if not path.parent.is_dir():
         return f"task.data={path.parent} is not a folder; set task.data to the folder that holds {path.name}"
     there = sorted(item.name for item in path.parent.glob(f"*{path.suffix}"))[:12]

@@ -215,6 +215,7 @@ def numpy_generator() -> np.random.RandomState:
 
 
 def hidden_states_list(layers: str | None) -> list[Tensor] | None:
+    """An empty list to collect into for layers="all", None for None. Raises: ValueError for anything else."""
     if layers not in (None, "all"):
         raise ValueError(f'layers is {layers!r}; it must be None or "all"')
     return [] if layers == "all" else None

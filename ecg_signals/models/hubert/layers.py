@@ -102,6 +102,8 @@ def num_frames(samples: int, kernels: Sequence[int], strides: Sequence[int]) -> 
 
 
 class FeatureProjection(nn.Module):
+    """Convolution channels -> width of the encoder, [batch, frames, channels] -> [batch, frames, hidden_size]."""
+
     def __init__(self, cfg: "HubertBackboneConfig") -> None:
         super().__init__()
         if cfg.feat_proj_layer_norm:
@@ -135,6 +137,8 @@ class PositionalConv(nn.Module):
 
 
 class Attention(nn.Module):
+    """Self-attention over frames [batch, frames, hidden_size], with Hugging Face's names of weights."""
+
     def __init__(self, cfg: "HubertBackboneConfig") -> None:
         super().__init__()
         self.heads = cfg.num_attention_heads
@@ -157,6 +161,8 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
+    """Two layers applied to every frame."""
+
     def __init__(self, cfg: "HubertBackboneConfig") -> None:
         super().__init__()
         self.intermediate_dropout = nn.Dropout(cfg.activation_dropout)
@@ -192,6 +198,8 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
+    """Positional convolution, then the blocks: [batch, frames, hidden_size] -> the same."""
+
     def __init__(self, cfg: "HubertBackboneConfig") -> None:
         super().__init__()
         self.norm_first = cfg.do_stable_layer_norm
