@@ -6,6 +6,7 @@ to the declared types here; strings are parsed as literals and never evaluated.
 """
 
 import ast
+import copy
 import difflib
 import os
 import types
@@ -39,7 +40,7 @@ def option(
     """A dataclass field with its meaning.
 
     Args:
-        default: used when neither the recipe nor the command line sets the key; lists and dicts are copied.
+        default: used when neither the recipe nor the command line sets the key; lists, dicts and sections are copied.
         help: one phrase, with the unit.
         choices: the accepted values, None for any.
         follows: "section.key" whose value is taken when this key is left unset and that key exists.
@@ -53,10 +54,8 @@ def option(
         "ours": ours,
         "dead": dead,
     }
-    if isinstance(default, (list, dict, set)):
-        return field(default_factory=lambda: type(default)(default), metadata=metadata)
-    if is_dataclass(default) and not isinstance(default, type):
-        return field(default_factory=lambda: default, metadata=metadata)
+    if isinstance(default, (list, dict, set, BaseConfig)):
+        return field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
 

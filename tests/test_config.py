@@ -93,3 +93,19 @@ def test_inputs_are_looked_for_where_the_command_was_typed(tmp_path, monkeypatch
     assert resolve_input("labels.npy") == tmp_path / "launch" / "labels.npy"
     (tmp_path / "run" / "labels.npy").touch()
     assert resolve_input("labels.npy").resolve() == tmp_path / "run" / "labels.npy"
+
+
+def test_every_config_has_defaults_of_its_own():
+    @dataclass
+    class Inner(BaseConfig):
+        sizes: list[int] = option([1], "sizes")
+
+    @dataclass
+    class Outer(BaseConfig):
+        inner: Inner = option(Inner(), "a section inside")
+        nested: list[list[int]] = option([[1]], "lists inside")
+
+    first, second = Outer(), Outer()
+    first.inner.sizes.append(2)
+    first.nested[0].append(2)
+    assert second.inner.sizes == [1] and second.nested == [[1]]
