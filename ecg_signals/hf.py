@@ -24,7 +24,7 @@ except ImportError as error:
     raise ImportError('ecg_signals.hf needs transformers: pip install "ecg-signals[hf]"') from error
 
 from ecg_signals.checkpoint.huggingface import OURS, write_folder
-from ecg_signals.checkpoint.layout import ModelSource
+from ecg_signals.checkpoint.layout import ModelSource, logit_columns
 from ecg_signals.checkpoint.load import build_source, load_source
 from ecg_signals.config import ConfigError
 from ecg_signals.registry import build
@@ -157,7 +157,7 @@ class EcgSignalsForSequenceClassification(EcgSignalsModel):
 
     def __init__(self, config: PretrainedConfig, model: Any = None) -> None:
         super().__init__(config, model)
-        if getattr(self.model.cfg, "num_labels", None) is None:
+        if logit_columns(self.model.cfg.to_dict()) is None:
             raise ConfigError(
                 f"the model '{self.model.cfg._name}' has no classification head; load it with AutoModel, or fine-tune "
                 f"it: ecg-train --config-name finetune/diagnosis model.model_path=FOLDER"

@@ -95,6 +95,21 @@ def test_the_classification_class_has_logits_and_a_loss_and_refuses_a_model_with
         AutoModelForSequenceClassification.from_pretrained(folders / "w2v_cmsc")
 
 
+def test_a_convnet_is_a_classifier(golden, tmp_path):
+    pytest.importorskip("transformers")
+    from transformers import AutoModelForSequenceClassification
+
+    import ecg_signals.hf  # noqa: F401
+
+    convert(golden / "wcr/other_models/convnet.pt", tmp_path / "convnet", "hf")
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "convnet")
+    source = torch.randn(2, 12, 2500)
+    with torch.no_grad():
+        logits = model(source).logits
+        assert torch.equal(logits, load_model(tmp_path / "convnet")(source)["logits"])
+    assert model.config.num_labels == logits.shape[1]
+
+
 def test_published_hubert_ecg_folders_and_flat_input_are_taken(golden):
     pytest.importorskip("transformers")
     from transformers import AutoModel

@@ -57,7 +57,8 @@ def convert(raw: dict[str, Any], where: str) -> ModelSource:
         options |= _sizes_that_differ(options, entry, raw["model"], where)
     if "no_pretrained_weights" in entry.dataclass.__dataclass_fields__:
         options["no_pretrained_weights"] = True
-    contract = SignalContract.from_dict(ours["signal"]) if ours and ours.get("signal") else published_contract(cfg)
+    stored = ours and ours.get("signal")
+    contract = SignalContract.from_dict(stored) if stored else _contract_that_fits(published_contract(cfg), options)
     return ModelSource(
         name=entry.name,
         options=options,
@@ -101,6 +102,12 @@ def published_contract(cfg: Mapping[str, Any]) -> SignalContract:
         fairseq_signals(rate, leads, round(seconds * rate), zero_missing_leads=True, filtered=bool(task.get("filter"))),
         aggregate=contract.aggregate,
     )
+
+
+def _contract_that_fits(contract: SignalContract, options: Mapping[str, Any]) -> SignalContract | None:
+    """None for a model that takes another number of leads than its recipe names: which ones is not known."""
+    taken = options.get("in_d", options.get("input_dim"))
+    return contract if taken in (None, len(contract.leads)) or options.get("leadwise") else None
 
 
 def _config_from_args(args: dict[str, Any]) -> dict[str, Any]:

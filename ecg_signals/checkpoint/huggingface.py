@@ -120,15 +120,13 @@ def folder_config(source: ModelSource) -> dict[str, Any]:
 
 
 def _own_config(source: ModelSource) -> dict[str, Any]:
-    head = source.options.get("num_labels") is not None
     config: dict[str, Any] = {
         "model_type": "ecg_signals",
-        "architectures": ["EcgSignalsForSequenceClassification" if head else "EcgSignalsModel"],
+        "architectures": ["EcgSignalsModel" if source.logits is None else "EcgSignalsForSequenceClassification"],
         "auto_map": dict(_CLASSES),
     }
-    if head:
-        count = source.options["num_labels"]
-        names = source.labels or [f"LABEL_{index}" for index in range(count)]
+    if source.logits is not None:
+        names = source.labels or [f"LABEL_{index}" for index in range(source.logits)]
         config["id2label"] = {str(index): name for index, name in enumerate(names)}
         config["label2id"] = {name: index for index, name in enumerate(names)}
     return config
@@ -195,7 +193,7 @@ def model_card(source: ModelSource, title: str) -> str:
         f"`{source.name}`, {count:,} weights. {origin}\n",
         f"## Input\n\n{_input_text(source.signal)}\n",
         "## Output\n\n`features` [batch, frames, dim] and `pooled` [batch, dim]"
-        + (f"; `logits` [batch, {source.options['num_labels']}], labels: {labels}.\n" if _has_head(source) else ".\n"),
+        + (f"; `logits` [batch, {source.logits}], labels: {labels}.\n" if source.logits is not None else ".\n"),
         f"## Use\n\n```python\n{_USE.strip()}\n```\n",
         "The same folder works with transformers, after `import ecg_signals.hf` or with `trust_remote_code=True`:\n\n"
         '```python\nfrom transformers import AutoModel\n\nmodel = AutoModel.from_pretrained("FOLDER", '
@@ -215,10 +213,6 @@ source = model.signal.prepare(record)  # [windows, leads, samples]
 with torch.no_grad():
     output = model(source)
 """
-
-
-def _has_head(source: ModelSource) -> bool:
-    return source.options.get("num_labels") is not None
 
 
 def _step_text(step: Mapping[str, Any]) -> str:

@@ -44,6 +44,17 @@ class ModelSource:
     layout: str = ""
     where: str = ""
 
+    @property
+    def logits(self) -> int | None:
+        """Columns of the logits, None for a model without a head."""
+        return logit_columns(self.options)
+
+
+def logit_columns(options: Mapping[str, Any]) -> int | None:
+    """Columns of the logits of a model with these options, None for one without a head."""
+    count = options.get("num_labels", options.get("output_dim"))
+    return None if count is None else int(count)
+
 
 @dataclass(frozen=True)
 class Layout:

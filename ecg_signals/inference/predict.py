@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ecg_signals.checkpoint.layout import ModelSource
+from ecg_signals.checkpoint.layout import ModelSource, logit_columns
 from ecg_signals.checkpoint.load import build_source, load_source
 from ecg_signals.config import ConfigError
 from ecg_signals.readers.read import read_record
@@ -58,7 +58,7 @@ class Predictor:
         self.model = build_source(found).to(self.device)
         if self.model.signal is None:
             raise ConfigError(f"{source} does not say how its input is prepared, and '{found.name}' has no usual way")
-        count = getattr(self.model.cfg, "num_labels", None)
+        count = logit_columns(self.model.cfg.to_dict())
         if count is None or found.name == "arcface":
             raise ConfigError(
                 f"{source} holds '{found.name}', which has no classification head. Fine-tune it first: "

@@ -29,6 +29,21 @@ def test_fairseq_signals_files_get_ecg_fms_contract(golden):
     assert model.signal == published.ecg_fm()
 
 
+def test_a_model_of_fewer_leads_has_a_contract_only_where_its_recipe_names_them(golden, tmp_path):
+    content = torch.load(golden / "wcr/clf/checkpoint.pt", weights_only=False)
+    first = next(key for key in content["model"] if key.endswith("conv_layers.0.0.weight"))
+    content["model"][first] = content["model"][first][:, :3].clone()
+    content["cfg"]["model"]["in_d"] = 3
+    torch.save(content, tmp_path / "three.pt")
+    model = load_model(tmp_path / "three.pt")
+    assert model.signal is None
+    with torch.no_grad():
+        assert len(model(torch.randn(2, 3, 2500))["logits"]) == 2
+    content["cfg"]["task"]["leads_to_load"] = "[0, 1, 'V1']"
+    torch.save(content, tmp_path / "three.pt")
+    assert load_model(tmp_path / "three.pt").signal.leads == ["I", "II", "V1"]
+
+
 def test_a_loaded_model_says_once_that_its_input_was_not_prepared(data, golden):
     model = copy.deepcopy(load_model(golden / "wcr/clf/checkpoint.pt"))
     raw = torch.from_numpy(read_record(data / "ptbxl_500/records500/00000/00001_hr").signal)[None]

@@ -230,7 +230,7 @@ def check_geometry(cfg: HubertBackboneConfig) -> None:
         ("num_attention_heads", cfg.num_attention_heads),
         ("num_conv_pos_embedding_groups", cfg.num_conv_pos_embedding_groups),
     ):
-        if cfg.hidden_size % parts:
+        if parts < 1 or cfg.hidden_size % parts:
             raise ConfigError(
                 f"model.hidden_size={cfg.hidden_size} is not a multiple of model.{name}={parts}; change one"
             )
