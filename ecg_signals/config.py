@@ -73,10 +73,8 @@ class BaseConfig:
     def __getattribute__(self, key: str) -> Any:
         value = super().__getattribute__(key)
         if type(value) is str and (value == MISSING or value.startswith("${")):
-            kind = type(self).__name__
-            raise ConfigError(
-                f"{key} of {kind} has no value (found {value!r}); set it on the command line: SECTION.{key}=VALUE"
-            )
+            name = dotted(self.__dict__.get("_where") or type(self).__name__, key)
+            raise ConfigError(f"{name} has no value (found {value!r}); set it on the command line: {name}=VALUE")
         return value
 
     @classmethod
@@ -96,7 +94,9 @@ class BaseConfig:
             if choices and arguments[key] is not None and arguments[key] != MISSING and arguments[key] not in choices:
                 listed = ", ".join(map(str, choices))
                 raise ConfigError(f"{dotted(where, key)} is {arguments[key]!r}; it must be one of {listed}")
-        return cls(**arguments)
+        made = cls(**arguments)
+        made.__dict__["_where"] = where  # for messages alone
+        return made
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, `???` included; the inverse of `from_mapping`."""

@@ -55,6 +55,8 @@ def test_question_marks_raise_only_when_they_are_read():
     assert cfg.to_dict()["path"] == "???"
     with pytest.raises(ConfigError, match="path"):
         _ = cfg.path
+    with pytest.raises(ConfigError, match=r"set it on the command line: task\.path=VALUE"):
+        _ = ExampleConfig.from_mapping({"path": "???"}, where="task").path
 
 
 def test_defaults_are_not_shared_between_instances():

@@ -27,6 +27,10 @@ def test_a_registered_model_is_built_by_name_from_its_options():
     assert model.cfg.encoder_layers == 1
 
 
+def test_a_task_is_built_from_its_own_options_alone(tmp_path):
+    assert build("task", "ecg_pretraining", data=str(tmp_path)).cfg.data == str(tmp_path)
+
+
 def test_a_misspelt_name_gets_its_nearest_neighbour():
     with pytest.raises(UsageError, match=r"did you mean 'wav2vec2_cmsc'.*ecg-list model"):
         build("model", "wav2vec2_cmcs")

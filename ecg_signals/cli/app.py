@@ -24,6 +24,7 @@ from ecg_signals.config import (
     nearest,
     plain,
     resolve_input,
+    unknown_message,
 )
 from ecg_signals.registry import import_user_dir, load_entry_points
 from ecg_signals.sections import REGISTERED_GROUPS, Config
@@ -129,6 +130,40 @@ def hydra_override(text: str, folder: Path) -> str:
     return f"++{key}={value}"
 
 
+def check_overrides(parsed: list[Any], flags: list[str], recipe: Path) -> None:
+    """What hydra would stop at with a message of its own.
+
+    Args:
+        parsed: the overrides as hydra's parser returns them.
+    Raises: UsageError for several values of one setting without --multirun, and for ~KEY of a key that is not there.
+    """
+    from omegaconf import OmegaConf
+
+    many = {"--multirun", "-m"} & set(flags) or any(item.key_or_group == "hydra.mode" for item in parsed)
+    for item in parsed:
+        text = str(item.input_line).lstrip("+")
+        if item.is_sweep_override() and not many:
+            key, _, value = text.partition("=")
+            raise UsageError(
+                f"'{text}' gives several values to one setting. For one value with commas quote it twice, "
+                f"\"{key}='{value}'\"; for one run per value add --multirun"
+            )
+    removed = [item.key_or_group for item in parsed if item.is_delete() and not item.key_or_group.startswith("hydra")]
+    content = OmegaConf.load(recipe) if removed else {}
+    if removed and "defaults" not in content:
+        composed = OmegaConf.to_container(OmegaConf.merge(schema(), content))
+        for key in removed:
+            _check_removed(key, composed)
+
+
+def _check_removed(key: str, composed: Any) -> None:
+    for part in key.split("."):
+        if not isinstance(composed, dict) or part not in composed:
+            known = map(str, composed) if isinstance(composed, dict) else []
+            raise UsageError(unknown_message(f"key '{key}' to remove", part, known, "The recipe sets"))
+        composed = composed[part]
+
+
 def schema() -> dict[str, Any]:
     """The shared sections with their defaults, as plain containers; registered groups start empty."""
     out: dict[str, Any] = {}
@@ -164,11 +199,12 @@ def hydra_app(argv: list[str], command: str) -> Callable[[Callable[[Any], Any]],
     check_yaml(folder / f"{name}.yaml")
     overrides = [hydra_override(text, folder) for text in arguments.overrides]
     try:
-        OverridesParser.create().parse_overrides(overrides)
+        parsed = OverridesParser.create().parse_overrides(overrides)
     except OverrideParseException as error:
         raise UsageError(
             f"{str(error).splitlines()[0]}\nin '{error.override}'. Quote lists and strings with commas: \"key='a,b'\""
         ) from None
+    check_overrides(parsed, arguments.flags, folder / f"{name}.yaml")
     os.environ[LAUNCH_DIR] = os.getcwd()
     job: dict[str, Any] = {"job": {"chdir": True, "name": command}, "searchpath": ["pkg://ecg_signals.configs"]}
     store = ConfigStore.instance()

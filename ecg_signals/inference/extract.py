@@ -20,11 +20,11 @@ class Extraction:
 
     Args:
         kinds: any of output, encoder_out, saliency.
-        folder: existing folder.
+        folder: where to write; made when absent.
         subset: name of the split, part of the file names.
         rows: items in the split.
         raw: write headerless memmaps as fairseq-signals does, instead of .npy.
-    Raises: ConfigError for an unknown kind, or a folder that is not there.
+    Raises: ConfigError for an unknown kind, or a folder that cannot be made.
     """
 
     def __init__(self, kinds: list[str], folder: str | None, subset: str, rows: int, raw: bool = False) -> None:
@@ -32,10 +32,12 @@ class Extraction:
         if unknown:
             raise ConfigError(f"common_eval.extract holds {unknown[0]!r}; it takes any of {', '.join(KINDS)}")
         if not folder:
-            raise ConfigError("common_eval.extract needs common_eval.results_path=DIR, an existing folder")
+            raise ConfigError("common_eval.extract needs common_eval.results_path=DIR, the folder to write to")
         self.folder = resolve_input(folder)
-        if not self.folder.is_dir():
-            raise ConfigError(f"common_eval.results_path={folder} is not a folder; make it first: mkdir -p {folder}")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"common_eval.results_path={folder} cannot be made: {error.strerror}") from None
         self.kinds, self.subset, self.rows, self.raw = kinds, subset, rows, raw
         self.arrays: dict[str, np.memmap] = {}
 

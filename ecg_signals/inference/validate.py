@@ -20,7 +20,7 @@ from ecg_signals.models.base import BaseModel
 from ecg_signals.precision import autocast, set_matmul_precision
 from ecg_signals.registry import get_entry
 from ecg_signals.reporting import Reporter, setup_logging
-from ecg_signals.sections import Config
+from ecg_signals.sections import CommonEvalConfig, Config
 from ecg_signals.tasks.base import BaseTask
 from ecg_signals.tasks.evaluate import evaluate_split, to_device
 
@@ -69,6 +69,7 @@ class Evaluator:
     """
 
     def __init__(self, sections: Mapping[str, Any], placement: Placement) -> None:
+        CommonEvalConfig.from_mapping(sections.get("common_eval") or {}, where="common_eval")  # a misspelt path, say
         path = (sections.get("common_eval") or {}).get("path")
         if path in (None, MISSING):
             raise ConfigError("set common_eval.path=CHECKPOINT")

@@ -20,16 +20,16 @@ logger = logging.getLogger(__name__)
 
 
 class BaseTask:
-    """Built as `cls(cfg, config)`: its own options and the whole Config."""
+    """Built as `cls(cfg, config)`: its own options and the whole Config (alone: the sections' defaults)."""
 
     PEER_METHODS: ClassVar[dict[str, str]] = {
         "setup_task": "__init__(self, cfg, config)",
         "train_step": "nothing: the trainer calls criterion(model, batch) itself",
     }
 
-    def __init__(self, cfg: BaseConfig, config: Config) -> None:
+    def __init__(self, cfg: BaseConfig, config: Config | None = None) -> None:
         self.cfg = cfg
-        self.config = config
+        self.config = Config() if config is None else config
         self.datasets: dict[str, BaseDataset] = {}
 
     @classmethod

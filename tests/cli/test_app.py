@@ -62,6 +62,8 @@ def run(module, *arguments, cwd):
         ["common.sed=3", "--config-name", "w2v"],
         ["model=wav2vec2_cmcs", "--config-name", "w2v"],
         ["model.final_dims=3", "--config-name", "w2v"],
+        ["~model.final_dims", "--config-name", "w2v"],
+        ["dataset.valid_subset=valid,test", "--config-name", "w2v"],
     ],
 )
 def test_wrong_arguments_end_with_status_2_and_one_message(arguments, tmp_path):

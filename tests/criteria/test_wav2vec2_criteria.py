@@ -199,3 +199,20 @@ def test_masked_frames_and_padding_can_be_left_out_of_the_pooled_segments():
     published = build("criterion", "wav2vec2_with_cmsc")
     plain, other = (published(StandIn(cmsc_outputs(value, mask)), batch).loss for value in (frames, changed))
     assert plain != other
+
+
+def test_a_replayed_batch_need_not_number_its_items(golden):
+    given, _ = load(golden, "w2v")
+    batch = replayed(given, "w2v", "eval")
+    del batch["id"]
+    criterion = build("criterion", "wav2vec2", **RECIPE)
+    found = criterion(load_model(golden / "wcr/w2v/checkpoint.pt"), batch)
+    assert found.logs["nsignals"] == len(given["source"])
+
+
+def test_a_mask_of_another_length_is_named(golden):
+    given, _ = load(golden, "w2v")
+    batch = replayed(given, "w2v", "eval")
+    batch["net_input"]["mask_indices"] = batch["net_input"]["mask_indices"][:, :-1]
+    with pytest.raises(ConfigError, match="mask_indices has shape"):
+        build("criterion", "wav2vec2", **RECIPE)(load_model(golden / "wcr/w2v/checkpoint.pt"), batch)

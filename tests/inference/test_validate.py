@@ -63,8 +63,8 @@ def test_outputs_embeddings_and_attention_are_written_in_manifest_order(trained,
 
 def test_inference_needs_no_labels_and_equals_validation(trained, tmp_path):
     recipe, path = trained
-    evaluator(recipe, path, extract=["output"], results_path=str(tmp_path)).validate()
-    validated = np.load(tmp_path / "outputs_valid.npy").copy()
+    evaluator(recipe, path, extract=["output"], results_path=str(tmp_path / "new")).validate()
+    validated = np.load(tmp_path / "new" / "outputs_valid.npy").copy()
     without = {**recipe, "task": {**recipe["task"], "label_file": None}}
     evaluator(without, path, results_path=str(tmp_path), raw_memmap=True).infer()
     assert MemmapReader.from_header(tmp_path / "outputs_valid.npy")[:].tolist() == validated.tolist()
@@ -74,8 +74,9 @@ def test_extraction_without_a_folder_says_what_to_set(trained, tmp_path):
     recipe, path = trained
     with pytest.raises(ConfigError, match="results_path=DIR"):
         evaluator(recipe, path, extract=["output"]).validate()
-    with pytest.raises(ConfigError, match="mkdir"):
-        evaluator(recipe, path, extract=["output"], results_path=str(tmp_path / "absent")).validate()
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot be made"):
+        evaluator(recipe, path, extract=["output"], results_path=str(tmp_path / "file")).validate()
     with pytest.raises(ConfigError, match="any of output, encoder_out, saliency"):
         evaluator(recipe, path, extract=["embedding"], results_path=str(tmp_path)).validate()
 
@@ -110,6 +111,8 @@ def labels(golden):
 def test_the_checkpoint_must_be_named(classification):
     with pytest.raises(ConfigError, match=r"common_eval.path=CHECKPOINT"):
         Evaluator(classification, Placement())
+    with pytest.raises(UsageError, match=r"did you mean 'path'"):
+        Evaluator({**classification, "common_eval": {"pth": "checkpoint.pt"}}, Placement())
 
 
 def test_two_splits_of_one_run_do_not_share_numbers(trained, tmp_path):

@@ -151,6 +151,9 @@ class Wav2Vec2(ECGTransformer):
             mask_indices = self.draw_mask((features.shape[0], features.shape[1]), padding)
         if mask_indices is None:
             raise ConfigError("model.mask_prob=0 leaves nothing to predict; set model.mask_prob=0.65")
+        if mask_indices.shape != features.shape[:2]:
+            found, expected = list(mask_indices.shape), list(features.shape[:2])
+            raise ConfigError(f"mask_indices has shape {found}; expected [batch, frames] = {expected}")
         return HiddenFrames.of(mask_indices, features.device)
 
     def _targets(
