@@ -13,7 +13,8 @@ def main() -> None:
         prog="ecg-predict",
         description="Cut record files into the windows a model was trained on, and print the probability of every "
         "label, per record: the mean over windows, or their maximum where the published protocol says so.",
-        epilog="example: ecg-predict records500/00000/00001_hr --model runs/demo/finetune/checkpoints/checkpoint_best.pt --json",
+        epilog="example: ecg-predict records500/00000/00001_hr --json "
+        "--model runs/demo/finetune/checkpoints/checkpoint_best.pt",
     )
     parser.add_argument("records", nargs="+", metavar="RECORD", help="WFDB record, .mat, .hdf5, .npy, .csv")
     parser.add_argument("--model", required=True, metavar="M", help="checkpoint, Hugging Face folder, or org/name")
