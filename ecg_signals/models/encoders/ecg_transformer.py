@@ -227,8 +227,11 @@ def _is_empty(mask: Tensor) -> bool:
 
 
 def _check_sizes(cfg: ECGTransformerConfig) -> None:
+    for key in ("in_d", "conv_pos"):
+        if getattr(cfg, key) < 1:
+            raise ConfigError(f"model.{key}={getattr(cfg, key)}; set model.{key} to 1 or more")
     for key in ("encoder_attention_heads", "conv_pos_groups"):
-        if cfg.encoder_embed_dim % getattr(cfg, key):
+        if getattr(cfg, key) < 1 or cfg.encoder_embed_dim % getattr(cfg, key):
             raise ConfigError(
                 f"model.{key}={getattr(cfg, key)} does not divide "
                 f"model.encoder_embed_dim={cfg.encoder_embed_dim}; "

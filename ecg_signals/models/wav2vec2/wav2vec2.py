@@ -227,7 +227,7 @@ def _statistics(
 
 def _check_options(cfg: Wav2Vec2Config) -> None:
     dim = cfg.latent_dim or cfg.final_dim or cfg.encoder_embed_dim
-    if (cfg.quantize_targets or cfg.quantize_input) and dim % cfg.latent_groups:
+    if (cfg.quantize_targets or cfg.quantize_input) and (cfg.latent_groups < 1 or dim % cfg.latent_groups):
         raise ConfigError(
             f"model.latent_groups={cfg.latent_groups} does not divide the {dim} values of a quantized frame; "
             f"set model.latent_dim to a multiple of {cfg.latent_groups}"
