@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_signals.config import ConfigError
+from ecg_signals.files import replacing
 from ecg_signals.metrics.format import format_stat, rounded
 from ecg_signals.sections import Config
 
@@ -119,9 +120,8 @@ class Reporter:
                     kept.append(line)
             except ValueError:
                 continue  # the last line of a killed run may be cut
-        temporary = self.jsonl.with_suffix(".jsonl.tmp")
-        temporary.write_text("".join(f"{line}\n" for line in kept))
-        temporary.replace(self.jsonl)
+        with replacing(self.jsonl) as partial:
+            partial.write_text("".join(f"{line}\n" for line in kept))
 
     def _store(self, tag: str, stats: Stats, epoch: int | None) -> None:
         if not self.master:

@@ -15,6 +15,7 @@ from ecg_signals import __version__
 from ecg_signals.checkpoint.layout import Layout, ModelSource, layout_of, model_options
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.config import ConfigError
+from ecg_signals.files import replacing
 from ecg_signals.registry import get_entry
 from ecg_signals.signal.contract import SignalContract
 
@@ -144,9 +145,9 @@ def write_folder(source: ModelSource, folder: str | os.PathLike[str]) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
         weights = {key: value.detach().cpu().contiguous().clone() for key, value in source.state.items()}
-        save_file(weights, path / f".{WEIGHTS}.writing", metadata={"format": "pt"})
-        _share(path / f".{WEIGHTS}.writing")
-        os.replace(path / f".{WEIGHTS}.writing", path / WEIGHTS)
+        with replacing(path / WEIGHTS) as partial:
+            save_file(weights, partial, metadata={"format": "pt"})
+            _share(partial)
         _write_text(path / "README.md", model_card(source, path.name))
         for name, content in _code_files(config).items():
             _write_text(path / name, content)
@@ -164,9 +165,8 @@ def _share(path: Path) -> None:
 
 
 def _write_text(path: Path, content: str) -> None:
-    temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_text(content, encoding="utf-8")
-    os.replace(temporary, path)
+    with replacing(path) as partial:
+        partial.write_text(content, encoding="utf-8")
 
 
 def _code_files(config: Mapping[str, Any]) -> dict[str, str]:

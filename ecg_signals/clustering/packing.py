@@ -1,7 +1,6 @@
 """Writing packed rows part by part, so that an interrupted run goes on where it stopped."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,22 +10,15 @@ import numpy as np
 
 from ecg_signals.config import ConfigError
 from ecg_signals.data.packed_rows import NAMES, SETTINGS, VALUES
+from ecg_signals.files import replacing
 
 ROWS_PER_PART = 512
 
 
 def replace_file(path: Path, write: Callable[[Any], None]) -> None:
     """Write a file through a temporary one beside it: `path` is the old file, or the complete new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
-    try:
-        with temporary.open("wb") as stream:
-            write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path, durable=True) as partial, partial.open("wb") as stream:
+        write(stream)
 
 
 class RowPacker:

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ecg_signals.config import ConfigError, resolve_input
+from ecg_signals.files import replacing
 
 COLUMNS = {
     "plain": ("path", "samples"),
@@ -362,14 +363,14 @@ def _write_compiled(path: Path, columns: _Columns) -> bool:
     ).replace_schema_metadata(
         {b"version": CACHE_VERSION, b"kind": columns.kind, b"root": columns.root, b"extension": columns.extension}
     )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with pa.OSFile(os.fspath(temporary), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        with (
+            replacing(path) as partial,
+            pa.OSFile(os.fspath(partial), "wb") as file,
+            pa.ipc.new_file(file, table.schema) as writer,
+        ):
             writer.write_table(table)
-        os.replace(temporary, path)
     except OSError:
-        temporary.unlink(missing_ok=True) if os.access(path.parent, os.W_OK) else None
         return False
     return True
 

@@ -18,6 +18,7 @@ from ecg_signals.config import ConfigError
 from ecg_signals.data.manifest import Manifest, Slice, write_manifest
 from ecg_signals.data.signal_file import SignalFile
 from ecg_signals.data.store import INDEX, SignalReader, read_index, write_index
+from ecg_signals.files import replacing
 
 SHARD_BYTES = 1 << 30
 HEADER_BYTES = 128  # of every shard
@@ -125,12 +126,11 @@ def shard_name(number: int) -> str:
 def _write_shard(folder: Path, number: int, units: Sequence[Unit], plan: PackPlan) -> None:
     """The shard and its part of the index; the part, written last, says that both are complete."""
     path = folder / shard_name(number)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     readers: dict[str, SignalReader] = {}
     rows: list[dict[str, Any]] = []
     shapes: set[tuple[int, ...]] = set()
     try:
-        with temporary.open("wb") as file:
+        with replacing(path, durable=True) as partial, partial.open("wb") as file:
             file.seek(HEADER_BYTES)
             for root, address in (record for unit in units for record in unit):
                 stored = readers.setdefault(root, SignalReader(root)).read(address)
@@ -143,16 +143,11 @@ def _write_shard(folder: Path, number: int, units: Sequence[Unit], plan: PackPla
             size = file.tell() - HEADER_BYTES
             file.seek(0)
             file.write(_header(plan.dtype, (len(rows), *next(iter(shapes))) if len(shapes) == 1 else None, size))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be written: {error.strerror}. Free some space or choose another DEST; a second run keeps "
             f"the shards that are finished"
         ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
     notes = {"shards": "[]", "fingerprint": plan.fingerprints[number]}
     write_index(_part(folder, number), rows, notes)
 

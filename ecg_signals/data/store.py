@@ -19,6 +19,7 @@ import numpy as np
 from ecg_signals.config import ConfigError
 from ecg_signals.data.manifest import Slice
 from ecg_signals.data.signal_file import SignalFile, read_signal_file
+from ecg_signals.files import replacing
 
 INDEX = "index.arrow"
 COLUMNS = ("shard", "offset", "bytes", "leads", "rate", "dtype", "scale", "idx", "patient")
@@ -131,7 +132,9 @@ def write_index(path: Path, rows: Sequence[Mapping[str, Any]] | Any, notes: Mapp
     )  # fmt: skip
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=schema)
     table = table.combine_chunks().replace_schema_metadata(dict(notes))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with pa.OSFile(os.fspath(temporary), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+    with (
+        replacing(path) as partial,
+        pa.OSFile(os.fspath(partial), "wb") as file,
+        pa.ipc.new_file(file, table.schema) as writer,
+    ):
         writer.write_table(table)
-    os.replace(temporary, path)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from ecg_signals.config import ConfigError
-from ecg_signals.preprocess.tables import replacing
+from ecg_signals.files import replacing
 
 
 def unpack(archive: Path, dest: Path, wanted: Callable[[str], bool]) -> None:

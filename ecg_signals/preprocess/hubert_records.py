@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ecg_signals.config import ConfigError, UsageError, field_default
+from ecg_signals.files import replacing
 from ecg_signals.preprocess.journal import Journal
 from ecg_signals.preprocess.options import SIGNAL_OPTIONS, PreprocessConfig, option_fields
 from ecg_signals.preprocess.pipeline import (
@@ -23,7 +24,7 @@ from ecg_signals.preprocess.pipeline import (
 from ecg_signals.preprocess.report import Report
 from ecg_signals.preprocess.signals import read_ordered
 from ecg_signals.preprocess.source import Row, Source
-from ecg_signals.preprocess.tables import replacing, write_table
+from ecg_signals.preprocess.tables import write_table
 
 if TYPE_CHECKING:
     import pandas as pd

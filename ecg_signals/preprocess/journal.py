@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TextIO
 
 from ecg_signals.config import ConfigError
+from ecg_signals.files import replacing
 from ecg_signals.preprocess.options import PreprocessConfig
 from ecg_signals.preprocess.signals import FOLDERS, segment_name
 from ecg_signals.preprocess.source import Row, Source
-from ecg_signals.preprocess.tables import replacing
 
 VERSION = 2  # raise it when the stored signals change for the same settings
 

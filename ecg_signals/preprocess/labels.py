@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ecg_signals.config import ConfigError
-from ecg_signals.preprocess.tables import check_columns, read_table, replacing, write_table, write_text
+from ecg_signals.files import replacing
+from ecg_signals.preprocess.tables import check_columns, read_table, write_table, write_text
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ecg_signals.config import ConfigError
+from ecg_signals.files import replacing
 from ecg_signals.preprocess.options import PreprocessConfig
-from ecg_signals.preprocess.tables import replacing
 
 if TYPE_CHECKING:
     from ecg_signals.preprocess.source import Row, Source
