@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ecg_signals.config import ConfigError, resolve_input
@@ -55,6 +56,7 @@ class Extraction:
         ids = batch["id"].reshape(-1).cpu().numpy()
         for name, value in wanted.items():
             if value is not None:
+                value = value.float() if value.dtype == torch.bfloat16 else value  # numpy has no bfloat16
                 self._rows(name, value)[ids] = value.detach().cpu().numpy()
 
     def _need(self, output: Any, key: str, kind: str) -> Tensor:
