@@ -149,7 +149,7 @@ def check_overrides(parsed: list[Any], flags: list[str], recipe: Path) -> None:
                 f"\"{key}='{value}'\"; for one run per value add --multirun"
             )
     removed = [item.key_or_group for item in parsed if item.is_delete() and not item.key_or_group.startswith("hydra")]
-    content = OmegaConf.load(recipe) if removed else {}
+    content: Any = OmegaConf.load(recipe) if removed else {}
     if removed and "defaults" not in content:
         composed = OmegaConf.to_container(OmegaConf.merge(schema(), content))
         for key in removed:
