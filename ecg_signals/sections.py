@@ -154,7 +154,7 @@ class CheckpointConfig(BaseConfig):
     continue_once: str | None = option(None, "file to start from when save_dir has no last checkpoint", ours=True)
     finetune_from_model: str | None = option(None, "start from these weights with everything else reset")
     reset_dataloader: bool = option(False, "start the data at epoch 1")
-    reset_lr_scheduler: bool = option(False, "forget the stored schedule")
+    reset_lr_scheduler: bool = option(False, "the rate always follows from the recipe and the update", dead=True)
     reset_meters: bool = option(False, "forget stored statistics and the best score")
     reset_optimizer: bool = option(False, "forget the stored optimizer state")
     optimizer_overrides: str = option("{}", "options that replace the stored optimizer's, as a dict")

@@ -13,7 +13,7 @@ class EcgPretrainingConfig(BaseConfig):
     data: str = option("???", "folder of the manifests, <split>.tsv")
     leads_to_load: Any = option(None, "leads by name or index, a list or a string such as 'I,II'; None: all 12")
     leads_bucket: Any = option(None, "leads of which one is drawn per item; it comes last")
-    bucket_selection: str = option("uniform", "how a lead is drawn from leads_bucket", choices=("uniform",))
+    bucket_selection: str = option("uniform", "the one way to draw from leads_bucket", choices=("uniform",), dead=True)
     sample_rate: int | None = option(None, "Hz every file must have; None: the first file's")
     filter: bool = option(False, "high-pass at 0.5 Hz and remove 50 Hz")
     normalize: bool = option(False, "standardise with the values of mean_path and std_path")

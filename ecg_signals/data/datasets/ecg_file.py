@@ -37,10 +37,11 @@ class EcgFileConfig(DatasetConfig):
     )
     bucket_selection: str = option(
         "uniform",
-        "how one lead of leads_bucket is drawn",
+        "the one way to draw from leads_bucket",
         choices=("uniform",),
         follows="task.bucket_selection",
         ours=True,
+        dead=True,
     )
     sample_rate: int | None = option(
         None, "Hz that every file must have; None: the first file's", follows="task.sample_rate", ours=True
