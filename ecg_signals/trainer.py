@@ -257,6 +257,8 @@ class Trainer:
     def _epoch_plan(self) -> tuple[int, int]:
         """update_freq of this epoch, and the updates in it."""
         freqs = self.config.optimization.update_freq
+        if not freqs or min(freqs) < 1:
+            raise ConfigError(f"optimization.update_freq is {freqs}; expected batches per update, at least 1")
         freq = freqs[min(self.at.epoch - 1, len(freqs) - 1)]
         rounds = math.ceil(self.iterator.num_batches(self.at.epoch) / self.world_size)
         whole = self.config.optimization.skip_remainder_batch and rounds >= freq

@@ -104,6 +104,12 @@ def test_labels_may_be_one_column_of_class_numbers(classification, sample, tmp_p
         train(classification, task__label_file=str(tmp_path / "classes" / "y.npy"))
 
 
+@pytest.mark.parametrize(("key", "value"), [("update_freq", [0]), ("update_freq", []), ("lr", [-1.0])])
+def test_numbers_that_no_training_can_have_are_named(classification, key, value):
+    with pytest.raises(ConfigError, match=rf"optimization\.{key} is"):
+        train(classification, **{f"optimization__{key}": value})
+
+
 def test_clipping_limits_the_step_and_is_counted(classification):
     trainer = train(classification, optimization__clip_norm=1e-3)
     assert all(row["clip"] == 100.0 for row in rows(trainer))

@@ -107,9 +107,11 @@ def _laid_out_like(param: Tensor, grad: Tensor) -> Tensor:
 
 
 def check_adam_options(lr: list[float], betas: tuple[float, float], eps: float) -> None:
-    """Raises: ConfigError for an empty learning rate, betas outside [0, 1), or a negative epsilon."""
+    """Raises: ConfigError for an empty or negative learning rate, betas outside [0, 1), or a negative epsilon."""
     if not lr:
         raise ConfigError("optimization.lr is empty; set it, for example optimization.lr=[5e-5]")
+    if min(lr) < 0:
+        raise ConfigError(f"optimization.lr is {lr}; it must not be negative, as in optimization.lr=[5e-5]")
     if not all(0 <= beta < 1 for beta in betas):
         raise ConfigError(
             f"optimizer.adam_betas is {tuple(betas)}; both must lie in [0, 1), as in optimizer.adam_betas=[0.9,0.98]"
