@@ -63,15 +63,22 @@ class ConvStem(nn.Module):
     def dim(self) -> int:
         return self.spec[-1][0]
 
-    def forward(self, source: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """source [batch, leads, samples], lengths int64 [batch] unpadded samples or None -> [batch, frames, dim]."""
+    def forward(self, source: Tensor, lengths: Tensor | None = None, hidden: list[Tensor] | None = None) -> Tensor:
+        """source [batch, leads, samples], lengths int64 [batch] unpadded samples or None -> [batch, frames, dim].
+
+        `hidden` collects the input and every convolution's output, [batch, frames, dim] each.
+        """
         self._check(source)
         x = source.transpose(1, 2)  # [batch, samples, leads]
+        if hidden is not None:
+            hidden.append(x)
         for block, (_, kernel, stride) in zip(self.conv_layers, self.spec):
             conv, dropout, norm = cast(nn.Sequential, block)
             x = dropout(_convolve(x, cast(nn.Conv1d, conv)))
             lengths = None if lengths is None else output_length(lengths, kernel, stride)
             x = F.gelu(self._normalise(x, norm, lengths))
+            if hidden is not None:
+                hidden.append(x)
         return x
 
     def _check(self, source: Tensor) -> None:

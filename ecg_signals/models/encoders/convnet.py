@@ -35,10 +35,20 @@ class ConvNet(BaseModel):
 
     def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
         """source [batch, leads, samples] -> features [batch, frames, dim], pooled, logits [batch, output_dim]."""
+        return self.extract_features(source, padding_mask)
+
+    def extract_features(
+        self, source: Tensor, padding_mask: Tensor | None = None, layers: str | None = None
+    ) -> ModelOutput:
+        """layers="all" adds `hidden_states`: the input and every convolution's output, [batch, frames, dim] each."""
+        hidden: list[Tensor] | None = [] if layers == "all" else None
         lengths = None if padding_mask is None else unpadded_lengths(padding_mask)
-        features = self.feature_extractor(source, lengths)
+        features = self.feature_extractor(source, lengths, hidden)
         padding = (
             None if padding_mask is None else self.feature_extractor.padded_frames(padding_mask, features.shape[1])
         )
         pooled = pool_frames(features, padding)
-        return ModelOutput(features=features, pooled=pooled, padding_mask=padding, logits=self.final_proj(pooled))
+        output = ModelOutput(features=features, pooled=pooled, padding_mask=padding, logits=self.final_proj(pooled))
+        if hidden is not None:
+            output["hidden_states"] = hidden
+        return output

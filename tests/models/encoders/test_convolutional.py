@@ -83,3 +83,12 @@ def test_options_that_do_not_fit_say_what_to_set(name, options, message):
     with pytest.raises(ConfigError) as error:
         build("model", name, **options)
     assert message in str(error.value)
+
+
+def test_the_hidden_states_of_a_convnet_are_its_input_and_every_layer():
+    model = build("model", "convnet", conv_feature_layers="[(8, 5, 3), (6, 3, 2)]", output_dim=3).eval()
+    source = torch.randn(2, 12, 100)
+    output = model.extract_features(source, layers="all")
+    assert [state.shape[2] for state in output["hidden_states"]] == [12, 8, 6]
+    assert torch.equal(output["hidden_states"][-1], output["features"])
+    assert "hidden_states" not in model(source)
