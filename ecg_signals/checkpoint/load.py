@@ -41,9 +41,11 @@ def load_model(source: str | os.PathLike[str], device: str | torch.device = "cpu
         source: as in `load_source`.
         device: where the model goes.
         overrides: keys of the model's dataclass that replace the stored options, such as `saliency=True`.
-    Raises: ConfigError as `load_source` does, and when weights and model do not fit, naming the keys;
-        UsageError for an override that the model does not have.
+    Raises: ConfigError as `load_source` does, when weights and model do not fit, naming the keys, and when there is
+        no such device; UsageError for an override that the model does not have.
     """
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device={device} was asked for, but torch sees no GPU here; load with device='cpu'")
     return build_source(load_source(source), **overrides).to(device)
 
 

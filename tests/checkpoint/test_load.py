@@ -120,3 +120,9 @@ def test_an_unknown_layout_names_what_was_found(tmp_path, content):
 def test_a_config_without_a_model_name_is_an_error(tmp_path):
     with pytest.raises(ConfigError, match=r"no model\._name"):
         load_model(peer_file(tmp_path / "a.pt", cfg={"model": {}}))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="sees no GPU"):
+        load_model(tmp_path / "any.pt", device="cuda")
