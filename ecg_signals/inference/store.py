@@ -38,9 +38,9 @@ class _PlainUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"refers to {module}.{name}")
 
 
-def read_header(path: Path) -> dict[str, Any]:
+def read_header(path: Path, header_file: str | Path | None = None) -> dict[str, Any]:
     """The sidecar {shape, dtype[, offset]} of an array file. Raises: ConfigError when it cannot be read safely."""
-    header = header_path(path)
+    header = Path(header_file) if header_file is not None else header_path(path)
     try:
         values = _PlainUnpickler(io.BytesIO(header.read_bytes())).load()
         return {
@@ -54,14 +54,22 @@ def read_header(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{header} is not a header of shape and dtype ({error}); extract the arrays again") from None
 
 
-def open_array(path: str | Path, mode: str = "r") -> np.memmap:
-    """An array written by us or by fairseq-signals, memory-mapped."""
+def open_array(
+    path: str | Path,
+    mode: str = "r",
+    header_file: str | Path | None = None,
+    stated: dict[str, Any] | None = None,
+) -> np.memmap:
+    """An array written by us or by fairseq-signals, memory-mapped.
+
+    header_file: a sidecar that lies elsewhere than beside it; stated: {shape, dtype, offset} instead of a sidecar.
+    """
     path = Path(path)
     with open(path, "rb") as source:
         real = source.read(6) == b"\x93NUMPY"
     if real:
         return np.lib.format.open_memmap(path, mode=mode)
-    header = read_header(path)
+    header = stated or read_header(path, header_file)
     expected = int(np.prod(header["shape"])) * header["dtype"].itemsize + header["offset"]
     if path.stat().st_size < expected:
         raise ConfigError(f"{path} has {path.stat().st_size} bytes, but its header says {expected}; the file is cut")
@@ -70,14 +78,37 @@ def open_array(path: str | Path, mode: str = "r") -> np.memmap:
 
 
 class MemmapReader:
-    """`MemmapReader.from_header(path)[...]`, as ECG-FM's scripts read extracted arrays."""
+    """An array on disk, read as needed: `MemmapReader.from_header(path)[...]`, as ECG-FM's scripts do.
 
-    def __init__(self, array: np.memmap) -> None:
-        self.array = array
+    Args:
+        file: path of the array.
+        shape: of a headerless file, None to take it from the file or its sidecar.
+        dtype: element type of a headerless file; counts where `shape` is given.
+        header_file: path of the sidecar; None: `<stem>_header.pkl` beside the array.
+    Raises: ConfigError when `shape` is given and the file holds another one, or fewer bytes.
+    """
+
+    def __init__(
+        self,
+        file: str | Path,
+        shape: tuple[int, ...] | None = None,
+        dtype: Any = "float32",
+        header_file: str | Path | None = None,
+    ) -> None:
+        stated = None if shape is None else {"shape": tuple(shape), "dtype": np.dtype(dtype), "offset": 0}
+        array = open_array(file, header_file=header_file, stated=stated)
+        if stated is not None and array.shape != stated["shape"]:
+            raise ConfigError(f"{file} holds an array of {array.shape}, not of {stated['shape']}; leave `shape` out")
+        self._show(array, file, header_file)
 
     @classmethod
-    def from_header(cls, path: str | Path) -> "MemmapReader":
-        return cls(open_array(path))
+    def from_header(cls, file: str | Path, header_file: str | Path | None = None) -> "MemmapReader":
+        return cls(file, header_file=header_file)
+
+    def _show(self, array: np.memmap, file: str | Path, header_file: str | Path | None) -> None:
+        self.array = array
+        self.file, self.header_file = str(file), str(header_file or header_path(Path(file)))
+        self.shape, self.dtype = array.shape, array.dtype
 
     def __getitem__(self, index: Any) -> np.ndarray:
         return self.array[index]
@@ -86,7 +117,7 @@ class MemmapReader:
         return len(self.array)
 
 
-class MemmapBatchWriter:
+class MemmapBatchWriter(MemmapReader):
     """Appends batches to a headerless memmap of known shape, with its sidecar; ECG-FM's scripts write with it.
 
     Args:
@@ -103,30 +134,39 @@ class MemmapBatchWriter:
         shape: tuple[int, ...],
         transform: Callable[[Any], Any] | None = None,
         header_file: str | Path | None = None,
-        dtype: Any = np.float32,
+        dtype: Any = "float32",
     ) -> None:
-        self.array = create_array(Path(file), tuple(shape), np.dtype(dtype), raw=True)
+        array = create_array(Path(file), tuple(shape), np.dtype(dtype), raw=True)
         if header_file is not None and Path(header_file) != header_path(Path(file)):
             header_path(Path(file)).replace(header_file)
+        self._show(array, file, header_file)
         self.transform = transform
-        self.written = 0
+        self.total_n, self.n = len(array), 0  # rows there is room for, rows written
 
     def __call__(self, batch: Any) -> None:
         rows = np.asarray(self.transform(batch) if self.transform else batch)
-        if self.written + len(rows) > len(self.array):
-            raise ValueError(f"{self.written + len(rows)} rows do not fit into an array of {len(self.array)}")
-        self.array[self.written : self.written + len(rows)] = rows
-        self.written += len(rows)
+        if self.n + len(rows) > self.total_n:
+            raise ValueError(f"{self.n + len(rows)} rows do not fit into an array of {self.total_n}")
+        self.array[self.n : self.n + len(rows)] = rows
+        self.n += len(rows)
+        self.array.flush()
+
+    def close(self) -> None:
+        """Everything is on disk already; scripts of others call this."""
         self.array.flush()
 
 
 def memmap_batch_process(
-    array: Any, function: Callable[[np.ndarray], Any], batch_size: int, progress: bool = False
-) -> list[Any]:
-    """`function` of every `batch_size` rows in turn; `progress` shows a bar."""
-    starts: Any = range(0, len(array), batch_size)
+    array: Any, func: Callable[..., Any], batch_size: int, progress: bool = False, **func_kwargs: Any
+) -> Any:
+    """`func(rows, **func_kwargs)` of every `batch_size` rows in turn; `progress` shows a bar.
+
+    Returns: the results, joined along their first dimension; None when `func` returns nothing, as a writer does.
+    """
+    starts: Any = range(0, max(len(array), 1), batch_size)
     if progress:
         from tqdm import tqdm
 
         starts = tqdm(starts)
-    return [function(array[start : start + batch_size]) for start in starts]
+    results = [func(array[start : start + batch_size], **func_kwargs) for start in starts]
+    return None if all(result is None for result in results) else np.concatenate(results)

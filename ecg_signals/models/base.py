@@ -14,11 +14,16 @@ PEER_NAMES = {"out": "logits", "encoder_out": "features", "x": "features"}
 
 
 class ModelOutput(dict[str, Any]):
-    """A model's named outputs; fairseq-signals' names `out`, `encoder_out` and `x` answer too."""
+    """A model's named outputs; fairseq-signals' names `out`, `encoder_out` and `x` answer too.
+
+    `saliency` is None, not missing, where attention maps were not asked for: notebooks collect it in any case.
+    """
 
     def __missing__(self, key: str) -> Any:
         if key in PEER_NAMES and dict.__contains__(self, PEER_NAMES[key]):
             return dict.__getitem__(self, PEER_NAMES[key])
+        if key == "saliency":
+            return None
         raise KeyError(key)
 
     def __contains__(self, key: object) -> bool:

@@ -10,7 +10,13 @@ from ecg_signals.modules.linear import Linear
 
 
 class TransformerLayer(nn.Module):
-    """Self-attention and a two-layer perceptron, each with its residual and its layer norm."""
+    """Self-attention and a two-layer perceptron, each with its residual and its layer norm.
+
+    Attributes:
+        need_weights: what notebooks written for fairseq-signals set beside the encoder's; False unless set.
+    """
+
+    need_weights = False
 
     def __init__(
         self,
@@ -50,7 +56,12 @@ class TransformerEncoder(nn.Module):
 
     Args:
         layerdrop: chance of leaving a layer out of a training step, drawn from torch's CPU generator.
+
+    Attributes:
+        need_weights: return the attention maps of every layer, as `need_weights=True` does; may be set at any time.
     """
+
+    need_weights = False
 
     def __init__(
         self,
@@ -98,6 +109,7 @@ class TransformerEncoder(nn.Module):
         x = self.dropout(x)
         if hidden is not None:
             hidden.append(x)
+        need_weights = need_weights or self.need_weights or any(layer.need_weights for layer in self.layers)
         maps = []
         kept = self._draw_layers()
         for layer, keep in zip(self.layers, kept):
