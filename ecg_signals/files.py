@@ -1,27 +1,106 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and what is said when they cannot be."""
 
+import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ecg_signals.config import ConfigError
+
+# What the system answers when a place cannot take a file, whatever its content is.
+REFUSALS = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR,
+    errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG,
+)  # fmt: skip
+AGAIN = "Make room there or choose another folder, then run the same command again; what is finished is kept"
+
+
+class CannotWrite(ConfigError):
+    """A file could not be written: the disk is full, a limit was met, or the place refuses."""
+
+
+def cannot_write(
+    path: Path, error: Exception, needed: int | None = None, advice: str = AGAIN, written: int | None = None
+) -> CannotWrite:
+    """The one message for a write that failed.
+
+    Args:
+        path: what was to be written.
+        error: what the system or a library said. Arrays written in part carry no number, and torch a text of its own.
+        needed: bytes that the file takes, None: not known.
+        advice: what to type next.
+        written: bytes of it that could be written, where `needed` is not known.
+    """
+    reason = getattr(error, "strerror", None)
+    reason = reason or "it could not be written in full (no space left, or a limit on the size of files)"
+    folder = next(parent for parent in (path, *path.absolute().parents) if parent.is_dir())
+    need = f"It needs about {needed:,} bytes, " if needed is not None else ""
+    if needed is None and written:
+        need = f"It needs more than {written:,} bytes, "
+    free = f"{shutil.disk_usage(folder).free:,} {'are' if need else 'bytes are'} free in {folder}"
+    return CannotWrite(f"cannot write {path}: {reason}. {need}{free}. {advice}")
+
 
 @contextmanager
-def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
+def writing(path: Path, needed: int | None = None, advice: str = AGAIN) -> Iterator[None]:
+    """Turns a failure of the system in the block, which writes `path`, into a CannotWrite."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(path, error, needed, advice) from None
+
+
+@contextmanager
+def replacing(path: Path, durable: bool = False, needed: int | None = None, advice: str = AGAIN) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends well; else nothing is left of it.
+
+    A link is replaced, not written through: what it leads to stays as it is.
 
     Args:
         path: the file; its folder is made.
         durable: flush the content to disk before it takes the place, so that it survives a power failure.
+        needed: bytes that the file takes, for the message; None: not known.
+        advice: what to type when it cannot be written.
+    Raises: CannotWrite for a full disk or a place that refuses the file; other errors of the block as they are.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield partial
-        if durable:
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())
-        os.replace(partial, path)
+        with _reported(path, partial, needed, advice):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            if durable:
+                with partial.open("rb") as file:
+                    os.fsync(file.fileno())
+            os.replace(partial, path)
     except BaseException:
-        partial.unlink(missing_ok=True)
+        _remove(partial)
         raise
+
+
+@contextmanager
+def _reported(path: Path, partial: Path, needed: int | None, advice: str) -> Iterator[None]:
+    """As `writing`, but for errors of `path` alone: the block may read other files, whose errors are not its own."""
+    try:
+        yield
+    except OSError as error:
+        if not _is_refusal(error, path, partial):
+            raise
+        written = partial.stat().st_size if partial.is_file() else None
+        raise cannot_write(path, error, needed, advice, written) from None
+
+
+def _is_refusal(error: OSError, path: Path, partial: Path) -> bool:
+    if error.errno is None:
+        return "written" in str(error)  # numpy's "9 requested and 7 written"
+    named = None if error.filename is None else Path(os.fsdecode(error.filename))
+    ours = named is None or named == path or named in path.parents or named.name.startswith(partial.name)
+    return ours and error.errno in REFUSALS
+
+
+def _remove(partial: Path) -> None:
+    try:
+        partial.unlink(missing_ok=True)
+    except OSError:
+        return  # a folder that refuses to lose a file never held this one

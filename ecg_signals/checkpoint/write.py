@@ -12,10 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ecg_signals.config import ConfigError
+from ecg_signals.files import cannot_write
 
 StrPath = str | os.PathLike[str]
 _TEMPORARY = ".writing"  # ending of files that are not complete yet
+ADVICE = (
+    "The previous file is intact. Free some space, or set checkpoint.save_dir=FOLDER to one that can be written "
+    "(checkpoint.keep_last_epochs, .no_epoch_checkpoints and .no_save_optimizer_state save less)."
+)
 
 
 def write_checkpoint(path: StrPath, state: Mapping[str, Any], others: Iterable[StrPath] = ()) -> None:
@@ -36,7 +40,7 @@ def write_checkpoint(path: StrPath, state: Mapping[str, Any], others: Iterable[S
             os.replace(temporary, target)
             _flush(target.parent)
     except (OSError, RuntimeError) as error:
-        raise _cannot_write(target, error, state_bytes(state)) from error
+        raise cannot_write(target, error, state_bytes(state), ADVICE) from error
     write_links(target, others)
 
 
@@ -55,7 +59,7 @@ def write_links(path: StrPath, others: Iterable[StrPath]) -> None:
                 os.replace(temporary, other)
                 _flush(other.parent)
         except OSError as error:
-            raise _cannot_write(other, error, target.stat().st_size) from error
+            raise cannot_write(other, error, target.stat().st_size, ADVICE) from error
 
 
 class _temporary:
@@ -134,19 +138,6 @@ def state_bytes(state: Any) -> int:
 
     visit(state)
     return sum(storages.values())
-
-
-def _cannot_write(path: Path, error: Exception, needed: int) -> ConfigError:
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    free = shutil.disk_usage(folder).free
-    reason = "it could not be written in full (no space left, or a limit on the size of files)"
-    if isinstance(error, OSError) and error.strerror:
-        reason = error.strerror
-    return ConfigError(
-        f"cannot write {path}: {reason}. It needs about {needed:,} bytes, {free:,} are free in {folder}. "
-        f"The previous file is intact. Free some space, or set checkpoint.save_dir=FOLDER to one that can be written "
-        f"(checkpoint.keep_last_epochs, .no_epoch_checkpoints and .no_save_optimizer_state save less)."
-    )
 
 
 class AsyncWriter:

@@ -12,7 +12,6 @@ the row's segments one after the other. Large manifests are compiled once into a
 import hashlib
 import os
 import re
-import tempfile
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ecg_signals.config import ConfigError, resolve_input
-from ecg_signals.files import replacing
+from ecg_signals.files import CannotWrite, replacing
 
 COLUMNS = {
     "plain": ("path", "samples"),
@@ -176,23 +175,12 @@ def write_manifest(
 
     Returns: the number of rows.
     """
-    path, count = Path(path), 0
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8"
-    ) as file:
-        try:
-            file.write(f"{root}\n" + (f"{extension}\n" if extension else ""))
-            for row in rows:
-                file.write("\t".join(map(str, row)) + "\n")
-                count += 1
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    count = 0
+    with replacing(Path(path), durable=True) as partial, open(partial, "w", encoding="utf-8", newline="\n") as file:
+        file.write(f"{root}\n" + (f"{extension}\n" if extension else ""))
+        for row in rows:
+            file.write("\t".join(map(str, row)) + "\n")
+            count += 1
     return count
 
 
@@ -370,7 +358,7 @@ def _write_compiled(path: Path, columns: _Columns) -> bool:
             pa.ipc.new_file(file, table.schema) as writer,
         ):
             writer.write_table(table)
-    except OSError:
+    except (OSError, CannotWrite):
         return False
     return True
 

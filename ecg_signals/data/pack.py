@@ -129,25 +129,19 @@ def _write_shard(folder: Path, number: int, units: Sequence[Unit], plan: PackPla
     readers: dict[str, SignalReader] = {}
     rows: list[dict[str, Any]] = []
     shapes: set[tuple[int, ...]] = set()
-    try:
-        with replacing(path, durable=True) as partial, partial.open("wb") as file:
-            file.seek(HEADER_BYTES)
-            for root, address in (record for unit in units for record in unit):
-                stored = readers.setdefault(root, SignalReader(root)).read(address)
-                content, scale = _encode(stored, plan.dtype)
-                row = {"shard": number, "offset": file.tell(), "bytes": content.nbytes, "leads": len(content)}
-                rows.append({**row, **_facts(stored, plan.dtype, scale), "source": f"{root}/{address}"})
-                shapes.add(content.shape)
-                file.write(content.tobytes())
-            _check_pairs(units, rows)
-            size = file.tell() - HEADER_BYTES
-            file.seek(0)
-            file.write(_header(plan.dtype, (len(rows), *next(iter(shapes))) if len(shapes) == 1 else None, size))
-    except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be written: {error.strerror}. Free some space or choose another DEST; a second run keeps "
-            f"the shards that are finished"
-        ) from None
+    with replacing(path, durable=True) as partial, partial.open("wb") as file:
+        file.seek(HEADER_BYTES)
+        for root, address in (record for unit in units for record in unit):
+            stored = readers.setdefault(root, SignalReader(root)).read(address)
+            content, scale = _encode(stored, plan.dtype)
+            row = {"shard": number, "offset": file.tell(), "bytes": content.nbytes, "leads": len(content)}
+            rows.append({**row, **_facts(stored, plan.dtype, scale), "source": f"{root}/{address}"})
+            shapes.add(content.shape)
+            file.write(content.tobytes())
+        _check_pairs(units, rows)
+        size = file.tell() - HEADER_BYTES
+        file.seek(0)
+        file.write(_header(plan.dtype, (len(rows), *next(iter(shapes))) if len(shapes) == 1 else None, size))
     notes = {"shards": "[]", "fingerprint": plan.fingerprints[number]}
     write_index(_part(folder, number), rows, notes)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ecg_signals.config import ConfigError, parse_literal
+from ecg_signals.files import writing
 from ecg_signals.preprocess.identity import patient_numbers, save_files
 from ecg_signals.preprocess.journal import Journal, record_key, settings_of
 from ecg_signals.preprocess.labels import join_label_file, numeric_labels, write_label_files
@@ -49,13 +50,9 @@ def preprocess_dataset(name: str, folder: Path, dest: Path, cfg: PreprocessConfi
 @contextmanager
 def writing_to(dest: Path) -> Iterator[None]:
     """DEST, made if it is not there. Raises: ConfigError if the system refuses to write in the block."""
-    try:
+    with writing(dest):
         dest.mkdir(parents=True, exist_ok=True)
         yield
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write to {dest}: {error.strerror or error}. Run the command again when it can"
-        ) from None
 
 
 def open_source(name: str, folder: Path, cfg: PreprocessConfig, dest: Path) -> Source:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_signals.config import ConfigError
+from ecg_signals.files import CannotWrite, cannot_write
 from ecg_signals.preprocess.source import Row, Source, find_source
 
 CHUNK = 16  # records per task
@@ -70,7 +71,7 @@ def _gather(
 def process_chunk(name: str, folder: Path, cfg: Any, dest: Path, work: Work, rows: Sequence[Row]) -> list[Outcome]:
     """Process some rows; one that cannot be read gives `error`, and the next one follows.
 
-    Raises: ConfigError if DEST is full or cannot be written.
+    Raises: CannotWrite if DEST is full or cannot be written.
     """
     source = find_source(name)(folder, cfg)
     outcomes = []
@@ -78,11 +79,11 @@ def process_chunk(name: str, folder: Path, cfg: Any, dest: Path, work: Work, row
         outcome: Outcome = {"idx": int(row["idx"]), "save_file": row["save_file"], "key": row["key"]}
         try:
             outcome["facts"] = work(source, row, dest)
+        except CannotWrite:
+            raise
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES) and _lies_in(
-                error.filename, dest
-            ):
-                raise ConfigError(_unwritable(dest, error)) from None
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):  # no reader says that
+                raise cannot_write(dest, error) from None
             outcome["error"] = str(error)
         except ConfigError as error:
             outcome["error"] = str(error)
@@ -90,15 +91,6 @@ def process_chunk(name: str, folder: Path, cfg: Any, dest: Path, work: Work, row
             outcome["error"] = f"{type(error).__name__}: {error}"
         outcomes.append(outcome)
     return outcomes
-
-
-def _lies_in(path: Any, dest: Path) -> bool:
-    """A full disk names no file; a folder that cannot be written does."""
-    return path is None or str(path).startswith(str(dest))
-
-
-def _unwritable(dest: Path, error: OSError) -> str:
-    return f"cannot write to {dest}: {error.strerror}. Make room, then run the same command again; what is done is kept"
 
 
 def _prepare_worker() -> None:

@@ -273,7 +273,7 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_done(troubled, tmp_path, mo
 
     real = pipeline.process_record
     monkeypatch.setattr(pipeline, "process_record", full_after_three)
-    with pytest.raises(ConfigError, match=r"No space left on device\. Make room"):
+    with pytest.raises(ConfigError, match=r"No space left on device\. .* free in .*\. Make room"):
         run("wfdb", troubled, tmp_path / "dest")
     monkeypatch.setattr(pipeline, "process_record", real)
     done = [json.loads(line)["save_file"] for line in (tmp_path / "dest/progress.jsonl").read_text().splitlines()]
