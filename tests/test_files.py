@@ -30,9 +30,9 @@ def small_files():
 def test_a_file_that_does_not_fit_is_one_message_and_the_old_content_stays(tmp_path, small_files, write):
     path = tmp_path / "table.npy"
     path.write_bytes(b"before")
-    with pytest.raises(CannotWrite, match=r"table\.npy.* are free in.*same command again"):
-        with replacing(path) as partial, open(partial, "wb") as file:
-            write(file)
+    told = pytest.raises(CannotWrite, match=r"table\.npy.* are free in.*same command again")
+    with told, replacing(path) as partial, open(partial, "wb") as file:
+        write(file)
     assert path.read_bytes() == b"before"
     assert os.listdir(tmp_path) == ["table.npy"]
 
@@ -60,6 +60,6 @@ def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path):
 
 
 def test_the_message_names_the_path_the_space_and_what_to_type(tmp_path):
-    with pytest.raises(ConfigError, match=r"cannot write .*out: No space left.*needs about 5,000 bytes.*free in.*DEST"):
-        with writing(Path(tmp_path / "out"), needed=5000, advice="Give another DEST"):
-            raise OSError(errno.ENOSPC, "No space left on device")
+    told = pytest.raises(ConfigError, match=r"cannot write .*out: No space.*needs about 5,000 bytes.*free in.*DEST")
+    with told, writing(Path(tmp_path / "out"), needed=5000, advice="Give another DEST"):
+        raise OSError(errno.ENOSPC, "No space left on device")

@@ -39,7 +39,7 @@ class ArcFaceCriterion(BaseCriterion):
         self.cfg: ArcFaceConfig = cfg
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
-        cosine = model(**batch["net_input"])["logits"].float()  # [items, identities]
+        cosine = model(**batch["net_input"])["logits"].float()       # [items, identities]
         label = batch["label"].reshape(-1)
         known = (label >= 0) & (label < cosine.size(-1))  # NaN and identities of a validation set are not
         target = torch.where(known, label, torch.zeros_like(label)).long()
@@ -62,7 +62,7 @@ def add_margin(cosine: Tensor, target: Tensor, margin: float) -> Tensor:
 
     Where angle + margin would exceed a half turn, by cos(angle) - margin * sin(margin), so that it keeps falling.
     """
-    right = cosine.gather(1, target[:, None])  # [items, 1]
+    right = cosine.gather(1, target[:, None])                        # [items, 1]
     sine = (1 - right.square()).clamp(min=1e-12).sqrt()
     turned = right * math.cos(margin) - sine * math.sin(margin)
     moved = torch.where(right > math.cos(math.pi - margin), turned, right - margin * math.sin(margin))

@@ -48,7 +48,7 @@ class BinaryCrossEntropyCriterion(BaseCriterion):
         self.checked = bool(labels)
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
-        logits = model(**batch["net_input"])["logits"].float()  # [items, labels]
+        logits = model(**batch["net_input"])["logits"].float()       # [items, labels]
         if not self.checked:
             self.set_labels([str(number) for number in range(logits.size(-1))])
         target, known = label_matrix(logits, batch)

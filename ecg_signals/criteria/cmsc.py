@@ -38,7 +38,7 @@ class CMSCCriterion(BaseCriterion):
         self.cfg: CMSCConfig = cfg
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
-        rows = pooled_rows(model, batch, self.cfg.eps)  # [items, dim]
+        rows = pooled_rows(model, batch, self.cfg.eps)               # [items, dim]
         loss = cmsc_loss(rows, batch, self.cfg.temp, gather=self.cfg.all_gather and self.training)
         logs: Logs = {"loss": loss.detach(), "nsignals": item_count(batch)}
         return CriterionOutput(loss, sample_size_of(batch, 1.0), logs)

@@ -15,7 +15,7 @@ class MSECriterion(BaseCriterion):
     """Summed over all known (item, target) pairs; `sample_size` is their number. Printed in bits, as all losses."""
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
-        prediction = model(**batch["net_input"])["logits"].float()  # [items, targets]
+        prediction = model(**batch["net_input"])["logits"].float()   # [items, targets]
         target, known = label_matrix(prediction, batch)
         loss = (prediction - target).square().masked_fill(~known, 0.0).sum()
         logs: Logs = {"loss": loss.detach(), "nsignals": item_count(batch)}

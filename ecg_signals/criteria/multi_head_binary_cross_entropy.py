@@ -34,7 +34,7 @@ class MultiHeadBinaryCrossEntropyCriterion(BinaryCrossEntropyCriterion):
         self.cfg: MultiHeadBinaryCrossEntropyConfig = cfg
 
     def reduce(self, losses: Tensor, known: Tensor) -> Tensor:
-        asked = known.sum(dim=0)  # [labels]
+        asked = known.sum(dim=0)                                     # [labels]
         return (losses.sum(dim=0) / asked.clamp(min=1)).sum() / (asked > 0).sum().clamp(min=1)
 
     def sample_size(self, target: Tensor, known: Tensor) -> float | Tensor:

@@ -33,7 +33,7 @@ class SimCLRCriterion(ContrastiveCriterion):
         self.cfg: SimCLRConfig = cfg
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
-        rows = pooled_rows(model, batch, self.cfg.eps)  # [2 * items, dim]
+        rows = pooled_rows(model, batch, self.cfg.eps)               # [2 * items, dim]
         number = torch.arange(len(rows), device=rows.device)
         assert len(rows) % 2 == 0, f"{len(rows)} rows cannot be pairs of views"
         similarity = hide(similarities(rows, self.cfg.temp), number[:, None] == number)

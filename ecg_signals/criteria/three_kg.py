@@ -35,13 +35,13 @@ class _3KGCriterion(ContrastiveCriterion):  # the class name that fairseq-signal
         self.cfg: ThreeKGConfig = cfg
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
-        rows = pooled_rows(model, batch, self.cfg.eps)  # [rows, dim]
+        rows = pooled_rows(model, batch, self.cfg.eps)               # [rows, dim]
         patient = batch["patient_id"].reshape(-1)
-        same = patient[:, None] == patient  # [rows, rows]
+        same = patient[:, None] == patient                           # [rows, rows]
         pairs = same & ~torch.eye(len(rows), dtype=torch.bool, device=rows.device)
         similarity = similarities(rows, self.cfg.temp)
         negatives = hide(similarity, same)
-        rest = negatives.logsumexp(dim=1, keepdim=True)  # [rows, 1]
+        rest = negatives.logsumexp(dim=1, keepdim=True)              # [rows, 1]
         losses = torch.logaddexp(rest, similarity) - similarity
         loss = losses.masked_fill(~pairs, 0.0).sum()
         ahead = similarity.detach() > negatives.detach().amax(dim=1, keepdim=True)

@@ -36,7 +36,7 @@ class Wav2Vec2Criterion(BaseCriterion):
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
         output = model(**batch["net_input"], mask=True)
-        logits = output["pred_logits"].float()  # [1 + negatives, items, masked frames]
+        logits = output["pred_logits"].float()                       # [1 + negatives, items, masked frames]
         size = sample_size_of(batch, logits[0].numel())
         terms = [self.contrast(logits), *(term * size for term in self.further_terms(output, batch))]
         loss = torch.stack(terms).sum()

@@ -43,7 +43,7 @@ class Wav2Vec2WithCMSCCriterion(Wav2Vec2Criterion):
         weight = 1.0 if self.cfg.cmsc_weights is None else self.cfg.cmsc_weights[0]
         if weight == 0:
             return terms
-        rows = unit_rows(self.pooled(output), self.cfg.eps)  # [items, dim]
+        rows = unit_rows(self.pooled(output), self.cfg.eps)          # [items, dim]
         gather = self.cfg.all_gather and self.training
         return [*terms, weight * cmsc_loss(rows, batch, self.cfg.temp, gather=gather)]
 

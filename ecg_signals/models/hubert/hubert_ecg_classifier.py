@@ -83,7 +83,9 @@ class HubertEcgClassifier(RegulatedModel):
         """The options under which the released weights were trained, where ours differ by default."""
         return HubertBackbone.published_options()
 
-    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
+    def forward(
+        self, source: Tensor, padding_mask: Tensor | None = None
+    ) -> ModelOutput:
         """source [batch, leads, samples] -> features, pooled, padding_mask and logits [batch, labels].
 
         padding_mask [batch, samples] or [batch, leads, samples], True = padding: such frames are left out.
