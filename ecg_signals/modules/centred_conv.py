@@ -29,15 +29,11 @@ def add_leads_axis(source: Tensor, leadwise: bool) -> Tensor:
     return source.unsqueeze(1) if leadwise else source
 
 
-def to_frames(x: Tensor) -> Tensor:
-    """A map -> [batch, frames, dim]; leadwise dim = channels x leads, channel-major."""
+def to_frames(x: Tensor, lead_major: bool = False) -> Tensor:
+    """A map -> [batch, frames, dim]; leadwise dim = channels x leads, channel by channel or lead by lead."""
+    if lead_major and x.dim() == 4:
+        x = x.transpose(1, 2)
     return x.flatten(1, -2).transpose(1, 2)
-
-
-def to_map(features: Tensor, channels: int, leadwise: bool) -> Tensor:
-    """The inverse of `to_frames`."""
-    x = features.transpose(1, 2)
-    return x.unflatten(1, (channels, -1)) if leadwise else x
 
 
 def lengths_of(padding_mask: Tensor | None) -> Tensor | None:

@@ -4,8 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecg_signals.modules.linear import Linear
-
 
 class GumbelQuantizer(nn.Module):
     """Each of `groups` groups picks one of `num_vars` codewords; the codewords are joined to `out_dim` values.
@@ -27,7 +25,7 @@ class GumbelQuantizer(nn.Module):
         self.temperature: Tensor  # a tensor, so that a compiled model need not be compiled again as it falls
         self.register_buffer("temperature", torch.tensor(float(self.start)), persistent=False)
         self.vars = nn.Parameter(torch.rand(1, groups * num_vars, out_dim // groups))
-        self.weight_proj = Linear(dim, groups * num_vars)
+        self.weight_proj = nn.Linear(dim, groups * num_vars)
         nn.init.normal_(self.weight_proj.weight)
         nn.init.zeros_(self.weight_proj.bias)
 
@@ -43,7 +41,7 @@ class GumbelQuantizer(nn.Module):
         num_vars] and `temperature` replace what would be drawn and scheduled. In eval it is the largest logit.
         """
         with torch.autocast(x.device.type, enabled=False):
-            logits = self.weight_proj(x.float()).reshape(-1, self.groups, self.num_vars)
+            logits = self._logits(x)
             best = logits.argmax(dim=-1)  # [rows, groups]
             chosen, codes = self._sample(logits, noise, temperature) if self.training else (None, best)
             mean = logits.softmax(dim=-1).mean(dim=0)  # [groups, num_vars]
@@ -54,6 +52,12 @@ class GumbelQuantizer(nn.Module):
                 "prob_perplexity": _perplexity(mean),
                 "code_perplexity": _perplexity(counts),
             }
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """[rows, groups, num_vars], in float32 at least whatever the weights are."""
+        weight, bias = self.weight_proj.weight, self.weight_proj.bias
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        return F.linear(x.to(wide), weight.to(wide), bias.to(wide)).reshape(-1, self.groups, self.num_vars)
 
     def _sample(
         self, logits: Tensor, noise: Tensor | None, temperature: float | Tensor | None
@@ -70,7 +74,7 @@ class GumbelQuantizer(nn.Module):
         words = self.vars.view(self.groups, self.num_vars, -1)
         if chosen is None:
             return words[torch.arange(self.groups, device=codes.device), codes]
-        return torch.bmm(chosen.transpose(0, 1), words).transpose(0, 1)
+        return torch.bmm(chosen.transpose(0, 1).to(words.dtype), words).transpose(0, 1)
 
     def sample_codes(self, shape: tuple[int, ...]) -> Tensor:
         """Random codes, uniform over all combinations: int64 [*shape, groups], from torch's CPU generator."""

@@ -124,7 +124,7 @@ class SignalContract:
             text = f"source has {shape[2]} samples per window; the model was trained on {self.window_samples}"
             text += f" ({seconds:g} s at {self.sample_rate:g} Hz). Make it with model.signal.prepare(record)"
             warnings.warn(text, stacklevel=2)
-        problem = scale_problem(source.detach().cpu().numpy(), self.steps)
+        problem = scale_problem(source.detach().float().cpu().numpy(), self.steps)
         if problem:
             warnings.warn(f"{problem}. Make source with model.signal.prepare(record)", stacklevel=2)
 

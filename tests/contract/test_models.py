@@ -8,8 +8,10 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from ecg_signals.checkpoint.load import FirstBatchCheck
 from ecg_signals.models.base import BaseModel
 from ecg_signals.registry import build, get_entry, register_model
+from ecg_signals.signal.contract import SignalContract
 
 SMALL = yaml.safe_load((Path(__file__).parent / "small.yaml").read_text())["model"]
 OURS = "ecg_signals."  # other tests may have registered plugins
@@ -105,3 +107,20 @@ def test_an_item_does_not_depend_on_its_neighbours(name):
     model, source = make(name)
     model.eval()
     torch.testing.assert_close(model(source)["pooled"][1:2], model(source[1:2])["pooled"])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_loaded_model_runs_and_trains_in_any_float_type(name, dtype):
+    model, source = make(name)
+    leads, samples = source.shape[1:]
+    check = FirstBatchCheck(SignalContract(leads=[f"L{index}" for index in range(leads)], window_samples=samples))
+    model.register_forward_pre_hook(check, with_kwargs=True)  # as load_model does
+    source = source.clamp(-1, 1).to(dtype)
+    padding = torch.arange(samples).expand(source.shape) >= torch.tensor([samples, 300, 280]).view(-1, 1, 1)
+    model.eval().to(dtype)
+    with torch.no_grad():
+        outputs = [model(source), model(source, padding_mask=padding)]
+    assert {value.dtype for output in outputs for value in floats(output).values()} == {dtype}
+    trained = floats(training_pass(name, model, source))
+    sum(value.float().nan_to_num().sum() for value in trained.values() if value.requires_grad).backward()

@@ -1,7 +1,7 @@
 """What the residual CNNs share: from their maps to frames, one vector and, on demand, hidden states."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -12,9 +12,15 @@ Map = tuple[Tensor, Tensor | None]  # a map as in centred_conv, and its unpadded
 
 
 class ResidualEncoder(BaseModel, ABC):
-    """Define `maps` and `pool`; `cfg` has `leadwise`."""
+    """Define `maps` and `pool`; `cfg` has `leadwise`.
+
+    Attributes:
+        LEAD_MAJOR: how a leadwise map is laid out in a frame: all channels of the first lead first, or all leads of
+            the first channel. Published classifiers were trained on one of the two.
+    """
 
     cfg: Any
+    LEAD_MAJOR: ClassVar[bool] = False
 
     @abstractmethod
     def maps(self, x: Tensor, lengths: Tensor | None) -> list[Map]:
@@ -35,8 +41,8 @@ class ResidualEncoder(BaseModel, ABC):
         maps = self.maps(add_leads_axis(source, self.cfg.leadwise), lengths_of(padding_mask))
         x, lengths = maps[-1]
         padding = padding_of(lengths, x.shape[-1])
-        features = to_frames(hide_padding(x, lengths))
+        features = to_frames(hide_padding(x, lengths), self.LEAD_MAJOR)
         output = ModelOutput(features=features, pooled=self.pool(features, padding), padding_mask=padding)
         if layers == "all":
-            output["hidden_states"] = [to_frames(x) for x, _ in maps]
+            output["hidden_states"] = [to_frames(x, self.LEAD_MAJOR) for x, _ in maps]
         return output

@@ -93,6 +93,7 @@ class SEWRN(ResidualEncoder):
     """Source: Han et al. 2021, Towards High Generalization Performance on ECG Classification, CinC 2021."""
 
     cfg: SEWRNConfig
+    LEAD_MAJOR = True
     ARCHITECTURE: ClassVar[tuple[str, ...]] = (
         "num_blocks", "num_filters", "widening_factor", "kernel_size", "in_d", "conv_bias", "ratio", "leadwise",
     )  # fmt: skip

@@ -9,7 +9,7 @@ from ecg_signals.config import option
 from ecg_signals.models.base import ModelOutput
 from ecg_signals.models.encoders.se_wrn import SEWRN, SEWRNConfig, group_dims, pool_maximum
 from ecg_signals.models.heads.finetuned import FinetunedModel, FinetuneOptions
-from ecg_signals.modules.centred_conv import batch_norm, to_frames, to_map
+from ecg_signals.modules.centred_conv import batch_norm, to_frames
 from ecg_signals.registry import register_model
 from ecg_signals.signal.leads import LEADS
 
@@ -35,8 +35,10 @@ class SEWRNClassifier(FinetunedModel):
         nn.init.zeros_(self.proj.bias)
 
     def head(self, encoded: ModelOutput, source: Tensor, padding_mask: Tensor | None) -> ModelOutput:
-        x = to_map(encoded["features"], group_dims(self.cfg)[-1], self.cfg.leadwise)
+        x = encoded["features"].transpose(1, 2)  # [batch, (leads x) channels, frames]
+        if self.cfg.leadwise:
+            x = x.unflatten(1, (-1, group_dims(self.cfg)[-1])).transpose(1, 2)  # [batch, channels, leads, frames]
         activated = self.final_dropout(F.relu(self.bn(x)))
-        pooled = pool_maximum(to_frames(activated), encoded["padding_mask"])
+        pooled = pool_maximum(to_frames(activated, SEWRN.LEAD_MAJOR), encoded["padding_mask"])
         encoded.update(pooled=pooled, logits=self.proj(pooled))
         return encoded

@@ -5,6 +5,7 @@ import pytest
 import torch
 from reference_models import close
 
+from ecg_signals.checkpoint.load import load_model
 from ecg_signals.config import ConfigError
 from ecg_signals.registry import build
 
@@ -36,6 +37,32 @@ def test_outputs_equal_the_reference(golden, source, name):
     if name != "convnet":
         last = outputs[f"{name}/encoder_out"]
         close(found["features"], last.reshape(len(last), -1, last.shape[-1]).swapaxes(1, 2), 1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:source has 1100 samples")
+@torch.no_grad()
+def test_the_logits_of_a_leadwise_se_wrn_equal_the_reference(shared):
+    case = shared / "cases" / "30_se_wrn_leadwise"
+    expected = np.load(case / "expected.npz")
+    close(load_model(case / "se_wrn.pt")(torch.from_numpy(expected["source"]))["logits"], expected["out"], 1e-5)
+
+
+@pytest.mark.parametrize("name, block", [("nejedly2021resnet", (8, 12)), ("se_wrn", (12, 8))])
+@torch.no_grad()
+def test_leadwise_frames_hold_channels_of_leads_or_leads_of_channels_as_published(name, block):
+    torch.manual_seed(0)
+    options = {"num_blocks": 1, "num_filters": 8 if name == "nejedly2021resnet" else "[4, 8]"}
+    model = build("model", name, in_d=1, leadwise=True, **options).eval()
+    source = torch.randn(2, 12, 200)
+    order = torch.randperm(12)
+    axis = 2 + block.index(12)
+    for layers in (None, "all"):
+        straight, shuffled = (model.extract_features(x, layers=layers) for x in (source, source[:, order]))
+        pairs = [("features", straight["features"], shuffled["features"])]
+        pairs += [("hidden", *both) for both in zip(*(x.get("hidden_states", []) for x in (straight, shuffled)))][-1:]
+        for what, one, other in pairs:
+            one, other = one.unflatten(2, block), other.unflatten(2, block)
+            torch.testing.assert_close(other, one.index_select(axis, order), msg=what)
 
 
 @pytest.mark.parametrize("name", NAMES)
