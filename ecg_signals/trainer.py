@@ -19,11 +19,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ecg_signals.checkpoint.manager import CheckpointManager
+from ecg_signals.checkpoint.manager import CheckpointManager, Restore
 from ecg_signals.checkpoint.state import RestoredState, pack_state, unpack_state, without_pretrained_file
 from ecg_signals.config import ConfigError
 from ecg_signals.criteria.base import CriterionOutput
 from ecg_signals.data.batching import BatchIterator
+from ecg_signals.data.datasets.base import BaseDataset
+from ecg_signals.data.label_names import listed
 from ecg_signals.distributed.collectives import barrier, sum_over_ranks
 from ecg_signals.distributed.ddp import heartbeat, synchronised, wrap
 from ecg_signals.distributed.launch import Placement, device_of
@@ -79,8 +81,12 @@ class Trainer:
         self.best_printed: dict[str, float] = {}
         self.runs_without_improvement = 0
         self.signal, self.interrupted, self.stopping = StopSignal(), False, False
+        self.restore = self.manager.choose_restore()
+        self.state = unpack_state(self.restore.path, config) if self.restore else None
         self._build()
-        self._restore()
+        if self.restore is not None and self.state is not None:
+            self._restore(self.restore, self.state)
+        self.state = None  # its weights are in the model
         self.reporter = Reporter(config, None if config.checkpoint.no_save else self.save_dir, self.master)
         self.reporter.rewind(self.at.num_updates)
 
@@ -90,10 +96,10 @@ class Trainer:
         config = self.config
         self.task: BaseTask = get_entry("task", config.task._name).cls(config.task, config)
         train = self.task.load_dataset(config.dataset.train_subset, training=True)
-        chosen = self.manager.choose_restore()
-        with without_pretrained_file(config, chosen.path if chosen else None):
+        with without_pretrained_file(config, self.restore.path if self.restore else None):
             self.model = self.task.build_model().to(self.device)
         self.criterion = self.task.build_criterion().to(self.device)
+        self._match_labels(train)
         self.task.prepare(self.model, self.criterion, train)
         self.iterator = self._iterator(train, config.dataset.batch_size, config.dataset.max_tokens, shuffle=True)
         self.valid = {} if config.dataset.disable_validation else self._valid_iterators()
@@ -110,6 +116,21 @@ class Trainer:
         logger.info(
             "%s: %s parameters on %s, %d rank(s)", config.model._name, f"{count:,}", self.device, self.world_size
         )
+
+    def _match_labels(self, train: BaseDataset) -> None:
+        """A run that continues keeps the labels it was started with: the data's columns follow them, by name."""
+        if self.state is not None:
+            self.model.labels = list(self.state.ours.get("labels") or []) or None
+            if self.model.labels is None and train.labels:
+                logger.warning(
+                    "%s does not name its labels: the columns of the data are taken in order, %s",
+                    self.state.where,
+                    listed(train.labels),
+                )
+        found = train.num_labels
+        columns = self.task.align(self.model, self.criterion, train)
+        if columns is not None and found is not None:
+            self.criterion.select_labels(columns, found)
 
     def _iterator(self, dataset: Any, batch_size: int | None, max_tokens: int | None, shuffle: bool) -> BatchIterator:
         section = self.config.dataset
@@ -135,14 +156,15 @@ class Trainer:
         subsets = [name.strip() for name in section.valid_subset.split(",") if name.strip()]
         check_unused_subsets(self.task, self.config, subsets)
         return {
-            subset: {
-                split: self._iterator(
-                    self.task.load_dataset(split), section.batch_size_valid, section.max_tokens_valid, shuffle=False
-                )
-                for split in self.task.splits_of(subset)
-            }
-            for subset in subsets
+            subset: {split: self._valid_iterator(split) for split in self.task.splits_of(subset)} for subset in subsets
         }
+
+    def _valid_iterator(self, split: str) -> BatchIterator:
+        dataset = self.task.load_dataset(split)
+        if split != self.config.dataset.train_subset:
+            self.task.align(self.model, self.criterion, dataset)
+        section = self.config.dataset
+        return self._iterator(dataset, section.batch_size_valid, section.max_tokens_valid, shuffle=False)
 
     # ------------------------------------------------------------------ the loop
 
@@ -443,12 +465,8 @@ class Trainer:
             ours=ours,
         )
 
-    def _restore(self) -> None:
-        """Continue from, or start with the weights of, the checkpoint that the recipe names, if there is one."""
-        chosen = self.manager.choose_restore()
-        if chosen is None:
-            return
-        state: RestoredState = unpack_state(chosen.path, self.config)
+    def _restore(self, chosen: Restore, state: RestoredState) -> None:
+        """Continue from, or start with the weights of, the checkpoint that the recipe names."""
         state.load_model(self.model, self.criterion)
         if self.average:
             self.average.restore(self.model, state.average)

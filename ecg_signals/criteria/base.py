@@ -1,7 +1,7 @@
 """What every criterion is: `(model, batch) -> CriterionOutput`, with a summed loss and summable logs."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -38,6 +38,7 @@ class BaseCriterion(nn.Module):
 
     dataset: ClassVar[str] = "ecg_file"  # registered dataset this criterion usually reads
     takes_class_numbers: ClassVar[bool] = False  # True: a label may be one column of class numbers
+    per_label: ClassVar[tuple[str, ...]] = ()  # options, and buffers of the same name, with one value per label
     PEER_METHODS: ClassVar[dict[str, str]] = {
         "compute_loss": "forward(model, batch) -> CriterionOutput",
         "reduce_metrics": "metrics(logs, scores) -> dict",
@@ -56,6 +57,19 @@ class BaseCriterion(nn.Module):
 
         Raises: ConfigError if the options do not fit them.
         """
+
+    def select_labels(self, columns: Sequence[int], found: int) -> None:
+        """The label file's columns were matched by name: options with one value per column follow them.
+
+        Args:
+            columns: of the label file, in the order of the model's labels.
+            found: columns in the label file; options with another number of values are left to `set_labels`.
+        """
+        for key in self.per_label:
+            values, buffer = getattr(self.cfg, key), getattr(self, key)
+            if values is not None and len(values) == found:
+                setattr(self.cfg, key, [values[column] for column in columns])
+                setattr(self, key, buffer[list(columns)])
 
     def prepare(self, model: nn.Module, dataset: Any) -> None:
         """Told the model and the training data once, before training.

@@ -30,6 +30,7 @@ class BinaryCrossEntropyConfig(BaseConfig):
 class BinaryCrossEntropyCriterion(BaseCriterion):
     """Summed over all known (item, label) pairs; `sample_size` counts the positive ones."""
 
+    per_label = ("weight",)
     weight: Tensor | None
 
     def __init__(self, cfg: BinaryCrossEntropyConfig) -> None:
@@ -38,7 +39,6 @@ class BinaryCrossEntropyCriterion(BaseCriterion):
             raise ConfigError(f"criterion.threshold is {cfg.threshold}; set a probability between 0 and 1, such as 0.5")
         self.cfg: BinaryCrossEntropyConfig = cfg
         self.cut = logit(cfg.threshold)
-        self.per_label = ["weight"]  # options with one value per label
         self.checked = False
         self.register_buffer("weight", None if cfg.weight is None else torch.tensor(cfg.weight), persistent=False)
 

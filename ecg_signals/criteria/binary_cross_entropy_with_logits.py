@@ -1,5 +1,6 @@
 """Multi-label binary cross entropy per label, with everything ECG-FM's fine-tuning reports."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +14,14 @@ from ecg_signals.config import ConfigError, option
 from ecg_signals.criteria.base import Logs
 from ecg_signals.criteria.binary_cross_entropy import BinaryCrossEntropyConfig, BinaryCrossEntropyCriterion
 from ecg_signals.criteria.labels import valid_class_mask
+from ecg_signals.data.label_names import listed
 from ecg_signals.metrics.cinc import challenge_score, read_score_weights, score_terms, sinus_rhythm_index
 from ecg_signals.metrics.counts import ratio
 from ecg_signals.metrics.groups import grouped_answers
 from ecg_signals.metrics.ranking import AVERAGES
 from ecg_signals.registry import register_criterion
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -37,13 +41,13 @@ class BinaryCrossEntropyWithLogitsCriterion(BinaryCrossEntropyCriterion):
     Statistics by `per_log_keys` need the whole subset, so they are printed after validation.
     """
 
+    per_label = ("weight", "pos_weight")
     pos_weight: Tensor | None
     score_weights: Tensor | None
 
     def __init__(self, cfg: BinaryCrossEntropyWithLogitsConfig) -> None:
         super().__init__(cfg)
         self.cfg: BinaryCrossEntropyWithLogitsConfig = cfg
-        self.per_label = ["weight", "pos_weight"]
         weight = None if cfg.pos_weight is None else torch.tensor(cfg.pos_weight)
         self.register_buffer("pos_weight", weight, persistent=False)
         self.register_buffer("score_weights", None, persistent=False)
@@ -62,6 +66,34 @@ class BinaryCrossEntropyWithLogitsCriterion(BinaryCrossEntropyCriterion):
                 f"criterion.weights_file={self.cfg.weights_file} has {len(self.classes)} classes, but there are "
                 f"{len(labels)} labels; give weights for the same classes, or set criterion.report_cinc_score=false"
             )
+        if self.score_weights is not None and labels:
+            self._order_score_weights(labels)
+
+    def _order_score_weights(self, labels: list[str]) -> None:
+        """Bring the Challenge's classes into the order of the labels, by name or by any of their joined codes."""
+        assert self.score_weights is not None
+        position = {code: number for number, name in enumerate(self.classes) for code in (name, *name.split("|"))}
+        order = [position.get(label) for label in labels]
+        known = [number for number in order if number is not None]
+        if not known:
+            logger.warning(
+                "criterion.weights_file=%s names no class as the labels are named; its classes are taken to be the "
+                "labels in order: %s is %r, ...",
+                self.cfg.weights_file,
+                self.classes[0],
+                labels[0],
+            )
+        elif len(set(known)) < len(labels):
+            unknown = [label for label, number in zip(labels, order) if number is None]
+            raise ConfigError(
+                f"criterion.weights_file={self.cfg.weights_file} has no class of its own for "
+                f"{listed(unknown or labels)}; give weights for the same classes, or set "
+                f"criterion.report_cinc_score=false"
+            )
+        elif known != sorted(known):
+            self.score_weights = self.score_weights[known][:, known]
+            self.classes = [self.classes[number] for number in known]
+            self.sinus = sinus_rhythm_index(self.classes, str(self.cfg.weights_file))
 
     def losses(self, logits: Tensor, target: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(

@@ -1,6 +1,6 @@
 """Several criteria at once, for models with several outputs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,10 @@ class CompositeCriterion(BaseCriterion):
     def set_labels(self, labels: list[str]) -> None:
         for part in self.parts:
             part.set_labels(labels)
+
+    def select_labels(self, columns: Sequence[int], found: int) -> None:
+        for part in self.parts:
+            part.select_labels(columns, found)
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
         shared = _OneCall(model)

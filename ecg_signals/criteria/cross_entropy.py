@@ -33,6 +33,7 @@ class CrossEntropyCriterion(BaseCriterion):
     """
 
     takes_class_numbers = True
+    per_label = ("weight",)
     weight: Tensor | None
 
     def __init__(self, cfg: CrossEntropyConfig) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,17 @@ NAMES = "label_def.csv"
 class LabelFile:
     """A table of labels, [records, labels]; row = `idx` of a signal file. NaN means unknown.
 
+    Args:
+        path: the .npy file.
+        columns: which columns `row` and `names` give, in which order; None: all as they stand.
     Attributes:
         names: from `label_def.csv` beside the file, None without one.
     Raises: ConfigError when the file is missing or no table, or when the names do not equal the columns in number.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], columns: Sequence[int] | None = None) -> None:
         self.path = resolve_input(path)
+        self.columns = None if columns is None else list(columns)
         try:
             self.table = np.load(self.path, mmap_mode="r", allow_pickle=False)
         except FileNotFoundError:
@@ -32,7 +37,18 @@ class LabelFile:
         if self.table.ndim != 2 or self.table.dtype.kind not in "biuf":
             found = f"{self.table.dtype} of shape {list(self.table.shape)}"
             raise ConfigError(f"task.label_file={path} is {found}; expected numbers [records, labels]")
-        self.names = self._names()
+        names = self._names()
+        self.names = names if names is None or columns is None else [names[column] for column in columns]
+
+    @property
+    def num_labels(self) -> int:
+        """How many labels a row has."""
+        return self.table.shape[1] if self.columns is None else len(self.columns)
+
+    def select(self, columns: Sequence[int]) -> "LabelFile":
+        """The same table with these of its present columns, in this order."""
+        chosen = columns if self.columns is None else [self.columns[column] for column in columns]
+        return LabelFile(self.path, chosen)
 
     def _names(self) -> list[str] | None:
         path = self.path.with_name(NAMES)
@@ -46,8 +62,8 @@ class LabelFile:
             )
         return names
 
-    def __reduce__(self) -> tuple[type["LabelFile"], tuple[Path]]:
-        return LabelFile, (self.path,)
+    def __reduce__(self) -> tuple[type["LabelFile"], tuple[Path, list[int] | None]]:
+        return LabelFile, (self.path, self.columns)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -60,7 +76,8 @@ class LabelFile:
                 f"{path} holds {found}, but {self.path} has rows 0 to {len(self.table) - 1}; label file and signals "
                 f"must come from one run of `ecg-preprocess`"
             )
-        return np.array(self.table[idx], dtype=np.float32)
+        row = np.array(self.table[idx], dtype=np.float32)
+        return row if self.columns is None else row[self.columns]
 
 
 def read_label_names(path: Path) -> list[str]:

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ecg_signals.config import ConfigError
-from ecg_signals.data.datasets.hubert_csv import HubertCsvConfig, HubertCsvDataset
+from ecg_signals.data.datasets.hubert_csv import HubertCsvConfig, HubertCsvDataset, read_table
+from ecg_signals.data.label_names import listed, matching_columns
 from ecg_signals.metrics.bootstrap import intervals, resampled_items
 from ecg_signals.metrics.condition_score import condition_score
 from ecg_signals.metrics.per_label import (
@@ -125,10 +126,9 @@ def open_table(model: Any, options: EvaluationOptions) -> HubertCsvDataset:
     """The CSV, cropped and decimated as the model was trained; columns by the model's label names where it has them."""
     steps = model.signal.steps if model.signal is not None else []
     flat = any(step["name"] == "decimate" and step.get("flat", True) for step in steps)
-    by_name = model.labels if options.task == "multi_label" else None
     values = {
         "ecg_dir": options.ecg_dir,
-        "label_columns": by_name,
+        "label_columns": _columns_by_name(model, options) if options.task == "multi_label" else None,
         "label_start_index": options.label_start_index,
         "task_type": options.task,
         "decimation": "flat" if flat else "per_lead",
@@ -138,6 +138,18 @@ def open_table(model: Any, options: EvaluationOptions) -> HubertCsvDataset:
         "attention_mask": "none",
     }
     return HubertCsvDataset(HubertCsvConfig.from_mapping(values), options.csv, seed=options.seed)
+
+
+def _columns_by_name(model: Any, options: EvaluationOptions) -> list[str] | None:
+    """The model's labels as columns of the CSV, wherever they stand; None where the model does not name them."""
+    columns = list(map(str, read_table(options.csv).columns))
+    last = columns[options.label_start_index :]
+    if not model.labels:
+        print(f"the model does not name its labels: the columns are taken in order, {listed(last)}")
+        return None
+    elsewhere = [name for name in columns if name in model.labels and name not in last]
+    matching_columns(model.labels, elsewhere + last, options.csv)
+    return list(model.labels)
 
 
 def run_test(model: Any, options: EvaluationOptions) -> Path:

@@ -13,6 +13,7 @@ from torch import Tensor
 from ecg_signals.checkpoint.layout import ModelSource, logit_columns
 from ecg_signals.checkpoint.load import build_source, load_source
 from ecg_signals.config import ConfigError
+from ecg_signals.data.label_names import listed
 from ecg_signals.readers.read import read_record
 from ecg_signals.signal.record import Record
 
@@ -65,6 +66,11 @@ class Predictor:
                 f"ecg-train --config-name finetune/diagnosis model.model_path={source} ..."
             )
         self.activation = activation(found)
+        if labels and self.model.labels and list(labels) != self.model.labels:
+            raise ConfigError(
+                f"{source} names its own labels, {listed(self.model.labels)}, and those given are others, or in "
+                f"another order: {listed(labels)}. Leave --labels out; it is for checkpoints that name none"
+            )
         self.labels = list(labels or self.model.labels or [f"label_{index}" for index in range(count)])
         if len(self.labels) != count:
             raise ConfigError(f"{len(self.labels)} label names for a model with {count} logits; give one per logit")

@@ -14,6 +14,8 @@ from ecg_signals.composition import resolve_config
 from ecg_signals.config import MISSING, ConfigError, parse_literal, resolve_input
 from ecg_signals.criteria.base import CriterionOutput
 from ecg_signals.data.batching import BatchIterator
+from ecg_signals.data.datasets.base import BaseDataset
+from ecg_signals.data.label_names import listed
 from ecg_signals.distributed.launch import Placement, device_of
 from ecg_signals.inference.extract import Extraction
 from ecg_signals.models.base import BaseModel
@@ -83,6 +85,9 @@ class Evaluator:
         if wants_saliency and "saliency" in source.options:
             overrides = {**overrides, "saliency": True}
         self.model: BaseModel = build_source(source, **overrides).to(self.device)
+        criterion = get_entry("criterion", self.config.criterion._name).cls
+        given = sections.get("criterion") or {}
+        self.weights_follow_file = any(given.get(key) not in (None, MISSING) for key in criterion.per_label)
         self.task: BaseTask = get_entry("task", self.config.task._name).cls(self.config.task, self.config)
         self.reporter = Reporter(self.config, None, placement.rank == 0)
 
@@ -132,7 +137,7 @@ class Evaluator:
 
     def _validate_split(self, split: str, criterion: Any) -> Any:
         batches = self._batches(split)
-        dataset = self.task.load_dataset(split)
+        dataset = self._aligned(split, criterion)
         self.task.prepare(self.model, criterion, dataset)
         extraction = self._extraction(split, len(dataset), required=False)
         called = Remembering(self.model)
@@ -153,12 +158,43 @@ class Evaluator:
         self._close(extraction)
         return result
 
+    def _aligned(self, split: str, criterion: Any) -> BaseDataset:
+        """The split's dataset, its labels matched with the model's by name.
+
+        Stored options with one value per label are in the model's order; those of the command line in the label file's.
+        """
+        dataset = self.task.load_dataset(split)
+        found = dataset.num_labels
+        if not self.model.labels and dataset.labels:
+            logger.warning(
+                "%s does not name its labels: the columns of %s are taken in order, %s",
+                self.config.common_eval.path,
+                dataset.path,
+                listed(dataset.labels),
+            )
+        columns = self.task.align(self.model, criterion, dataset)
+        if columns is not None and found is not None and self.weights_follow_file:
+            criterion.select_labels(columns, found)
+            self.weights_follow_file = False  # they do now
+        return dataset
+
+    def _name_columns(self, dataset: BaseDataset) -> None:
+        """Say what the columns of the outputs are where the data's labels suggest otherwise."""
+        if self.model.labels and dataset.labels and dataset.labels != self.model.labels:
+            logger.warning(
+                "the columns of the outputs are the model's labels, %s; those of the label file are others, or in "
+                "another order",
+                listed(self.model.labels),
+            )
+
     @torch.no_grad()
     def infer(self) -> None:
         """Forward passes without labels; writes outputs_<split>.npy or what `common_eval.extract` names."""
         for subset in self.subsets():
             for split in self.task.splits_of(subset):
-                extraction = self._extraction(split, len(self.task.load_dataset(split)), required=True)
+                dataset = self.task.load_dataset(split)
+                self._name_columns(dataset)
+                extraction = self._extraction(split, len(dataset), required=True)
                 assert extraction is not None
                 for batch in self._batches(split).batches(1):
                     if batch:

@@ -51,6 +51,14 @@ class BaseTask:
             self.datasets[split] = entry.cls(self.config.dataset, path, training=training, seed=self.config.common.seed)
         return self.datasets[split]
 
+    def align(self, model: BaseModel, criterion: BaseCriterion, dataset: BaseDataset) -> list[int] | None:
+        """Bring the dataset's labels into the order of the model's, by name; before `prepare`, and for every split.
+
+        Returns: the columns that were chosen, None where nothing had to change.
+        Raises: ConfigError listing the difference when the names are not the model's.
+        """
+        return None
+
     def prepare(self, model: BaseModel, criterion: BaseCriterion, dataset: BaseDataset) -> None:
         """Called once with the training data before training. Raises: ConfigError for what does not fit together."""
         contract = dataset.input_contract()

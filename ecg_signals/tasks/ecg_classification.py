@@ -1,5 +1,6 @@
 """Supervised training on labelled ECG segments."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -7,10 +8,13 @@ from typing import Any
 from ecg_signals.config import ConfigError, option
 from ecg_signals.criteria.base import BaseCriterion
 from ecg_signals.data.datasets.base import BaseDataset
+from ecg_signals.data.label_names import listed, matching_columns
 from ecg_signals.models.base import BaseModel
 from ecg_signals.registry import register_task
 from ecg_signals.tasks.base import BaseTask
 from ecg_signals.tasks.ecg_pretraining import EcgPretrainingConfig
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -26,16 +30,41 @@ class EcgClassification(BaseTask):
     def dataset_name(cls, cfg: Mapping[str, Any], usual: str) -> str:
         return "ecg_path" if cfg.get("path_dataset") else usual
 
+    def align(self, model: BaseModel, criterion: BaseCriterion, dataset: BaseDataset) -> list[int] | None:
+        found = dataset.num_labels
+        if found is None or self._class_numbers(criterion, dataset) or not model.labels:
+            return None
+        names, source = dataset.labels, self.cfg.label_file or dataset.path
+        if names is None:
+            if found == len(model.labels):
+                logger.warning(
+                    "%s does not name its %d columns (no label_def.csv beside it): they are taken to be the model's "
+                    "labels in order, %s",
+                    source,
+                    found,
+                    listed(model.labels),
+                )
+            return None
+        columns = matching_columns(model.labels, names, str(source))
+        if columns is not None:
+            dataset.select_labels(columns)
+        return columns
+
+    @staticmethod
+    def _class_numbers(criterion: BaseCriterion, dataset: BaseDataset) -> bool:
+        """Whether the labels are one column of class numbers, whose name is no label's."""
+        return dataset.num_labels == 1 and criterion.takes_class_numbers
+
     def prepare(self, model: BaseModel, criterion: BaseCriterion, dataset: BaseDataset) -> None:
         """Name the labels, and check that model, criterion and labels agree on their number."""
         wanted, found = getattr(model.cfg, "num_labels", None), dataset.num_labels
-        one_column = found == 1 and criterion.takes_class_numbers
+        one_column = self._class_numbers(criterion, dataset)
         checked = not one_column and not self.cfg.path_dataset
         if checked and wanted is not None and found is not None and int(wanted) != found:
             raise ConfigError(
                 f"task.label_file has {found} labels, but model.num_labels={wanted}; set model.num_labels={found}"
             )
-        if dataset.labels and not one_column:
+        if dataset.labels and not one_column and not model.labels:
             model.labels = list(dataset.labels)
         names = model.labels or [str(index) for index in range(int(wanted or found or 0))]
         criterion.set_labels(names)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from torch.utils.data import Dataset
 
+from ecg_signals.config import ConfigError
 from ecg_signals.sections import DatasetConfig
 from ecg_signals.signal.contract import SignalContract
 
@@ -73,3 +74,10 @@ class BaseDataset(Dataset[dict[str, Any]]):
     def num_labels(self) -> int | None:
         """Columns of `label`, None without labels."""
         return None
+
+    def select_labels(self, columns: Sequence[int]) -> None:
+        """From now on `label` and `labels` hold these columns, in this order: a model's labels, matched by name."""
+        raise ConfigError(
+            f"the labels of {self.path} stand in another order than the model's, and {type(self).__name__} cannot "
+            f"reorder them; define its select_labels(columns), or give the labels in the model's order"
+        )

@@ -184,8 +184,12 @@ class EcgFileDataset(BaseDataset):
     @property
     def num_labels(self) -> int | None:
         if self.label_file is not None:
-            return self.label_file.table.shape[1]
+            return self.label_file.num_labels
         return None if self.first.label is None else len(self.first.label)
+
+    def select_labels(self, columns: Sequence[int]) -> None:
+        assert self.label_file is not None  # without one there are no names to match
+        self.label_file = self.label_file.select(columns)
 
     def input_contract(self) -> SignalContract | None:
         return contract_of_segments(self)

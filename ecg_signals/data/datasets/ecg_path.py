@@ -95,6 +95,14 @@ class EcgPathDataset(EcgFileDataset):
         named = isinstance(self.first, PointedFile) and self.first.target_idx is not None
         return None if named else super().num_labels
 
+    def select_labels(self, columns: Sequence[int]) -> None:
+        if self.num_labels is None:
+            raise ConfigError(
+                f"the files of {self.path} number their labels (target_idx) in another order than the model's; make "
+                f"them, and label_def.csv, in the model's order"
+            )
+        super().select_labels(columns)
+
     def leads_of(self, stored: SignalFile, index: int, stream: int = 0) -> Sequence[int] | None:
         if self.cfg.load_specific_lead and isinstance(stored, PointedFile) and stored.lead is not None:
             return stored.lead

@@ -222,6 +222,11 @@ class HubertCsvDataset(BaseDataset):
     def num_labels(self) -> int | None:
         return None if self.labels is None else len(self.labels)
 
+    def select_labels(self, columns: Sequence[int]) -> None:
+        assert self.label_table is not None  # without one there are no names to match
+        self.columns = [self.columns[column] for column in columns]
+        self.label_table = self.label_table[:, list(columns)]
+
     @property
     def vocab_sizes(self) -> list[int]:
         """Clusters of each k-means model behind the targets."""
