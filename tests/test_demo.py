@@ -95,3 +95,30 @@ def test_ticks_are_few_and_span_the_values(report: ModuleType, low: float, high:
     found = report.ticks(low, high)
     assert found[0] <= low and found[-1] >= high - 1e-12
     assert 2 <= len(found) <= 8
+
+
+def test_the_page_draws_the_ecg_to_the_scale_it_prints_and_nothing_outside(report: ModuleType):
+    signal = np.random.default_rng(0).standard_normal((12, 5000)).astype(np.float32) * 0.1
+    signal[:, 100::500] = 19.0  # mV; at 10 mm/mV such a peak lies 190 mm above its baseline
+    signal[2, 300:400] = np.nan
+    svg = report.ecg(Record(signal, 500, list(LEADS)))
+    width, height = map(float, re.search(r'viewBox="0 0 (\S+) (\S+)"', svg).groups())
+    gain = float(re.search(r"([\d.]+) mm/mV instead of 10", svg).group(1))
+    traces = [np.array([pair.split(",") for pair in text.split()], float) for text in re.findall(r'points="(.*?)"', svg)]
+    traces = [trace for trace in traces if len(trace) > 6]
+    assert len(traces) == 12 + 1 + 1  # a gap cuts one in two
+    for trace in traces:
+        assert trace.min() >= 0 and trace[:, 0].max() <= width and trace[:, 1].max() <= height
+    strip = traces[-1]
+    np.testing.assert_allclose(np.diff(-strip[:, 1]) / gain, np.diff(signal[1]), atol=0.011 / gain)
+
+
+def test_names_of_leads_are_text_on_the_page(report: ModuleType):
+    drawn = report.ecg(Record(np.zeros((2, 5000), np.float32), 500, ["<script>", "II"]))
+    assert "&lt;script&gt;" in drawn and "<script" not in drawn
+
+
+def test_a_curve_without_values_leaves_its_chart_empty(report: ModuleType):
+    drawn = report.chart("t", "y", [("a", [1, 2, 3], [1.0, float("nan"), 2.0]), ("b", [], [])])
+    assert "nan" not in drawn and len(re.findall(r'points="(.*?)"', drawn)[0].split()) == 2
+    report.chart("t", "y", [("a", [], [])])

@@ -10,12 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from ecg_signals.inference.sheet import MM_PER_SECOND, PULSE_SECONDS, lay_out
 from ecg_signals.signal.record import Record
 
 Series = tuple[str, Sequence[float], Sequence[float]]  # name, x, y
-
-GRID = [["I", "aVR", "V1", "V4"], ["II", "aVL", "V2", "V5"], ["III", "aVF", "V3", "V6"]]  # the usual 3 x 4 printout
-MM_PER_SECOND, MM_PER_MV = 25, 10  # the usual paper speed and gain
 
 
 @dataclass
@@ -46,12 +44,18 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [float(x) for x in np.arange(np.floor(low / step), np.ceil(high / step) + 1) * step]
 
 
+def _finite(x: Sequence[float], y: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    keep = np.isfinite(np.asarray(y, dtype=float))
+    return np.asarray(x, dtype=float)[keep], np.asarray(y, dtype=float)[keep]
+
+
 def chart(title: str, y_name: str, series: Iterable[Series], width: int = 540, height: int = 270) -> str:
-    """A line chart as inline SVG."""
-    series = [(name, np.asarray(x), np.asarray(y)) for name, x, y in series if len(x)]
+    """A line chart as inline SVG; values that are no numbers are left out."""
+    series = [(name, *_finite(x, y)) for name, x, y in series]
     left, right, top, bottom = 54, 12, 14, 40
-    across = ticks(0, max(float(x.max()) for _, x, _ in series))
-    up = ticks(min(float(y.min()) for *_, y in series), max(float(y.max()) for *_, y in series), 4)
+    across = ticks(0, max((float(x.max()) for _, x, _ in series if len(x)), default=1.0))
+    values = np.concatenate([y for *_, y in series] or [np.zeros(1)])
+    up = ticks(float(min(values, default=0.0)), float(max(values, default=1.0)), 4)
 
     def place(x: Any, y: Any) -> tuple[Any, Any]:
         inner = (width - left - right, height - top - bottom)
@@ -74,34 +78,46 @@ def chart(title: str, y_name: str, series: Iterable[Series], width: int = 540, h
 
 
 def ecg(record: Record) -> str:
-    """Ten seconds as on paper: four columns of three leads, 2.5 s each, and lead II below. SVG in millimetres."""
-    rate, seconds = record.sample_rate, 10.0
-    row_height, width = 30.0, seconds * MM_PER_SECOND
-    height = row_height * 4 + 6
-    lead = {name: np.nan_to_num(record.signal[k]) for k, name in enumerate(record.leads)}
-
-    def trace(name: str, start: float, length: float, row: int, label: str) -> str:
-        part = lead[name][round(start * rate) : round((start + length) * rate)]
-        x = start * MM_PER_SECOND + np.arange(len(part)) / rate * MM_PER_SECOND
-        middle = row_height * (row + 0.5) + 3
-        y = np.clip(middle - part * MM_PER_MV, middle - 17, middle + 17)
-        points = " ".join(f"{a:.2f},{b:.2f}" for a, b in zip(x, y))
-        text = f'<text x="{start * MM_PER_SECOND + 1.5:.1f}" y="{middle - 9:.1f}">{label}</text>'
-        return f'<polyline points="{points}"/>{text}'
-
-    body = [
-        trace(name, column * seconds / 4, seconds / 4, row, name)
-        for row, names in enumerate(GRID)
-        for column, name in enumerate(names)
-    ]
-    body.append(trace("II", 0.0, seconds, 3, "II"))
+    """Ten seconds as on paper, laid out like the pictures of `ecg-predict --plot`. SVG in millimetres."""
+    sheet = lay_out(record)
+    below = f'x="{sheet.width:g}" y="{sheet.height + 4:g}"'
+    text = [f'<text class="gain" {below}>{html.escape(sheet.note)}</text>']
+    drawn = [_pulse(row.baseline, sheet.pulse * sheet.gain) for row in sheet.rows]
+    for strip in sheet.strips:
+        row = sheet.rows[strip.row]
+        left = (PULSE_SECONDS + strip.start) * MM_PER_SECOND
+        name = f"{strip.lead} missing" if strip.empty else strip.lead
+        text.append(f'<text x="{left + 1:.1f}" y="{row.top + 3.5:.1f}">{html.escape(name)}</text>')
+        x = (PULSE_SECONDS + sheet.times(strip)) * MM_PER_SECOND
+        y = row.baseline - strip.signal * sheet.gain
+        drawn += [_polyline(x[part], y[part]) for part in _runs(np.isfinite(y))]
     lines = "".join(
         f'<pattern id="mm{size}" width="{size}" height="{size}" patternUnits="userSpaceOnUse">'
         f'<path d="M {size} 0 H 0 V {size}" class="paper" stroke-width="{thick}"/></pattern>'
         for size, thick in ((1, 0.08), (5, 0.2))
     )
-    area = "".join(f'<rect width="{width}" height="{height}" fill="url(#mm{size})"/>' for size in (1, 5))
-    return f'<svg class="ecg" viewBox="0 0 {width} {height}"><defs>{lines}</defs>{area}{"".join(body)}</svg>'
+    box = f'width="{sheet.width:g}" height="{sheet.height:g}"'
+    area = "".join(f'<rect {box} fill="url(#mm{size})"/>' for size in (1, 5))
+    return (
+        f'<svg class="ecg" viewBox="0 0 {sheet.width:g} {sheet.height + 5:g}"><defs>{lines}</defs>{area}'
+        f"{''.join(drawn)}{''.join(text)}</svg>"
+    )
+
+
+def _pulse(baseline: float, height: float) -> str:
+    x, y = np.array([2.0, 4, 4, 9, 9, 11]), np.array([0.0, 0, 1, 1, 0, 0])
+    return _polyline(x, baseline - y * height)
+
+
+def _polyline(x: np.ndarray, y: np.ndarray) -> str:
+    points = " ".join(f"{a:.2f},{b:.2f}" for a, b in zip(x, y))
+    return f'<polyline points="{points}"/>'
+
+
+def _runs(there: np.ndarray) -> list[slice]:
+    """Stretches of samples that have values; between them no line is drawn."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], there, [False])).astype(int)))
+    return [slice(int(begin), int(end)) for begin, end in edges.reshape(-1, 2)]
 
 
 def label_table(scores: Sequence[LabelScore]) -> str:
