@@ -27,6 +27,12 @@ def demo(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.fixture
+def results(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module("results")
+
+
+@pytest.fixture
 def report(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(FOLDER))
     return importlib.import_module("report")
@@ -69,17 +75,22 @@ def test_the_page_needs_nothing_but_itself(report: ModuleType, tmp_path: Path):
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     curve = ("train", *report.read_metrics(tmp_path / "metrics.jsonl", "train", "loss"))
     record = Record(np.random.default_rng(0).standard_normal((12, 5000)).astype(np.float32), 500, list(LEADS))
-    scores = [report.LabelScore("A<B", "x & y", 3, 2, 0.75, 0.5), report.LabelScore("C", "", 0, 0, None, None)]
+    scores = [
+        report.LabelScore("A<B", "x & y", 30, 6, 0.75, 0.5, (0.6, 0.9)),
+        report.LabelScore("Few", "", 3, 1, 1.0, 1.0, None),
+        report.LabelScore("C", "", 0, 0, None, None, None),
+    ]
     page = report.page(
         "A title", "What it is.", [("tile", "0.5")],
         [
             ("Curves", report.chart("Loss", "bits", [curve])),
             ("Record", report.ecg(record)),
-            ("Labels", report.label_table(scores) + report.prediction_list(["A<B", "C"], [0.9, 0.1], {"C"}, {})),
+            ("Labels", report.label_table(scores, 5) + report.prediction_list(["A<B", "C"], [0.9, 0.1], {"C"}, {})),
         ],
     )  # fmt: skip
     assert not re.search(r"https?://|<script|<link|src=|@import", page)
-    assert "A&lt;B" in page and "A<B" not in page and "0.750" in page
+    assert "A&lt;B" in page and "A<B" not in page and "0.750" in page and "0.60 to 0.90" in page
+    assert re.findall(r"<tr class=few><td><b>(\w+)", page) == ["Few"] and "of them: C." in page
 
 
 def test_a_chart_s_points_lie_inside_its_frame(report: ModuleType):
@@ -104,7 +115,9 @@ def test_the_page_draws_the_ecg_to_the_scale_it_prints_and_nothing_outside(repor
     svg = report.ecg(Record(signal, 500, list(LEADS)))
     width, height = map(float, re.search(r'viewBox="0 0 (\S+) (\S+)"', svg).groups())
     gain = float(re.search(r"([\d.]+) mm/mV instead of 10", svg).group(1))
-    traces = [np.array([pair.split(",") for pair in text.split()], float) for text in re.findall(r'points="(.*?)"', svg)]
+    traces = [
+        np.array([pair.split(",") for pair in text.split()], float) for text in re.findall(r'points="(.*?)"', svg)
+    ]
     traces = [trace for trace in traces if len(trace) > 6]
     assert len(traces) == 12 + 1 + 1  # a gap cuts one in two
     for trace in traces:
@@ -122,3 +135,63 @@ def test_a_curve_without_values_leaves_its_chart_empty(report: ModuleType):
     drawn = report.chart("t", "y", [("a", [1, 2, 3], [1.0, float("nan"), 2.0]), ("b", [], [])])
     assert "nan" not in drawn and len(re.findall(r'points="(.*?)"', drawn)[0].split()) == 2
     report.chart("t", "y", [("a", [], [])])
+
+
+def test_the_test_split_is_scored_by_record(results: ModuleType):
+    logits = np.log([[1.0, 1], [3, 1], [9, 1]]) * [1, 0]  # probabilities 0.5, 0.75, 0.9
+    targets = np.array([[1, 0], [1, 0], [0, 1]])
+    names, probabilities, truth = results.by_record(["b_0.mat", "b_1.mat", "a_0.mat"], logits, targets)
+    assert names == ["a", "b"] and truth.tolist() == [[0, 1], [1, 0]]
+    np.testing.assert_allclose(probabilities, [[0.9, 0.5], [0.625, 0.5]])
+
+
+def test_labels_of_few_records_stay_out_of_the_headline_and_its_interval_is_that_of_the_others(results: ModuleType):
+    rng = np.random.default_rng(0)
+    targets = np.zeros((40, 4))
+    targets[:20, 0], targets[:5, 1], targets[:4, 2], targets[:36, 3] = 1, 1, 1, 1
+    assert results.measurable(targets).tolist() == [True, True, False, False]
+    probabilities = targets + rng.standard_normal(targets.shape)
+    found, spans = results.measure(probabilities, targets)
+    low, high = spans["macro"]
+    assert 0 < low < found.auroc[:2].mean() < high <= 1 and spans["auroc"].shape == (2, 4)
+    probabilities[:, 2:] = 0.5
+    np.testing.assert_array_equal(results.measure(probabilities, targets)[1]["macro"], spans["macro"])
+
+
+def test_the_summary_names_records_positives_interval_and_what_the_loss_is(
+    results: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run, rng = tmp_path / "run", np.random.default_rng(0)
+    targets = np.zeros((24, 3), dtype=np.int64)
+    targets[:12, 0], targets[:2, 1] = 1, 1
+    files = {
+        "data/manifest/test.tsv": "/root\n" + "".join(f"r{k // 2}_{k % 2}.mat\t2500\n" for k in range(24)),
+        "data/labels/label_def.csv": "name,pos_count_train\n" + "A,30\nB,2\nC,0\n",
+    }
+    for name, text in files.items():
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text(text)
+    for name in ("pretrain", "finetune"):
+        (run / name / "checkpoints").mkdir(parents=True)
+        rows = [
+            {"split": s, "num_updates": k, "loss": 9.0 - k, "loss_0": 5.0} for k in (1, 2) for s in ("train", "valid")
+        ]
+        (run / name / "checkpoints/metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (run / "test").mkdir()
+    np.save(run / "test/outputs_test.npy", rng.standard_normal((24, 3)))
+    np.save(run / "test/targets_test.npy", targets)
+    (run / "data/org").mkdir()
+    from scipy.io import savemat
+
+    savemat(run / "data/org/r0.mat", {"feats": np.zeros((12, 5000), np.float32), "curr_sample_rate": 500.0})
+    root = FOLDER.parents[1]
+    results.summarise(
+        root,
+        run,
+        {name: {"command": "c", "seconds": 1.0} for name in ("preprocess", "pretrain", "finetune", "validate")},
+    )
+    said = capsys.readouterr().out
+    assert "12 records, over the 1 labels" in said and "positive records: A 6" in said and "95 % interval" in said
+    page = (run / "report.html").read_text(encoding="utf-8")
+    for text in (said, page):
+        assert "sum of four terms" in text and "toy model" in text.lower() and "loss, bits per masked frame" not in text

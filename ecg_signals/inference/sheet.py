@@ -41,7 +41,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class Row:
-    """Millimetres below the sheet's upper edge; names stand from `top` on, traces reach from `top` + NAME to `bottom`."""
+    """Millimetres below the sheet's upper edge: names stand below `top`, traces from `top` + NAME to `bottom`."""
 
     top: float
     baseline: float
@@ -79,8 +79,8 @@ class Sheet:
 def lay_out(record: Record) -> Sheet:
     """The first 10 s of a record: 25 mm/s, 2.5 s of every lead in three rows of four, 10 s of lead II below them.
 
-    A record shorter than 10 s shows the same time in all columns. One of up to three leads, or with other leads than the
-    standard twelve, has a row per lead. A lead that is missing keeps its place, with an empty strip.
+    A record shorter than 10 s shows the same time in all columns. One of up to three leads, or with other leads than
+    the standard twelve, has a row per lead. A lead that is missing keeps its place, with an empty strip.
     """
     strips = tuple(_strips(record))
     spans = [_span([strip for strip in strips if strip.row == row]) for row in range(1 + max(s.row for s in strips))]
@@ -156,6 +156,6 @@ def _note(record: Record, strips: Sequence[Strip], gain: float, pulse: float) ->
     parts = [f"first {SHEET_SECONDS:g} of {seconds:g} s" if seconds > SHEET_SECONDS else f"{seconds:g} s"]
     if not _grid(record) and len(record.leads) > len(strips):
         parts.append(f"first {len(strips)} of {len(record.leads)} leads")
-    reduced = f" instead of {MM_PER_MV:g}" if gain != MM_PER_MV else ""
-    parts += [f"{record.sample_rate:g} Hz", f"{MM_PER_SECOND:g} mm/s", f"{gain:g} mm/mV{reduced}", f"pulse {pulse:g} mV"]
-    return ", ".join(parts)
+    parts += [f"{record.sample_rate:g} Hz", f"{MM_PER_SECOND:g} mm/s"]
+    parts.append(f"{gain:g} mm/mV" if gain == MM_PER_MV else f"{gain:g} mm/mV instead of {MM_PER_MV:g}")
+    return ", ".join([*parts, f"pulse {pulse:g} mV"])

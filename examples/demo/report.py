@@ -23,9 +23,10 @@ class LabelScore:
     name: str
     meaning: str
     train: int  # training records with the label
-    test: int  # test segments with it
+    test: int  # test records with it
     auroc: float | None
     auprc: float | None
+    interval: tuple[float, float] | None  # 95 % of the auroc; None for a label with too few records for the headline
 
 
 def read_metrics(path: Path, split: str, key: str) -> tuple[list[float], list[float]]:
@@ -120,22 +121,33 @@ def _runs(there: np.ndarray) -> list[slice]:
     return [slice(int(begin), int(end)) for begin, end in edges.reshape(-1, 2)]
 
 
-def label_table(scores: Sequence[LabelScore]) -> str:
-    """Labels that the test split can measure, the others named below."""
-    measured = sorted((s for s in scores if s.auroc is not None), key=lambda s: (-s.test, s.name))
-    rows = "".join(
-        f"<tr><td><b>{html.escape(s.name)}</b></td><td>{html.escape(s.meaning)}</td><td>{s.train}</td><td>{s.test}</td>"
-        f'<td>{s.auroc:.3f}</td><td class="bar"><i style="width: {s.auroc:.0%}"></i></td>'
-        f"<td>{s.auprc:.3f}</td></tr>"
-        for s in measured
-        if s.auroc is not None and s.auprc is not None
+def label_table(scores: Sequence[LabelScore], least: int) -> str:
+    """Labels in the headline, then those with few test records, then the names of those without any.
+
+    Args:
+        least: positive and negative records that the headline asks for.
+    """
+    head = "".join(
+        f"<th>{name}</th>" for name in ("label", "meaning", "train", "test", "AUROC", "95 % interval", "", "AUPRC")
     )
+    measured = sorted((s for s in scores if s.auroc is not None), key=lambda s: (s.interval is None, -s.test, s.name))
+    rows = "".join(_label_row(score) for score in measured)
     rest = ", ".join(html.escape(s.name) for s in scores if s.auroc is None)
-    columns = ("label", "meaning", "train records", "test segments", "AUROC", "", "AUPRC")
-    head = "".join(f"<th>{name}</th>" for name in columns)
     return (
         f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        f'<p class="note">train, test: records with the label. Grey: fewer than {least} test records have it, or lack '
+        f"it; such values say nothing, and the headline leaves them out. Intervals: bootstrap over records.</p>"
         f'<p class="note">Not measured, since the test split has no positive or no negative of them: {rest}.</p>'
+    )
+
+
+def _label_row(score: LabelScore) -> str:
+    few = " class=few" if score.interval is None else ""
+    span = "" if score.interval is None else f"{score.interval[0]:.2f} to {score.interval[1]:.2f}"
+    return (
+        f"<tr{few}><td><b>{html.escape(score.name)}</b></td><td>{html.escape(score.meaning)}</td>"
+        f"<td>{score.train}</td><td>{score.test}</td><td>{score.auroc:.3f}</td><td>{span}</td>"
+        f'<td class="bar"><i style="width: {score.auroc:.0%}"></i></td><td>{score.auprc:.3f}</td></tr>'
     )
 
 

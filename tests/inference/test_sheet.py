@@ -66,7 +66,7 @@ def points(sheet: Sheet) -> list[tuple[np.ndarray, np.ndarray, int]]:
 def check_inside(sheet: Sheet) -> None:
     """Traces lie in their rows, rows below each other on the sheet, strips of a row beside each other."""
     edges = [edge for row in sheet.rows for edge in (row.top + NAME, row.baseline, row.bottom)]
-    assert 0 <= sheet.rows[0].top and edges == sorted(edges) and edges[-1] <= sheet.height
+    assert sheet.rows[0].top >= 0 and edges == sorted(edges) and edges[-1] <= sheet.height
     ends: dict[int, float] = {}
     for x, y, row in points(sheet):
         assert sheet.rows[row].top + NAME - 1e-9 <= np.nanmin(y) and np.nanmax(y) <= sheet.rows[row].bottom + 1e-9
