@@ -10,6 +10,24 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ecg_signals.config import ConfigError
 
+# Checkpoints. Published files stay below a hundredth of each; beyond them a small file could cost minutes or gigabytes.
+MAX_ARCHIVE_DIRECTORY = 4 << 20  # bytes of a zip's list of members: about 40,000 tensors
+MAX_PICKLE_BYTES = 128 << 20  # the pickled part of a torch.save file, without the tensors
+MAX_PICKLE_STEPS = 1_000_000  # instructions; a copied element counts as one, a tensor as 20
+MAX_PICKLE_TEXT = 64 << 20  # characters in all
+MAX_INTEGER_BITS = 512  # random states have 128; arithmetic and printing of long integers is quadratic
+MAX_LINE = 1 << 20  # bytes of a line of text in a pickle
+MAX_KEY_LENGTH = 1024  # characters of a key; equal long keys are compared character by character
+MAX_NUMBER_KEYS = 20_000  # keys and set members that are not text: their hashes can be made to collide
+MAX_NESTING = 100  # containers inside containers
+MAX_NODES = 1_000_000  # values of a file, counted each time they are named
+MAX_REPEATS = 4  # bytes of tensors and texts, counted each time they are named, over the bytes of the file
+SLACK_BYTES = 64 << 20  # what a file may claim over its own size, for tensors that are views of one number
+MAX_JSON_BYTES = 16 << 20  # config.json and the index of a Hugging Face folder
+MAX_SAFETENSORS_HEADER = 16 << 20  # bytes; about 100,000 tensors
+MODULES_PER_TENSOR = 50  # parts of a model, over the number of tensors that its file holds
+SHOWN = 100  # characters of a stranger's text in a message
+
 
 def regular_file(path: str | os.PathLike[str]) -> Path:
     """`path`, when it leads to an ordinary file; a FIFO or a device could block for ever or never end.
@@ -47,3 +65,9 @@ def path_below(folder: Path, name: str, source: object) -> Path:
     if not result.resolve().is_relative_to(folder.resolve()):
         raise ConfigError(f"{source} names {name!r}, which a link leads out of {folder}; copy the file into it")
     return result
+
+
+def shown(text: object) -> str:
+    """A stranger's text for a message or a log: one short line without control characters."""
+    line = str(text)[:SHOWN].encode("unicode_escape").decode("ascii")
+    return line if len(str(text)) <= SHOWN else f"{line}..."

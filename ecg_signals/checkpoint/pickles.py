@@ -1,311 +1,276 @@
-"""A pickle reader that executes nothing: known containers and tensors are built, everything else is only recorded.
+"""A pickle machine that executes nothing: known containers, arrays and tensors are built, all else is only recorded.
 
-`torch.load(weights_only=True)` refuses older checkpoints: their configs are omegaconf objects or a Namespace, and
-their meters hold numpy arrays. This reader takes those too. A name in the file is never imported: it is looked up in
-the tables below, becomes an inert stub, or is refused by name.
+Why a file cannot reach anything:
 
-It has the two names (`Unpickler`, `load`) that `torch.load(pickle_module=...)` needs.
+- A name in the file (GLOBAL, STACK_GLOBAL, INST) gives a `Name`, which is text. Nothing is imported or looked up.
+- What a `Name` does when it is called (REDUCE, NEWOBJ, OBJ, INST) stands in `names.CALLS`: functions that take
+  values of the file and make new ones. Other known names give an `Inert` record of the call; the rest is refused.
+- BUILD, APPEND and SETITEM change only what this load has made: dicts, lists, sets, `Inert` and `Pending*` records.
+- Every instruction, copied element, text and byte is counted against `ecg_signals.limits`. Keys are short texts or
+  plain numbers, so that nothing nested is ever hashed, compared or printed.
+
+`plain.plain_tree` turns the result into a finite, shallow tree, so that code after it may walk it freely.
 """
 
-import _compat_pickle
-import collections
-import pickle
-import sys
-from collections.abc import Callable
-from typing import Any, BinaryIO, ClassVar
+import pickletools
+from collections.abc import Callable, Iterable
+from typing import Any
 
-import numpy as np
-import torch
-
+from ecg_signals import limits
+from ecg_signals.checkpoint.names import (
+    CALLS,
+    VALUES,
+    Args,
+    Inert,
+    Name,
+    PendingArray,
+    PendingDtype,
+    kind,
+    known_name,
+    make_dict,
+    make_set,
+    refusal,
+)
 from ecg_signals.config import ConfigError
 
 
-class Inert:
-    """Stands for an object of a class that is not imported; keeps what the file says about it, and does nothing.
+class Machine:
+    """Runs one pickle out of `file`, which is left right behind it.
 
-    Attributes:
-        path: the class in the file, "module.Name".
-        args: what it was called with.
-        state: what `__setstate__` would have received.
-        items, entries: what was appended to it or set in it, for classes derived from list or dict.
+    Args:
+        file: a seekable binary file (also a memory map); the bytes that are left bound what the pickle may make.
+        storage: persistent id -> what it stands for; without it persistent ids are refused.
     """
 
-    __slots__ = ("args", "entries", "items", "state")
-    path: ClassVar[str] = ""
-    args: tuple[Any, ...]
-    items: list[Any]
-    entries: dict[Any, Any]
-    state: Any
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> "Inert":
-        new = object.__new__(cls)
-        new.args, new.state, new.items, new.entries = args, None, [], dict(kwargs)
-        return new
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """All is recorded in `__new__`, which pickle may call alone."""
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-    def append(self, item: Any) -> None:
-        self.items.append(item)
-
-    def extend(self, items: Any) -> None:
-        self.items.extend(items)
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self.entries[key] = value
-
-    def __hash__(self) -> int:
-        return id(self)
-
-
-class InertDtype:
-    """A numpy dtype by its code ("f4"); structured and object types are refused."""
-
-    def __init__(self, code: Any = "", *_: Any) -> None:
-        self.code, self.order = str(code), "|"
-
-    def __setstate__(self, state: Any) -> None:
-        if any(part is not None for part in state[2:5]):
-            raise ConfigError("it holds a structured numpy array; checkpoints hold plain numbers only")
-        self.order = state[1]
-
-    def dtype(self) -> np.dtype[Any]:
-        if not self.code or self.code[0] not in "fiubcUS" or not self.code[1:].isdigit():
-            raise ConfigError(f"it holds a numpy array of type '{self.code}'; checkpoints hold plain numbers only")
-        return np.dtype(self.code).newbyteorder(self.order)  # type: ignore[arg-type]
-
-
-class InertArray:
-    """A numpy array while it is being read; `array` is filled by its state."""
-
-    def __init__(self, *_: Any) -> None:
-        self.array = np.empty(0)
-
-    def __setstate__(self, state: Any) -> None:
-        _, shape, dtype, fortran, raw = state
-        if not isinstance(raw, (bytes, bytearray)):
-            raise ConfigError("it holds a numpy array of objects; checkpoints hold plain numbers only")
-        self.array = _array(bytes(raw), dtype, shape, "F" if fortran else "C")
-
-
-def _array(raw: bytes, dtype: InertDtype, shape: Any, order: str = "C") -> np.ndarray:
-    return np.frombuffer(raw, dtype.dtype()).reshape(shape, order=order).copy()  # type: ignore[call-overload]
-
-
-def _array_from_buffer(raw: Any, dtype: InertDtype, shape: Any, order: str = "C") -> np.ndarray:
-    return _array(bytes(raw), dtype, shape, order)
-
-
-def _scalar(dtype: InertDtype, raw: bytes) -> Any:
-    return np.frombuffer(raw, dtype.dtype())[0].item()
-
-
-def _encode(text: str, encoding: str = "latin1") -> bytes:
-    if encoding not in ("latin1", "latin-1"):
-        raise ConfigError(f"it encodes bytes as '{encoding}'; only latin1 is known")
-    return text.encode("latin1")
-
-
-def _new_object(cls: Any, *args: Any) -> Any:
-    """What `copyreg.__newobj__` and `_reconstructor` do, for stubs alone."""
-    if isinstance(cls, type) and issubclass(cls, Inert):
-        return cls(*args)
-    name = getattr(cls, "__name__", str(cls))
-    raise ConfigError(f"it builds an object of '{name}' in an unusual way; the file may be malicious")
-
-
-def _path(*parts: str) -> str:
-    return "/".join(str(part).rstrip("/") or "" for part in parts) or "."
-
-
-def _parameter(data: Any, *_: Any) -> Any:
-    return data
-
-
-def _typed_tensor(rebuild: Callable[..., Any], _kind: Any, args: Any, _state: Any) -> Any:
-    """A tensor that had attributes or a subclass: its data alone."""
-    if rebuild not in _REBUILD.values():
-        raise ConfigError("it rebuilds a tensor with an unknown function; the file may be malicious")
-    return rebuild(*args)
-
-
-_REBUILD: dict[str, Callable[..., Any]] = {
-    "_rebuild_tensor": torch._utils._rebuild_tensor,
-    "_rebuild_tensor_v2": torch._utils._rebuild_tensor_v2,
-    "_rebuild_parameter": _parameter,
-    "_rebuild_parameter_with_state": _parameter,
-}
-_BUILTINS: dict[str, Any] = {
-    kind.__name__: kind
-    for kind in (set, frozenset, complex, bytearray, slice, list, dict, tuple, int, float, bool, str, bytes, object)
-}
-_PATHS = ("Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")
-_NUMPY_CORE = ("numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
-_KNOWN: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): collections.OrderedDict,
-    ("collections", "defaultdict"): collections.defaultdict,
-    ("collections", "Counter"): collections.Counter,
-    ("collections", "deque"): collections.deque,
-    ("copyreg", "__newobj__"): _new_object,
-    ("copyreg", "_reconstructor"): lambda cls, *_: _new_object(cls),
-    ("_codecs", "encode"): _encode,
-    ("codecs", "encode"): _encode,
-    ("numpy", "ndarray"): InertArray,
-    ("numpy", "dtype"): InertDtype,
-    ("torch", "Size"): torch.Size,
-    ("torch", "device"): torch.device,
-    ("torch._tensor", "_rebuild_from_type_v2"): _typed_tensor,
-    ("torch.torch_version", "TorchVersion"): str,
-    **{("torch._utils", name): function for name, function in _REBUILD.items()},
-    **{(module, "_reconstruct"): InertArray for module in _NUMPY_CORE},
-    **{(module, "scalar"): _scalar for module in _NUMPY_CORE},
-    **{(module, "_frombuffer"): _array_from_buffer for module in _NUMPY_CORE},
-    **{(module, kind): _path for module in ("pathlib", "pathlib._local") for kind in _PATHS},
-}
-_INERT_ROOTS = (
-    "omegaconf",
-    "fairseq",
-    "fairseq_signals",
-    "hubert_ecg",
-    "transformers",
-    "typing",
-    "datetime",
-    "__main__",
-)
-_INERT_NAMES = {("argparse", "Namespace"), ("operator", "getitem"), ("_operator", "getitem")}
-_OMEGACONF = ("DictConfig", "ListConfig", "UnionNode", "AnyNode", "ContainerMetadata", "Metadata")
-_PEER_CLASSES = ("HuBERTECGConfig", "HubertConfig")
-_IMPOSTORS = {name for _, name in _KNOWN} | {"Namespace", *_OMEGACONF}
-
-
-def find(module: str, name: str) -> Any:
-    """What a name in a checkpoint stands for: a safe constructor, or an Inert class.
-
-    Raises: ConfigError naming what is refused: functions, the rest of the standard library, torch and numpy, and
-        classes of an unknown package that carry the name of a known one.
-    """
-    module, name = _compat_pickle.NAME_MAPPING.get((module, name), (module, name))  # a name of Python 2
-    module = _compat_pickle.IMPORT_MAPPING.get(module, module)
-    if module == "builtins" and name in _BUILTINS:
-        return _BUILTINS[name]
-    if (module, name) in _KNOWN:
-        return _KNOWN[(module, name)]
-    if module == "torch" and isinstance(getattr(torch, name, None), (torch.dtype, torch.layout)):
-        return getattr(torch, name)
-    root, leaf = module.partition(".")[0], name.rpartition(".")[2].lstrip("_")
-    known_peer = root in _INERT_ROOTS and leaf[:1].isalpha()
-    foreign = root not in sys.stdlib_module_names and root != "numpy"
-    impostor = leaf in _IMPOSTORS or (leaf in _PEER_CLASSES and "hubert_ecg" not in module.split("."))
-    class_like = foreign and leaf[:1].isupper() and not impostor
-    if known_peer or class_like or (module, name) in _INERT_NAMES:
-        return type(leaf, (Inert,), {"__slots__": (), "path": f"{module}.{name}"})
-    raise ConfigError(f"it asks for {module}.{name}, which no checkpoint needs; the file may be malicious")
-
-
-class Unpickler(pickle._Unpickler):
-    """Python's own unpickler, whose names are answered by `find`.
-
-    The one in C, and lengths that a damaged file states, ask for any amount of memory: here no length may exceed
-    what is left of the file.
-    """
-
-    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
-
-    def __init__(self, file: BinaryIO, **options: Any) -> None:
-        super().__init__(file, **options)
+    def __init__(self, file: Any, storage: Callable[[Any], Any] | None = None) -> None:
+        self.file, self.storage = file, storage
         start = file.tell()
-        end = file.seek(0, 2)
+        file.seek(0, 2)
+        self.size = file.tell()
         file.seek(start)
+        self.stack: list[Any] = []
+        self.marked: list[list[Any]] = []  # the stacks below each mark
+        self.memo: list[Any] = []
+        self.steps = self.text = self.claimed = self.number_keys = 0
 
-        def read(size: int) -> bytes:
-            if size > end - file.tell():
-                raise EOFError(f"the file states a length of {size:,} bytes, beyond its end")
-            return file.read(size)
+    def run(self) -> Any:
+        """The object. Raises: ConfigError for what is refused; ValueError, IndexError, ... for damaged bytes."""
+        for opcode, argument, _ in pickletools.genops(self.file):
+            self.spend(1)
+            if opcode.name == "STOP":
+                return self.stack.pop()
+            action = _OPCODES.get(opcode.name)
+            if action is None:
+                raise ConfigError(f"it uses the pickle instruction {opcode.name}, which no checkpoint needs")
+            action(self, argument)
+        raise EOFError("the pickle does not end")
 
-        self._file_read = read
+    def spend(self, steps: int) -> None:
+        self.steps += steps
+        if self.steps > limits.MAX_PICKLE_STEPS:
+            raise ConfigError(f"it needs more than {limits.MAX_PICKLE_STEPS:,} steps to be read (docs/limits.md)")
 
-    def find_class(self, module: str, name: str) -> Any:
-        return find(module, name)
+    def claim(self, size: int) -> None:
+        """Count `size` bytes that a call makes out of values of the file."""
+        self.claimed += size
+        if self.claimed > self.size + limits.SLACK_BYTES:
+            raise ConfigError(f"it unfolds to far more bytes than the {self.size:,} that are there (docs/limits.md)")
 
-    def load_bytearray8(self) -> None:
-        self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))  # type: ignore[attr-defined]
+    # What a subclass may widen.
 
-    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
+    def name(self, module: str, name: str) -> Name:
+        return known_name(module, name)
+
+    def built(self, record: Inert) -> Any:
+        """What stands for a record once its state is known."""
+        return record
+
+    # The stack.
+
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def literal(self, value: Any) -> None:
+        if isinstance(value, int) and value.bit_length() > limits.MAX_INTEGER_BITS:
+            raise ConfigError(f"it holds an integer of {value.bit_length():,} bits (docs/limits.md)")
+        if isinstance(value, str):
+            self.text += len(value)
+            if self.text > limits.MAX_PICKLE_TEXT:
+                raise ConfigError(f"it holds more than {limits.MAX_PICKLE_TEXT:,} characters of text (docs/limits.md)")
+        self.stack.append(value)
+
+    def mark(self, _: Any) -> None:
+        self.marked.append(self.stack)
+        self.stack = []
+
+    def to_mark(self) -> list[Any]:
+        items, self.stack = self.stack, self.marked.pop()
+        return items
+
+    def pop(self, _: Any) -> None:
+        if self.stack:
+            self.stack.pop()
+        else:
+            self.to_mark()
+
+    def put(self, index: int | None) -> None:
+        """Remember the top; indices are those of a pickler, which counts, so that a list holds them."""
+        index = len(self.memo) if index is None else index
+        if index > self.steps:
+            raise ValueError(f"memo index {index}")
+        self.memo.extend([None] * (index + 1 - len(self.memo)))
+        self.memo[index] = self.stack[-1]
+
+    # Containers.
+
+    def take(self, count: int) -> Args:
+        if count > len(self.stack):
+            raise IndexError("too few values")
+        items = tuple(self.stack[len(self.stack) - count :])
+        del self.stack[len(self.stack) - count :]
+        return items
+
+    def append_to(self, items: Iterable[Any]) -> None:
+        target = self.stack[-1]
+        if isinstance(target, Inert):
+            target.items.extend(items)
+        elif type(target) is list:
+            target.extend(items)
+        else:
+            raise refusal("appends to", target)
+
+    def set_items(self, pairs: list[Any]) -> None:
+        target = self.stack[-1]
+        into = target.entries if isinstance(target, Inert) else target
+        if type(into) is not dict:
+            raise refusal("sets items of", target)
+        if len(pairs) % 2:
+            raise ValueError("a key without a value")
+        for index in range(0, len(pairs), 2):
+            into[self.key(pairs[index])] = pairs[index + 1]
+
+    def add_members(self, members: list[Any]) -> None:
+        if type(self.stack[-1]) is not set:
+            raise refusal("adds members to", self.stack[-1])
+        self.stack[-1].update(map(self.key, members))
+
+    def key(self, key: Any) -> Any:
+        """A key of a dict or member of a set: short text, a number, a short tuple of these; for a class its name."""
+        if isinstance(key, Inert):  # a member of an enum by its value, else the class
+            key = key.args[0] if len(key.args) == 1 and type(key.args[0]) in (str, int) else key.path
+        if isinstance(key, Name):
+            key = str(key)
+        if not isinstance(key, (str, bytes)):
+            self.number_keys += 1
+        if self.number_keys > limits.MAX_NUMBER_KEYS:
+            raise ConfigError(f"more than {limits.MAX_NUMBER_KEYS:,} of its keys are not text (docs/limits.md)")
+        for part in key if type(key) is tuple and len(key) <= 8 else (key,):
+            if isinstance(part, (str, bytes)) and len(part) > limits.MAX_KEY_LENGTH:
+                raise ConfigError(f"it has a key of {len(part):,} characters (docs/limits.md)")
+            if type(part) not in (str, bytes, int, float, bool, type(None)):
+                raise ConfigError(f"it has a key that is a {kind(key)}; keys are text or numbers")
+        return key
+
+    # Names and calls.
+
+    def named(self, argument: str) -> None:
+        module, _, name = argument.partition(" ")
+        self.stack.append(self.name(module, name))
+
+    def stack_named(self, _: Any) -> None:
+        module, name = self.take(2)
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise ConfigError("it names a class by something that is no text; the file may be malicious")
+        self.stack.append(self.name(module, name))
+
+    def call(self, function: Any, args: Any) -> Any:
+        if not isinstance(function, Name) or not isinstance(args, tuple):
+            raise refusal("calls", function)
+        self.spend(len(args))
+        action = CALLS.get((function.module, function.name))
+        if action is not None:
+            return action(self, *args)
+        if (function.module, function.name) in VALUES:
+            raise ConfigError(f"it calls {function}, which no checkpoint needs; the file may be malicious")
+        return Inert(str(function), args)
+
+    def reduce(self, _: Any) -> None:
+        function, args = self.take(2)
+        self.stack.append(self.call(function, args))
+
+    def new_object_with_keywords(self, _: Any) -> None:
+        function, args, keywords = self.take(3)
+        made = self.call(function, args)
+        if isinstance(made, Inert) and type(keywords) is dict:
+            made.entries.update(keywords)
+            self.spend(len(keywords))
+        self.stack.append(made)
+
+    def instance(self, argument: str) -> None:
+        args = tuple(self.to_mark())
+        self.named(argument)
+        self.stack.append(self.call(self.stack.pop(), args))
+
+    def object(self, _: Any) -> None:
+        function, *args = self.to_mark()
+        self.stack.append(self.call(function, tuple(args)))
+
+    def build(self, _: Any) -> None:
+        target, state = self.take(2)
+        if isinstance(target, (PendingArray, PendingDtype)):
+            target.build(self, state)
+        elif isinstance(target, Inert):
+            target.state = state
+            target = self.built(target)
+        elif type(target) is not dict:  # attributes of an OrderedDict, such as a state dict's versions, are left out
+            raise refusal("sets attributes of", target)
+        self.stack.append(target)
+
+    def persistent(self, identity: Any) -> None:
+        if self.storage is None:
+            raise ConfigError("it refers to data outside itself; the file may be malicious")
+        self.stack.append(self.storage(identity))
 
 
-def load(file: BinaryIO, **options: Any) -> Any:
-    """Unpickle without executing anything; `options` are those of `Unpickler`."""
-    return Unpickler(file, **options).load()
-
-
-def plain_tree(value: Any) -> Any:
-    """Stubs and special containers as dicts, lists, numbers, strings, arrays and tensors.
-
-    omegaconf nodes become what they hold, an enum member its value, any other stub the dict of its state with its
-    class under `__class__`.
-    """
-    return _plain(value, {})
-
-
-def _plain(value: Any, seen: dict[int, Any]) -> Any:
-    if id(value) in seen:
-        return seen[id(value)][0]
-    if isinstance(value, Inert):
-        return _plain_stub(value, seen)
-    if isinstance(value, InertArray):
-        return value.array
-    if isinstance(value, InertDtype):
-        return value.code
-    if isinstance(value, torch.Tensor):
-        return value.detach()
-    if isinstance(value, dict):
-        copy: Any = {}
-        seen[id(value)] = (copy, value)
-        copy.update({_key(key, seen): _plain(item, seen) for key, item in value.items()})
-        return copy
-    if isinstance(value, (list, collections.deque)):
-        copy = []
-        seen[id(value)] = (copy, value)
-        copy.extend(_plain(item, seen) for item in value)
-        return copy
-    if isinstance(value, torch.Size):
-        return list(value)
-    if isinstance(value, tuple):
-        return tuple(_plain(item, seen) for item in value)
-    if isinstance(value, type):
-        return getattr(value, "path", value.__name__)
-    return value
-
-
-def _key(key: Any, seen: dict[int, Any]) -> Any:
-    found = _plain(key, seen)
-    try:
-        hash(found)
-    except TypeError:
-        return str(getattr(key, "path", key))
-    return found
-
-
-def _plain_stub(stub: Inert, seen: dict[int, Any]) -> Any:
-    state = stub.state
-    if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], dict):  # a class with __slots__
-        state = {**(state[0] or {}), **state[1]}
-    if isinstance(state, dict) and stub.path.startswith("omegaconf."):
-        if "_content" in state:
-            return _plain(state["_content"], seen)
-        if "_val" in state:
-            return _plain(state["_val"], seen)
-    if state is None and not stub.items and not stub.entries and len(stub.args) == 1:
-        return _plain(stub.args[0], seen)  # a member of an enum
-    if stub.items and not stub.entries:
-        return [_plain(item, seen) for item in stub.items]
-    copy: dict[Any, Any] = {"__class__": stub.path}
-    seen[id(stub)] = (copy, stub)
-    if stub.args:
-        copy["__args__"] = _plain(stub.args, seen)
-    for part in (stub.entries, state if isinstance(state, dict) else {"__state__": state} if state is not None else {}):
-        copy.update({_key(key, seen): _plain(item, seen) for key, item in part.items()})
-    return copy
+_LITERALS = (
+    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 "
+    "BYTEARRAY8 UNICODE SHORT_BINUNICODE BINUNICODE BINUNICODE8 FLOAT BINFLOAT"
+)
+_OPCODES: dict[str, Callable[[Machine, Any], Any]] = {
+    **dict.fromkeys(_LITERALS.split(), Machine.literal),
+    **dict.fromkeys(("PROTO", "FRAME"), lambda machine, _: None),
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), Machine.put),
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), lambda machine, index: machine.push(machine.memo[index])),
+    "NONE": lambda machine, _: machine.push(None),
+    "NEWTRUE": lambda machine, _: machine.push(True),
+    "NEWFALSE": lambda machine, _: machine.push(False),
+    "EMPTY_LIST": lambda machine, _: machine.push([]),
+    "EMPTY_DICT": lambda machine, _: machine.push({}),
+    "EMPTY_TUPLE": lambda machine, _: machine.push(()),
+    "EMPTY_SET": lambda machine, _: machine.push(set()),
+    "MARK": Machine.mark,
+    "POP": Machine.pop,
+    "POP_MARK": lambda machine, _: machine.to_mark(),
+    "DUP": lambda machine, _: machine.push(machine.stack[-1]),
+    "LIST": lambda machine, _: machine.push(machine.to_mark()),
+    "TUPLE": lambda machine, _: machine.push(tuple(machine.to_mark())),
+    "TUPLE1": lambda machine, _: machine.push(machine.take(1)),
+    "TUPLE2": lambda machine, _: machine.push(machine.take(2)),
+    "TUPLE3": lambda machine, _: machine.push(machine.take(3)),
+    "FROZENSET": lambda machine, _: machine.push(make_set(machine, machine.to_mark())),
+    "DICT": lambda machine, _: machine.push(make_dict(machine, machine.to_mark())),
+    "APPEND": lambda machine, _: machine.append_to(machine.take(1)),
+    "APPENDS": lambda machine, _: machine.append_to(machine.to_mark()),
+    "SETITEM": lambda machine, _: machine.set_items(list(machine.take(2))),
+    "SETITEMS": lambda machine, _: machine.set_items(machine.to_mark()),
+    "ADDITEMS": lambda machine, _: machine.add_members(machine.to_mark()),
+    "GLOBAL": Machine.named,
+    "STACK_GLOBAL": Machine.stack_named,
+    "REDUCE": Machine.reduce,
+    "NEWOBJ": Machine.reduce,
+    "NEWOBJ_EX": Machine.new_object_with_keywords,
+    "INST": Machine.instance,
+    "OBJ": Machine.object,
+    "BUILD": Machine.build,
+    "BINPERSID": lambda machine, _: machine.persistent(machine.stack.pop()),
+}

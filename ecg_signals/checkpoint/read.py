@@ -2,17 +2,16 @@
 
 import os
 import pickle
-import tarfile
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ecg_signals.checkpoint import pickles
+from ecg_signals.checkpoint.archive import ZIP_MAGIC, read_legacy, read_zip
 from ecg_signals.config import ConfigError, resolve_input
+from ecg_signals.limits import regular_file
 
-_DAMAGED = (  # what torch and pickle raise on arbitrary bytes
+DAMAGED = (  # what torch, zipfile and pickletools raise on arbitrary bytes
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -26,9 +25,10 @@ _DAMAGED = (  # what torch and pickle raise on arbitrary bytes
     TypeError,
     ValueError,
     pickle.UnpicklingError,
-    tarfile.TarError,
+    struct.error,
     zipfile.BadZipFile,
 )
+_TAR_MARK = slice(257, 262)
 _SIGNATURES = (
     (b"version https://git-lfs.github.com", "a Git LFS pointer, not the file; run `git lfs pull` in its repository"),
     (b"<!doctype html", "a web page, probably an error page saved by a download; download the file again"),
@@ -52,10 +52,10 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     file = resolve_input(path)
     _check_file(file)
     try:
-        content = pickles.plain_tree(_load(file))
+        content = _load(file)
     except ConfigError as error:
         raise ConfigError(f"{file} was refused: {error}. Nothing in it was executed.") from None
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise ConfigError(_unreadable(file, error)) from None
     if not isinstance(content, dict):
         kind = type(content).__name__
@@ -71,31 +71,19 @@ def _check_file(file: Path) -> None:
         beside = sorted(item.name for item in file.parent.glob("*.pt"))[:8] if file.parent.is_dir() else []
         hint = f"; checkpoints there: {', '.join(beside)}" if beside else "; give the path of a .pt file"
         raise ConfigError(f"{file} does not exist{hint}")
-    if file.stat().st_size == 0:
+    if regular_file(file).stat().st_size == 0:
         raise ConfigError(f"{file} is empty (0 bytes); use another checkpoint of the run or download it again")
 
 
 def _load(file: Path) -> Any:
-    zipped = zipfile.is_zipfile(file)
-    if zipped:
-        _check_archive(file)
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=zipped or None)
-    except pickle.UnpicklingError:
-        return torch.load(file, map_location="cpu", weights_only=False, pickle_module=pickles, mmap=zipped or None)
-    except RuntimeError as error:
-        if "legacy .tar" not in str(error):
-            raise
-        return torch.load(file, map_location="cpu", weights_only=False, pickle_module=pickles)
-
-
-def _check_archive(file: Path) -> None:
-    with zipfile.ZipFile(file) as archive:
-        names = [name.rpartition("/")[2] for name in archive.namelist()]
-    if "constants.pkl" in names:
-        raise ConfigError("it is a TorchScript program, not a checkpoint; export the weights with state_dict() instead")
-    if "data.pkl" not in names:
-        raise ConfigError(f"it is a zip archive without data.pkl (it holds {', '.join(names[:5])}), not a checkpoint")
+    with file.open("rb") as stream:
+        head = stream.read(512)
+    if head[_TAR_MARK].startswith(b"ustar"):
+        raise ConfigError(
+            "it is a tar archive, the form of torch before 0.4, which must be unpacked to disk; if you trust it, save "
+            "it again: torch.save(torch.load(FILE, weights_only=False), NEW_FILE)"
+        )
+    return read_zip(file) if head.startswith(ZIP_MAGIC) else read_legacy(file)
 
 
 def _unreadable(file: Path, error: Exception) -> str:
