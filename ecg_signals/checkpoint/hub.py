@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from ecg_signals.checkpoint.huggingface import CONFIG, HUB_FILES
 from ecg_signals.config import ConfigError
@@ -19,10 +20,11 @@ def is_hub_name(source: str) -> bool:
     return not looks_local
 
 
-def fetch(source: str) -> Path:
+def fetch(source: str, **options: Any) -> Path:
     """The local folder of `org/name`, or the local file of `org/name/FILE.pt`.
 
-    With HF_HUB_OFFLINE=1 nothing is asked of the network.
+    `options` are huggingface_hub's, such as revision, cache_dir, token. With HF_HUB_OFFLINE=1 nothing is asked of the
+    network.
     Raises: ConfigError when huggingface_hub is missing, or the files are neither in the cache nor reachable.
     """
     try:
@@ -37,8 +39,8 @@ def fetch(source: str) -> Path:
     assert found is not None
     try:
         if found["file"]:
-            return Path(hf_hub_download(found["repository"], found["file"]))
-        folder = Path(snapshot_download(found["repository"], allow_patterns=list(HUB_FILES)))
+            return Path(hf_hub_download(found["repository"], found["file"], **options))
+        folder = Path(snapshot_download(found["repository"], allow_patterns=list(HUB_FILES), **options))
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise ConfigError(_unreachable(source, found["repository"], found["file"], error)) from None
     if not (folder / CONFIG).is_file():

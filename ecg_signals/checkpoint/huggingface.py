@@ -133,15 +133,18 @@ def _own_config(source: ModelSource) -> dict[str, Any]:
     return config
 
 
-def write_folder(source: ModelSource, folder: str | os.PathLike[str]) -> None:
+def write_folder(
+    source: ModelSource, folder: str | os.PathLike[str], settings: Mapping[str, Any] | None = None
+) -> None:
     """Write a source, complete with its options and weights, as a Hugging Face folder; see `complete`.
 
+    `settings` are more entries of config.json, such as problem_type; what the model itself says wins.
     Raises: ConfigError when the folder cannot be written.
     """
     from safetensors.torch import save_file
 
     path = Path(folder)
-    config = folder_config(source)
+    config = {**(settings or {}), **folder_config(source)}
     try:
         path.mkdir(parents=True, exist_ok=True)
         weights = {key: value.detach().cpu().contiguous().clone() for key, value in source.state.items()}

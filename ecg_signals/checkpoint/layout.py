@@ -50,10 +50,15 @@ class ModelSource:
         return logit_columns(self.options)
 
 
+def logits_option(options: Mapping[str, Any]) -> str | None:
+    """The option that says how many columns the logits have, None for a model without a head."""
+    return next((key for key in ("num_labels", "output_dim") if options.get(key) is not None), None)
+
+
 def logit_columns(options: Mapping[str, Any]) -> int | None:
     """Columns of the logits of a model with these options, None for one without a head."""
-    count = options.get("num_labels", options.get("output_dim"))
-    return None if count is None else int(count)
+    key = logits_option(options)
+    return None if key is None else int(options[key])
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """`load_model`: any published or own checkpoint as a model ready for inference."""
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,11 +11,13 @@ from torch import Tensor
 
 from ecg_signals.checkpoint.hub import fetch, is_hub_name
 from ecg_signals.checkpoint.huggingface import read_folder
-from ecg_signals.checkpoint.layout import ModelSource, recognise
+from ecg_signals.checkpoint.layout import ModelSource, logit_columns, recognise
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.config import ConfigError, resolve_input
 from ecg_signals.registry import get_entry
 from ecg_signals.signal.contract import SignalContract
+
+logger = logging.getLogger(__name__)
 
 _LISTED = 8  # names per kind in a message about weights that do not fit
 
@@ -40,7 +43,8 @@ def load_model(source: str | os.PathLike[str], device: str | torch.device = "cpu
     Args:
         source: as in `load_source`.
         device: where the model goes.
-        overrides: keys of the model's dataclass that replace the stored options, such as `saliency=True`.
+        overrides: keys of the model's dataclass that replace the stored options, such as `saliency=True`. Another
+            `num_labels` than the stored one gives a fresh head of that size, without names of labels.
     Raises: ConfigError as `load_source` does, when weights and model do not fit, naming the keys, and when there is
         no such device; UsageError for an override that the model does not have.
     """
@@ -52,15 +56,38 @@ def load_model(source: str | os.PathLike[str], device: str | torch.device = "cpu
 def build_source(source: ModelSource, **overrides: Any) -> Any:
     """Build the model that a source describes and fill it; see `load_model`. The global random state is left alone."""
     entry = get_entry("model", source.name)
+    if "num_labels" in overrides and "num_labels" not in entry.dataclass.__dataclass_fields__:
+        raise ConfigError(
+            f"{source.where} holds '{source.name}', which has no option num_labels. For a head on its encoder: "
+            f"ecg_signals.registry.build('model', 'ecg_transformer_classifier', model_path={source.where!r}, "
+            f"num_labels={overrides['num_labels']}), or 'hubert_ecg_classifier' for HuBERT-ECG"
+        )
     cfg = entry.dataclass.from_mapping({"_name": source.name, **source.options, **overrides}, where="model")
     with torch.random.fork_rng(devices=[]):
         model = entry.cls(cfg)
-    fill(model, source.state, source.where)
-    model.labels = source.labels
+    same_head = source.logits in (None, logit_columns(cfg.to_dict()))
+    fill(model, source.state if same_head else _with_fresh_head(model, source), source.where)
+    model.labels = source.labels if same_head else None
     model.signal = source.signal
     if source.signal is not None:
         model.register_forward_pre_hook(FirstBatchCheck(source.signal), with_kwargs=True)
     return model.float().eval()
+
+
+def _with_fresh_head(model: Any, source: ModelSource) -> dict[str, Tensor]:
+    """A source's weights, but the model's own where a tensor's rows are its labels and their number differs."""
+    state, own = model.upgrade_state_dict(dict(source.state)), model.state_dict()
+    count = logit_columns(model.cfg.to_dict())
+    fresh = [
+        key
+        for key, value in own.items()
+        if key in state and len(value.shape) and len(value) == count and len(state[key]) == source.logits
+    ]
+    logger.warning(
+        "%s has a head for %s labels; the new one (%s) starts with random weights for %s unnamed labels: train it",
+        source.where, source.logits, ", ".join(fresh), count,
+    )  # fmt: skip
+    return {**state, **{key: own[key] for key in fresh}}
 
 
 def complete(source: ModelSource) -> ModelSource:
