@@ -20,6 +20,10 @@ MODEL ?= Edoardo-BS/hubert-ecg-small
 PTBXL ?= data/ptbxl
 PORT ?= 8888
 
+# A setting's text as one word of the shell, whatever characters a path has; $(value) keeps its dollar signs.
+quote = '$(subst ','\'',$(1))'
+setting = $(call quote,$(value $(1)))
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all lint clean prepare-data train train-from-scratch ptbxl-setup jupyter \
   build-jupyter run-jupyter docker
@@ -43,23 +47,27 @@ lint: $(ALL)  ## ruff and mypy
 	$(BIN)/mypy
 
 prepare-data: $(CORE)  ## DATA/raw/*.npy (RATE Hz) -> tables in DATA/metadata, to type labels into
-	$(BIN)/ecg-preprocess prepare "$(DATA)" $(if $(RATE),source_rate=$(RATE)) $(ARGS)
+	$(BIN)/ecg-preprocess prepare $(call setting,DATA) $(if $(RATE),source_rate=$(RATE)) $(ARGS)
 
-train: $(if $(wildcard $(MODEL)),$(CORE),$(HF))  ## fine-tune HuBERT-ECG (MODEL: file, folder or hub name) on these tables
-	$(call train,finetune_own,$(or $(RUN),simple_training),--model "$(MODEL)","model.model_path=$(MODEL)")
+train: $(if $(shell test -e $(call setting,MODEL) && echo here),$(CORE),$(HF))  ## fine-tune HuBERT-ECG (MODEL: file, folder or hub name) on these tables
+	$(call train,finetune_own,$(or $(value RUN),simple_training),--model $(call setting,MODEL),$(model_path))
 
 train-from-scratch: $(CORE)  ## the same from random weights
-	$(call train,scratch_own,$(or $(RUN),from_scratch))
+	$(call train,scratch_own,$(or $(value RUN),from_scratch))
+
+model_path = $(call quote,model.model_path=$(value MODEL))
+run_dir = $(value DATA)/checkpoints/$(1)
 
 # recipe, run, option of settings, setting
 define train
-	settings=$$($(BIN)/ecg-preprocess settings "$(DATA)" --run "$(DATA)/checkpoints/$(2)" $(3)) && set -x && \
-	$(BIN)/ecg-train --config-name hubert/$(1) "task.data=$(DATA)/metadata" "dataset.ecg_dir=$(DATA)/processed" \
-	  "hydra.run.dir=$(DATA)/checkpoints/$(2)" $(4) $$settings $(ARGS)
+	settings=$$($(BIN)/ecg-preprocess settings $(call setting,DATA) --run $(call quote,$(call run_dir,$(2))) $(3)) && \
+	set -x && $(BIN)/ecg-train --config-name hubert/$(1) $(call quote,task.data=$(value DATA)/metadata) \
+	  $(call quote,dataset.ecg_dir=$(value DATA)/processed) $(call quote,hydra.run.dir=$(call run_dir,$(2))) \
+	  $(4) $$settings $(ARGS)
 endef
 
 ptbxl-setup: $(CORE)  ## a downloaded PTB-XL (PTBXL: folder or zip) -> data/ptbxl/processed and its labels
-	$(BIN)/ecg-preprocess hubert ptbxl "$(PTBXL)" data/ptbxl $(ARGS)
+	$(BIN)/ecg-preprocess hubert ptbxl $(call setting,PTBXL) data/ptbxl $(ARGS)
 
 jupyter: $(NOTEBOOK)  ## Jupyter with the notebooks of examples/notebooks, on port PORT
 	$(BIN)/python -m notebook --port $(PORT) --notebook-dir examples/notebooks $(ARGS)
@@ -74,9 +82,9 @@ docker:
 	@command -v docker > /dev/null || { echo "error: there is no docker; install it (docs.docker.com/engine/install)," \
 	  "or without: make jupyter"; exit 1; }
 
-clean:  ## remove runs/, caches and build folders; the virtual environment stays
-	rm -rf runs outputs multirun build dist examples/notebooks/work *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
-	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+clean:  ## remove caches and build folders; what you made (runs/, outputs/, data/, ...) and the environment stay
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	find configs ecg_signals examples tests tools -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \

@@ -43,6 +43,33 @@ def type_labels(folder):
             table.assign(normal=values, abnormal=1 - values).drop(columns="arrhythmia").to_csv(path, index=False)
 
 
+def test_clean_removes_caches_and_build_folders_and_nothing_that_the_user_made(tmp_path):
+    made = ["runs/a/checkpoint_last.pt", "outputs/b/x.pt", "multirun/c", "examples/notebooks/work/d", "data/raw/e.npy"]
+    gone = ["build/x", "dist/y", "ecg_signals.egg-info/z", ".pytest_cache/w", "ecg_signals/__pycache__/v.pyc"]
+    for name in [*made, *gone, *(f"{folder}/kept" for folder in ("configs", "tests", "tools"))]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    done = make(tmp_path, "clean")
+    assert done.returncode == 0, done.stderr
+    assert all((tmp_path / name).exists() for name in made)
+    assert not any((tmp_path / name).parent.exists() for name in gone)
+
+
+def test_a_folder_may_be_called_anything(tmp_path):
+    data = tmp_path / "jürgen's (ekg)=~ {1}, [2] \"3\" : 50% & $HOME; `4`"
+    (data / "raw").mkdir(parents=True)
+    for number in range(8):
+        np.save(data / "raw" / f"{number}.npy", np.random.default_rng(number).normal(size=(12, 2500)))
+    done = make(tmp_path, "prepare-data", f"DATA={data}", "RATE=500")
+    assert done.returncode == 0, done.stderr
+    type_labels(data)
+    done = make(tmp_path, "train-from-scratch", f"DATA={data}", "RUN=a=1,b", f"ARGS=optimization.max_epoch=1 {TINY}")
+    assert done.returncode == 0, done.stderr
+    best = data / "checkpoints" / "a=1,b" / "checkpoint_best.pt"
+    done = make(tmp_path, "train", f"DATA={data}", f"MODEL={best}", "ARGS=optimization.max_epoch=1 --cfg job")
+    assert done.returncode == 0 and "model_path: " in done.stdout, done.stderr
+
+
 def test_files_then_labels_then_training_as_the_readme_says(tmp_path):
     data = tmp_path / "training_data"
     done = make(tmp_path, "prepare-data")

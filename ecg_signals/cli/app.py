@@ -7,27 +7,19 @@ reported by `resolve_config` with their nearest neighbour.
 
 import logging
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ecg_signals.config import (
-    LAUNCH_DIR,
-    BaseConfig,
-    ConfigError,
-    UsageError,
-    field_default,
-    nearest,
-    plain,
-    resolve_input,
-    unknown_message,
-)
+from ecg_signals.cli.composing import PRIMARY, Composer, check_hooks, of_hydra, recipe_of
+from ecg_signals.cli.overrides import GROUPS, DeclaredTypes, TypeOf, hydra_override
+from ecg_signals.cli.recipes import check_yaml, find_recipe, packaged_recipes
+from ecg_signals.config import LAUNCH_DIR, ConfigError, UsageError, nearest, resolve_input, unknown_message
 from ecg_signals.registry import import_user_dir, load_entry_points
-from ecg_signals.sections import REGISTERED_GROUPS, Config
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +34,7 @@ class Arguments:
 
     config_dir: str | None = None
     config_name: str | None = None
+    allow_hooks: bool = False
     flags: list[str] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
 
@@ -59,10 +52,12 @@ def parse_arguments(argv: list[str]) -> Arguments:
             setattr(out, _WITH_VALUE[name], value)
         elif name in _PASSED_WITH_VALUE:
             out.flags += [word] if equals else [word, next(rest, "job")]
+        elif word == "--allow-hooks":
+            out.allow_hooks = True
         elif word in _PASSED:
             out.flags.append(word)
         elif word.startswith("-"):
-            known = [*_WITH_VALUE, *_PASSED_WITH_VALUE, *_PASSED, "--help"]
+            known = [*_WITH_VALUE, *_PASSED_WITH_VALUE, *_PASSED, "--allow-hooks", "--help"]
             guess = nearest(name, known)
             hint = f"; did you mean {guess}?" if guess else ""
             raise UsageError(f"unknown option {word}{hint} Settings are written key=value; see --help")
@@ -71,89 +66,32 @@ def parse_arguments(argv: list[str]) -> Arguments:
     return out
 
 
-def packaged_recipes() -> Path:
-    """The folder of the recipes that come with the package."""
-    import ecg_signals.configs
+def read_settings(arguments: Arguments, folder: Path, type_of: TypeOf) -> list[str]:
+    """The command line's settings as overrides for hydra.
 
-    return Path(next(iter(ecg_signals.configs.__path__)))
-
-
-def find_recipe(arguments: Arguments) -> tuple[Path, str]:
-    """Folder and name of the recipe. Raises: UsageError naming the nearest recipe and where it was looked for."""
-    name = (arguments.config_name or "config").removesuffix(".yaml")
-    folders = [packaged_recipes()]
-    if arguments.config_dir:
-        given = Path(arguments.config_dir).expanduser().resolve()
-        if not given.is_dir():
-            raise UsageError(
-                f"--config-dir {arguments.config_dir} is not a folder; name one with yaml files, or leave it out for "
-                f"the packaged recipes"
-            )
-        folders.insert(0, given)
-    for folder in folders:
-        if (folder / f"{name}.yaml").is_file():
-            return folder, name
-    known = [str(p.relative_to(folder).with_suffix("")) for folder in folders for p in sorted(folder.rglob("*.yaml"))]
-    guess = nearest(name, known)
-    hint = f"; did you mean '{guess}'?" if guess else "."
-    places = " or ".join(map(str, folders if arguments.config_dir else ["the packaged recipes"]))
-    raise UsageError(f"there is no recipe '{name}' in {places}{hint} Recipes: {', '.join(known)}")
-
-
-def check_yaml(path: Path) -> None:
-    """Raises: ConfigError with line and column where the file is not yaml."""
-    import yaml
-    from omegaconf import OmegaConf
-
-    try:
-        OmegaConf.load(path)
-    except yaml.YAMLError as error:
-        where = " ".join(str(error).split())
-        raise ConfigError(f"{path} is not valid yaml: {where}. Quote special values, such as data: '???'") from None
-
-
-def hydra_override(text: str, folder: Path) -> str:
-    """One override as hydra takes it for a plain, unschematised config; hydra's own keys stay as they are.
-
-    Raises: UsageError when it is not of the form key=value.
+    Raises: UsageError for what is no setting, for several values of one setting without --multirun, and for a key that
+        hydra cannot read.
     """
-    if text.startswith("~") or text.startswith(("hydra.", "hydra/", "+hydra", "++hydra")):
-        return text
-    key, equals, value = text.lstrip("+").partition("=")
-    if not equals or not re.fullmatch(r"[A-Za-z_][\w./@-]*", key):
-        raise UsageError(f"'{text}' is not a setting; write key=value, such as optimization.max_update=100")
-    if (folder / key).is_dir() and (folder / key / f"{value}.yaml").is_file():
-        return f"{key}={value}"
-    names_a_class = re.fullmatch(r"[A-Za-z0-9_]+(,[A-Za-z0-9_]+)*", value) and value not in ("null", "None")
-    if key in ("task", "model", "criterion", "optimizer", "lr_scheduler", "dataset") and names_a_class:
-        key = f"{key}._name"
-    return f"++{key}={value}"
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    typed = arguments.overrides
+    many = bool({"--multirun", "-m"} & set(arguments.flags)) or "hydra.mode=MULTIRUN" in typed
+    out = [hydra_override(text, folder, type_of, many) for text in typed]
+    for text, override in zip(typed, out):
+        try:
+            OverridesParser.create().parse_override(override)
+        except HydraException as error:
+            reason = " ".join(str(error).split())
+            raise UsageError(f"'{text}' cannot be read as key=value ({reason})") from None
+    return out
 
 
-def check_overrides(parsed: list[Any], flags: list[str], recipe: Path) -> None:
-    """What hydra would stop at with a message of its own.
-
-    Args:
-        parsed: the overrides as hydra's parser returns them.
-    Raises: UsageError for several values of one setting without --multirun, and for ~KEY of a key that is not there.
-    """
-    from omegaconf import OmegaConf
-
-    many = {"--multirun", "-m"} & set(flags) or any(item.key_or_group == "hydra.mode" for item in parsed)
-    for item in parsed:
-        text = str(item.input_line).lstrip("+")
-        if item.is_sweep_override() and not many:
-            key, _, value = text.partition("=")
-            raise UsageError(
-                f"'{text}' gives several values to one setting. For one value with commas quote it twice, "
-                f"\"{key}='{value}'\"; for one run per value add --multirun"
-            )
-    removed = [item.key_or_group for item in parsed if item.is_delete() and not item.key_or_group.startswith("hydra")]
-    content: Any = OmegaConf.load(recipe) if removed else {}
-    if removed and "defaults" not in content:
-        composed = OmegaConf.to_container(OmegaConf.merge(schema(), content))
-        for key in removed:
-            _check_removed(key, composed)
+def check_removed(overrides: list[str], recipe: dict[str, Any]) -> None:
+    """Raises: UsageError for ~KEY of a key that the recipe does not have."""
+    removed = [text[1:].partition("=")[0] for text in overrides if text.startswith("~") and not of_hydra(text)]
+    for key in removed:
+        _check_removed(key, recipe)
 
 
 def _check_removed(key: str, composed: Any) -> None:
@@ -164,58 +102,40 @@ def _check_removed(key: str, composed: Any) -> None:
         composed = composed[part]
 
 
-def schema() -> dict[str, Any]:
-    """The shared sections with their defaults, as plain containers; registered groups start empty."""
-    out: dict[str, Any] = {}
-    for item in fields(Config):
-        if item.name == "_name":
-            continue
-        default = field_default(item)
-        out[item.name] = None if item.name in REGISTERED_GROUPS else _without_followers(default)
-    return out
-
-
-def _without_followers(section: BaseConfig) -> dict[str, Any]:
-    values = section.to_dict()
-    return {
-        item.name: plain(values[item.name])
-        for item in fields(section)
-        if item.name != "_name" and not item.metadata.get("follows")
-    }
-
-
 def hydra_app(argv: list[str], command: str) -> Callable[[Callable[[Any], Any]], Callable[[], Any]]:
     """Prepare hydra for `command`; the result is applied to the job function, as hydra.main is.
 
-    Raises: UsageError for wrong arguments.
+    Raises: UsageError for wrong arguments, and for a recipe that names code which hydra would run.
     """
     import hydra
-    from hydra.core.config_store import ConfigStore
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import OverrideParseException
 
     arguments = parse_arguments(argv)
-    folder, name = find_recipe(arguments)
+    folder, name = find_recipe(arguments.config_name, arguments.config_dir)
     check_yaml(folder / f"{name}.yaml")
-    overrides = [hydra_override(text, folder) for text in arguments.overrides]
-    try:
-        parsed = OverridesParser.create().parse_overrides(overrides)
-    except OverrideParseException as error:
-        raise UsageError(
-            f"{str(error).splitlines()[0]}\nin '{error.override}'. Quote lists and strings with commas: \"key='a,b'\""
-        ) from None
-    check_overrides(parsed, arguments.flags, folder / f"{name}.yaml")
+    composer = Composer(folder, name, command)
+    overrides = read_settings(arguments, folder, DeclaredTypes(partial(named_sections, composer, arguments.overrides)))
+    recipe = plain_sections(recipe_of(composer, overrides))
+    check_removed(overrides, recipe)
+    if folder != packaged_recipes() and not arguments.allow_hooks:
+        check_hooks(composer, overrides)
     os.environ[LAUNCH_DIR] = os.getcwd()
-    job: dict[str, Any] = {"job": {"chdir": True, "name": command}, "searchpath": ["pkg://ecg_signals.configs"]}
-    store = ConfigStore.instance()
-    store.store(name="ecg_signals_schema", node=schema())
-    store.store(
-        name="ecg_signals_primary", node={"defaults": ["ecg_signals_schema", f"{name}@_here_", "_self_"], "hydra": job}
-    )
+    composer.register()
     quiet = ["hydra.output_subdir=null", "hydra.run.dir=.", "hydra/job_logging=none", "hydra/hydra_logging=none"]
     sys.argv = [sys.argv[0], *arguments.flags, *overrides, *(quiet if other_rank() else [])]
     version = {} if hydra.__version__ >= "1.4" else {"version_base": "1.3"}
-    return hydra.main(config_path=str(folder), config_name="ecg_signals_primary", **version)
+    return hydra.main(config_path=str(folder), config_name=PRIMARY, **version)
+
+
+def named_sections(composer: Composer, settings: list[str]) -> dict[str, Any]:
+    """The recipe's sections with the names that the command line chooses."""
+    sections = plain_sections(composer.compose([]))
+    for text in settings:
+        key, _, value = text.lstrip("+").partition("=")
+        group = key.removesuffix("._name")
+        if group in GROUPS and key in (group, f"{group}._name"):
+            section = sections.get(group)
+            sections[group] = {**(section if isinstance(section, dict) else {}), "_name": value.partition(",")[0]}
+    return sections
 
 
 def other_rank() -> bool:

@@ -40,18 +40,17 @@ def parser() -> tuple[Parser, Any]:
         description=__doc__,
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     stages = top.add_subparsers(dest="stage", required=True, metavar="dump|fit|assign|evaluate")
-    _dump_options(stages.add_parser("dump", help="features of every frame of every ECG", allow_abbrev=False))
-    fit = stages.add_parser("fit", help="k-means models of one or several sizes", allow_abbrev=False)
+    _dump_options(stages.add_parser("dump", help="features of every frame of every ECG"))
+    fit = stages.add_parser("fit", help="k-means models of one or several sizes")
     fit.add_argument("features", help="folder from dump")
     fit.add_argument("dest", help="folder for kmeans_<clusters>.npz")
     fit.add_argument("--clusters", type=int, nargs="+", required=True, metavar="K", help="such as 100 200 300")
     fit.add_argument("--files-per-batch", type=int, default=100, metavar="N", help="ECGs per step (100)")
     fit.add_argument("--seed", type=int, default=42, help="of the order of files and of the first centres (42)")
     assign = stages.add_parser(
-        "assign", help="the cluster of every frame: what dataset.targets takes", allow_abbrev=False
+        "assign", help="the cluster of every frame: what dataset.targets takes"
     )
     assign.add_argument("features", help="folder from dump")
     assign.add_argument("dest", help="folder for the targets")
@@ -59,7 +58,7 @@ def parser() -> tuple[Parser, Any]:
         "--models", nargs="+", required=True, metavar="FILE", help="one per head: .npz, or a published .pkl"
     )
     assign.add_argument("--raw", action="store_true", help="predict on features that are not scaled, as published")
-    evaluate = stages.add_parser("evaluate", help="SSE and cluster indices, elbow plot", allow_abbrev=False)
+    evaluate = stages.add_parser("evaluate", help="SSE and cluster indices, elbow plot")
     evaluate.add_argument("features", help="folder from dump")
     evaluate.add_argument("dest", help="folder for quality.csv and elbow.png")
     evaluate.add_argument("--models", nargs="+", required=True, metavar="FILE", help="k-means files to compare")

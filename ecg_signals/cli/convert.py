@@ -1,12 +1,16 @@
 """ecg-convert: any checkpoint that load_model reads, as a fairseq .pt, a Hugging Face folder, or its family's own."""
 
-import argparse
-
-from ecg_signals.cli.app import load_plugins, reported_errors
+from ecg_signals.cli.app import load_plugins
+from ecg_signals.cli.arguments import Parser, run_command
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    run_command(run)
+
+
+def run(argv: list[str]) -> None:
+    """Convert one checkpoint. Raises: ConfigError for what cannot be read or written."""
+    parser = Parser(
         prog="ecg-convert",
         description="Convert any checkpoint that ecg_signals.load_model reads. Weights stay the same bit by bit.",
         epilog="examples: ecg-convert checkpoint_best.pt my_model --to hf; ecg-convert my_model back.pt --to fairseq",
@@ -20,14 +24,13 @@ def main() -> None:
         help="a fairseq-signals .pt; a Hugging Face folder; or the published layout of the model's own family",
     )
     parser.add_argument("--user-dir", metavar="PATH", help="folder or module that registers the model, if your own")
-    arguments = parser.parse_args()
-    with reported_errors():
-        from ecg_signals.checkpoint.convert import convert
+    arguments = parser.parse_args(argv)
+    from ecg_signals.checkpoint.convert import convert
 
-        load_plugins(arguments.user_dir)
-        done = convert(arguments.source, arguments.dest, arguments.to)
-        labels = f", {len(done.labels)} labels" if done.labels else ""
-        print(f"{done.dest}: {done.name}, {done.weights:,} weights{labels}; read back and equal bit by bit")
+    load_plugins(arguments.user_dir)
+    done = convert(arguments.source, arguments.dest, arguments.to)
+    labels = f", {len(done.labels)} labels" if done.labels else ""
+    print(f"{done.dest}: {done.name}, {done.weights:,} weights{labels}; read back and equal bit by bit")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
 """ecg-list: what is registered; one thing's file, options and recipes."""
 
-import argparse
 import ast
-import sys
 from collections.abc import Iterator
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
-from ecg_signals.cli.app import load_plugins, packaged_recipes, reported_errors
+from ecg_signals.cli.app import load_plugins
+from ecg_signals.cli.arguments import Parser, run_command
+from ecg_signals.cli.recipes import packaged_sections
 from ecg_signals.config import BaseConfig, UsageError, field_default, nearest
 from ecg_signals.registry import REGISTRIES, Entry, choose_summary, get_entry
 
@@ -16,7 +16,11 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    run_command(run)
+
+
+def run(argv: list[str]) -> None:
+    parser = Parser(
         prog="ecg-list",
         description="Show what is registered. One name: its file, its options with defaults and meaning, and the "
         "packaged recipes that use it.",
@@ -25,13 +29,9 @@ def main() -> None:
     parser.add_argument("kind", nargs="?", metavar="KIND", help=", ".join(REGISTRIES))
     parser.add_argument("name", nargs="?", metavar="NAME", help="a registered name")
     parser.add_argument("--user-dir", metavar="PATH", help="folder or module whose registered names are added")
-    arguments = parser.parse_args()
-    with reported_errors():
-        load_plugins(arguments.user_dir)
-        try:
-            print(listing(arguments.kind, arguments.name))
-        except BrokenPipeError:
-            sys.stderr.close()
+    arguments = parser.parse_args(argv)
+    load_plugins(arguments.user_dir)
+    print(listing(arguments.kind, arguments.name))
 
 
 def listing(kind: str | None = None, name: str | None = None) -> str:
@@ -114,34 +114,6 @@ def _option_row(item: Field) -> tuple[str, str, str]:
 def _table(rows: list[tuple[str, str, str]]) -> list[str]:
     widths = [min(max((len(row[column]) for row in rows), default=0), 40) for column in (0, 1)]
     return [f"  {key:<{widths[0]}}  {default:<{widths[1]}}  {meaning}" for key, default, meaning in rows]
-
-
-def packaged_sections() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name and sections of every packaged recipe, with the recipes it starts from merged in."""
-    folder = packaged_recipes()
-    for path in sorted(folder.rglob("*.yaml")):
-        name = str(path.relative_to(folder).with_suffix(""))
-        yield name, recipe_sections(folder, name)
-
-
-def recipe_sections(folder: Path, name: str) -> dict[str, Any]:
-    """A recipe's sections with those of its `defaults` under them, references unresolved."""
-    from omegaconf import OmegaConf
-
-    own: Any = OmegaConf.to_container(OmegaConf.load(folder / f"{name}.yaml"), resolve=False) or {}
-    parents = [parent for parent in own.pop("defaults", []) if isinstance(parent, str) and parent != "_self_"]
-    merged: dict[str, Any] = {}
-    inherited = [recipe_sections(folder, _parent_name(name, parent)) for parent in parents]
-    for sections in [*inherited, own]:
-        for group, values in sections.items():
-            both = isinstance(merged.get(group), dict) and isinstance(values, dict)
-            merged[group] = {**merged[group], **values} if both else values
-    return merged
-
-
-def _parent_name(recipe: str, parent: str) -> str:
-    """A name in `defaults` is looked for beside the recipe; one that starts with / in the topmost folder."""
-    return parent[1:] if parent.startswith("/") else str(Path(recipe).parent / parent)
 
 
 def uses(sections: dict[str, Any], kind: str, name: str) -> bool:

@@ -1,12 +1,14 @@
 """ecg-pack: a manifest of files -> a packed store with the same manifest names."""
 
-import argparse
-
-from ecg_signals.cli.app import reported_errors
+from ecg_signals.cli.arguments import Parser, run_command
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    run_command(run)
+
+
+def run(argv: list[str]) -> None:
+    parser = Parser(
         prog="ecg-pack",
         description="Pack the records that the manifests in MANIFEST_DIR (and its subfolders) name into a few large "
         "shards. DEST gets manifests of the same names: set task.data=DEST and nothing else. A second run makes only "
@@ -21,11 +23,10 @@ def main() -> None:
     parser.add_argument(
         "--shard-megabytes", type=int, default=1024, metavar="N", help="size of a shard (default: 1024)"
     )
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     if arguments.shard_megabytes < 1:
         parser.error("--shard-megabytes must be at least 1")
-    with reported_errors():
-        print(pack(arguments.manifest_dir, arguments.dest, arguments.dtype, arguments.shard_megabytes << 20))
+    print(pack(arguments.manifest_dir, arguments.dest, arguments.dtype, arguments.shard_megabytes << 20))
 
 
 def pack(manifest_dir: str, dest: str, dtype: str, shard_bytes: int) -> str:

@@ -4,12 +4,23 @@ import argparse
 import json
 from pathlib import Path
 
-from ecg_signals.cli.app import load_plugins, reported_errors
+from ecg_signals.cli.app import load_plugins
+from ecg_signals.cli.arguments import Parser, run_command
 from ecg_signals.config import ConfigError, resolve_input
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    run_command(run)
+
+
+def run(argv: list[str]) -> None:
+    """Print the predictions; ends with status 1 if a record has none."""
+    failed = predict(parser().parse_args(argv))
+    raise SystemExit(1 if failed else 0)
+
+
+def parser() -> Parser:
+    parser = Parser(
         prog="ecg-predict",
         description="Cut record files into the windows a model was trained on, and print the probability of every "
         "label, per record: the mean over windows, or their maximum where the published protocol says so.",
@@ -26,13 +37,10 @@ def main() -> None:
     parser.add_argument("--sample-rate", type=float, metavar="HZ", help="of .npy and .csv files that do not say it")
     parser.add_argument("--leads", help="rows of .npy and .csv files that do not say them, such as I,II,V1")
     parser.add_argument("--user-dir", metavar="PATH", help="folder or module that registers the model, if your own")
-    arguments = parser.parse_args()
-    with reported_errors():
-        failed = run(arguments)
-    raise SystemExit(1 if failed else 0)
+    return parser
 
 
-def run(arguments: argparse.Namespace) -> int:
+def predict(arguments: argparse.Namespace) -> int:
     """Print the predictions. Returns the number of records without one."""
     import torch
 

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -109,11 +110,11 @@ def run_dataset(name: str, argv: list[str], for_hubert: bool = False) -> None:
     if "-h" in argv or "--help" in argv:
         print(dataset_help(name))
         return
-    parser = Parser(prog=f"ecg-preprocess {name}", add_help=False, allow_abbrev=False)
+    parser = Parser(prog=f"ecg-preprocess {name}", add_help=False)
     parser.add_argument("source", type=Path)
     parser.add_argument("dest", type=Path)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    settings = [word for word in argv if "=" in word and not word.startswith("-") and not Path(word).exists()]
+    settings = [word for word in argv if re.match(r"[A-Za-z_]\w*=", word) and not Path(word).exists()]
     args = parser.parse_args([word for word in argv if word not in settings])
     if args.workers < 1:
         raise UsageError(f"--workers is {args.workers}; it must be at least 1")
@@ -140,7 +141,7 @@ def run_hubert(argv: list[str]) -> None:
 
 
 def run_step(name: str, argv: list[str]) -> None:
-    parser = Parser(prog=f"ecg-preprocess {name}", description=STEPS[name], allow_abbrev=False)
+    parser = Parser(prog=f"ecg-preprocess {name}", description=STEPS[name])
     add_options, step = {
         "split": (add_split, split),
         "labels": (add_labels, labels),
@@ -215,13 +216,13 @@ def add_labels(parser: argparse.ArgumentParser) -> None:
 
 def labels(args: argparse.Namespace) -> None:
     from ecg_signals.preprocess.labels import labels_step
-    from ecg_signals.preprocess.tables import comma_list
+    from ecg_signals.preprocess.tables import path_list
 
     labels_step(
         args.output_dir,
         args.labels,
-        [Path(name) for name in comma_list(args.meta_splits)],
-        [Path(name) for name in comma_list(args.segmented_splits)],
+        path_list(args.meta_splits),
+        path_list(args.segmented_splits),
         args.labeled_meta_splits_save_file,
         args.labeled_segmented_splits_save_file,
         partial=args.partial,
@@ -237,9 +238,9 @@ def add_manifest(parser: argparse.ArgumentParser) -> None:
 
 def manifest(args: argparse.Namespace) -> None:
     from ecg_signals.preprocess.manifests import manifest_step
-    from ecg_signals.preprocess.tables import comma_list
+    from ecg_signals.preprocess.tables import path_list
 
-    manifest_step([Path(name) for name in comma_list(args.split_file_paths)], args.save_dir)
+    manifest_step(path_list(args.split_file_paths), args.save_dir)
 
 
 def add_pairs(parser: argparse.ArgumentParser) -> None:
@@ -281,10 +282,9 @@ def add_identify(parser: argparse.ArgumentParser) -> None:
 
 def identify(args: argparse.Namespace) -> None:
     from ecg_signals.preprocess.identification import identification_step
-    from ecg_signals.preprocess.tables import comma_list
+    from ecg_signals.preprocess.tables import path_list
 
-    files = [Path(name) for name in comma_list(args.split_file_paths)]
-    identification_step(files, args.group_col, args.save_dir, args.within_records)
+    identification_step(path_list(args.split_file_paths), args.group_col, args.save_dir, args.within_records)
 
 
 def add_prepare(parser: argparse.ArgumentParser) -> None:

@@ -1,9 +1,8 @@
 """ecg-test: a fine-tuned HuBERT-ECG on a CSV of labels. Performance per label, with test-time augmentation."""
 
 import argparse
-import sys
 
-from ecg_signals.cli.app import reported_errors
+from ecg_signals.cli.arguments import Parser, run_command
 
 EXAMPLE = """example:
   ecg-test test.csv --model checkpoint_best.pt --ecg-dir ecgs --label-start-index 4 --tta --n-augs 7
@@ -12,8 +11,7 @@ results: OUT/performance/performance_<save-id>[_max].csv, with --intervals perfo
 
 
 def main() -> None:
-    with reported_errors():
-        run(sys.argv[1:])
+    run_command(run)
 
 
 def run(argv: list[str]) -> None:
@@ -46,8 +44,8 @@ def run(argv: list[str]) -> None:
     print(f"written: {run_test(load_model(arguments.model, device=device), options)}")
 
 
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
+def parser() -> Parser:
+    top = Parser(
         prog="ecg-test", description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = top.add_argument

@@ -52,6 +52,18 @@ def check_columns(table: "pd.DataFrame", needed: Sequence[str], where: str) -> N
             raise ConfigError(unknown_message(f"column '{name}'", name, map(str, table.columns), f"{where} has"))
 
 
+def path_list(text: str | None) -> list[Path]:
+    """Files with commas between them; a comma in the name of a file that exists separates nothing."""
+    out: list[Path] = []
+    parts = (text or "").split(",")
+    while parts:
+        ends = [end for end in range(1, len(parts) + 1) if Path(",".join(parts[:end]).strip()).is_file()]
+        taken = ends[0] if ends else 1
+        out += [Path(name).expanduser() for name in [",".join(parts[:taken]).strip()] if name]
+        parts = parts[taken:]
+    return out
+
+
 def comma_list(text: str | None) -> list[str]:
     """ "a, b" -> ["a", "b"]; None or "" -> []."""
     return [part.strip() for part in (text or "").split(",") if part.strip()]

@@ -3,7 +3,10 @@ import sys
 
 import pytest
 
-from ecg_signals.cli.app import find_recipe, hydra_override, packaged_recipes, parse_arguments, schema
+from ecg_signals.cli.app import parse_arguments
+from ecg_signals.cli.composing import schema
+from ecg_signals.cli.overrides import hydra_override
+from ecg_signals.cli.recipes import find_recipe, packaged_recipes
 from ecg_signals.config import UsageError
 
 
@@ -32,16 +35,13 @@ def test_a_yaml_of_the_users_own_group_folder_is_chosen_as_hydra_does(tmp_path):
 
 def test_a_misspelt_recipe_gets_its_nearest_neighbour():
     with pytest.raises(UsageError, match="did you mean 'w2v_cmsc_rlm'"):
-        find_recipe(parse_arguments(["--config-name", "w2v_cmcs_rlm"]))
+        find_recipe("w2v_cmcs_rlm", None)
 
 
 def test_a_users_folder_wins_over_the_packaged_recipes(tmp_path):
     (tmp_path / "w2v.yaml").touch()
-    assert find_recipe(parse_arguments(["--config-dir", str(tmp_path), "--config-name", "w2v"])) == (tmp_path, "w2v")
-    assert (
-        find_recipe(parse_arguments(["--config-dir", str(tmp_path), "--config-name", "w2v_rlm"]))[0]
-        == packaged_recipes()
-    )
+    assert find_recipe("w2v", str(tmp_path)) == (tmp_path, "w2v")
+    assert find_recipe("w2v_rlm", str(tmp_path))[0] == packaged_recipes()
 
 
 def test_the_schema_holds_no_key_that_follows_another():
@@ -63,7 +63,7 @@ def run(module, *arguments, cwd):
         ["model=wav2vec2_cmcs", "--config-name", "w2v"],
         ["model.final_dims=3", "--config-name", "w2v"],
         ["~model.final_dims", "--config-name", "w2v"],
-        ["dataset.valid_subset=valid,test", "--config-name", "w2v"],
+        ["optimization.max_update=1,2", "--config-name", "w2v"],
     ],
 )
 def test_wrong_arguments_end_with_status_2_and_one_message(arguments, tmp_path):

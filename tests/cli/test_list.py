@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from ecg_signals.cli.list import listing, packaged_sections, uses
+from ecg_signals.cli.list import listing, uses
+from ecg_signals.cli.recipes import packaged_sections
 from ecg_signals.config import UsageError
 from ecg_signals.registry import REGISTRIES
 
