@@ -23,6 +23,7 @@ import numpy as np
 
 from ecg_signals.config import ConfigError, resolve_input
 from ecg_signals.files import CannotWrite, replacing
+from ecg_signals.limits import regular_file
 
 COLUMNS = {
     "plain": ("path", "samples"),
@@ -209,6 +210,7 @@ def _resolve_root(path: Path, root: str) -> Path:
 def _load(path: Path) -> _Columns:
     try:
         stat = path.stat()
+        regular_file(path)
         if stat.st_size < CACHE_FROM_BYTES:
             return _parse(path)
     except OSError as error:
@@ -304,7 +306,7 @@ def _parse_row(path: Path, number: int, line: str, kind: str) -> tuple[str, int,
             extra = ",".join(str(int(part)) for part in parts)
     except ValueError:
         raise _bad_line(path, number, line, kind, "does not parse") from None
-    if count <= 0 or not columns[0].strip():
+    if not 0 < count < 2**63 or not columns[0].strip() or "\0" in columns[0]:
         raise _bad_line(path, number, line, kind, "has no path or no samples")
     return columns[0], count, extra
 

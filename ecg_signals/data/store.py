@@ -20,9 +20,11 @@ from ecg_signals.config import ConfigError
 from ecg_signals.data.manifest import Slice
 from ecg_signals.data.signal_file import SignalFile, read_signal_file
 from ecg_signals.files import replacing
+from ecg_signals.limits import regular_file
 
 INDEX = "index.arrow"
 COLUMNS = ("shard", "offset", "bytes", "leads", "rate", "dtype", "scale", "idx", "patient")
+DTYPES = {name.encode(): np.dtype(name) for name in ("float32", "int16")}
 
 
 class PackedStore:
@@ -31,8 +33,8 @@ class PackedStore:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
         columns, notes = read_index(self.folder / INDEX)
-        self._numbers = {name: number for number, name in enumerate(json.loads(notes[b"shards"]))}
-        self._columns = {name: columns[name] for name in ("rate", "dtype", "scale", "idx", "patient")}
+        self._numbers = {name: number for number, name in enumerate(_shard_names(self.folder / INDEX, notes))}
+        self._column = {name: _Column(columns[name]) for name in ("rate", "dtype", "scale", "idx", "patient")}
         self._shard, self._offset, self._bytes, self._leads = (
             columns[name].to_numpy() for name in ("shard", "offset", "bytes", "leads")
         )
@@ -47,13 +49,21 @@ class PackedStore:
     def read(self, address: Slice) -> SignalFile:
         """The record at `address`, or part of it that is a segment; a view of the shard when that holds float32.
 
-        Raises: ConfigError when the index knows no such record or the shard is missing or truncated.
+        Raises: ConfigError when the index knows no such record, or says of it what cannot be, and when the shard is
+            missing or truncated.
         """
         row = self._find(address)
-        rate, dtype, scale, idx, patient = (column[row].as_py() for column in self._columns.values())
-        signal = self._content(address).view(dtype).reshape(int(self._leads[row]), -1)
+        rate, dtype, scale, idx, patient = (column[row] for column in self._column.values())
+        leads, dtype = int(self._leads[row]), DTYPES.get(dtype)
+        width = 0 if dtype is None else leads * dtype.itemsize
+        if width <= 0 or address.bytes % width or not address.bytes or (scale is not None and len(scale) != leads):
+            raise ConfigError(
+                f"{self.folder / INDEX}, row {row}: {address} cannot be {leads} leads of the type and the scales it "
+                f"states. Use the manifests that `ecg-pack` wrote into {self.folder}, or make the store again"
+            )
+        signal = self._content(address).view(dtype).reshape(leads, -1)
         if scale is not None:
-            signal = signal * np.asarray(scale, dtype=np.float32)[:, None]
+            signal = signal * scale[:, None]
         known = None if patient is None or patient < 0 else patient
         return SignalFile(f"{self.folder}/{address}", signal, rate, idx, known, has_patient=patient is not None)
 
@@ -74,7 +84,7 @@ class PackedStore:
         path = self.folder / address.shard
         if address.shard not in self._mapped:
             try:
-                self._mapped[address.shard] = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
+                self._mapped[address.shard] = np.asarray(np.memmap(regular_file(path), dtype=np.uint8, mode="r"))
             except (OSError, ValueError) as error:
                 raise ConfigError(f"{path} cannot be mapped: {error}. Make the store again with `ecg-pack`") from None
         found = self._mapped[address.shard][address.offset : address.offset + address.bytes]
@@ -111,26 +121,81 @@ def read_index(path: Path) -> tuple[Mapping[str, Any], Mapping[bytes, bytes]]:
 
     try:
         table = pa.ipc.open_file(pa.memory_map(os.fspath(path))).read_all()
+        table.validate()  # that buffers are as long as the columns; what a row says is checked when it is read
         notes = table.schema.metadata or {}
+        wrong = [name for name in COLUMNS if table.schema.field(name).type != _schema().field(name).type]
+        if wrong:
+            raise ValueError(f"{wrong[0]} is of type {table.schema.field(wrong[0]).type}")
+        holes = [name for name in COLUMNS[:4] if table.column(name).null_count]
+        if holes:
+            raise ValueError(f"{holes[0]} has rows without a value")
         return {name: table.column(name).chunk(0) for name in COLUMNS}, {b"shards": notes[b"shards"], **notes}
-    except (OSError, pa.ArrowInvalid, KeyError, IndexError) as error:
+    except (OSError, pa.ArrowException, KeyError, IndexError, ValueError) as error:
         raise ConfigError(
             f"{path} is not the index of a packed store ({error}); make it again with `ecg-pack`"
         ) from None
 
 
-def write_index(path: Path, rows: Sequence[Mapping[str, Any]] | Any, notes: Mapping[str, str]) -> None:
-    """Write records (mappings with COLUMNS, or an Arrow table) and notes as one Arrow file, atomically."""
+def _shard_names(path: Path, notes: Mapping[bytes, bytes]) -> list[str]:
+    try:
+        names = json.loads(notes[b"shards"])
+        if all(isinstance(name, str) and name == os.path.basename(name) for name in names):
+            return list(names)
+    except (ValueError, TypeError, RecursionError):
+        pass
+    raise ConfigError(f"{path} names no shards: found {notes[b'shards'][:80]!r}; make it again with `ecg-pack`")
+
+
+class _Column:
+    """One column of the index by row; None where it has no value.
+
+    Numbers are Python's, texts bytes, lists arrays. Arrow itself trusts the ends of texts and lists that a file
+    states, and would read beyond its memory.
+    """
+
+    def __init__(self, column: Any) -> None:
+        valid, first, *rest = column.buffers()
+        self.first_row, kind = column.offset, str(column.type)
+        self.valid = None if valid is None else np.frombuffer(valid, np.uint8)
+        self.ends = None if kind in ("double", "int64") else np.frombuffer(first, np.int32)
+        if self.ends is None:
+            self.values: Any = np.frombuffer(first, np.float64 if kind == "double" else np.int64)
+        elif kind == "string":
+            self.values = memoryview(rest[-1] or b"")
+        else:
+            self.values = column.values.to_numpy()
+
+    def __getitem__(self, row: int) -> Any:
+        """Raises: ConfigError for a value that would lie outside the column."""
+        row += self.first_row
+        if self.valid is not None and not self.valid[row >> 3] >> (row & 7) & 1:
+            return None
+        if self.ends is None:
+            return self.values[row].item()
+        first, last = self.ends[row : row + 2].tolist()
+        if not 0 <= first <= last <= len(self.values):
+            raise ConfigError(f"{INDEX} is damaged in row {row}; make the store again with `ecg-pack`")
+        found = self.values[first:last]
+        return bytes(found) if isinstance(found, memoryview) else found
+
+
+def _schema() -> Any:
     import pyarrow as pa
 
-    schema = pa.schema(
+    return pa.schema(
         {
             "shard": pa.int32(), "offset": pa.int64(), "bytes": pa.int64(), "leads": pa.int32(), "rate": pa.float64(),
             "dtype": pa.string(), "scale": pa.list_(pa.float32()), "idx": pa.int64(), "patient": pa.int64(),
             "source": pa.large_string(),
         }
     )  # fmt: skip
-    table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=schema)
+
+
+def write_index(path: Path, rows: Sequence[Mapping[str, Any]] | Any, notes: Mapping[str, str]) -> None:
+    """Write records (mappings with COLUMNS, or an Arrow table) and notes as one Arrow file, atomically."""
+    import pyarrow as pa
+
+    table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=_schema())
     table = table.combine_chunks().replace_schema_metadata(dict(notes))
     with (
         replacing(path) as partial,

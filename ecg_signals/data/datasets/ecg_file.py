@@ -202,7 +202,10 @@ class EcgFileDataset(BaseDataset):
 
     def open(self, address: str) -> SignalFile:
         """What a manifest's address names, unchecked."""
-        return self.reader.read(address)
+        try:
+            return self.reader.read(address)
+        except ConfigError as error:
+            raise ConfigError(f"{error} [named by {self.manifest.path}]") from None
 
     def read(self, address: str) -> SignalFile:
         """One file. Raises: ConfigError when its sample rate or number of leads is not the others'."""
