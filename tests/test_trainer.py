@@ -236,11 +236,19 @@ def test_fp16_overflow_lowers_the_scale_and_skips_the_update(classification, fai
     assert trainer.at.num_updates == 8
 
 
-@pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_half_precision_stays_close_to_single_precision(classification, tmp_path, precision):
-    exact = losses(train(classification))
-    found = losses(train(elsewhere(classification, tmp_path), **{f"common__{precision}": True}))
-    assert found == pytest.approx(exact, rel=0.05)
+@pytest.mark.parametrize("precision, roundoff", [("fp16", 2**-11), ("bf16", 2**-8)])
+def test_one_step_in_half_precision_differs_from_single_precision_by_rounding(
+    classification, tmp_path, precision, roundoff
+):
+    # On the way to the logits at most 24 results are rounded to the format: 4 convolutions, projection, position,
+    # 8 steps of the one layer, the classifier, and the operands of these. Norms, softmax and residual sums keep the
+    # size of a relative error, so the errors add up to 24 roundoffs, and to as many again on the way back.
+    exact = train(classification, optimization__max_update=1)
+    found = train(elsewhere(classification, tmp_path), optimization__max_update=1, **{f"common__{precision}": True})
+    (exact,), (found,) = rows(exact), rows(found)
+    assert found["loss"] != exact["loss"]
+    assert found["loss"] == pytest.approx(exact["loss"], rel=24 * roundoff)
+    assert found["gnorm"] == pytest.approx(exact["gnorm"], rel=48 * roundoff)
 
 
 def test_weight_decay_in_the_recipe_wins_over_the_stored_one(classification, caplog):
