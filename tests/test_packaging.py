@@ -49,7 +49,7 @@ def test_the_wheel_holds_code_recipes_and_the_sample_and_nothing_else(wheel: Pat
     assert {name.split("/")[0] for name in code} == {"ecg_signals"}
     recipes = {path.relative_to(ROOT / "configs").as_posix() for path in (ROOT / "configs").rglob("*.yaml")}
     assert {f"ecg_signals/configs/{name}" for name in recipes} <= set(names)
-    assert "ecg_signals/sample/ptbxl_database.csv" in names
+    assert {"ecg_signals/sample/ptbxl_database.csv", "ecg_signals/py.typed"} <= set(names)
     assert sum(name.startswith("ecg_signals/sample/records500") and name.endswith(".dat") for name in names) == 92
     assert any(name.endswith("LICENSE") for name in names)
 

@@ -19,7 +19,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FILES = sorted(
     path.relative_to(ROOT).as_posix()
-    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("README.md")]
+    for path in [
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "examples").rglob("README.md"),
+    ]
 )
 BLOCK = re.compile(r"(?:^<!--(?P<comment>.*?)-->\n+)?^```(?P<language>bash|python)\n(?P<code>.*?)^```$", re.M | re.S)
 

@@ -62,6 +62,7 @@ CONSTANTS: dict[str, Any] = {  # what every published config holds and no model 
     "vocab_size": 32,
 }
 PREFIX = "hubert_ecg."
+LICENCE = "CC BY-NC 4.0"  # of every weight that HuBERT-ECG's authors published
 
 
 def is_hubert_ecg(state: Mapping[str, Any]) -> bool:

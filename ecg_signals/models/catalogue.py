@@ -1,0 +1,75 @@
+"""What models there are: the registered ones and the published weights that load here."""
+
+from dataclasses import dataclass
+
+import torch
+
+from ecg_signals.models.hubert.key_map import LICENCE as CC_BY_NC
+from ecg_signals.registry import get_entry, register_model
+from ecg_signals.signal import published
+from ecg_signals.signal.contract import SignalContract
+
+YOURS = "none: you train it"
+ON_ITS_PAGE = "see its page; the file does not say"
+_BUILT_WITH = {"num_labels": 1, "output_dim": 1, "no_pretrained_weights": True}  # of the options a model has
+
+
+@dataclass(frozen=True)
+class ListedModel:
+    """One line of the table.
+
+    Attributes:
+        name: the registered name, or the published weights' name on the Hugging Face hub.
+        model: registered name of what it is.
+        parameters: their number; of a registered model with its default options, and a head for one label.
+        signal: the input contract: as published, or what ecg-preprocess writes for training.
+        licence: terms of the weights.
+        load: the line of Python that gives the model.
+    """
+
+    name: str
+    model: str
+    parameters: int
+    signal: SignalContract
+    licence: str
+    load: str
+
+    @property
+    def input(self) -> str:
+        """The input contract in a few words."""
+        seconds = self.signal.window_samples / self.signal.sample_rate
+        steps = [step["name"] for step in self.signal.steps]
+        value = "z-scores" if "standardise" in steps else "scaled to [-1, 1]" if "scale" in steps else "mV"
+        return f"{len(self.signal.leads)} leads, {seconds:g} s at {self.signal.sample_rate:g} Hz, {value}"
+
+
+def list_models() -> list[ListedModel]:
+    """Published weights first, then every registered model, installed plugins' included."""
+    return [*PUBLISHED, *(_registered(name) for name in register_model.names())]
+
+
+def _published(name: str, model: str, parameters: int, licence: str) -> ListedModel:
+    contract = published.hubert_ecg() if model.startswith("hubert_ecg") else published.ecg_fm()
+    return ListedModel(name, model, parameters, contract, licence, f'ecg_signals.load_model("{name}")')
+
+
+def _registered(name: str) -> ListedModel:
+    """Built on torch's meta device, which holds sizes and no numbers."""
+    entry = get_entry("model", name)
+    known = entry.dataclass.__dataclass_fields__
+    options = {key: value for key, value in _BUILT_WITH.items() if key in known}
+    with torch.device("meta"):
+        model = entry.cls(entry.dataclass.from_mapping({"_name": name, **options}))
+    contract = published.hubert_ecg() if name.startswith("hubert_ecg") else published.fairseq_signals()
+    needed = "".join(f", {key}=..." for key in ("num_labels", "output_dim") if key in known)
+    load = f'ecg_signals.registry.build("model", "{name}"{needed})'
+    return ListedModel(name, name, sum(value.numel() for value in model.parameters()), contract, YOURS, load)
+
+
+PUBLISHED = (
+    _published("wanglab/ecg-fm/mimic_iv_ecg_physionet_pretrained.pt", "wav2vec2_cmsc", 90_883_072, ON_ITS_PAGE),
+    _published("wanglab/ecg-fm/mimic_iv_ecg_finetuned.pt", "ecg_transformer_classifier", 90_386_321, ON_ITS_PAGE),
+    _published("Edoardo-BS/hubert-ecg-small", "hubert_ecg", 30_209_664, CC_BY_NC),
+    _published("Edoardo-BS/hubert-ecg-base", "hubert_ecg", 92_798_848, CC_BY_NC),
+    _published("Edoardo-BS/hubert-ecg-large", "hubert_ecg", 187_644_736, CC_BY_NC),
+)  # HuBERT-ECG: without cluster heads
