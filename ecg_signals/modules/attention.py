@@ -5,7 +5,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecg_signals.modules.dropout import dropout
-from ecg_signals.modules.linear import Linear
 
 LONGEST_EXPLICIT = 1024  # frames up to which a CPU may hold the attention weights
 
@@ -17,10 +16,10 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.dropout = dropout
-        self.k_proj = Linear(dim, dim)
-        self.v_proj = Linear(dim, dim)
-        self.q_proj = Linear(dim, dim)
-        self.out_proj = Linear(dim, dim)
+        self.k_proj = nn.Linear(dim, dim)
+        self.v_proj = nn.Linear(dim, dim)
+        self.q_proj = nn.Linear(dim, dim)
+        self.out_proj = nn.Linear(dim, dim)
 
     def forward(
         self, x: Tensor, attend: Tensor | None = None, need_weights: bool = False

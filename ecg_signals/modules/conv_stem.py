@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecg_signals.config import ConfigError, parse_literal
-from ecg_signals.modules.linear import linear
 
 ConvSpec = list[tuple[int, int, int]]
 
@@ -130,7 +129,7 @@ def _convolve(x: Tensor, conv: nn.Conv1d) -> Tensor:
         return conv(x.transpose(1, 2)).transpose(1, 2)
     frames = x.shape[1] // kernel
     windows = x[:, : frames * kernel].reshape(x.shape[0], frames, kernel * x.shape[2])
-    return linear(windows, conv.weight.transpose(1, 2).flatten(1), conv.bias)
+    return F.linear(windows, conv.weight.transpose(1, 2).flatten(1), conv.bias)
 
 
 def _norm_valid_frames(x: Tensor, lengths: Tensor, norm: nn.GroupNorm) -> Tensor:

@@ -6,7 +6,6 @@ from torch import Tensor, nn
 
 from ecg_signals.modules.attention import SelfAttention
 from ecg_signals.modules.dropout import Dropout
-from ecg_signals.modules.linear import Linear
 
 
 class TransformerLayer(nn.Module):
@@ -34,8 +33,8 @@ class TransformerLayer(nn.Module):
         self.activation_dropout = Dropout(activation_dropout)
         self.layer_norm_first = layer_norm_first
         self.self_attn_layer_norm = nn.LayerNorm(dim)
-        self.fc1 = Linear(dim, ffn_dim)
-        self.fc2 = Linear(ffn_dim, dim)
+        self.fc1 = nn.Linear(dim, ffn_dim)
+        self.fc2 = nn.Linear(ffn_dim, dim)
         self.final_layer_norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor, attend: Tensor | None, need_weights: bool) -> tuple[Tensor, Tensor | None]:

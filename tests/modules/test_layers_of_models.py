@@ -4,41 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ecg_signals.modules import linear as linear_module
 from ecg_signals.modules.attention import SelfAttention
 from ecg_signals.modules.autograd import scale_gradient
 from ecg_signals.modules.conv_position import ConvPosition
 from ecg_signals.modules.conv_stem import ConvStem
 from ecg_signals.modules.dropout import Dropout
-from ecg_signals.modules.linear import Linear
 from ecg_signals.modules.pooling import pool_frames
 from ecg_signals.modules.quantizer import GumbelQuantizer
-
-
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("shape", [(300, 64), (3, 100, 64)])
-def test_the_fast_linear_layer_equals_the_plain_one_with_its_gradients(monkeypatch, shape, bias):
-    monkeypatch.setattr(linear_module, "SMALLEST", 0)
-    torch.manual_seed(0)
-    layer = Linear(64, 48, bias=bias)
-    x = torch.randn(shape, requires_grad=True)
-    weight = torch.randn(*shape[:-1], 48)
-    (layer(x) * weight).sum().backward()
-    found = [x.grad.clone(), *(parameter.grad.clone() for parameter in layer.parameters())]
-    x.grad = None
-    layer.zero_grad()
-    (F.linear(x, layer.weight, layer.bias) * weight).sum().backward()
-    expected = [x.grad, *(parameter.grad for parameter in layer.parameters())]
-    for one, other in zip(found, expected):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6 * float(other.abs().max()))
-
-
-def test_the_fast_linear_layer_leaves_frozen_weights_and_inputs_alone(monkeypatch):
-    monkeypatch.setattr(linear_module, "SMALLEST", 0)
-    layer = Linear(8, 8)
-    layer.weight.requires_grad_(False)
-    layer(torch.randn(4, 8)).sum().backward()
-    assert layer.weight.grad is None and layer.bias.grad is not None
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])

@@ -14,7 +14,6 @@ from ecg_signals.modules.autograd import scale_gradient
 from ecg_signals.modules.conv_position import ConvPosition
 from ecg_signals.modules.conv_stem import ConvStem, parse_conv_layers, unpadded_lengths
 from ecg_signals.modules.dropout import Dropout
-from ecg_signals.modules.linear import Linear
 from ecg_signals.modules.pooling import POOLINGS, pool_frames
 from ecg_signals.modules.transformer import TransformerEncoder
 from ecg_signals.registry import register_model
@@ -102,7 +101,7 @@ class ECGTransformer(BaseModel):
             spec, cfg.in_d, cfg.extractor_mode, cfg.conv_bias, over_padding=cfg.include_padding
         )
         dim = self.feature_extractor.dim
-        self.post_extract_proj = Linear(dim, width) if dim != width and self.projects_features else None
+        self.post_extract_proj = nn.Linear(dim, width) if dim != width and self.projects_features else None
         self.dropout_input = Dropout(cfg.dropout_input)
         self.conv_pos = ConvPosition(width, cfg.conv_pos, cfg.conv_pos_groups)
         self.layer_norm = nn.LayerNorm(dim)

@@ -12,7 +12,6 @@ from ecg_signals.models.base import ModelOutput
 from ecg_signals.models.encoders.ecg_transformer import ECGTransformer, ECGTransformerConfig
 from ecg_signals.models.wav2vec2.negatives import HiddenFrames, Targets, contrast, draw_negatives
 from ecg_signals.modules.dropout import Dropout
-from ecg_signals.modules.linear import Linear
 from ecg_signals.modules.pooling import pool_frames
 from ecg_signals.modules.quantizer import GumbelQuantizer
 from ecg_signals.registry import register_model
@@ -51,15 +50,15 @@ class Wav2Vec2(ECGTransformer):
         final_dim = cfg.final_dim or width
         self.dropout_features = Dropout(cfg.dropout_features)
         self.quantizer = self._quantizer(cfg.latent_dim or final_dim) if cfg.quantize_targets else None
-        self.project_q = Linear((cfg.latent_dim or final_dim) if cfg.quantize_targets else dim, final_dim)
-        self.target_glu = nn.Sequential(Linear(final_dim, 2 * final_dim), nn.GLU()) if cfg.target_glu else None
+        self.project_q = nn.Linear((cfg.latent_dim or final_dim) if cfg.quantize_targets else dim, final_dim)
+        self.target_glu = nn.Sequential(nn.Linear(final_dim, 2 * final_dim), nn.GLU()) if cfg.target_glu else None
         self.input_quantizer: GumbelQuantizer | None = None
         if cfg.quantize_input:
             shared = cfg.same_quantizer and self.quantizer is not None
             input_dim = (cfg.latent_dim or final_dim) if shared else (cfg.latent_dim or width)
             self.input_quantizer = None if shared else self._quantizer(input_dim)
-            self.project_inp = Linear(input_dim, width)
-        self.final_proj = Linear(width, final_dim)
+            self.project_inp = nn.Linear(input_dim, width)
+        self.final_proj = nn.Linear(width, final_dim)
 
     def _quantizer(self, out_dim: int) -> GumbelQuantizer:
         cfg = self.cfg
