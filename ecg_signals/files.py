@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ REFUSALS = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR,
     errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG,
 )  # fmt: skip
+PARTIAL = re.compile(r"\..+\.\d+\.tmp")  # names of files that a killed process left unfinished
 AGAIN = "Make room there or choose another folder, then run the same command again; what is finished is kept"
 
 
@@ -34,6 +36,8 @@ def cannot_write(
         written: bytes of it that could be written, where `needed` is not known.
     """
     reason = getattr(error, "strerror", None)
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        reason = f"{next(place for place in (path, *path.parents) if place.exists())} is a file, not a folder"
     reason = reason or "it could not be written in full (no space left, or a limit on the size of files)"
     folder = next(parent for parent in (path, *path.absolute().parents) if parent.is_dir())
     need = f"It needs about {needed:,} bytes, " if needed is not None else ""

@@ -5,7 +5,9 @@ is held against the bytes that are there and against the bounds below. docs/limi
 """
 
 import os
+import re
 import stat
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ecg_signals.config import ConfigError
@@ -71,3 +73,26 @@ def shown(text: object) -> str:
     """A stranger's text for a message or a log: one short line without control characters."""
     line = str(text)[:SHOWN].encode("unicode_escape").decode("ascii")
     return line if len(str(text)) <= SHOWN else f"{line}..."
+
+
+def name_below(path: str) -> str:
+    """A path of an input as a relative one, to name an output after it.
+
+    It stays below whatever folder it is joined to: /a/b gives _root/a/b, and ../a gives _up/a. Characters that would
+    break a line or a column of a table, or that no file system takes, become _.
+    """
+    text = re.sub(r"[\0-\x1f\x7f\ud800-\udfff]", "_", path.replace("\\", "/"))
+    text = re.sub(r"^([A-Za-z]):", r"/\1", text)
+    parts = ["_up" if part == ".." else part for part in text.split("/") if part not in ("", ".")]
+    return "/".join((["_root"] if text.startswith("/") else []) + parts)
+
+
+def check_no_input(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Raises: ConfigError when a file to be written is one that is read, also by another name (a link)."""
+    read = list(inputs)
+    for output in outputs:
+        for given in read:
+            if output.exists() and given.exists() and output.samefile(given):
+                raise ConfigError(
+                    f"{output} would be written over the input {given}; nothing was written. Choose another place"
+                )

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from ecg_signals import __version__
 from ecg_signals.checkpoint.fairseq import OURS, is_ours
-from ecg_signals.checkpoint.huggingface import write_folder
+from ecg_signals.checkpoint.huggingface import check_folder, write_folder
 from ecg_signals.checkpoint.layout import ModelSource, layout_of
 from ecg_signals.checkpoint.load import complete, load_source
 from ecg_signals.checkpoint.state import FORMAT, PEER_NAMES, peer_config, plain_values
 from ecg_signals.checkpoint.write import write_checkpoint
 from ecg_signals.composition import resolve_config
 from ecg_signals.config import ConfigError, UsageError
+from ecg_signals.limits import check_no_input
 from ecg_signals.sections import Config
 
 TARGETS = ("fairseq", "hf", "original")
@@ -46,7 +47,9 @@ def convert(source: str | os.PathLike[str], dest: str | os.PathLike[str], to: st
     if to not in TARGETS:
         raise UsageError(f"--to {to} is unknown; choose one of {', '.join(TARGETS)}")
     model = complete(load_source(source))
+    check_no_input([Path(dest)], [Path(source)])
     if to == "hf":
+        check_folder(Path(dest))
         write_folder(model, dest)
     else:
         write_checkpoint(Path(dest), to_fairseq(model) if to == "fairseq" else to_original(model))

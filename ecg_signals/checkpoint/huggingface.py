@@ -15,7 +15,7 @@ from ecg_signals import __version__
 from ecg_signals.checkpoint.layout import Layout, ModelSource, layout_of, model_options
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.config import ConfigError
-from ecg_signals.files import replacing
+from ecg_signals.files import cannot_write, replacing
 from ecg_signals.registry import get_entry
 from ecg_signals.signal.contract import SignalContract
 
@@ -141,22 +141,37 @@ def write_folder(
     `settings` are more entries of config.json, such as problem_type; what the model itself says wins.
     Raises: ConfigError when the folder cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path = Path(folder)
     config = {**(settings or {}), **folder_config(source)}
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        weights = {key: value.detach().cpu().contiguous().clone() for key, value in source.state.items()}
-        with replacing(path / WEIGHTS) as partial:
+    code = _code_files(config)
+    texts = {"README.md": model_card(source, path.name), **code, CONFIG: json.dumps(config, indent=2) + "\n"}
+    weights = {key: value.detach().cpu().contiguous().clone() for key, value in source.state.items()}
+    size = sum(value.nbytes for value in weights.values())
+    with replacing(path / WEIGHTS, needed=size) as partial:
+        try:
             save_file(weights, partial, metadata={"format": "pt"})
-            _share(partial)
-        _write_text(path / "README.md", model_card(source, path.name))
-        for name, content in _code_files(config).items():
-            _write_text(path / name, content)
-        _write_text(path / CONFIG, json.dumps(config, indent=2) + "\n")
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror or error}; choose another DEST") from error
+        except SafetensorError as error:
+            raise cannot_write(path / WEIGHTS, error, size) from None
+        _share(partial)
+    for name, content in texts.items():
+        with replacing(path / name) as partial:
+            partial.write_text(content, encoding="utf-8")
+
+
+def check_folder(folder: Path) -> None:
+    """Raises: ConfigError when what `write_folder` writes would take the place of files that it did not write."""
+    there = [name for name in (CONFIG, WEIGHTS, "README.md") if (folder / name).exists()]
+    if not there:
+        return
+    try:
+        ours = OURS in json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        ours = False
+    if not ours:
+        raise ConfigError(f"{folder / there[0]} is there, but ecg-convert did not write it; choose another DEST")
 
 
 def _share(path: Path) -> None:
@@ -165,11 +180,6 @@ def _share(path: Path) -> None:
     beside.touch()
     path.chmod(beside.stat().st_mode)
     beside.unlink()
-
-
-def _write_text(path: Path, content: str) -> None:
-    with replacing(path) as partial:
-        partial.write_text(content, encoding="utf-8")
 
 
 def _code_files(config: Mapping[str, Any]) -> dict[str, str]:

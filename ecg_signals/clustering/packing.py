@@ -29,13 +29,16 @@ class RowPacker:
 
     Args:
         folder: made if needed.
-        names: one file name per row, without line breaks.
+        names: one file name per row.
         settings: how rows are made; a folder made with other settings is refused.
     """
 
     def __init__(self, folder: str | Path, names: list[str], settings: dict[str, Any]) -> None:
         self.folder = Path(folder)
         self.names = names
+        broken = next((name for name in names if len(name.splitlines()) != 1), None)
+        if broken is not None:
+            raise ConfigError(f"the file name {broken!r} is empty or holds a line break; rename the file")
         self.parts = self.folder / "parts"
         self._agree(settings)
 
@@ -54,8 +57,10 @@ class RowPacker:
                 raise ConfigError(
                     f"{self.folder} was made from another list of files; choose another folder or delete it"
                 )
-        replace_file(names, lambda stream: stream.write(listed.encode()))
+        elif names.exists() or (self.folder / VALUES).exists():
+            raise ConfigError(f"{self.folder} holds {NAMES} or {VALUES} of something else; choose another folder")
         replace_file(known, lambda stream: stream.write(text.encode()))
+        replace_file(names, lambda stream: stream.write(listed.encode()))
 
     @property
     def complete(self) -> bool:

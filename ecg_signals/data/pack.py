@@ -18,7 +18,8 @@ from ecg_signals.config import ConfigError
 from ecg_signals.data.manifest import Manifest, Slice, write_manifest
 from ecg_signals.data.signal_file import SignalFile
 from ecg_signals.data.store import INDEX, SignalReader, read_index, write_index
-from ecg_signals.files import replacing
+from ecg_signals.files import replacing, writing
+from ecg_signals.limits import check_no_input
 
 SHARD_BYTES = 1 << 30
 HEADER_BYTES = 128  # of every shard
@@ -58,8 +59,10 @@ def pack_manifests(
     """
     folder = Path(dest)
     plan = _plan(Path(source), folder, dtype, shard_bytes)
+    _check_dest(folder, plan)
     total, done = sum(len(unit) for units in plan.shards for unit in units), 0
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     if not _is_complete(folder, plan):
         (folder / INDEX).unlink(missing_ok=True)  # an index of other shards must never describe these
         for number, units in enumerate(plan.shards):
@@ -97,6 +100,25 @@ def _plan(source: Path, dest: Path, dtype: str, shard_bytes: int) -> PackPlan:
     plan = PackPlan(manifests, _cut_into_shards(units, dtype, shard_bytes), dtype)
     plan.fingerprints = [hashlib.sha256(repr((dtype, shard)).encode()).hexdigest() for shard in plan.shards]
     return plan
+
+
+def _check_dest(folder: Path, plan: PackPlan) -> None:
+    """Raises: ConfigError when something of the user's would be written over: manifests of files, or the records."""
+    check_no_input([folder / name for name in plan.manifests], [manifest.path for manifest in plan.manifests.values()])
+    for name in plan.manifests:
+        if (folder / name).is_file() and not _is_packed(Manifest(folder / name)):
+            raise ConfigError(f"{folder / name} is a manifest that ecg-pack did not write; give another folder as DEST")
+    places = {os.path.dirname(os.path.join(root, address)) for root, address in _records(plan)}
+    if folder.resolve() in {Path(place).resolve() for place in places}:
+        raise ConfigError(f"DEST {folder} is the folder of the records to pack; give a folder of its own as DEST")
+
+
+def _records(plan: PackPlan) -> Iterator[tuple[str, str]]:
+    return (record for units in plan.shards for unit in units for record in unit)
+
+
+def _is_packed(manifest: Manifest) -> bool:
+    return not len(manifest) or Slice.parse(manifest.addresses(0)[0]) is not None
 
 
 def _unit(manifest: Manifest, row: int) -> Unit:

@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 from ecg_signals.config import ConfigError
 from ecg_signals.data.datasets.hubert_csv import HubertCsvConfig, HubertCsvDataset, read_table
 from ecg_signals.data.label_names import listed, matching_columns
+from ecg_signals.files import replacing, writing
+from ecg_signals.limits import check_no_input, path_below
 from ecg_signals.metrics.bootstrap import intervals, resampled_items
 from ecg_signals.metrics.condition_score import condition_score
 from ecg_signals.metrics.per_label import (
@@ -174,12 +176,15 @@ def run_test(model: Any, options: EvaluationOptions) -> Path:
     probabilities = _predict(model, table, options)
     out, suffix = Path(options.out), "_max" if options.crops and options.aggregation == "max" else ""
     name = f"performance_{options.save_id}{suffix}.csv"
-    path = write_performance(out / "performance" / name, probabilities, table, options)
+    place = path_below(out / "performance", name, "--save-id")
+    check_no_input([place], [table.path])
+    path = write_performance(place, probabilities, table, options)
     if options.challenge_weights and options.task == "multi_label":
         score, scored = condition_score(
             probabilities > 0.5, table.label_table == 1, table.columns, options.challenge_weights
         )
-        with (out / "cinc2020.txt").open("a", encoding="utf-8") as lines:
+        scores = out / "cinc2020.txt"
+        with writing(scores), scores.open("a", encoding="utf-8") as lines:
             lines.write(f"{options.save_id} : {score}\n")
         print(f"Challenge score over {len(scored)} conditions: {score:.4f}")
     return path
@@ -196,8 +201,9 @@ def _predict(model: Any, table: HubertCsvDataset, options: EvaluationOptions) ->
         values = predict_windows(model, windows, lengths.tolist(), options, crop, draws).cpu().numpy()
         found.append(values)
         if options.save_probabilities:
-            folder.mkdir(parents=True, exist_ok=True)
-            np.save(folder / f"probs_{number}_bs{options.batch_size}.npy", values)
+            place = folder / f"probs_{number}_bs{options.batch_size}.npy"
+            with replacing(place) as partial, partial.open("wb") as file:
+                np.save(file, values)
     return np.concatenate(found)
 
 
@@ -218,7 +224,6 @@ def write_performance(
         return regression_performance(scores, labels)
 
     found = values(np.arange(len(targets)))
-    path.parent.mkdir(parents=True, exist_ok=True)
     _write(path, columns, {f"test_{name}": np.atleast_1d(value) for name, value in found.items()})
     for name, value in found.items():
         print(f"{name}: {mean_defined(np.atleast_1d(value)):.4f}" + (" (mean over labels)" if len(columns) > 1 else ""))
@@ -236,4 +241,5 @@ def write_performance(
 def _write(path: Path, columns: list[str], rows: dict[str, np.ndarray]) -> None:
     import pandas
 
-    pandas.DataFrame(list(rows.values()), index=list(rows), columns=columns).to_csv(path)
+    with replacing(path) as partial:
+        pandas.DataFrame(list(rows.values()), index=list(rows), columns=columns).to_csv(partial)

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from ecg_signals.config import ConfigError, resolve_input
 from ecg_signals.distributed.collectives import barrier, rank
+from ecg_signals.files import writing
 from ecg_signals.inference.store import create_array, open_array
+from ecg_signals.limits import path_below
 
 KINDS = ("output", "encoder_out", "saliency")
 
@@ -35,10 +37,8 @@ class Extraction:
         if not folder:
             raise ConfigError("common_eval.extract needs common_eval.results_path=DIR, the folder to write to")
         self.folder = resolve_input(folder)
-        try:
+        with writing(self.folder, advice="Set common_eval.results_path to a folder that can be written"):
             self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"common_eval.results_path={folder} cannot be made: {error.strerror}") from None
         self.kinds, self.subset, self.rows, self.raw = kinds, subset, rows, raw
         self.arrays: dict[str, np.memmap] = {}
 
@@ -68,7 +68,7 @@ class Extraction:
 
     def _rows(self, name: str, value: Tensor) -> np.memmap:
         if name not in self.arrays:
-            path = self.folder / f"{name}_{self.subset}.npy"
+            path = self._path(name)
             dtype = np.dtype(str(value.dtype).removeprefix("torch."))
             if rank() == 0:
                 create_array(path, (self.rows, *value.shape[1:]), dtype, raw=self.raw)
@@ -81,4 +81,7 @@ class Extraction:
         for array in self.arrays.values():
             array.flush()
         barrier()
-        return [self.folder / f"{name}_{self.subset}.npy" for name in self.arrays]
+        return [self._path(name) for name in self.arrays]
+
+    def _path(self, name: str) -> Path:
+        return path_below(self.folder, f"{name}_{self.subset}.npy", "the subset's name")

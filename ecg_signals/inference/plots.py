@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ecg_signals.config import ConfigError
+from ecg_signals.files import replacing
 from ecg_signals.inference.predict import Prediction
 from ecg_signals.inference.sheet import MM_PER_MV, MM_PER_SECOND, PULSE_SECONDS, Sheet, lay_out
+from ecg_signals.limits import name_below
 from ecg_signals.signal.record import Record
 
 if TYPE_CHECKING:
@@ -56,26 +57,25 @@ def save_pictures(predictions: Sequence[Prediction], folder: Path, **reading: An
 
     Args:
         reading: options of `read_record` with which the records were read.
-    Raises: ConfigError if `folder` cannot be written.
+    Raises: CannotWrite if `folder` cannot be written.
     """
     from ecg_signals.readers.read import read_record
 
     paths: list[Path] = []
+    taken: set[str] = set()  # in one case: some disks know no other
     for prediction in predictions:
         if prediction.error:
             continue
-        name = Path(prediction.record).name
-        path, number = folder / f"{name}.png", 1
-        while path in paths:
+        name, number = name_below(Path(prediction.record).name), 1
+        path = folder / f"{name}.png"
+        while str(path).casefold() in taken:
             path, number = folder / f"{name}_{number + 1}.png", number + 1
+        taken.add(str(path).casefold())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they are told with the prediction
             figure = plot_prediction(read_record(prediction.record, **reading), prediction, prediction.record)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path)
-        except OSError as error:
-            raise ConfigError(f"cannot write {path}: {error.strerror or error}; give --plot another folder") from None
+        with replacing(path, advice="Give --plot another folder") as partial:
+            figure.savefig(partial, format="png")
         paths.append(path)
     return paths
 

@@ -1,6 +1,8 @@
 """Memory-mapped arrays with a sidecar header: ours are real .npy, fairseq-signals' have no header of their own."""
 
 import io
+import math
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ecg_signals.config import ConfigError
+from ecg_signals.files import replacing
 
 
 def header_path(path: Path) -> Path:
@@ -17,14 +20,38 @@ def header_path(path: Path) -> Path:
 
 
 def create_array(path: Path, shape: tuple[int, ...], dtype: np.dtype, *, raw: bool = False) -> np.memmap:
-    """A new array of zeros on disk, with its sidecar {shape, dtype, offset}; `raw` leaves the .npy header out."""
-    if raw:
-        array = np.memmap(path, dtype=dtype, mode="w+", shape=shape)
-    else:
-        array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-    header = {"shape": tuple(int(size) for size in shape), "dtype": str(np.dtype(dtype)), "offset": int(array.offset)}
-    header_path(path).write_bytes(pickle.dumps(header, protocol=2))
-    return array
+    """A new array of zeros on disk, with its sidecar {shape, dtype, offset}; `raw` leaves the .npy header out.
+
+    Its space is reserved: on a full disk, a file with holes would end the process at some later assignment.
+    Raises: CannotWrite when there is no room.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    with replacing(path, needed=size) as partial:
+        if raw:
+            array = np.memmap(partial, dtype=dtype, mode="w+", shape=shape)
+        else:
+            array = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
+        offset = int(array.offset)
+        del array
+        _reserve(partial)
+    header = {"shape": tuple(int(size) for size in shape), "dtype": str(np.dtype(dtype)), "offset": offset}
+    with replacing(header_path(path)) as partial:
+        partial.write_bytes(pickle.dumps(header, protocol=2))
+    return np.memmap(path, dtype=dtype, mode="r+", shape=shape, offset=offset)
+
+
+def _reserve(path: Path) -> None:
+    """Give every byte of a file a place on the disk. Raises: OSError when there is no room."""
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+            return
+        header = file.read(1 << 12)
+        file.seek(0)
+        for start in range(0, size, 1 << 20):
+            file.write((header if start == 0 else b"").ljust(min(1 << 20, size - start), b"\0"))
+        os.fsync(file.fileno())
 
 
 class _PlainUnpickler(pickle.Unpickler):

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ecg_signals.config import ConfigError, UsageError, field_default
+from ecg_signals.config import UsageError, field_default
 from ecg_signals.files import replacing
+from ecg_signals.limits import name_below
+from ecg_signals.preprocess.destination import check_dest, check_distinct
 from ecg_signals.preprocess.journal import Journal
 from ecg_signals.preprocess.options import SIGNAL_OPTIONS, PreprocessConfig, option_fields
 from ecg_signals.preprocess.pipeline import (
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 FOLDER = "processed"
 MANIFEST = "manifest"
+OUTPUTS = (FOLDER, *(f"{MANIFEST}/{name}.csv" for name in SPLITS), "skipped.csv", "progress_hubert.jsonl")
 ABOUT = ("age", "sex")  # columns that every published CSV has between the file name and the labels
 FIXED = tuple(name for name in SIGNAL_OPTIONS if name != "dtype")  # of the signals: HuBERT-ECG leaves no choice
 
@@ -77,7 +80,9 @@ def preprocess_for_hubert(name: str, folder: Path, dest: Path, cfg: PreprocessCo
     dest = dest.expanduser().resolve()
     source = open_source(name, folder, hubert_options(cfg), dest)
     records = with_array_names(source, list_records(source))
+    check_dest(source, records, dest, OUTPUTS)
     with writing_to(dest):
+        check_distinct(records["array"], records["path"], dest)
         journal = ArrayJournal(dest, source.prefix)
         report = ArrayReport(dest, len(records), SPLITS)
         read_all(name, source, records, journal, workers, report, process_whole)
@@ -104,16 +109,9 @@ def hubert_options(cfg: PreprocessConfig) -> PreprocessConfig:
 
 
 def with_array_names(source: Source, records: "pd.DataFrame") -> "pd.DataFrame":
-    """A column `array`: the file below DEST/processed. Raises: ConfigError if two records would have the same."""
+    """A column `array`: the file below DEST/processed, whatever the records' paths and names say."""
     rows = records.assign(name=records["save_file"].str.removeprefix(f"{source.prefix}_").str.removesuffix(".mat"))
-    records = records.assign(array=[source.array_name(row) for row in rows.to_dict("records")])
-    twice = records[records.duplicated("array", keep=False)]
-    if len(twice):
-        raise ConfigError(
-            f"{twice['path'].iloc[0]} and {twice['path'].iloc[1]} would both be stored as {twice['array'].iloc[0]}; "
-            "rename one of them"
-        )
-    return records
+    return records.assign(array=[name_below(source.array_name(row)) for row in rows.to_dict("records")])
 
 
 def process_whole(source: Source, row: Row, dest: Path) -> dict[str, Any]:

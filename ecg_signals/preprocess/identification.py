@@ -50,7 +50,8 @@ def identification_step(
         order = parts[split.replace("_probe", "_gallery")][group_col].tolist()
         classes[split] = _numbers(parts[split][group_col], order)
     tables = [rows.assign(split=split, number=classes[split]) for split, rows in parts.items()]
-    for split, count in write_rows(pd.concat(tables), folder, list(parts), ["sample_size", "number"]).items():
+    counts = write_rows(pd.concat(tables), folder, list(parts), ["sample_size", "number"], split_files)
+    for split, count in counts.items():
         people = parts[split][group_col].nunique()
         print(f"{folder / f'{split}.tsv'}: {count} segments of {people} people")
 

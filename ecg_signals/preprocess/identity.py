@@ -1,12 +1,15 @@
 """File names and patient numbers of records."""
 
 import hashlib
+import re
 from typing import TYPE_CHECKING, Any
 
 from ecg_signals.config import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+LONGEST = 200  # bytes of a record's name; file systems take 255, with what is added to it
 
 
 def save_files(prefix: str, records: "pd.DataFrame") -> list[str]:
@@ -16,13 +19,26 @@ def save_files(prefix: str, records: "pd.DataFrame") -> list[str]:
     """
     column = "name" if "name" in records.columns else "path"
     names = [str(name) if column == "name" else str(name).rpartition(".")[0] or str(name) for name in records[column]]
-    files = [f"{prefix}_{name}.mat".replace("/", "_").replace(" ", "_") for name in names]
+    files = [f"{_short(_flat(f'{prefix}_{name}'))}.mat" for name in names]
     seen: dict[str, str] = {}
     for file, path in zip(files, records["path"]):
         if file in seen:
             raise ConfigError(f"{seen[file]} and {path} would both be stored as {file}; rename one of them")
         seen[file] = path
     return files
+
+
+def _flat(name: str) -> str:
+    """A file name without folders, blanks, and characters that break tables."""
+    return re.sub(r"[/\\\0- \x7f\ud800-\udfff]", "_", name)
+
+
+def _short(name: str) -> str:
+    """At most LONGEST bytes; a longer name ends in a digest of the whole."""
+    content = name.encode()
+    if len(content) <= LONGEST:
+        return name
+    return f"{content[: LONGEST - 17].decode(errors='ignore')}_{hashlib.sha1(content).hexdigest()[:16]}"
 
 
 def patient_numbers(records: "pd.DataFrame") -> list[Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TextIO
 
 from ecg_signals.config import ConfigError
-from ecg_signals.files import replacing
+from ecg_signals.files import PARTIAL, replacing
 from ecg_signals.preprocess.options import PreprocessConfig
 from ecg_signals.preprocess.signals import FOLDERS, segment_name
 from ecg_signals.preprocess.source import Row, Source
@@ -111,7 +111,7 @@ class Journal:
         for folder, names in self.present.items():
             for name in names:
                 record = re.sub(r"_\d+\.mat$", ".mat", name) if folder == "segmented" else name
-                if record in again or (name.startswith(".") and name.endswith(".tmp")):
+                if record in again or PARTIAL.fullmatch(name):
                     (self.dest / folder / name).unlink(missing_ok=True)
 
     def open(self) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ecg_signals.config import ConfigError
 from ecg_signals.files import replacing
+from ecg_signals.limits import check_no_input
 from ecg_signals.preprocess.tables import check_columns, read_table, write_table, write_text
 
 if TYPE_CHECKING:
@@ -166,6 +167,8 @@ def labels_step(
     if meta.empty:
         tables = ", ".join(map(str, meta_splits))
         raise ConfigError(f"no record of {tables} has its idx in {labels_file}; give tables of one dataset")
+    outputs = [*(folder / name for name in ("y.npy", "label_def.csv", "pos_weight.txt")), meta_save, segmented_save]
+    check_no_input(filter(None, outputs), [labels_file, *meta_splits, *segmented_splits])
     without = write_label_files(folder, labels, meta, partial=partial, undefined=undefined)
     if meta_save:
         write_table(meta_save, meta)

@@ -9,31 +9,48 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ecg_signals.config import ConfigError
+from ecg_signals.limits import check_no_input, path_below
 from ecg_signals.preprocess.tables import read_table, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def write_manifests(segments: "pd.DataFrame", folder: Path, splits: Sequence[str] = ()) -> dict[str, int]:
+def write_manifests(
+    segments: "pd.DataFrame", folder: Path, splits: Sequence[str] = (), inputs: Sequence[Path] = ()
+) -> dict[str, int]:
     """One <split>.tsv per split with rows `file<tab>samples`.
 
     Args:
         segments: columns path, sample_size, split.
         splits: names that get a manifest even if no segment is in them.
+        inputs: as for `write_rows`.
     Returns: rows per split.
     """
     if segments.empty:
         raise ConfigError("there is no segment to list in a manifest: no record is long enough, or all were left out")
-    return write_rows(segments, folder, list(dict.fromkeys([*splits, *segments["split"]])), ["sample_size"])
+    return write_rows(segments, folder, list(dict.fromkeys([*splits, *segments["split"]])), ["sample_size"], inputs)
 
 
-def write_rows(segments: "pd.DataFrame", folder: Path, splits: Sequence[str], columns: Sequence[str]) -> dict[str, int]:
+def write_rows(
+    segments: "pd.DataFrame",
+    folder: Path,
+    splits: Sequence[str],
+    columns: Sequence[str],
+    inputs: Sequence[Path] = (),
+) -> dict[str, int]:
     """<split>.tsv for each of `splits`: line 1 the longest folder common to all files, then the file and `columns`.
 
     Line 1 starts with a tab, as fairseq-signals writes it; readers strip it.
+
+    Args:
+        inputs: tables that were read, which no manifest may be written over.
     Returns: rows per split.
+    Raises: ConfigError for a split whose name leads out of `folder`, and a path that would break a line.
     """
+    broken = [path for path in segments["path"] if not set("\t\n\r").isdisjoint(path)]
+    if broken:
+        raise ConfigError(f"{broken[0]!r} holds a tab or a line break, which a manifest cannot; rename it")
     paths = [os.path.normpath(path) for path in segments["path"]]
     if len({os.path.isabs(path) for path in paths}) > 1:
         paths = [os.path.abspath(path) for path in paths]
@@ -41,10 +58,12 @@ def write_rows(segments: "pd.DataFrame", folder: Path, splits: Sequence[str], co
     root = os.path.join(root, "")  # ends in a slash; empty when relative paths have nothing in common
     segments = segments.assign(path=[path[len(root) :] for path in paths])
     counts = {}
-    for split in splits:
+    files = {split: path_below(folder, f"{split}.tsv", "the column split") for split in map(str, splits)}
+    check_no_input(files.values(), inputs)
+    for split, file in files.items():
         rows = segments.loc[segments["split"] == split, ["path", *columns]]
         lines = ["\t".join(map(str, row)) + "\n" for row in rows.itertuples(index=False)]
-        write_text(folder / f"{split}.tsv", f"\t{root or './'}\n" + "".join(lines))
+        write_text(file, f"\t{root or './'}\n" + "".join(lines))
         counts[split] = len(lines)
     return counts
 
@@ -60,7 +79,7 @@ def manifest_step(split_files: Sequence[Path], folder: Path) -> None:
     if len(repeated):
         tables_named = ", ".join(map(str, split_files))
         raise ConfigError(f"{repeated.iloc[0]} is listed twice in {tables_named}; name every table once")
-    for split, count in write_manifests(segments, folder).items():
+    for split, count in write_manifests(segments, folder, inputs=split_files).items():
         print(f"{folder / f'{split}.tsv'}: {count} segments")
 
 
@@ -130,6 +149,7 @@ def pairs_step(folder: Path, dest: Path, extension: str = "mat", allow_gaps: boo
     manifests = sorted(folder.glob("*.tsv"))
     if not manifests:
         raise ConfigError(f"there is no .tsv in {folder}; make manifests first: ecg-preprocess manifest")
+    check_no_input([dest / "cmsc" / path.name for path in manifests], manifests)
     return {path.name: cmsc_manifest(path, dest / "cmsc" / path.name, extension, allow_gaps) for path in manifests}
 
 

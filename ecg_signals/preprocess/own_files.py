@@ -1,5 +1,6 @@
 """One's own record files, with or without a table about them."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -41,6 +42,10 @@ class OwnFiles(Source):
             )
         return found[0] if found else None
 
+    def tables(self) -> list[Path]:
+        table = self.table_path()
+        return [*super().tables(), *([] if table is None else [table])]
+
     def records(self) -> "pd.DataFrame":
         import pandas as pd
 
@@ -52,7 +57,7 @@ class OwnFiles(Source):
             column = next((name for name in FILE_COLUMNS if name in table.columns), None)
             if column is None:
                 check_columns(table, [FILE_COLUMNS[0]], str(path))
-            table = table.assign(path=match_files(table[column].astype(str), files, self.suffix))
+            table = table.assign(path=match_files(table[column].astype(str), files, self.suffix, self.folder))
             found = found.merge(table.drop(columns={column} - {"path"}), on="path", how="outer")
         if "sex" in found.columns:
             found["sex"] = [value if value in (0, 1) else sex_code(value) for value in found["sex"]]
@@ -111,10 +116,11 @@ class OwnArrays(OwnFiles):
         )
 
 
-def match_files(names: Sequence[str], files: Sequence[str], suffix: str) -> list[str]:
+def match_files(names: Sequence[str], files: Sequence[str], suffix: str, folder: Path) -> list[str]:
     """The file that each table entry means: its path below SOURCE or its bare name, with or without extension.
 
-    An entry that means no file is returned with the extension, and reading it will fail by name.
+    An absolute entry, or one that climbs, may lead to a file below SOURCE (`folder`) or elsewhere. An entry that means
+    no file is returned with the extension, and reading it will fail by name.
     Raises: ConfigError for a bare name that several files have.
     """
     whole = {key: path for path in files for key in (path, path[: -len(suffix)])}
@@ -125,12 +131,18 @@ def match_files(names: Sequence[str], files: Sequence[str], suffix: str) -> list
             bare.setdefault(key, []).append(path)
     result = []
     for name in names:
-        entry = name.strip().removeprefix("./")
+        entry = os.path.normpath(name.strip())
+        if os.path.isabs(entry) or entry.startswith(".."):
+            entry = os.path.relpath(os.path.join(folder, entry), folder) if _below(folder, entry) else entry
         candidates = [whole[entry]] if entry in whole else bare.get(entry, [])
         if len(candidates) > 1:
             raise ConfigError(f"the table's entry '{name}' could be {' or '.join(candidates[:2])}; give the folder too")
         result.append(candidates[0] if candidates else entry if entry.endswith(suffix) else entry + suffix)
     return result
+
+
+def _below(folder: Path, entry: str) -> bool:
+    return Path(os.path.normpath(folder / entry)).is_relative_to(folder)
 
 
 def _names_files(path: Path) -> bool:

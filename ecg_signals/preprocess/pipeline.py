@@ -11,13 +11,14 @@ import numpy as np
 
 from ecg_signals.config import ConfigError, parse_literal
 from ecg_signals.files import writing
+from ecg_signals.preprocess.destination import check_dest, check_distinct
 from ecg_signals.preprocess.identity import patient_numbers, save_files
 from ecg_signals.preprocess.journal import Journal, record_key, settings_of
 from ecg_signals.preprocess.labels import join_label_file, numeric_labels, write_label_files
 from ecg_signals.preprocess.manifests import pairs_step, write_manifests
 from ecg_signals.preprocess.options import FLAGS, PreprocessConfig
 from ecg_signals.preprocess.report import Report
-from ecg_signals.preprocess.signals import process_record, segment_name
+from ecg_signals.preprocess.signals import FOLDERS, process_record, segment_name
 from ecg_signals.preprocess.source import Source, find_source
 from ecg_signals.preprocess.splits import TRUE, SplitRules, split_records, split_segments
 from ecg_signals.preprocess.tables import check_columns, write_table
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
 
 CHUNK = 10_000  # records whose facts are parsed at a time
 SPLITS = ("train", "valid", "test")
+TABLES = ("records", "meta", "segmented", "meta_split", "segmented_split", "skipped")
+OUTPUTS = (
+    *(f"{name}.csv" for name in TABLES),
+    *FOLDERS,
+    *(f"labels/{name}" for name in ("labels.csv", "label_def.csv", "y.npy", "pos_weight.txt")),
+    *(f"manifest/{folder}{split}.tsv" for folder in ("", "cmsc/") for split in SPLITS),
+    "progress.jsonl",
+)
 
 
 def preprocess_dataset(name: str, folder: Path, dest: Path, cfg: PreprocessConfig, workers: int) -> Report:
@@ -38,8 +47,11 @@ def preprocess_dataset(name: str, folder: Path, dest: Path, cfg: PreprocessConfi
     dest = dest.expanduser().resolve()
     source = open_source(name, folder, cfg, dest)
     records = list_records(source)
+    check_dest(source, records, dest, OUTPUTS)
     with writing_to(dest):
+        check_distinct(records["save_file"], records["path"], dest)
         journal = Journal(dest, source.prefix)
+        journal.path.touch()  # from now on this folder is ours
         write_table(dest / "records.csv", records.drop(columns=["patient_number"]))
         report = Report(dest, len(records), SPLITS)
         read_all(name, source, records, journal, workers, report, process_record)

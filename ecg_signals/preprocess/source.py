@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ecg_signals.signal.record import Record
 
 Row = Mapping[str, Any]  # one row of records.csv
+JOURNALS = ("progress.jsonl", "progress_hubert.jsonl")  # a folder with one of them was made by ecg-preprocess
 
 
 class Source(ABC):
@@ -77,6 +78,10 @@ class Source(ABC):
         path = self.folder / row["path"]
         return [path, path.with_suffix(".dat"), path.with_suffix(".mat")] if path.suffix == ".hea" else [path]
 
+    def tables(self) -> list[Path]:
+        """Tables that the user wrote, which nothing may be written over."""
+        return [Path(self.cfg.label_file).expanduser()] if self.cfg.label_file else []
+
     def facts(self, record: "Record") -> dict[str, Any]:
         """Further columns of meta.csv that only the record itself tells."""
         return {}
@@ -129,11 +134,20 @@ def find_source(name: str) -> type[Source]:
 
 
 def walk(folder: Path, suffix: str, skip: Path | None = None) -> Iterator[str]:
-    """Files below `folder` whose name ends in `suffix` (lower case), as sorted paths below it with /."""
+    """Files below `folder` whose name ends in `suffix` (lower case), as sorted paths below it with /.
+
+    What an earlier run wrote to a folder below it holds no records.
+    Raises: ConfigError if `skip`, where this run writes, is `folder` itself.
+    """
+    if skip is not None and skip == folder:
+        raise ConfigError(f"DEST is SOURCE, {folder}: outputs would mix with your files. Give another folder as DEST")
     found = []
     for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".") and Path(parent, name) != skip]
         below = os.path.relpath(parent, folder).replace(os.sep, "/")
+        if below != "." and not set(JOURNALS).isdisjoint(names):
+            folders.clear()
+            continue
         prefix = "" if below == "." else below + "/"
         found += [prefix + name for name in names if name.lower().endswith(suffix) and not name.startswith(".")]
     yield from sorted(found)

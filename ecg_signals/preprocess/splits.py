@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ecg_signals.config import ConfigError, UsageError, unknown_message
+from ecg_signals.limits import check_no_input
 from ecg_signals.preprocess.tables import check_columns, read_table, write_table
 
 if TYPE_CHECKING:
@@ -172,9 +173,11 @@ def split_step(root: Path, meta_file: str, segmented_file: str, suffix: str, rul
     segments = read_table(root / segmented_file, ["path", "save_file", "sample_size"])
     meta_split = split_records(meta, rules)
     segment_split = split_segments(segments, meta_split)
-    for name, table in ((meta_file, meta_split), (segmented_file, segment_split)):
-        path = root / name
-        write_table(path.with_name(f"{path.stem}{suffix}{path.suffix}"), table)
+    inputs = [root / meta_file, root / segmented_file]
+    outputs = [path.with_name(f"{path.stem}{suffix}{path.suffix}") for path in inputs]
+    check_no_input(outputs, inputs)
+    for path, table in zip(outputs, (meta_split, segment_split)):
+        write_table(path, table)
     for label in rules.labels[: len(rules.fractions) + 1]:
         records, pieces = (int((table["split"] == label).sum()) for table in (meta_split, segment_split))
         print(f"{label:8} {records:8} records {pieces:8} segments")

@@ -9,6 +9,7 @@ import numpy as np
 
 from ecg_signals.config import ConfigError, option
 from ecg_signals.preprocess.datasets.npy import Npy
+from ecg_signals.preprocess.destination import check_distinct, check_inputs_stay
 from ecg_signals.preprocess.hubert_records import (
     FOLDER,
     ArrayJournal,
@@ -76,7 +77,9 @@ def prepare_folder(folder: Path, cfg: FolderConfig, workers: int) -> FolderRepor
     folder = folder.expanduser()
     source = Npy(_raw_folder(folder), hubert_options(cfg))
     records = with_array_names(source, list_records(source))
+    check_inputs_stay(source, records, folder, (FOLDER, METADATA))
     with writing_to(folder):
+        check_distinct(records["array"], records["path"], folder)
         journal = ArrayJournal(folder, source.prefix)
         report = FolderReport(folder, len(records), tuple(TABLES))
         read_all("npy", source, records, journal, workers, report, process_whole)

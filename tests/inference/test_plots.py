@@ -111,4 +111,4 @@ def test_ecg_predict_draws_what_it_predicts(golden, tmp_path):
     assert done.returncode == 0 and (tmp_path / "here" / "00017_hr.png").is_file(), done.stderr
     (tmp_path / "file").touch()
     done = subprocess.run([*command[:-3], str(tmp_path / "file"), *command[-2:]], capture_output=True, text=True)
-    assert done.returncode == 1 and "give --plot another folder" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 1 and "Give --plot another folder" in done.stderr and "Traceback" not in done.stderr

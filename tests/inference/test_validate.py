@@ -75,7 +75,7 @@ def test_extraction_without_a_folder_says_what_to_set(trained, tmp_path):
     with pytest.raises(ConfigError, match="results_path=DIR"):
         evaluator(recipe, path, extract=["output"]).validate()
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="cannot be made"):
+    with pytest.raises(ConfigError, match=r"file is a file, not a folder.* Set common_eval.results_path"):
         evaluator(recipe, path, extract=["output"], results_path=str(tmp_path / "file")).validate()
     with pytest.raises(ConfigError, match="any of output, encoder_out, saliency"):
         evaluator(recipe, path, extract=["embedding"], results_path=str(tmp_path)).validate()

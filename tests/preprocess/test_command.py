@@ -139,7 +139,7 @@ def test_sigterm_ends_with_143_and_keeps_what_is_done(tmp_path):
     words = ["ptbxl", str(SAMPLE), str(tmp_path / "dest"), "--workers", "2"]
     process = subprocess.Popen([*COMMAND, *words], stderr=subprocess.PIPE, text=True)
     journal = tmp_path / "dest/progress.jsonl"
-    while not journal.is_file() and process.poll() is None:
+    while not (journal.is_file() and journal.stat().st_size) and process.poll() is None:
         time.sleep(0.005)
     process.terminate()
     err = process.communicate()[1]

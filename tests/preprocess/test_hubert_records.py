@@ -150,7 +150,7 @@ def test_a_downloaded_zip_is_unpacked_once_and_read(some, tmp_path):
     assert report.kept == 8
     headers = sorted((tmp_path / "ptbxl").rglob("*.hea"))
     stamps = [path.stat().st_mtime_ns for path in headers]
-    headers[0].write_bytes(b"cut")
+    headers[0].write_bytes(headers[0].read_bytes()[:3])
     run("ptbxl", tmp_path / "ptbxl" / ARCHIVE, tmp_path / "ptbxl")
     assert headers[0].stat().st_size > 3 and [path.stat().st_mtime_ns for path in headers[1:]] == stamps[1:]
 
@@ -181,5 +181,5 @@ def test_a_truncated_zip_is_one_clear_error(some, tmp_path):
 def test_a_zip_whose_paths_lead_out_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / ARCHIVE, "w") as file:
         file.writestr("../ptbxl_database.csv", "x")
-    with pytest.raises(ConfigError, match="lies outside"):
+    with pytest.raises(ConfigError, match="does not lie below"):
         run("ptbxl", tmp_path / ARCHIVE, tmp_path / "out")
