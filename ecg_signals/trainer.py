@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ecg_signals.checkpoint.manager import CheckpointManager, Restore
+from ecg_signals.checkpoint.recipe import another_run, differences, without_excused
 from ecg_signals.checkpoint.state import RestoredState, pack_state, unpack_state, without_pretrained_file
 from ecg_signals.config import ConfigError
 from ecg_signals.criteria.base import CriterionOutput
@@ -82,6 +83,7 @@ class Trainer:
         self.runs_without_improvement = 0
         self.signal, self.interrupted, self.stopping = StopSignal(), False, False
         self.restore = self.manager.choose_restore()
+        self.started_from: dict[str, Any] | None = None
         self.state = unpack_state(self.restore.path, config) if self.restore else None
         self._build()
         if self.restore is not None and self.state is not None:
@@ -99,6 +101,12 @@ class Trainer:
         with without_pretrained_file(config, self.restore.path if self.restore else None):
             self.model = self.task.build_model().to(self.device)
         self.criterion = self.task.build_criterion().to(self.device)
+        if self.restore is not None and self.state is not None:
+            try:
+                self.restore = self._checked(self.restore, self.state)
+            except ConfigError:
+                self.task.prepare(self.model, self.criterion, train)  # says first what is wrong with the recipe itself
+                raise
         self._match_labels(train)
         self.task.prepare(self.model, self.criterion, train)
         self.iterator = self._iterator(train, config.dataset.batch_size, config.dataset.max_tokens, shuffle=True)
@@ -116,6 +124,27 @@ class Trainer:
         logger.info(
             "%s: %s parameters on %s, %d rank(s)", config.model._name, f"{count:,}", self.device, self.world_size
         )
+
+    def _checked(self, restore: Restore, state: RestoredState) -> Restore:
+        """The choice, when it is a checkpoint of this recipe; without resets that this run has made already.
+
+        Raises: ConfigError when the folder's last checkpoint is another run's, naming the differences.
+        """
+        if all(restore.resets.values()):
+            return restore  # only the weights are taken
+        found = differences(state.cfg, self.config, stored_ranks=state.ours.get("world_size"), ranks=self.world_size)
+        made = state.ours.get("started_from", {}) or {}
+        asked = [key for key, value in restore.resets.items() if value]
+        if restore.own and asked and not found and set(asked) <= set(made.get("resets", [])):
+            logger.info("%s has %s behind it: not done again", restore.path, ", ".join(asked))
+            return restore.without_resets()
+        found = without_excused(found, restore.resets)
+        if found and restore.own and not restore.named and state.ours.get("format"):
+            raise another_run(restore.path, found)
+        if found:
+            changed = ", ".join(map(str, found))
+            logger.warning("this recipe is used, although that of %s was another: %s", restore.path, changed)
+        return restore
 
     def _match_labels(self, train: BaseDataset) -> None:
         """A run that continues keeps the labels it was started with: the data's columns follow them, by name."""
@@ -448,6 +477,8 @@ class Trainer:
             "runs_without_improvement": self.runs_without_improvement,
             "scaler": self.scaler.state_dict() if self.scaler else None,
             "model": self.model.training_state(self.optimizer),
+            "world_size": self.world_size,
+            "started_from": self.started_from,
         }
         return pack_state(
             config=self.config,
@@ -483,6 +514,10 @@ class Trainer:
             logger.warning("%s holds no optimizer state: updates, schedule and optimizer start anew", chosen.path)
         if not chosen.reset_dataloader:
             self._restore_position(state)
+        resets = [key for key, value in chosen.resets.items() if value]
+        self.started_from = state.ours.get("started_from") if chosen.own else None
+        if not chosen.own or resets:
+            self.started_from = {"path": str(chosen.path.resolve()), "resets": resets}
         logger.info("continuing from %s at epoch %d, update %d", chosen.path, self.at.epoch, self.at.num_updates)
 
     def _restore_meters(self, state: RestoredState) -> None:

@@ -5,10 +5,12 @@ import math
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ecg_signals.checkpoint.fairseq import OURS
+from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.checkpoint.write import AsyncWriter, remove_stale, write_checkpoint
 from ecg_signals.config import ConfigError, field_default, resolve_input
 from ecg_signals.distributed.collectives import from_rank_zero
@@ -23,13 +25,27 @@ _RESETS = ("reset_optimizer", "reset_lr_scheduler", "reset_meters", "reset_datal
 
 @dataclass(frozen=True)
 class Restore:
-    """The file a run starts from; the flags say what of it is not used."""
+    """The file a run starts from; the flags say what of it is not used.
+
+    `own`: it is the last checkpoint of this run's folder; `named`: it is the one that checkpoint.restore_file names.
+    """
 
     path: Path
+    own: bool = False
+    named: bool = False
     reset_optimizer: bool = False
     reset_lr_scheduler: bool = False
     reset_meters: bool = False
     reset_dataloader: bool = False
+
+    @property
+    def resets(self) -> dict[str, bool]:
+        """The reset options by name."""
+        return {key: getattr(self, key) for key in _RESETS}
+
+    def without_resets(self) -> "Restore":
+        """The same file, all of it used."""
+        return replace(self, **dict.fromkeys(_RESETS, False))  # type: ignore[arg-type]
 
 
 class CheckpointManager:
@@ -186,7 +202,8 @@ class CheckpointManager:
         """The file to start from, None for a fresh start; the same on every rank.
 
         `checkpoint.restore_file` under its default name means the last checkpoint, if there is one; else
-        `continue_once` (continued as it is) or `finetune_from_model` (weights alone); else a fresh start.
+        `continue_once` (continued as it is) or `finetune_from_model` (weights alone); else a fresh start. A file that
+        it names is where the run begins: when the last checkpoint descends from it, the run goes on from there.
         Raises: ConfigError for options that exclude each other and for a named file that does not exist.
         """
         return from_rank_zero(self._choose_restore)
@@ -195,21 +212,38 @@ class CheckpointManager:
         cfg = self.cfg
         resets = {key: getattr(cfg, key) for key in _RESETS}
         self._check_finetune(resets)
-        if cfg.restore_file != _DEFAULT_RESTORE:
-            name = cfg.restore_file
-            if cfg.checkpoint_suffix:
-                name = name.removesuffix(".pt") + f"{cfg.checkpoint_suffix}.pt"
-            inside = self.folder / name
-            return Restore(inside if inside.is_file() else _existing("restore_file", name), **resets)
         last = self.folder / f"checkpoint_last{cfg.checkpoint_suffix}.pt"
+        if cfg.restore_file != _DEFAULT_RESTORE:
+            return self._choose_named(last, resets)
         if last.exists():
-            return Restore(last, **resets)
+            return Restore(last, own=True, **resets)
         if cfg.continue_once:
             return Restore(_existing("continue_once", cfg.continue_once), **resets)
         if cfg.finetune_from_model:
             everything = dict.fromkeys(_RESETS, True)
             return Restore(_existing("finetune_from_model", cfg.finetune_from_model), **everything)
         return None
+
+    def _choose_named(self, last: Path, resets: dict[str, bool]) -> Restore:
+        """The file that checkpoint.restore_file names, or the last one where this run has begun there already."""
+        name = self.cfg.restore_file
+        if self.cfg.checkpoint_suffix:
+            name = name.removesuffix(".pt") + f"{self.cfg.checkpoint_suffix}.pt"
+        inside = self.folder / name
+        named = inside if inside.is_file() else resolve_input(name)
+        if not last.exists() or (named.is_file() and last.samefile(named)):
+            named = named if named.is_file() else _existing("restore_file", name)
+            return Restore(named, own=last.exists(), named=True, **resets)
+        if started_from(last).get("path") == str(named.resolve()):
+            logger.info("this run began with %s and has its own progress since: it goes on from %s", named, last)
+            return Restore(last, own=True)
+        logger.warning(
+            "the run begins again with %s, as checkpoint.restore_file says: %s, which did not begin there, will be "
+            "replaced",
+            named,
+            last,
+        )
+        return Restore(_existing("restore_file", str(named)), named=True, **resets)
 
     def _check_finetune(self, resets: dict[str, bool]) -> None:
         cfg = self.cfg
@@ -223,6 +257,12 @@ class CheckpointManager:
                 f"checkpoint.finetune_from_model={cfg.finetune_from_model} and checkpoint.restore_file="
                 f"{cfg.restore_file} exclude each other; keep the one to start from"
             )
+
+
+def started_from(path: Path) -> dict[str, Any]:
+    """Where the run of a checkpoint of ours began: {"path": the file, "resets": [what of it was not used]}, or {}."""
+    extra = read_checkpoint(path).get("extra_state") or {}
+    return dict((extra.get(OURS) or {}).get("started_from") or {})
 
 
 def _existing(key: str, name: str) -> Path:

@@ -171,6 +171,37 @@ def plain_sections(raw: Any) -> dict[str, Any]:
     return {str(key): value for key, value in container.items() if key != "hydra"}
 
 
+# folders that jobs of a sweep would share; True: relative ones lie where the command was typed, not in the run folder
+_FOLDERS = {
+    ("checkpoint", "save_dir"): False,
+    ("common", "tensorboard_logdir"): False,
+    ("common_eval", "results_path"): True,
+}
+
+
+def separate_jobs(sections: dict[str, Any]) -> None:
+    """In a sweep, a folder that all jobs would write to gets a subfolder per job, its number; changes `sections`.
+
+    A value with a reference, such as ${hydra:job.num}, is the user's own way and stays.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    hydra = HydraConfig.get() if HydraConfig.initialized() else None
+    if hydra is None or hydra.mode != RunMode.MULTIRUN:
+        return
+    for (section, key), shared in _FOLDERS.items():
+        value = (sections.get(section) or {}).get(key)
+        if not isinstance(value, str) or "${" in value:
+            continue
+        if shared or not hydra.job.chdir or Path(value).expanduser().is_absolute():
+            sections[section][key] = str(Path(value) / str(hydra.job.num))
+            if other_rank():
+                continue
+            logger.info("job %s of the sweep has a folder of its own: %s.%s=%s", hydra.job.num, section, key,
+                        sections[section][key])  # fmt: skip
+
+
 def user_dir_of(sections: dict[str, Any]) -> str | None:
     """`common.user_dir`, before the sections are resolved."""
     return (sections.get("common") or {}).get("user_dir")

@@ -6,7 +6,15 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ecg_signals.cli.app import help_text, hydra_app, load_plugins, plain_sections, reported_errors, user_dir_of
+from ecg_signals.cli.app import (
+    help_text,
+    hydra_app,
+    load_plugins,
+    plain_sections,
+    reported_errors,
+    separate_jobs,
+    user_dir_of,
+)
 
 if TYPE_CHECKING:
     from ecg_signals.distributed.launch import Placement
@@ -35,6 +43,7 @@ def run(raw: Any) -> float:
     """hydra's job: one training run. Returns the best value of checkpoint.best_checkpoint_metric, for sweepers."""
     with reported_errors():
         sections = plain_sections(raw)
+        separate_jobs(sections)
         load_plugins(user_dir_of(sections))
         from ecg_signals.composition import resolve_config
 

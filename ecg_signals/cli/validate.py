@@ -4,7 +4,15 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ecg_signals.cli.app import help_text, hydra_app, load_plugins, plain_sections, reported_errors, user_dir_of
+from ecg_signals.cli.app import (
+    help_text,
+    hydra_app,
+    load_plugins,
+    plain_sections,
+    reported_errors,
+    separate_jobs,
+    user_dir_of,
+)
 
 PURPOSE = "Evaluate a checkpoint on labelled data: statistics, and extracted outputs, embeddings and attention."
 
@@ -38,6 +46,7 @@ def with_evaluator(raw: Any, action: Callable[[Any], Any]) -> None:
     """Open the process group, load `common_eval.path` and do `action` with the Evaluator."""
     with reported_errors():
         sections = plain_sections(raw)
+        separate_jobs(sections)
         load_plugins(user_dir_of(sections))
         from ecg_signals.composition import resolve_config
         from ecg_signals.distributed.launch import process_group
