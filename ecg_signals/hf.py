@@ -28,7 +28,7 @@ except ImportError as error:
     raise ImportError('ecg_signals.hf needs transformers: pip install "ecg-signals[hf]"') from error
 
 from ecg_signals.checkpoint.hub import fetch, is_hub_name
-from ecg_signals.checkpoint.huggingface import OURS, folder_config, write_folder
+from ecg_signals.checkpoint.huggingface import KINDS_OF_PROBLEMS, OURS, folder_config, write_folder
 from ecg_signals.checkpoint.layout import ModelSource, logit_columns, logits_option
 from ecg_signals.checkpoint.load import build_source, complete, load_source
 from ecg_signals.config import ConfigError, resolve_input
@@ -164,6 +164,7 @@ class EcgSignalsModel(PreTrainedModel):
             signal=self.model.signal,
             cfg=self.source.cfg if self.source else {},
             layout=self.source.layout if self.source else "",
+            logit_kind=KINDS_OF_PROBLEMS.get(str(self.config.problem_type), self.model.logit_kind),
         )
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], *_: Any, **kwargs: Any) -> None:
@@ -285,7 +286,7 @@ def _from_config(config: PretrainedConfig) -> Any:
     if key is not None and options[key] != config.num_labels:
         options[key], labels = config.num_labels, _label_names(config)
     model = build("model", ours["name"], **options)
-    model.labels = labels
+    model.labels, model.logit_kind = labels, ours.get("logit_kind")
     model.signal = SignalContract.from_dict(ours["signal"]) if ours.get("signal") else None
     return model
 

@@ -78,6 +78,7 @@ def to_fairseq(model: ModelSource) -> dict[str, Any]:
         "version": __version__,
         "options": {**plain_values(model.cfg), "model": {"_name": model.name, **plain_values(model.options)}},
         "labels": plain_values(model.labels),
+        "logit_kind": model.logit_kind,
         "signal": plain_values(model.signal.to_dict()) if model.signal is not None else None,
     }
     return state

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ecg_signals.checkpoint.layout import Layout, ModelSource, is_state_dict, model_options
+from ecg_signals.checkpoint.layout import Layout, ModelSource, is_state_dict, logit_kind_of, model_options
 from ecg_signals.config import BaseConfig, ConfigError, UsageError, field_default
 from ecg_signals.registry import Entry, get_entry
 from ecg_signals.sections import REGISTERED_GROUPS, Config
@@ -69,6 +69,7 @@ def convert(raw: dict[str, Any], where: str) -> ModelSource:
         raw=raw,
         layout="ecg-signals" if ours else "fairseq-signals",
         where=where,
+        logit_kind=(ours or {}).get("logit_kind") or logit_kind_of(cfg),
     )
 
 

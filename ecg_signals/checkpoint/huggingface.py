@@ -12,10 +12,10 @@ from typing import Any
 from torch import Tensor
 
 from ecg_signals import __version__
-from ecg_signals.checkpoint.layout import Layout, ModelSource, layout_of, model_options
+from ecg_signals.checkpoint.layout import Layout, ModelSource, layout_of, logit_kind_of, model_options
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.config import ConfigError
-from ecg_signals.files import cannot_write, replacing
+from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES
 from ecg_signals.registry import get_entry
 from ecg_signals.signal.contract import SignalContract
 
@@ -27,6 +27,11 @@ from ecg_signals.hf import {names}
 
 __all__ = [{quoted}]
 '''
+KINDS_OF_PROBLEMS = {  # transformers' names of what the logits are
+    "multi_label_classification": LABELS,
+    "single_label_classification": CLASSES,
+    "regression": VALUES,
+}
 _CLASSES = {
     "AutoConfig": "modeling_ecg_signals.EcgSignalsConfig",
     "AutoModel": "modeling_ecg_signals.EcgSignalsModel",
@@ -98,6 +103,7 @@ def convert(raw: dict[str, Any], where: str) -> ModelSource:
         raw=raw,
         layout=ours.get("layout", ""),
         where=where,
+        logit_kind=ours.get("logit_kind") or logit_kind_of(ours.get("cfg") or {}),
     )
 
 
@@ -113,10 +119,14 @@ def folder_config(source: ModelSource) -> dict[str, Any]:
         "name": source.name,
         "options": source.options,
         "labels": source.labels,
+        "logit_kind": source.logit_kind,
         "signal": source.signal.to_dict() if source.signal is not None else None,
         "layout": source.layout,
         "cfg": source.cfg,
     }
+    problems = [name for name, kind in KINDS_OF_PROBLEMS.items() if kind == source.logit_kind]
+    if problems and source.logits is not None:
+        config["problem_type"] = problems[0]
     return json.loads(json.dumps(config))
 
 

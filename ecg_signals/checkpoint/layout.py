@@ -13,7 +13,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ecg_signals.config import BaseConfig, ConfigError
+from ecg_signals.config import BaseConfig, ConfigError, UsageError
+from ecg_signals.registry import get_entry
 from ecg_signals.signal.contract import SignalContract
 
 
@@ -28,6 +29,7 @@ class ModelSource:
             `model.upgrade_state_dict` renames.
         labels: names of the columns of `logits`, None when the file does not tell.
         signal: the input contract.
+        logit_kind: what the logits are (metrics/logits.py), None when the file does not tell.
         cfg: the recipe as plain sections, {} when the file has none.
         raw: the whole content of the file.
         layout: name of the layout that was recognised.
@@ -43,6 +45,7 @@ class ModelSource:
     raw: dict[str, Any] = field(default_factory=dict)
     layout: str = ""
     where: str = ""
+    logit_kind: str | None = None
 
     @property
     def logits(self) -> int | None:
@@ -111,6 +114,16 @@ def recognise(raw: dict[str, Any], where: str) -> Layout:
         f"Bare weights do not say which model they belong to: build it with ecg_signals.registry.build(...) and "
         f"use model.load_state_dict."
     )
+
+
+def logit_kind_of(cfg: Mapping[str, Any]) -> str | None:
+    """What the logits of a model are that was trained by this recipe; None when its criterion is not known."""
+    criterion = cfg.get("criterion") or {}
+    try:
+        entry = get_entry("criterion", criterion["_name"])
+    except (KeyError, UsageError):
+        return None
+    return entry.cls.logits_of(criterion)  # type: ignore[attr-defined]
 
 
 def is_state_dict(value: Any) -> bool:

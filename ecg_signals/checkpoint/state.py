@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ecg_signals import __version__
 from ecg_signals.checkpoint.fairseq import OURS, config_of
 from ecg_signals.checkpoint.hub import is_hub_name
+from ecg_signals.checkpoint.layout import logit_kind_of
 from ecg_signals.checkpoint.load import fill
 from ecg_signals.checkpoint.optimizer_state import (
     flatten_optimizer_state,
@@ -239,6 +240,7 @@ def _ours(config: Config, model: Any, average: Any) -> dict[str, Any]:
         "version": __version__,
         "options": plain_values(config.to_dict()),
         "labels": plain_values(model.labels),
+        "logit_kind": logit_kind_of(config.to_dict()),
         "signal": plain_values(model.signal.to_dict()) if model.signal is not None else None,
         "average": to_cpu(average.state_dict()) if average is not None else None,
     }

@@ -53,7 +53,7 @@ def parser() -> Parser:
     add("--model", required=True, metavar="FILE", help="checkpoint or folder of a fine-tuned model")
     add("--ecg-dir", metavar="DIR", help="folder of the .npy files; default: the CSV's")
     add("--out", default=".", metavar="DIR", help="folder for results (.)")
-    add("--task", choices=("multi_label", "multi_class", "regression"), default="multi_label", help="(multi_label)")
+    add("--task", choices=("multi_label", "multi_class", "regression"), help="(what the model was trained for)")
     add("--label-start-index", type=int, default=3, metavar="N", help="columns before the labels (3)")
     add("--batch-size", type=int, default=64, metavar="N", help="ECGs per batch (64)")
     add("--workers", type=int, default=0, metavar="N", help="processes that read ECGs (0: this one)")

@@ -14,6 +14,7 @@ from ecg_signals.config import BaseConfig, option
 from ecg_signals.criteria.base import BaseCriterion, CriterionOutput, Logs
 from ecg_signals.criteria.labels import item_count, sample_size_of
 from ecg_signals.metrics.counts import ratio
+from ecg_signals.metrics.logits import COSINES
 from ecg_signals.registry import register_criterion
 
 
@@ -33,6 +34,7 @@ class ArcFaceCriterion(BaseCriterion):
     """
 
     dataset = "identification"
+    logits = COSINES
 
     def __init__(self, cfg: ArcFaceConfig) -> None:
         super().__init__(cfg)

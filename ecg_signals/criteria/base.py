@@ -37,6 +37,7 @@ class BaseCriterion(nn.Module):
     """Extend it and write `forward`; `metrics` turns summed logs into what is printed."""
 
     dataset: ClassVar[str] = "ecg_file"  # registered dataset this criterion usually reads
+    logits: ClassVar[str | None] = None  # what the model's logits are: see metrics/logits.py; None: it reads none
     takes_class_numbers: ClassVar[bool] = False  # True: a label may be one column of class numbers
     per_label: ClassVar[tuple[str, ...]] = ()  # options, and buffers of the same name, with one value per label
     PEER_METHODS: ClassVar[dict[str, str]] = {
@@ -48,6 +49,11 @@ class BaseCriterion(nn.Module):
     def __init__(self, cfg: BaseConfig) -> None:
         super().__init__()
         self.cfg = cfg
+
+    @classmethod
+    def logits_of(cls, options: Mapping[str, Any]) -> str | None:
+        """What the logits of a model trained with these options are; stored in checkpoints, asked by who reads them."""
+        return cls.logits
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
         raise TypeError(f"{type(self).__name__} must define forward(model, batch)")

@@ -14,6 +14,7 @@ from ecg_signals.config import BaseConfig, ConfigError, option
 from ecg_signals.criteria.base import BaseCriterion, CriterionOutput, Logs
 from ecg_signals.criteria.labels import check_label_weights, item_count, label_matrix, sample_size_of
 from ecg_signals.metrics.counts import precision_recall_f1, ratio
+from ecg_signals.metrics.logits import LABELS
 from ecg_signals.metrics.ranking import AVERAGES, summarise_ranking
 from ecg_signals.registry import register_criterion
 
@@ -30,6 +31,7 @@ class BinaryCrossEntropyConfig(BaseConfig):
 class BinaryCrossEntropyCriterion(BaseCriterion):
     """Summed over all known (item, label) pairs; `sample_size` counts the positive ones."""
 
+    logits = LABELS
     per_label = ("weight",)
     weight: Tensor | None
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ecg_signals.config import BaseConfig, ConfigError, option
 from ecg_signals.criteria.base import BaseCriterion, CriterionOutput, Logs
 from ecg_signals.criteria.labels import item_count
-from ecg_signals.registry import build, register_criterion
+from ecg_signals.registry import build, get_entry, register_criterion
 
 
 @dataclass
@@ -44,6 +44,13 @@ class CompositeCriterion(BaseCriterion):
             raise ConfigError(
                 f"criterion.loss_weights has {len(self.weights)} values for {len(self.parts)} criteria; give one each"
             )
+
+    @classmethod
+    def logits_of(cls, options: Mapping[str, Any]) -> str | None:
+        """What all parts agree on; None where they read logits of several kinds."""
+        names, args = options.get("criterion_names") or [], options.get("args") or {}
+        kinds = {get_entry("criterion", name).cls.logits_of(args.get(name) or {}) for name in names}  # type: ignore[attr-defined]
+        return kinds.pop() if len(kinds) == 1 else None
 
     def set_labels(self, labels: list[str]) -> None:
         for part in self.parts:

@@ -13,6 +13,7 @@ from ecg_signals.config import BaseConfig, ConfigError, option
 from ecg_signals.criteria.base import BaseCriterion, CriterionOutput, Logs
 from ecg_signals.criteria.labels import check_label_weights, item_count, sample_size_of
 from ecg_signals.metrics.counts import ratio
+from ecg_signals.metrics.logits import CLASSES
 from ecg_signals.registry import register_criterion
 
 
@@ -32,6 +33,7 @@ class CrossEntropyCriterion(BaseCriterion):
     Negative and NaN targets are unknown, and so are rows with no class or several.
     """
 
+    logits = CLASSES
     takes_class_numbers = True
     per_label = ("weight",)
     weight: Tensor | None

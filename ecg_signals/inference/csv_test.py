@@ -1,7 +1,7 @@
 """A fine-tuned model on a CSV of labels: probabilities, also over several crops, and performance per label."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ from ecg_signals.files import replacing, writing
 from ecg_signals.limits import check_no_input, path_below
 from ecg_signals.metrics.bootstrap import intervals, resampled_items
 from ecg_signals.metrics.condition_score import condition_score
+from ecg_signals.metrics.logits import probabilities_of
 from ecg_signals.metrics.per_label import (
     class_performance,
     label_performance,
     mean_defined,
     regression_performance,
 )
+from ecg_signals.models.hubert.key_map import KINDS_OF_TASKS
 from ecg_signals.models.hubert.layers import decimation_factor
 
 CROP, LONG = 2500, 5000  # samples at 500 Hz: of the model's input, and of what crops are taken from
@@ -35,7 +37,7 @@ class EvaluationOptions:
     Attributes:
         csv, ecg_dir: the table and the folder of .npy files; None: the table's own.
         out: folder for results.
-        task: "multi_label", "multi_class" or "regression".
+        task: "multi_label", "multi_class" or "regression"; None: what the model was trained for.
         label_start_index: columns before the labels, where the model does not know its labels' names.
         crops: crops per ECG (test-time augmentation); 0: the first 5 s.
         aggregation: "mean" or "max" of the crops' probabilities.
@@ -49,7 +51,7 @@ class EvaluationOptions:
     csv: str
     ecg_dir: str | None = None
     out: str = "."
-    task: str = "multi_label"
+    task: str | None = None
     label_start_index: int = 3
     batch_size: int = 64
     workers: int = 0
@@ -99,13 +101,6 @@ def crops_of(windows: Tensor, lengths: Sequence[int], crop: int, count: int, dra
     )
 
 
-def probabilities_of(logits: Tensor, task: str) -> Tensor:
-    """Logits [..., labels] as probabilities; a regression's as they are."""
-    if task == "regression":
-        return logits
-    return logits.softmax(dim=-1) if task == "multi_class" else logits.sigmoid()
-
-
 @torch.inference_mode()
 def predict_windows(
     model: Any,
@@ -116,12 +111,25 @@ def predict_windows(
     draws: np.random.RandomState,
 ) -> Tensor:
     """Probabilities [batch, labels] of the first crop, or over `options.crops` random ones."""
-    device = next(model.parameters()).device
+    device, kind = next(model.parameters()).device, KINDS_OF_TASKS[options.task or "multi_label"]
     if not options.crops:
-        return probabilities_of(model(windows.to(device))["logits"].float(), options.task)
+        return probabilities_of(model(windows.to(device))["logits"].float(), kind)
     crops = crops_of(windows, lengths, crop, options.crops, draws)
-    per_crop = torch.stack([probabilities_of(model(part.to(device))["logits"].float(), options.task) for part in crops])
+    per_crop = torch.stack([probabilities_of(model(part.to(device))["logits"].float(), kind) for part in crops])
     return per_crop.mean(dim=0) if options.aggregation == "mean" else per_crop.amax(dim=0)
+
+
+def task_of(model: Any, asked: str | None) -> str:
+    """The kind of task: the model's, which `asked` must agree with; multi_label where neither says.
+
+    Raises: ConfigError when the model was trained for another one than is asked for.
+    """
+    trained = next((task for task, kind in KINDS_OF_TASKS.items() if kind == model.logit_kind), None)
+    if asked and trained and asked != trained:
+        raise ConfigError(f"--task {asked}, but the model was trained for {trained}; leave --task out")
+    if not asked and not trained:
+        print("the model does not say what its logits are: --task multi_label is assumed")
+    return asked or trained or "multi_label"
 
 
 def open_table(model: Any, options: EvaluationOptions) -> HubertCsvDataset:
@@ -161,6 +169,7 @@ def run_test(model: Any, options: EvaluationOptions) -> Path:
     """
     if not hasattr(model.cfg, "conv_stride") or not hasattr(model.cfg, "num_labels"):
         raise ConfigError(f"ecg-test takes a fine-tuned HuBERT-ECG, found a {type(model).__name__}; use ecg-validate")
+    options = replace(options, task=task_of(model, options.task))
     table = open_table(model, options)
     if table.label_table is None:
         raise ConfigError(

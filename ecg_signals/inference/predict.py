@@ -1,25 +1,26 @@
 """From a record file to probabilities per label: windows as the model was trained on, then one value per record."""
 
+import logging
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from ecg_signals.checkpoint.layout import ModelSource, logit_columns
+from ecg_signals.checkpoint.layout import logit_columns
 from ecg_signals.checkpoint.load import build_source, load_source
 from ecg_signals.config import ConfigError
 from ecg_signals.data.label_names import listed
+from ecg_signals.metrics.logits import COSINES
 from ecg_signals.readers.read import read_record
 from ecg_signals.signal.record import Record
 
+logger = logging.getLogger(__name__)
+
 BATCH = 64  # windows per forward pass
-_ONE_CLASS = ("cross_entropy",)  # criteria whose logits are one class each
-_VALUES = ("mse",)  # criteria whose logits are values, not probabilities
 
 
 @dataclass
@@ -60,12 +61,13 @@ class Predictor:
         if self.model.signal is None:
             raise ConfigError(f"{source} does not say how its input is prepared, and '{found.name}' has no usual way")
         count = logit_columns(self.model.cfg.to_dict())
-        if count is None or found.name == "arcface":
+        if count is None or found.name == "arcface" or found.logit_kind == COSINES:
             raise ConfigError(
                 f"{source} holds '{found.name}', which has no classification head. Fine-tune it first: "
                 f"ecg-train --config-name finetune/diagnosis model.model_path={source} ..."
             )
-        self.activation = activation(found)
+        if self.model.logit_kind is None:
+            logger.warning("%s does not say what its logits are: taken as independent labels (sigmoid)", source)
         if labels and self.model.labels and list(labels) != self.model.labels:
             raise ConfigError(
                 f"{source} names its own labels, {listed(self.model.labels)}, and those given are others, or in "
@@ -84,7 +86,7 @@ class Predictor:
             batch = source[start : start + BATCH].to(self.device)
             padding = mask[start : start + BATCH].to(self.device)
             logits = self.model(batch, padding_mask=padding if padding.any() else None)["logits"]
-            parts.append(self.activation(logits.float()).cpu())
+            parts.append(self.model.probabilities(logits.float()).cpu())
         return torch.cat(parts).numpy()
 
     def aggregate(self, windows: np.ndarray) -> np.ndarray:
@@ -117,18 +119,6 @@ class Predictor:
 
     def _named(self, row: np.ndarray) -> dict[str, float]:
         return {label: float(value) for label, value in zip(self.labels, row)}
-
-
-def activation(source: ModelSource) -> Callable[[Tensor], Tensor]:
-    """What makes probabilities of logits, by what the model was trained with; sigmoid when that is not told."""
-    criterion = (source.cfg.get("criterion") or {}).get("_name")
-    config = source.raw.get("huggingface") or source.raw.get("model_config") or {}
-    task = config.get("task_type") if isinstance(config, Mapping) else None
-    if criterion in _ONE_CLASS or task == "multi_class":
-        return lambda logits: logits.softmax(dim=-1)
-    if criterion in _VALUES or task == "regression":
-        return lambda logits: logits
-    return torch.sigmoid
 
 
 def as_text(predictions: Iterable[Prediction]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ecg_signals.checkpoint.layout import ModelSource
+from ecg_signals.checkpoint.layout import ModelSource, logit_kind_of
 from ecg_signals.checkpoint.load import build_source, load_source
 from ecg_signals.composition import resolve_config
 from ecg_signals.config import MISSING, ConfigError, parse_literal, resolve_input
@@ -48,9 +48,10 @@ def stored_sections(sections: Mapping[str, Any], source: ModelSource) -> dict[st
     for group in ("task", "criterion"):
         stored = known_options(group, source.cfg.get(group) or {})
         chosen = {key: value for key, value in (sections.get(group) or {}).items() if value not in (MISSING, None)}
-        same = chosen.get("_name", stored.get("_name")) == stored.get("_name")
+        same = not stored or chosen.get("_name", stored["_name"]) == stored["_name"]
         if group == "criterion" and not same:
-            chosen = {}  # a recipe for another criterion: the checkpoint's own one decides
+            logger.warning("criterion %s is left out: the checkpoint's decides, %s", chosen["_name"], stored["_name"])
+            chosen = {}
         merged[group] = {**(stored if same or group == "criterion" else {}), **chosen} or None
     merged["dataset"] = {key: value for key, value in (sections.get("dataset") or {}).items() if value is not None}
     return merged
@@ -62,6 +63,16 @@ def known_options(group: str, stored: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     known = {item.name for item in fields(get_entry(group, stored["_name"]).dataclass)}
     return {key: value for key, value in stored.items() if key in known}
+
+
+def _check_logits(config: Config, source: ModelSource) -> None:
+    """Raises: ConfigError when the criterion reads other logits than the model was trained to give."""
+    reads, gives = logit_kind_of(config.to_dict()), source.logit_kind
+    if reads and gives and reads != gives:
+        raise ConfigError(
+            f"{source.where} was trained to give {gives}, but criterion {config.criterion._name} reads {reads}; "
+            f"validate it with a criterion of its own kind, criterion=NAME (`ecg-list criterion`)"
+        )
 
 
 class Evaluator:
@@ -77,6 +88,7 @@ class Evaluator:
             raise ConfigError("set common_eval.path=CHECKPOINT")
         source = load_source(str(resolve_input(path)))
         self.config: Config = resolve_config(stored_sections(sections, source))
+        _check_logits(self.config, source)
         setup_logging(self.config, placement.rank == 0)
         set_matmul_precision(self.config)
         self.placement, self.device = placement, device_of(self.config, placement)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ecg_signals.config import BaseConfig
+from ecg_signals.metrics.logits import probabilities_of
 from ecg_signals.signal.contract import SignalContract
 
 # what notebooks written for fairseq-signals read
@@ -48,6 +49,7 @@ class BaseModel(nn.Module):
         cfg: the options the model was built from; enough, with the weights, to build it again.
         labels: names of the columns of `logits`, None when unknown.
         signal: the input contract (`model.signal.prepare(record)`), None when unknown.
+        logit_kind: what its logits are, by the criterion it was trained with (metrics/logits.py); None when unknown.
     """
 
     PEER_METHODS: ClassVar[dict[str, str]] = {
@@ -61,6 +63,11 @@ class BaseModel(nn.Module):
         self.cfg = cfg
         self.labels: list[str] | None = None
         self.signal: SignalContract | None = None
+        self.logit_kind: str | None = None
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """[..., labels] logits as what they were trained to be: probabilities, or the values of a regression."""
+        return probabilities_of(logits, self.logit_kind)
 
     def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> Mapping[str, Any]:
         """source [batch, leads, samples] float32 -> at least `features` [batch, frames, dim]."""

@@ -106,7 +106,7 @@ print(record.signal.shape, record.sample_rate, "Hz", record.leads)
 source = model.signal.prepare(record)  # [windows, leads, samples]
 with torch.inference_mode():
     output = model(source)
-probabilities = output["logits"].sigmoid()  # [windows, labels]
+probabilities = model.probabilities(output["logits"])  # [windows, labels]
 pd.DataFrame(probabilities.numpy(), columns=model.labels, index=[f"window {i}" for i in range(len(source))]).round(3)
 
 # %% [markdown]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ecg_signals.checkpoint.layout import Layout, ModelSource
 from ecg_signals.config import ConfigError
+from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES
 from ecg_signals.models.hubert.layers import decimation_factor
 from ecg_signals.signal import published
 from ecg_signals.signal.contract import SignalContract
@@ -63,6 +64,7 @@ CONSTANTS: dict[str, Any] = {  # what every published config holds and no model 
 }
 PREFIX = "hubert_ecg."
 LICENCE = "CC BY-NC 4.0"  # of every weight that HuBERT-ECG's authors published
+KINDS_OF_TASKS = {"multi_label": LABELS, "multi_class": CLASSES, "regression": VALUES}  # published task_type
 
 
 def is_hubert_ecg(state: Mapping[str, Any]) -> bool:
@@ -202,7 +204,15 @@ def _convert(content: dict[str, Any], where: str) -> ModelSource:
         raise ConfigError(f"{where}: {error}") from None
     stored = content.get("signal")
     contract = SignalContract.from_dict(stored) if isinstance(stored, Mapping) else input_contract(options)
-    return ModelSource(name, options, state, labels, contract, raw=content, layout=LAYOUTS[0].name, where=where)
+    layout, kind = LAYOUTS[0].name, _logit_kind(content["model_config"])
+    return ModelSource(
+        name, options, state, labels, contract, raw=content, layout=layout, where=where, logit_kind=kind
+    )
+
+
+def _logit_kind(config: Mapping[str, Any]) -> str | None:
+    """What the logits are, from the config of HuBERT-ECG's later package; older files do not tell."""
+    return KINDS_OF_TASKS.get(str(config.get("task_type")))
 
 
 def input_contract(options: Mapping[str, Any]) -> SignalContract | None:
@@ -218,8 +228,10 @@ def _convert_folder(content: dict[str, Any], where: str) -> ModelSource:
         name, options, state, labels = from_config(content["huggingface"], content["weights"])
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
-    contract = input_contract(options)
-    return ModelSource(name, options, state, labels, contract, raw=content, layout=LAYOUTS[0].name, where=where)
+    contract, layout, kind = input_contract(options), LAYOUTS[0].name, _logit_kind(content["huggingface"])
+    return ModelSource(
+        name, options, state, labels, contract, raw=content, layout=layout, where=where, logit_kind=kind
+    )
 
 
 def _is_folder(content: Mapping[str, Any]) -> bool:
@@ -228,11 +240,18 @@ def _is_folder(content: Mapping[str, Any]) -> bool:
 
 def _export(source: ModelSource) -> dict[str, Any]:
     content = to_checkpoint(source.name, source.options, source.state, source.labels)
+    content["model_config"] |= _task_type(source)
     return content if source.signal is None else {**content, "signal": source.signal.to_dict()}
 
 
+def _task_type(source: ModelSource) -> dict[str, str]:
+    """The published name of what the logits are, where it is known and has one."""
+    names = [task for task, kind in KINDS_OF_TASKS.items() if kind == source.logit_kind]
+    return {"task_type": names[0]} if names else {}
+
+
 def _folder_config(source: ModelSource) -> dict[str, Any]:
-    config = to_config(source.name, source.options, source.labels)
+    config = to_config(source.name, source.options, source.labels) | _task_type(source)
     classes = {"AutoConfig": "HuBERTECGConfig", "AutoModel": "HuBERTECG"}
     if source.name == "hubert_ecg_classifier":
         classes["AutoModelForSequenceClassification"] = "HuBERTECGForClassification"
