@@ -81,6 +81,7 @@ class Trainer:
         self.started, self.seconds_before = time.monotonic(), 0.0
         self.best_printed: dict[str, float] = {}
         self.runs_without_improvement = 0
+        self.warned_undefined = False
         self.signal, self.interrupted, self.stopping = StopSignal(), False, False
         self.restore = self.manager.choose_restore()
         self.started_from: dict[str, Any] | None = None
@@ -198,7 +199,9 @@ class Trainer:
     # ------------------------------------------------------------------ the loop
 
     def train(self) -> float:
-        """Train until a stop rule holds. Returns the best value of checkpoint.best_checkpoint_metric, inf if none."""
+        """Train until a stop rule holds. Returns: the best value of checkpoint.best_checkpoint_metric; the worst one,
+        inf or -inf, if there is none.
+        """
         with self.signal.watched(), profiler(self.config, self.save_dir) as profile, heartbeat(self.config) as beat:
             while not self.stopping and not self._finished():
                 freq, total = self._epoch_plan()
@@ -223,7 +226,8 @@ class Trainer:
         self.reporter.close()
         if self.interrupted:
             raise SystemExit(128 + (self.signal.received or signal.SIGTERM))
-        return self.manager.best if self.manager.best is not None else math.inf
+        worst = -math.inf if self.config.checkpoint.maximize_best_checkpoint_metric else math.inf
+        return worst if self.manager.best is None else self.manager.best
 
     def train_update(self, batches: list[Batch | None]) -> None:
         """One optimizer step: accumulate the batches, sum over ranks, normalise, clip, step.
@@ -341,6 +345,7 @@ class Trainer:
             self.stopping = self._out_of_patience() or self.stopping
         if ends:
             self.reporter.summary("train", self._train_stats(self.train_tally), epoch)
+            self._check_learned()
             self.train_tally = Tally()
             self.at.epoch, self.at.batches = epoch + 1, 0
         if save or self.stopping:
@@ -351,6 +356,16 @@ class Trainer:
             and self.device.type == "cuda"
         ):
             torch.cuda.empty_cache()
+
+    def _check_learned(self) -> None:
+        """Raises: ConfigError after an epoch in which no item had a target."""
+        sums = self.train_tally.logs
+        if not sums.get("sample_size") and not sums.get("loss") and not sums.get("count"):
+            section = self.config.dataset
+            raise ConfigError(
+                f"no record of {section.train_subset} has a known target: an epoch was trained on nothing. Look at "
+                f"task.label_file (NaN is unknown) and at the warnings of the command that made it"
+            )
 
     def _train_stats(self, tally: Tally) -> dict[str, float]:
         stats = self.criterion.metrics(tally.logs, {})
@@ -397,9 +412,7 @@ class Trainer:
         section, updates = self.config.checkpoint, self.at.num_updates
         by_epoch = ends and self.at.epoch % section.save_interval == 0
         every = section.save_interval_updates
-        return by_epoch or (
-            every > 0 < updates and updates % every == 0 and updates >= self.config.dataset.validate_after_updates
-        )
+        return by_epoch or (every > 0 < updates and updates % every == 0)
 
     def _validation_is_due(self, ends: bool, save: bool) -> bool:
         section, updates = self.config.dataset, self.at.num_updates
@@ -432,6 +445,15 @@ class Trainer:
                 self.at.epoch,
             )
         score, improved = scores[0]
+        if math.isnan(score) and self.manager.best is None and not self.warned_undefined:
+            self.warned_undefined = True
+            logger.warning(
+                "%s is not defined in %s (too few records with a known answer of each kind?): as long as it is not, "
+                "checkpoint_best is the latest state. Validate on more records, or set "
+                "checkpoint.best_checkpoint_metric=loss",
+                name,
+                next(iter(self.valid)),
+            )
         self.runs_without_improvement = 0 if improved else self.runs_without_improvement + 1
         return score
 

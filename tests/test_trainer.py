@@ -252,9 +252,10 @@ def test_one_step_in_half_precision_differs_from_single_precision_by_rounding(
 
 
 def test_weight_decay_in_the_recipe_wins_over_the_stored_one(classification, caplog):
-    train(classification, optimization__max_update=2)
+    last = train(classification, optimization__max_update=2).save_dir / "checkpoint_last.pt"
+    changed = {"optimizer__weight_decay": 0.5, "checkpoint__restore_file": str(last)}
     with caplog.at_level(logging.WARNING):
-        trainer = train(classification, optimizer__weight_decay=0.5, optimization__max_update=3)
+        trainer = train(classification, optimization__max_update=3, **changed)
     assert trainer.optimizer.param_groups[0]["weight_decay"] == 0.5
     assert "weight_decay" in caplog.text
 
@@ -369,3 +370,45 @@ def test_amp_is_fp16_and_dead_keys_give_one_warning(classification, tmp_path, ca
     half = losses(train(classification, common__fp16=True))
     assert losses(train(elsewhere(classification, tmp_path), common__amp=True, common__tpu=True)) == half
     assert len([record for record in caplog.records if "common.tpu" in record.message]) == 1
+
+
+def relabelled(sample, folder, table):
+    """A label file like the sample's with other values."""
+    np.save(folder / "y.npy", table)
+    (folder / "label_def.csv").write_text("name\nodd\nthird\nrare\n")
+    return str(folder / "y.npy")
+
+
+def test_training_without_any_known_target_is_refused(classification, sample, tmp_path):
+    table = np.full((12, 3), np.nan)
+    with pytest.raises(ConfigError, match=r"no record of train.tsv has a known label"):
+        train(classification, task__label_file=relabelled(sample, tmp_path, table))
+    table[8:] = 1.0  # known for the validation records alone
+    with pytest.raises(ConfigError, match=r"no record of train has a known target"):
+        train(classification, task__label_file=relabelled(sample, tmp_path, table), optimization__max_update=9)
+
+
+def test_a_label_of_which_nothing_is_known_is_named(classification, sample, tmp_path, caplog):
+    table = np.load(sample.label_file)
+    table[:, 1] = np.nan
+    train(classification, task__label_file=relabelled(sample, tmp_path, table), optimization__max_update=1)
+    assert "1 of 3 labels are unknown in every record, and are not trained: 'third'" in caplog.text
+
+
+def test_a_metric_that_is_never_defined_is_said_and_leaves_a_best_file(classification, sample, tmp_path, caplog):
+    chosen = {"checkpoint__best_checkpoint_metric": "auroc", "checkpoint__maximize_best_checkpoint_metric": True}
+    none = relabelled(sample, tmp_path, np.zeros((12, 3)))
+    trainer = train(classification, task__label_file=none, **chosen)
+    assert caplog.text.count("auroc is not defined in valid") == 1
+    last, best = (
+        torch.load(trainer.save_dir / f"checkpoint_{name}.pt", weights_only=True) for name in ("last", "best")
+    )
+    assert best["optimizer_history"][-1]["num_updates"] == last["optimizer_history"][-1]["num_updates"] == 8
+    assert trainer.result == -math.inf
+
+
+def test_a_save_that_is_due_is_made_whatever_else_ends_there(classification):
+    often = {"checkpoint__save_interval_updates": 2, "checkpoint__no_epoch_checkpoints": True}
+    trainer = train(classification, **often, dataset__validate_after_updates=7)
+    names = {path.name for path in trainer.save_dir.glob("checkpoint_*_*.pt")}
+    assert names == {f"checkpoint_{epoch}_{update}.pt" for epoch, update in ((1, 2), (1, 4), (2, 6), (2, 8))}

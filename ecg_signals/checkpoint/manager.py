@@ -81,21 +81,25 @@ class CheckpointManager:
         return score > than if self.cfg.maximize_best_checkpoint_metric else score < than
 
     def update_best(self, score: float | None) -> bool:
-        """Whether `score` is the best so far (a tie counts), remembering it."""
-        if score is None or math.isnan(score) or (self.best is not None and self.is_better(self.best, score)):
+        """Whether `score` is the best so far (a tie counts), remembering it; NaN is, as long as no score is defined."""
+        if score is not None and math.isnan(score):
+            return self.best is None
+        if score is None or (self.best is not None and self.is_better(self.best, score)):
             return False
         self.best = score
         return True
 
     def names(self, epoch: int, updates: int, *, end_of_epoch: bool, score: float | None, is_best: bool) -> list[str]:
-        """File names of one save, in the order of fairseq-signals; the first is written, the others are links."""
+        """File names of one save, in the order of fairseq-signals; the first is written, the others are links.
+
+        At an epoch's end the epoch's file stands for the one that is due by updates, unless older epochs are removed.
+        """
         cfg, suffix = self.cfg, self.cfg.checkpoint_suffix
-        interval = cfg.save_interval_updates
+        by_epoch = end_of_epoch and not cfg.no_epoch_checkpoints and epoch % cfg.save_interval == 0
+        by_update = cfg.save_interval_updates > 0 and updates % cfg.save_interval_updates == 0
         candidates = {
-            f"checkpoint{epoch}{suffix}.pt": end_of_epoch
-            and not cfg.no_epoch_checkpoints
-            and epoch % cfg.save_interval == 0,
-            f"checkpoint_{epoch}_{updates}{suffix}.pt": not end_of_epoch and interval > 0 and updates % interval == 0,
+            f"checkpoint{epoch}{suffix}.pt": by_epoch,
+            f"checkpoint_{epoch}_{updates}{suffix}.pt": by_update and not (by_epoch and cfg.keep_last_epochs <= 0),
             f"checkpoint_best{suffix}.pt": is_best,
             self._best_name(score): self._among_best(score),
             f"checkpoint_last{suffix}.pt": not cfg.no_last_checkpoints,
@@ -129,18 +133,18 @@ class CheckpointManager:
         paths = [self.folder / name for name in names]
         if paths:
             logger.info("preparing to save checkpoint for epoch %d @ %d updates", epoch, updates)
-            self._write(paths, state(), not end_of_epoch)
+            self._write(paths, state())
             seconds = time.perf_counter() - started
             message = "Save checkpoint %s (epoch %d @ %d updates, score %s) (writing took %.3f seconds)"
             logger.info(message, paths[0], epoch, updates, score, seconds)
         return paths
 
-    def _write(self, paths: list[Path], state: dict[str, Any], middle_of_epoch: bool) -> None:
+    def _write(self, paths: list[Path], state: dict[str, Any]) -> None:
         def work(content: dict[str, Any]) -> None:
             logger.info("Saving checkpoint to %s", paths[0])
             write_checkpoint(paths[0], content, paths[1:])
             logger.info("Finished saving checkpoint to %s", paths[0])
-            self._prune(middle_of_epoch)
+            self._prune()
 
         if self._background is None:
             work(state)
@@ -183,10 +187,10 @@ class CheckpointManager:
         found = [(match, path) for path in self.folder.iterdir() if (match := whole.fullmatch(path.name))]
         return sorted(((float(match[1]), path) for match, path in found), reverse=True)
 
-    def _prune(self, middle_of_epoch: bool) -> None:
+    def _prune(self) -> None:
         cfg = self.cfg
         gone: list[Path] = []
-        if middle_of_epoch and cfg.keep_interval_updates > 0:
+        if cfg.keep_interval_updates > 0:
             pattern = cfg.keep_interval_updates_pattern
             files = self._numbered(r"checkpoint_\d+_(\d+)")
             files = [(number, path) for number, path in files if pattern <= 0 or int(number) % pattern]

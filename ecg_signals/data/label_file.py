@@ -10,6 +10,7 @@ import numpy as np
 from ecg_signals.config import ConfigError, resolve_input
 
 NAMES = "label_def.csv"
+_ROWS = 1 << 14  # of the table, read at once
 
 
 class LabelFile:
@@ -67,6 +68,13 @@ class LabelFile:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def known(self) -> np.ndarray:
+        """[labels] how many records have a known value of each label."""
+        counts = sum(
+            (~np.isnan(self.table[start : start + _ROWS])).sum(axis=0) for start in range(0, len(self.table), _ROWS)
+        ) + np.zeros(self.table.shape[1], dtype=np.int64)
+        return counts if self.columns is None else counts[self.columns]
 
     def row(self, idx: int | None, path: str) -> np.ndarray:
         """float32 [labels] of record `idx`. Raises: ConfigError naming the signal file whose record has no row."""

@@ -68,4 +68,21 @@ class EcgClassification(BaseTask):
             model.labels = list(dataset.labels)
         names = model.labels or [str(index) for index in range(int(wanted or found or 0))]
         criterion.set_labels(names)
+        if dataset.training:
+            _check_known(dataset, names)
         super().prepare(model, criterion, dataset)
+
+
+def _check_known(dataset: BaseDataset, names: list[str]) -> None:
+    """Says which labels nothing is known of. Raises: ConfigError when that is all of them."""
+    counts = dataset.known_labels()
+    if counts is None or counts.all():
+        return
+    if not counts.any():
+        raise ConfigError(
+            f"no record of {dataset.path.name} has a known label: every value of the label table is NaN. Make it again "
+            f"with `ecg-preprocess labels`, and look at what that command says it could not match"
+        )
+    empty = [name for name, count in zip(names, counts) if not count]
+    logger.warning("%d of %d labels are unknown in every record, and are not trained: %s", len(empty), len(names),
+                   listed(empty))  # fmt: skip

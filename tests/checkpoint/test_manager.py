@@ -40,6 +40,12 @@ def test_an_update_that_ends_the_epoch_gives_only_the_epoch_file(tmp_path):
     assert [path.name for path in saved] == ["checkpoint1.pt", "checkpoint_last.pt"]
 
 
+@pytest.mark.parametrize("options", [{"no_epoch_checkpoints": True}, {"save_interval": 2}, {"keep_last_epochs": 1}])
+def test_a_save_due_by_updates_is_kept_where_the_epochs_file_is_not(tmp_path, options):
+    saved = manager(tmp_path, save_interval_updates=5, **options).save(state, 1, 10, end_of_epoch=True)
+    assert "checkpoint_1_10.pt" in [path.name for path in saved]
+
+
 @pytest.mark.parametrize(
     ("options", "names"),
     [

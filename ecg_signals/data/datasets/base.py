@@ -75,6 +75,10 @@ class BaseDataset(Dataset[dict[str, Any]]):
         """Columns of `label`, None without labels."""
         return None
 
+    def known_labels(self) -> np.ndarray | None:
+        """[labels] how many known values each column of the label table has; None where there is no table."""
+        return None
+
     def select_labels(self, columns: Sequence[int]) -> None:
         """From now on `label` and `labels` hold these columns, in this order: a model's labels, matched by name."""
         raise ConfigError(

@@ -187,6 +187,9 @@ class EcgFileDataset(BaseDataset):
             return self.label_file.num_labels
         return None if self.first.label is None else len(self.first.label)
 
+    def known_labels(self) -> np.ndarray | None:
+        return None if self.label_file is None else self.label_file.known()
+
     def select_labels(self, columns: Sequence[int]) -> None:
         assert self.label_file is not None  # without one there are no names to match
         self.label_file = self.label_file.select(columns)

@@ -222,6 +222,9 @@ class HubertCsvDataset(BaseDataset):
     def num_labels(self) -> int | None:
         return None if self.labels is None else len(self.labels)
 
+    def known_labels(self) -> np.ndarray | None:
+        return None if self.label_table is None else (~np.isnan(self.label_table)).sum(axis=0)
+
     def select_labels(self, columns: Sequence[int]) -> None:
         assert self.label_table is not None  # without one there are no names to match
         self.columns = [self.columns[column] for column in columns]
