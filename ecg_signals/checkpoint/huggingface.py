@@ -15,6 +15,7 @@ from ecg_signals import __version__
 from ecg_signals.checkpoint.layout import Layout, ModelSource, layout_of, logit_kind_of, model_options
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.config import ConfigError
+from ecg_signals.files import cannot_write, replacing
 from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES
 from ecg_signals.registry import get_entry
 from ecg_signals.signal.contract import SignalContract
