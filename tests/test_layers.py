@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "ecg_signals"
 # A line may import the lines above it; never a line below, nor a neighbour on its own line.
 ORDER = """
 config
-registry sections files limits
+registry sections files limits processes
 composition
 signal distributed
 readers optim metrics

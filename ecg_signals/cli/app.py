@@ -7,6 +7,7 @@ reported by `resolve_config` with their nearest neighbour.
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -157,6 +158,15 @@ def reported_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr, flush=True)
         raise SystemExit(130) from None
+    except RuntimeError as error:
+        from ecg_signals.data.loading import loader_death
+
+        death = loader_death(error)
+        if death is None:
+            raise
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would raise once more for the other processes
+        print(f"error: {death}", file=sys.stderr, flush=True)
+        raise SystemExit(1) from None
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(141) from None

@@ -6,17 +6,15 @@ Each stage writes whole files in one step and skips what is there, so a run that
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from ecg_signals.clustering.features import WINDOW, DescriptorOptions, describe
 from ecg_signals.clustering.kmeans import (
@@ -31,7 +29,9 @@ from ecg_signals.clustering.kmeans import (
 from ecg_signals.clustering.packing import RowPacker, progress, replace_file
 from ecg_signals.config import ConfigError, resolve_input
 from ecg_signals.data.datasets.hubert_csv import crop, open_ecg, read_table
+from ecg_signals.data.loading import batches_in_order
 from ecg_signals.data.packed_rows import PackedRows
+from ecg_signals.processes import process_pool
 from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.hubert_ecg import decimate_crop
 
@@ -85,7 +85,8 @@ def _run(function: Callable[[Any], Any], jobs: Sequence[Any], workers: int) -> I
     if workers <= 0:
         yield from map(function, jobs)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    fewer = f"Parts that are written are kept; run the same command again with --workers {workers // 2}"
+    with process_pool(workers, fewer) as pool:
         yield from pool.map(function, jobs)
 
 
@@ -178,7 +179,7 @@ def _hidden_states(sources: Sources, model: Any, layer: int, batch_size: int, wo
     """[ECGs, 93, width] float32."""
     device = next(model.parameters()).device
     found = []
-    for source in DataLoader(sources, batch_size, num_workers=workers):
+    for source in batches_in_order(sources, batch_size, workers):
         states = model.extract_features(source.to(device), layers=layer)["hidden_states"][0]
         found.append(states.float().cpu().numpy())
     return np.concatenate(found)

@@ -5,19 +5,17 @@ can stop after any batch and go on elsewhere. Rank r of W takes the global batch
 """
 
 import math
-import os
-import signal
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from ecg_signals.config import ConfigError
 from ecg_signals.data.datasets.base import BaseDataset
+from ecg_signals.data.loading import Collated, Items, leave_signals_to_the_parent, opened, received
 
 Batch = dict[str, Any]
 
@@ -192,7 +190,7 @@ class BatchIterator:
         self.world_size = world_size
         self._plan: tuple[int, EpochPlan] | None = None
         self._first: Batch | None = None
-        self._items = _Items(dataset)
+        self._items = _EpochItems(dataset)
         self._requests = _Requests()
         self._loader = _loader(self._items, self._requests, num_workers, buffer, pin_memory)
 
@@ -239,7 +237,7 @@ class BatchIterator:
         rounds = math.ceil(max(0, len(plan) - start) / self.world_size)
         numbers = range(start + self.rank, len(plan), self.world_size)
         self._requests.queue = (epoch, plan, numbers)
-        loaded = self._load()
+        loaded = received(self._loader)
         for round_number in range(rounds):
             yield next(loaded) if round_number < len(numbers) else None
 
@@ -247,20 +245,8 @@ class BatchIterator:
         """The first batch of epoch 1, loaded once in this process: what a rank without a batch computes on."""
         if self._first is None:
             items = self._items.__getitems__([(1, index) for index in self.plan(1)[0].tolist()])
-            self._first = _opened(self._items.collate(items))
+            self._first = opened(Collated(self.dataset.collate)(items))
         return self._first
-
-    def _load(self) -> Iterator[Batch]:
-        try:
-            for batch in self._loader:
-                yield _opened(batch)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise ConfigError(
-                f"a loading process died ({error}). It usually ran out of memory or of shared memory (/dev/shm): "
-                f"lower dataset.num_workers or dataset.data_buffer_size, or load with dataset.num_workers=0"
-            ) from error
 
 
 class WeightedIterator(BatchIterator):
@@ -326,65 +312,24 @@ class _Requests:
             yield [(epoch, index) for index in plan[number].tolist()]
 
 
-@dataclass
-class _Failure:
-    """A ConfigError on its way out of a loading process, which would otherwise arrive as a traceback."""
-
-    error: ConfigError
-
-
-class _Items(Dataset):
+class _EpochItems(Items):
     """The dataset as the loader sees it: items by (epoch, index)."""
 
-    def __init__(self, dataset: BaseDataset) -> None:
-        self.dataset = dataset
-
-    def __getitems__(self, wanted: Sequence[tuple[int, int]]) -> list[Any]:
-        try:
-            if wanted and wanted[0][0] != self.dataset.epoch:
-                self.dataset.set_epoch(wanted[0][0])
-            return [self.dataset[index] for _, index in wanted]
-        except ConfigError as error:
-            return [_Failure(error)]
-
-    def collate(self, items: Sequence[Any]) -> Batch | _Failure:
-        if items and isinstance(items[0], _Failure):
-            return items[0]
-        try:
-            return self.dataset.collate(items)
-        except ConfigError as error:
-            return _Failure(error)
+    def read(self, wanted: Sequence[tuple[int, int]]) -> list[Any]:
+        if wanted and wanted[0][0] != self.dataset.epoch:
+            self.dataset.set_epoch(wanted[0][0])
+        return [self.dataset[index] for _, index in wanted]
 
 
-def _opened(batch: Batch | _Failure) -> Batch:
-    if isinstance(batch, _Failure):
-        raise batch.error
-    return batch
-
-
-def _loader(items: _Items, requests: _Requests, workers: int, buffer: int, pin_memory: bool) -> DataLoader:
+def _loader(items: Items, requests: _Requests, workers: int, buffer: int, pin_memory: bool) -> DataLoader:
     return DataLoader(
         items,
         batch_sampler=requests,
-        collate_fn=items.collate,
+        collate_fn=Collated(items.dataset.collate),
         num_workers=workers,
         prefetch_factor=max(1, math.ceil(buffer / workers)) if workers else None,
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
-        worker_init_fn=_leave_signals_to_the_parent,
+        worker_init_fn=leave_signals_to_the_parent,
         generator=torch.Generator(),  # keeps the loader from drawing from torch's global generator
     )
-
-
-def _leave_signals_to_the_parent(worker: int) -> None:
-    """On an interrupt or SLURM's SIGTERM, which reach all processes, the parent still wants its last batches."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_end_when_the_parent_says, daemon=True).start()
-
-
-def _end_when_the_parent_says() -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-        pass
-    os._exit(0)

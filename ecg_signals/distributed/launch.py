@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 
 from ecg_signals.config import ConfigError
+from ecg_signals.processes import ending
 from ecg_signals.sections import Config
 
 logger = logging.getLogger(__name__)
@@ -214,7 +215,7 @@ def _watch(children: list[BaseProcess]) -> None:
             process = running.pop(sentinel)  # type: ignore[arg-type]
             process.join()
             if process.exitcode:
-                logger.error("%s of this run ended with status %s; stopping the others", process.name, process.exitcode)
+                logger.error("%s of this run %s; stopping the others", process.name, ending(process.exitcode))
                 for other in running.values():
                     other.terminate()
                 os._exit(1)

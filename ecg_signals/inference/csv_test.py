@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from ecg_signals.config import ConfigError
 from ecg_signals.data.datasets.hubert_csv import HubertCsvConfig, HubertCsvDataset, read_table
 from ecg_signals.data.label_names import listed, matching_columns
+from ecg_signals.data.loading import batches_in_order
 from ecg_signals.files import replacing, writing
 from ecg_signals.limits import check_no_input, path_below
 from ecg_signals.metrics.bootstrap import intervals, resampled_items
@@ -205,7 +206,7 @@ def _predict(model: Any, table: HubertCsvDataset, options: EvaluationOptions) ->
     folder = Path(options.out) / "probs" / Path(options.csv).stem
     draws = np.random.RandomState(options.seed)
     found = []
-    loader = DataLoader(Windows(table), options.batch_size, num_workers=options.workers)
+    loader = batches_in_order(Windows(table), options.batch_size, options.workers)
     for number, (windows, lengths) in enumerate(loader):
         values = predict_windows(model, windows, lengths.tolist(), options, crop, draws).cpu().numpy()
         found.append(values)

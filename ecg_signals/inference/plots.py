@@ -138,8 +138,8 @@ def _bars(axes: "Axes", shown: Sequence[tuple[str, float]], prediction: Predicti
         span = [min([value, *every[name]]), max([value, *every[name]])]
         if len(every[name]) > 1:
             axes.plot(span, [place, place], color=INK, linewidth=1.1, solid_capstyle="butt")
-        text = {"xytext": (5, 0), "textcoords": "offset points", "va": "center", "fontsize": 9, "color": INK}
-        axes.annotate(f"{value:.2f}", (max(0.0, span[1]), place), **text)
+        text: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center", "fontsize": 9}
+        axes.annotate(f"{value:.2f}", (max(0.0, span[1]), place), color=INK, **text)
     drawn = [value for span in (values, *every.values()) for value in span]
     axes.set(xlim=(min(0.0, *drawn), max(1.0, *drawn)), ylim=(-0.6, len(shown) - 0.4))
     axes.set_yticks(places, [name for name, _ in shown], fontsize=9, parse_math=False)

@@ -7,7 +7,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from ecg_signals.config import ConfigError
 from ecg_signals.files import CannotWrite, cannot_write
 from ecg_signals.preprocess.source import Row, Source, find_source
+from ecg_signals.processes import process_pool
 
 CHUNK = 16  # records per task
 Outcome = dict[str, Any]  # idx, save_file, key and either facts or error
@@ -34,17 +34,9 @@ def process_all(
         for row in rows:
             yield process_chunk(name, folder, cfg, dest, work, [row])
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker) as pool:
-        try:
-            yield from _gather(pool, chunks, partial(process_chunk, name, folder, cfg, dest, work), 2 * workers)
-        except BrokenProcessPool:
-            raise ConfigError(
-                "a worker process ended without a word, most likely for lack of memory; what is done is kept. "
-                f"Run the same command again with fewer workers: --workers {max(1, workers // 2)}"
-            ) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    fewer = f"What is done is kept; run the same command again with fewer workers: --workers {max(1, workers // 2)}"
+    with process_pool(workers, fewer, initializer=_prepare_worker) as pool:
+        yield from _gather(pool, chunks, partial(process_chunk, name, folder, cfg, dest, work), 2 * workers)
 
 
 def _gather(

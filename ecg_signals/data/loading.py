@@ -1,0 +1,225 @@
+"""Between loading processes and the one that trains: shared memory that is short, errors, and processes that die.
+
+PyTorch hands batches over in shared memory. Where that is full, it prints a traceback in a thread of the loading
+process and the batch never arrives: training waits for ever. Here a loading process takes the shared memory itself, and
+sends the batch through the pipe where there is too little.
+"""
+
+import errno
+import logging
+import multiprocessing
+import os
+import pickle
+import re
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from ecg_signals.config import ConfigError
+from ecg_signals.processes import ending
+
+logger = logging.getLogger(__name__)
+
+SHARED_MEMORY = Path("/dev/shm")
+_told: set[int] = set()  # sizes of batches that a warning was about: one for the whole process
+FEWER = "Lower dataset.num_workers or dataset.data_buffer_size, or load in the main process: dataset.num_workers=0"
+
+
+@dataclass
+class Failure:
+    """A ConfigError on its way out of a loading process, which would otherwise arrive as a traceback."""
+
+    error: ConfigError
+
+
+@dataclass
+class Piped:
+    """A batch for which there was no shared memory, pickled."""
+
+    content: bytes
+
+
+class Items(Dataset[Any]):
+    """A dataset whose ConfigErrors survive the way out of a loading process."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __getitems__(self, wanted: Sequence[Any]) -> list[Any]:
+        try:
+            return self.read(wanted)
+        except ConfigError as error:
+            return [Failure(error)]
+
+    def read(self, wanted: Sequence[Any]) -> list[Any]:
+        return [self.dataset[index] for index in wanted]
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+
+class Collated:
+    """The collate_fn of a loader: makes the batch, and in a loading process readies it for the way out."""
+
+    def __init__(self, collate: Callable[[Sequence[Any]], Any]) -> None:
+        self.collate = collate
+
+    def __call__(self, items: Sequence[Any]) -> Any:
+        if items and isinstance(items[0], Failure):
+            return items[0]
+        try:
+            batch = self.collate(items)
+        except ConfigError as error:
+            return Failure(error)
+        return batch if get_worker_info() is None else _handed_over(batch)
+
+
+def _handed_over(batch: Any) -> Any:
+    try:
+        for tensor in _tensors(batch):
+            tensor.share_memory_()
+    except (RuntimeError, OSError):  # no space left on /dev/shm, or no more open files
+        return Piped(pickle.dumps(batch, protocol=pickle.HIGHEST_PROTOCOL))
+    return batch
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        if value.numel():
+            yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _tensors(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _tensors(item)
+
+
+def received(loader: DataLoader) -> Iterator[Any]:
+    """The loader's batches. Raises: ConfigError from a loading process, or about one that died."""
+    batches: Any = None
+    try:
+        _check_semaphores(loader.num_workers)
+        batches = iter(loader)
+        for batch in batches:
+            yield opened(batch)
+    except RuntimeError as error:
+        with _children_unheard():
+            death = loader_death(error, [worker.exitcode for worker in getattr(batches, "_workers", [])])
+            if death is None:
+                raise
+            batches._shutdown_workers()
+        raise death from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN):
+            raise
+        raise ConfigError(f"the loading processes cannot be started or reached: {error.strerror}. {FEWER}") from None
+
+
+def _check_semaphores(workers: int) -> None:
+    """Raises: OSError where the system has no room for those of a loader; PyTorch would add a traceback to it."""
+    if workers:
+        context = multiprocessing.get_context()
+        del [context.Lock() for _ in range(4 * workers + 8)][:]
+
+
+@contextmanager
+def _children_unheard() -> Iterator[None]:
+    """PyTorch's handler of SIGCHLD raises the same error again for each loading process that ends, anywhere."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def opened(batch: Any) -> Any:
+    """What a loading process sent, as the batch it is."""
+    if isinstance(batch, Failure):
+        raise batch.error
+    if isinstance(batch, Piped):
+        _say_short_of_memory(len(batch.content))
+        return pickle.loads(batch.content)
+    return batch
+
+
+def _say_short_of_memory(size: int) -> None:
+    if _told:
+        return
+    _told.add(size)
+    free = f"{shutil.disk_usage(SHARED_MEMORY).free:,} bytes are free" if SHARED_MEMORY.is_dir() else "there is none"
+    logger.warning(
+        "shared memory (%s) is too small for the loading processes: a batch takes %s bytes, %s. Batches come through "
+        "pipes, which is slower. Enlarge it (docker run --shm-size=2g, or --ipc=host), or load in the main process "
+        "(dataset.num_workers=0)",
+        SHARED_MEMORY,
+        f"{size:,}",
+        free,
+    )
+
+
+def loader_death(error: BaseException, statuses: Sequence[int | None] = ()) -> ConfigError | None:
+    """PyTorch's RuntimeError about a loading process that died, as one message; None for any other error.
+
+    PyTorch raises it from a handler of SIGCHLD too, so it may come from any line of the main process.
+
+    Args:
+        statuses: how the loading processes ended, where that is known.
+    """
+    found = re.match(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*)", str(error), re.DOTALL)
+    if not isinstance(error, RuntimeError) or found is None:
+        return None
+    said = re.match(r"is killed by signal: ([^.]*)\.", found[2])
+    numbers = [-status for status in statuses if status]
+    numbers += [number for number in signal.valid_signals() if said and signal.strsignal(number) == said[1]]
+    how = ending(-numbers[0]) if numbers else "ended unexpectedly (usually its memory or /dev/shm ran out)"
+    return ConfigError(
+        f"loading process {found[1]} {how}. {FEWER}; in a container enlarge shared memory: docker run --shm-size=2g. "
+        f"Stored checkpoints are intact, and the same command continues from the last one"
+    )
+
+
+def stacked(items: Sequence[Any]) -> Any:
+    """Items of one shape as a batch; of tuples, position by position."""
+    if isinstance(items[0], tuple):
+        return tuple(stacked(column) for column in zip(*items))
+    return torch.stack(list(items)) if isinstance(items[0], Tensor) else torch.tensor(items)
+
+
+def batches_in_order(dataset: Any, batch_size: int, workers: int) -> Iterator[Any]:
+    """A dataset's items in batches, from the first to the last."""
+    yield from received(
+        DataLoader(
+            Items(dataset),
+            batch_size,
+            num_workers=workers,
+            collate_fn=Collated(stacked),
+            worker_init_fn=leave_signals_to_the_parent,
+        )
+    )
+
+
+def leave_signals_to_the_parent(worker: int) -> None:
+    """On an interrupt or SLURM's SIGTERM, which reach all processes, the parent still wants its last batches."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_the_parent_says, daemon=True).start()
+
+
+def _end_when_the_parent_says() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
