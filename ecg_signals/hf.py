@@ -31,6 +31,7 @@ from ecg_signals.checkpoint.hub import fetch, is_hub_name
 from ecg_signals.checkpoint.huggingface import KINDS_OF_PROBLEMS, OURS, folder_config, write_folder
 from ecg_signals.checkpoint.layout import ModelSource, logit_columns, logits_option
 from ecg_signals.checkpoint.load import build_source, complete, load_source
+from ecg_signals.checkpoint.origin import read_origin
 from ecg_signals.config import ConfigError, resolve_input
 from ecg_signals.models.hubert.layers import Attention, Block
 from ecg_signals.modules.attention import SelfAttention, attention_weights
@@ -165,6 +166,7 @@ class EcgSignalsModel(PreTrainedModel):
             cfg=self.source.cfg if self.source else {},
             layout=self.source.layout if self.source else "",
             logit_kind=KINDS_OF_PROBLEMS.get(str(self.config.problem_type), self.model.logit_kind),
+            origin=self.model.origin,
         )
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], *_: Any, **kwargs: Any) -> None:
@@ -287,6 +289,7 @@ def _from_config(config: PretrainedConfig) -> Any:
         options[key], labels = config.num_labels, _label_names(config)
     model = build("model", ours["name"], **options)
     model.labels, model.logit_kind = labels, ours.get("logit_kind")
+    model.origin = read_origin(ours.get("origin"))
     model.signal = SignalContract.from_dict(ours["signal"]) if ours.get("signal") else None
     return model
 

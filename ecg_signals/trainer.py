@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ecg_signals.checkpoint.manager import CheckpointManager, Restore
+from ecg_signals.checkpoint.origin import read_origin
 from ecg_signals.checkpoint.recipe import another_run, differences, without_excused
 from ecg_signals.checkpoint.state import RestoredState, pack_state, unpack_state, without_pretrained_file
 from ecg_signals.config import ConfigError
@@ -151,6 +152,7 @@ class Trainer:
         """A run that continues keeps the labels it was started with: the data's columns follow them, by name."""
         if self.state is not None:
             self.model.labels = list(self.state.ours.get("labels") or []) or None
+            self.model.origin = {**read_origin(self.state.ours.get("origin")), **self.model.origin}
             if self.model.labels is None and train.labels:
                 logger.warning(
                     "%s does not name its labels: the columns of the data are taken in order, %s",

@@ -80,6 +80,7 @@ def to_fairseq(model: ModelSource) -> dict[str, Any]:
         "labels": plain_values(model.labels),
         "logit_kind": model.logit_kind,
         "signal": plain_values(model.signal.to_dict()) if model.signal is not None else None,
+        "origin": plain_values(model.origin),
     }
     return state
 

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from ecg_signals.checkpoint.layout import Layout, ModelSource, is_state_dict, logit_kind_of, model_options
+from ecg_signals.checkpoint.origin import read_origin
 from ecg_signals.config import BaseConfig, ConfigError, UsageError, field_default
 from ecg_signals.registry import Entry, get_entry
 from ecg_signals.sections import REGISTERED_GROUPS, Config
@@ -65,6 +66,7 @@ def convert(raw: dict[str, Any], where: str) -> ModelSource:
         state=dict(raw["model"]),
         labels=list(ours["labels"]) if ours and ours.get("labels") else None,
         signal=contract,
+        origin=read_origin((ours or {}).get("origin")),
         cfg=cfg,
         raw=raw,
         layout="ecg-signals" if ours else "fairseq-signals",

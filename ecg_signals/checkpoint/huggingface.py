@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ecg_signals import __version__
 from ecg_signals.checkpoint.layout import Layout, ModelSource, layout_of, logit_kind_of, model_options
+from ecg_signals.checkpoint.origin import notes, read_origin
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.config import ConfigError
 from ecg_signals.files import cannot_write, replacing
@@ -103,6 +104,7 @@ def convert(raw: dict[str, Any], where: str) -> ModelSource:
         cfg=ours.get("cfg") or {},
         raw=raw,
         layout=ours.get("layout", ""),
+        origin=read_origin(ours.get("origin")),
         where=where,
         logit_kind=ours.get("logit_kind") or logit_kind_of(ours.get("cfg") or {}),
     )
@@ -123,6 +125,7 @@ def folder_config(source: ModelSource) -> dict[str, Any]:
         "logit_kind": source.logit_kind,
         "signal": source.signal.to_dict() if source.signal is not None else None,
         "layout": source.layout,
+        "origin": source.origin,
         "cfg": source.cfg,
     }
     problems = [name for name, kind in KINDS_OF_PROBLEMS.items() if kind == source.logit_kind]
@@ -209,12 +212,15 @@ def model_card(source: ModelSource, title: str) -> str:
     """README.md of a folder: what it is, what it wants as input, what it answers, how it is used."""
     count = sum(value.numel() for value in source.state.values())
     tags = ["ecg", "electrocardiogram", source.name]
-    head = "---\nlibrary_name: ecg-signals\ntags:\n" + "".join(f"- {tag}\n" for tag in tags) + "---\n"
+    licence = source.origin.get("licence")
+    head = f"---\nlicense: {licence.lower().replace(' ', '-')}\n" if licence else "---\n"
+    head += "library_name: ecg-signals\ntags:\n" + "".join(f"- {tag}\n" for tag in tags) + "---\n"
     labels = ", ".join(source.labels) if source.labels else "not named in the checkpoint"
     origin = f"Converted from a checkpoint of {source.layout or 'ecg-signals'} by ecg-signals {__version__}."
     parts = [
         f"{head}\n# {title}\n",
         f"`{source.name}`, {count:,} weights. {origin}\n",
+        *(f"**{note[0].upper()}{note[1:]}.**\n" for note in notes(source.origin)),
         f"## Input\n\n{_input_text(source.signal)}\n",
         "## Output\n\n`features` [batch, frames, dim] and `pooled` [batch, dim]"
         + (f"; `logits` [batch, {source.logits}], labels: {labels}.\n" if source.logits is not None else ".\n"),

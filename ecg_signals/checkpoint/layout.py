@@ -34,6 +34,7 @@ class ModelSource:
         raw: the whole content of the file.
         layout: name of the layout that was recognised.
         where: the file or folder, for messages.
+        origin: where the weights come from (checkpoint/origin.py), {} when the file does not tell.
     """
 
     name: str
@@ -46,6 +47,7 @@ class ModelSource:
     layout: str = ""
     where: str = ""
     logit_kind: str | None = None
+    origin: dict[str, Any] = field(default_factory=dict)
 
     @property
     def logits(self) -> int | None:

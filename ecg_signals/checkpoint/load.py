@@ -70,6 +70,7 @@ def build_source(source: ModelSource, **overrides: Any) -> Any:
     model.labels = source.labels if same_head else None
     model.signal = source.signal
     model.logit_kind = source.logit_kind
+    model.origin = dict(source.origin)
     if source.signal is not None:
         model.register_forward_pre_hook(FirstBatchCheck(source.signal), with_kwargs=True)
     return model.float().eval()

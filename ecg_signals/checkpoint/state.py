@@ -242,6 +242,7 @@ def _ours(config: Config, model: Any, average: Any) -> dict[str, Any]:
         "labels": plain_values(model.labels),
         "logit_kind": logit_kind_of(config.to_dict()),
         "signal": plain_values(model.signal.to_dict()) if model.signal is not None else None,
+        "origin": plain_values(model.origin),
         "average": to_cpu(average.state_dict()) if average is not None else None,
     }
 

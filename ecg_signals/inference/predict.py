@@ -12,6 +12,7 @@ import torch
 
 from ecg_signals.checkpoint.layout import logit_columns
 from ecg_signals.checkpoint.load import build_source, load_source
+from ecg_signals.checkpoint.origin import notes
 from ecg_signals.config import ConfigError
 from ecg_signals.data.label_names import listed
 from ecg_signals.metrics.logits import COSINES
@@ -33,6 +34,7 @@ class Prediction:
         windows: one dict per window: `start` and `end` in seconds, `probabilities` by label.
         warnings: what was unusual about the record, such as a missing lead.
         error: why there is no prediction, None if there is one.
+        notes: what must stand beside the numbers: terms of the weights, how little a model was trained on.
     """
 
     record: str
@@ -40,6 +42,7 @@ class Prediction:
     windows: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     error: str | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 class Predictor:
@@ -115,15 +118,20 @@ class Predictor:
             {"start": index * stride, "end": index * stride + seconds, "probabilities": self._named(row)}
             for index, row in enumerate(probabilities)
         ]
-        return Prediction(path, self._named(self.aggregate(probabilities)), windows)
+        named = self._named(self.aggregate(probabilities))
+        return Prediction(path, named, windows, notes=notes(self.model.origin))
 
     def _named(self, row: np.ndarray) -> dict[str, float]:
         return {label: float(value) for label, value in zip(self.labels, row)}
 
 
 def as_text(predictions: Iterable[Prediction]) -> str:
-    """One block per record: labels by falling probability, with the lowest and highest window behind them."""
-    return "\n\n".join(_block(prediction) for prediction in predictions)
+    """One block per record: labels by falling probability, with the lowest and highest window behind them; then what
+    holds for all of them.
+    """
+    predictions = list(predictions)
+    said = dict.fromkeys(f"note: {note}" for prediction in predictions for note in prediction.notes)
+    return "\n\n".join([*map(_block, predictions), *(["\n".join(said)] if said else [])])
 
 
 def _block(prediction: Prediction) -> str:
@@ -149,4 +157,5 @@ def as_dict(prediction: Prediction) -> dict[str, Any]:
         "probabilities": prediction.probabilities,
         "windows": prediction.windows,
         "warnings": prediction.warnings,
+        "notes": prediction.notes,
     }

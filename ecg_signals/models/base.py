@@ -50,6 +50,7 @@ class BaseModel(nn.Module):
         labels: names of the columns of `logits`, None when unknown.
         signal: the input contract (`model.signal.prepare(record)`), None when unknown.
         logit_kind: what its logits are, by the criterion it was trained with (metrics/logits.py); None when unknown.
+        origin: where the weights come from (checkpoint/origin.py), {} when unknown.
     """
 
     PEER_METHODS: ClassVar[dict[str, str]] = {
@@ -64,6 +65,7 @@ class BaseModel(nn.Module):
         self.labels: list[str] | None = None
         self.signal: SignalContract | None = None
         self.logit_kind: str | None = None
+        self.origin: dict[str, Any] = {}
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """[..., labels] logits as what they were trained to be: probabilities, or the values of a regression."""

@@ -64,6 +64,7 @@ class BaseTask:
         contract = dataset.input_contract()
         if contract is not None:
             model.signal = contract if model.signal is None else succeed(model.signal, contract)
+        model.origin["records"] = dataset.records()
         criterion.prepare(model, dataset)
 
     def subset_metrics(

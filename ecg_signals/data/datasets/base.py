@@ -54,6 +54,10 @@ class BaseDataset(Dataset[dict[str, Any]]):
         """The steps from a raw record to this dataset's `source`, which the trained model keeps; None when unknown."""
         return None
 
+    def records(self) -> int:
+        """How many recordings the items come from; the number of items where that is not told."""
+        return len(self)
+
     def set_epoch(self, epoch: int) -> None:
         """Called before an epoch's first item, in every loading process."""
         self.epoch = epoch

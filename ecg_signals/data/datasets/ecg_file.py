@@ -24,6 +24,7 @@ from ecg_signals.sections import DatasetConfig
 from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.leads import LEADS
 
+FEW = 1000  # items whose files are opened to count their recordings
 CROP, BUCKET = 1 << 16, 1 << 17  # random streams of an item; the numbers below belong to its signals' augmentations
 
 
@@ -193,6 +194,16 @@ class EcgFileDataset(BaseDataset):
     def select_labels(self, columns: Sequence[int]) -> None:
         assert self.label_file is not None  # without one there are no names to match
         self.label_file = self.label_file.select(columns)
+
+    def records(self) -> int:
+        """Recordings by the files' `idx`, where there are few enough files to open them all."""
+        if len(self) > FEW:
+            return len(self)
+        try:
+            numbers = [self.open(self.manifest.addresses(row)[0]).idx for row in range(len(self))]
+        except ConfigError:
+            return len(self)  # a damaged file is named when training reads it
+        return len(self) if None in numbers else len(set(numbers))
 
     def input_contract(self) -> SignalContract | None:
         return contract_of_segments(self)

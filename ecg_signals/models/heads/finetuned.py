@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ecg_signals.checkpoint.layout import ModelSource
 from ecg_signals.checkpoint.load import fill, load_source
+from ecg_signals.checkpoint.origin import inherited
 from ecg_signals.config import MISSING, BaseConfig, ConfigError, option
 from ecg_signals.models.base import BaseModel, ModelOutput
 from ecg_signals.modules.dropout import Dropout
@@ -50,6 +51,7 @@ class FinetunedModel(BaseModel):
         if source is not None:
             fill(self.encoder, _encoder_state(source, self.encoder_class, self.encoder), source.where)
             self.signal = source.signal
+            self.origin = inherited(source.origin)
         self.final_dropout = Dropout(cfg.final_dropout)
         self.before_forward(0)
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ecg_signals.checkpoint.layout import ModelSource
 from ecg_signals.checkpoint.load import fill, load_source
+from ecg_signals.checkpoint.origin import inherited
 from ecg_signals.config import BaseConfig, ConfigError, field_default, option
 from ecg_signals.models.base import BaseModel, ModelOutput
 from ecg_signals.models.hubert.layers import (
@@ -270,6 +271,7 @@ class HubertEcg(RegulatedModel, HubertBackbone):
         own = {key: value for key, value in state.items() if key.startswith(HEADS) or key == "masked_spec_embed"}
         fill(self, {**own, **kept, **encoder_state(previous.state)}, previous.where)
         self.signal = previous.signal
+        self.origin = inherited(previous.origin)
 
     def forward(
         self,

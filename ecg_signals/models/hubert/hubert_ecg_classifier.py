@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ecg_signals.checkpoint.load import fill
+from ecg_signals.checkpoint.origin import inherited
 from ecg_signals.config import MISSING, option
 from ecg_signals.models.base import ModelOutput
 from ecg_signals.models.hubert.hubert_ecg import (
@@ -59,6 +60,7 @@ class HubertEcgClassifier(RegulatedModel):
         if pretrained is not None:
             fill(self.hubert_ecg, encoder_state(pretrained.state), pretrained.where)
             self.signal = pretrained.signal
+            self.origin = inherited(pretrained.origin)
         self.classifier_dropout = nn.Dropout(cfg.classifier_dropout_prob)
         if cfg.use_label_embedding:
             self.label_embedding = nn.Embedding(cfg.num_labels, cfg.hidden_size)

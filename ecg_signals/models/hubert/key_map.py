@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from ecg_signals.checkpoint.layout import Layout, ModelSource
+from ecg_signals.checkpoint.origin import read_origin
 from ecg_signals.config import ConfigError
 from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES
 from ecg_signals.models.hubert.layers import decimation_factor
@@ -205,8 +206,9 @@ def _convert(content: dict[str, Any], where: str) -> ModelSource:
     stored = content.get("signal")
     contract = SignalContract.from_dict(stored) if isinstance(stored, Mapping) else input_contract(options)
     layout, kind = LAYOUTS[0].name, _logit_kind(content["model_config"])
+    origin = read_origin(content.get("origin", {"licence": LICENCE}))  # files of ours say it
     return ModelSource(
-        name, options, state, labels, contract, raw=content, layout=layout, where=where, logit_kind=kind
+        name, options, state, labels, contract, raw=content, layout=layout, where=where, logit_kind=kind, origin=origin
     )
 
 
@@ -229,8 +231,9 @@ def _convert_folder(content: dict[str, Any], where: str) -> ModelSource:
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
     contract, layout, kind = input_contract(options), LAYOUTS[0].name, _logit_kind(content["huggingface"])
+    origin = {"licence": LICENCE}
     return ModelSource(
-        name, options, state, labels, contract, raw=content, layout=layout, where=where, logit_kind=kind
+        name, options, state, labels, contract, raw=content, layout=layout, where=where, logit_kind=kind, origin=origin
     )
 
 
@@ -241,6 +244,7 @@ def _is_folder(content: Mapping[str, Any]) -> bool:
 def _export(source: ModelSource) -> dict[str, Any]:
     content = to_checkpoint(source.name, source.options, source.state, source.labels)
     content["model_config"] |= _task_type(source)
+    content["origin"] = dict(source.origin)
     return content if source.signal is None else {**content, "signal": source.signal.to_dict()}
 
 
