@@ -30,6 +30,52 @@ MAX_SAFETENSORS_HEADER = 16 << 20  # bytes; about 100,000 tensors
 MODULES_PER_TENSOR = 50  # parts of a model, over the number of tensors that its file holds
 SHOWN = 100  # characters of a stranger's text in a message
 
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,200}")
+
+# Records and tables
+FREE_BYTES = 192 * 2**20  # any file may become this much in memory: an hour of 12 leads at 1000 Hz
+EXPANSION = 16  # above that: bytes in memory per stored byte; deflated ECG gains 2 to 6, a bomb about 1000
+HEADER_BYTES = 4 * 2**20  # of a .hea file; 150,000 segments, more than the longest MIMIC record has
+MOST_SIGNALS = 4096  # of one record or columns of a table; body surface maps have 256
+LONGEST_HEADER_LINE = 1024  # characters; the work of reading a number grows with the square of its digits
+LONGEST_LINE = 2**19  # characters of a table's line: 4096 columns of 128
+MOST_COMMENTS = 1000  # lines before a table
+LONGEST_NAME = 256  # characters of a lead's, a column's or a file's name
+LONGEST_TEXT = 10**6  # characters of a text in a .mat file
+MOST_CELLS = 100_000  # elements of all cells and structs of a .mat file; an annotated day has as many beats
+MOST_ENTRIES = 1000  # arrays of an .npz file
+DEEPEST = 16  # cells in cells in cells of a .mat file
+LOWEST_RATE, HIGHEST_RATE = 1.0, 1e6  # Hz; resampling makes samples of the first, the second is beyond any recorder
+MOST_CHUNKS = 65_536  # of an HDF5 dataset that one record lies in; each costs a look-up
+
+
+def believable(size: int, stored: int, what: str) -> None:
+    """Refuses a size that a file states without having the bytes for it.
+
+    Args:
+        size: bytes that would be taken in memory.
+        stored: bytes on the disk that stand for them.
+        what: subject of the message, such as "r.mat: its array feats".
+    Raises: ConfigError when `size` is above both FREE_BYTES and EXPANSION times `stored`.
+    """
+    if size > max(FREE_BYTES, EXPANSION * stored):
+        raise ConfigError(
+            f"{what} would take {size:,} bytes in memory, but only {stored:,} bytes are stored for it; at most "
+            f"{EXPANSION} times as much is believed (docs/limits.md). Check the file, or store it uncompressed"
+        )
+
+
+def read_regular(path: str | os.PathLike[str], most: int | None = None) -> bytes:
+    """The content of an ordinary file of at most `most` bytes.
+
+    Raises: ConfigError for anything but an ordinary file, and for a larger one; OSError if it cannot be opened.
+    """
+    size = size_of(path)
+    if most is not None and size > most:
+        raise ConfigError(f"{path} has {size:,} bytes; at most {most:,} are believed (docs/limits.md)")
+    with open(path, "rb", buffering=0) as file:
+        return file.read()
+
 
 def regular_file(path: str | os.PathLike[str]) -> Path:
     """`path`, when it leads to an ordinary file; a FIFO or a device could block for ever or never end.
@@ -49,6 +95,17 @@ def regular_file(path: str | os.PathLike[str]) -> Path:
     raise ConfigError(f"{found} is {kind}, not an ordinary file; give the file itself, or copy its content into one")
 
 
+def size_of(path: str | os.PathLike[str]) -> int:
+    """Bytes of an ordinary file, before it is opened.
+
+    Raises: ConfigError for anything else; OSError for what is missing, for callers with a message of their own.
+    """
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):
+        regular_file(path)
+    return found.st_size
+
+
 def path_below(folder: Path, name: str, source: object) -> Path:
     """folder / name for a name that a file states; the result lies below `folder`, by its text and on the disk.
 
@@ -59,11 +116,7 @@ def path_below(folder: Path, name: str, source: object) -> Path:
     Raises: ConfigError for an absolute name, one that climbs with "..", one without any part, and one that a link
         leads elsewhere.
     """
-    windows = PureWindowsPath(name)
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    if windows.drive or windows.root or not parts or ".." in parts or "\0" in name:
-        raise ConfigError(f"{source} names {name!r}, which does not lie below {folder}; write a path relative to it")
-    result = folder.joinpath(*parts)
+    result = folder.joinpath(*_relative_parts(folder, name, source))
     if not result.resolve().is_relative_to(folder.resolve()):
         raise ConfigError(f"{source} names {name!r}, which a link leads out of {folder}; copy the file into it")
     return result
@@ -96,3 +149,43 @@ def check_no_input(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
                 raise ConfigError(
                     f"{output} would be written over the input {given}; nothing was written. Choose another place"
                 )
+
+
+def file_beside(owner: Path, name: str) -> Path:
+    """The file that the file `owner` calls `name`, below the folder of `owner`; it need not exist.
+
+    A link may lead out of that folder in three cases, in which a stranger who sent the folder gains nothing: to the
+    real folder of `owner`, which is a link itself; to a store that holds the real `owner` too but not the folder (DVC
+    and Hugging Face caches keep the files of a data set so); and to the git-annex objects of the repository that the
+    folder is in, whose names are hashes of their content.
+
+    Raises: ConfigError as `path_below` does.
+    """
+    folder = owner.parent
+    parts = _relative_parts(folder, name, owner)
+    found = folder.joinpath(*parts)
+    if len(parts) == 1 and not found.is_symlink():
+        return found
+    home, real, here = owner.resolve(), found.resolve(), folder.resolve()
+    repository, annexed, _ = real.as_posix().partition("/.git/annex/objects/")
+    if annexed and here.is_relative_to(repository):
+        return found
+    if owner.is_symlink():
+        store = os.path.commonpath([home, real])
+        if real.is_relative_to(home.parent) or not here.is_relative_to(store):
+            return found
+    return path_below(folder, name, owner)
+
+
+def _relative_parts(folder: Path, name: str, source: object) -> tuple[str, ...]:
+    if _PLAIN_NAME.fullmatch(name):
+        return (name,)
+    windows = PureWindowsPath(name)
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if windows.drive or windows.root or not parts or ".." in parts or "\0" in name:
+        raise ConfigError(
+            f"{source} names {name[:80]!r}, which does not lie below {folder}; write a path relative to it"
+        )
+    if len(name.encode("utf-8", "surrogatepass")) > LONGEST_NAME - 1:
+        raise ConfigError(f"{source} names {name[:80]!r} ..., which is too long for a file's name; shorten it")
+    return parts

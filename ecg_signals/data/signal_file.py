@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ecg_signals.config import ConfigError
-from ecg_signals.data.mat_file import read_mat, unreadable
+from ecg_signals.readers.mat_file import read_mat, unreadable
 
 _WANTED = ("feats", "curr_sample_rate", "idx", "patient_id", "label")
 

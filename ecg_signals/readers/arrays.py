@@ -1,15 +1,19 @@
 """Bare arrays (.npy) and text tables (.csv, .tsv, .txt) with one column per lead."""
 
 import re
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ecg_signals.config import ConfigError, nearest
+from ecg_signals.limits import LONGEST_LINE, LONGEST_NAME, MOST_COMMENTS, MOST_SIGNALS
+from ecg_signals.readers.npy_file import load_npy
 from ecg_signals.readers.stated import Stated, array_record
 from ecg_signals.readers.units import voltage_factor
-from ecg_signals.signal.leads import LEADS, lead_name
+from ecg_signals.signal.leads import LEADS, upright_lead
 from ecg_signals.signal.record import Record
 
 OTHER_LEADS = ("MLI", "MLII", "MLIII", "V7", "V8", "V9", "V3R", "V4R", "V5R", "Vx", "Vy", "Vz")
@@ -20,11 +24,7 @@ _UNITS = re.compile(r"(?P<name>.*?)[\s_]*[(\[](?P<units>[^)\]]+)[)\]]\s*$")
 
 def read_npy(path: Path, stated: Stated) -> Record:
     """An array [leads, samples] or [samples, leads]; twelve unnamed leads are in the standard order."""
-    try:
-        values = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise ConfigError(f"{path} is truncated or no plain .npy array ({error}); save it with numpy.save") from error
-    return array_record(path, values, stated, {}, comments=[])
+    return array_record(path, load_npy(path), stated, {}, comments=[])
 
 
 def read_table(path: Path, stated: Stated) -> Record:
@@ -39,6 +39,8 @@ def read_table(path: Path, stated: Stated) -> Record:
     separator = next((mark for mark in "\t;," if mark in first), None)
     single = not separator and len(second.split()) == 1  # one column, whose name may have blanks
     cells = [cell.strip().strip('"') for cell in ([first] if single else first.split(separator))]
+    if len(cells) > MOST_SIGNALS:
+        raise ConfigError(f"{path} has {len(cells)} columns; at most {MOST_SIGNALS} are believed (docs/limits.md)")
     named = not all(_is_number(cell) for cell in cells)
     decimal = "," if separator == ";" and "," in (second if named else first) else "."
     if decimal == "," and not named:
@@ -47,7 +49,7 @@ def read_table(path: Path, stated: Stated) -> Record:
         table = pd.read_csv(
             path, sep=separator or r"\s+", decimal=decimal, skiprows=start + named, header=None, skip_blank_lines=True
         )
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, OverflowError) as error:
         raise ConfigError(f"{path} is no table of numbers ({error}); expected one column per lead") from error
     if named and table.shape[1] != len(cells):
         raise ConfigError(f"{path} has {len(cells)} names over {table.shape[1]} columns; give each column one name")
@@ -57,8 +59,10 @@ def read_table(path: Path, stated: Stated) -> Record:
     own = Stated(_rate(path, said), None, said.get("units"))
     if named:
         values, columns = _lead_columns(path, values, cells, stated.leads)
-        own = columns.over(own) if columns.units is None else columns.over(Stated(own.sample_rate))
-    return array_record(path, values, own.over(stated), said, comments=comments)
+        own = columns.over(own)
+        if columns.units is not None:  # the columns are in mV by now, whatever the rest of the file and the caller say
+            own, stated = replace(own, units=None), replace(stated, units=None)
+    return array_record(path, values, own.with_caller(path, stated), said, comments=comments)
 
 
 def _beginning(path: Path) -> tuple[list[str], int, str, str]:
@@ -66,6 +70,7 @@ def _beginning(path: Path) -> tuple[list[str], int, str, str]:
     comments: list[str] = []
     rows: list[str] = []
     start = 0
+    _refuse_long_lines(path)
     try:
         with open(path, encoding="utf-8-sig") as file:
             for number, line in enumerate(file):
@@ -77,11 +82,21 @@ def _beginning(path: Path) -> tuple[list[str], int, str, str]:
                     rows.append(text)
                 if len(rows) == 2:
                     break
+                if number > MOST_COMMENTS:
+                    raise ConfigError(f"{path} has no table in its first {MOST_COMMENTS} lines; leave comments out")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is no text file ({error}); save the table as UTF-8 text") from error
     if not rows:
         raise ConfigError(f"{path} holds no numbers; expected one column per lead and one row per sample")
     return comments, start, rows[0], rows[-1]
+
+
+def _refuse_long_lines(path: Path) -> None:
+    """A block without the end of a line lies within a line that is longer; shorter ones than a block always pass."""
+    with open(path, "rb", buffering=0) as file:
+        while len(block := file.read(LONGEST_LINE)) == LONGEST_LINE:
+            if b"\n" not in block and b"\r" not in block:
+                raise ConfigError(f"{path} has a line of more than {LONGEST_LINE} letters; expected one row per sample")
 
 
 def _is_number(cell: str) -> bool:
@@ -95,7 +110,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _numbers(path: Path, table: Any, names: list[str] | None) -> np.ndarray:
-    """[columns, samples] float64."""
+    """[columns, samples] float64; NaN for an empty cell. Warns of rows that end early."""
     import pandas as pd
 
     columns = []
@@ -107,7 +122,11 @@ def _numbers(path: Path, table: Any, names: list[str] | None) -> np.ndarray:
             found = f"{table[index][row]!r} in column {name}, row {row + 1}"
             raise ConfigError(f"{path} holds {found}, which is no number; correct it or leave the cell empty")
         columns.append(numbers.to_numpy(np.float64))
-    return np.stack(columns)
+    values = np.stack(columns)
+    if len(columns) > 1 and (short := int(np.isnan(values[-1]).sum())) > int(np.isnan(values[0]).sum()):
+        found = f"the last column has {short} empty cells, which are NaN"
+        warnings.warn(f"{path}: {found}; is the file whole?", stacklevel=5)
+    return values
 
 
 def _rate(path: Path, said: dict[str, str]) -> float | None:
@@ -125,6 +144,8 @@ def _lead_columns(
     """The columns that are leads, scaled to mV where their names give units, and what the names state."""
     rows, leads, rate, scaled = [], [], None, False
     for row, text in enumerate(names):
+        if len(text) > LONGEST_NAME:
+            raise ConfigError(f"{path} has a column called {text[:40]!r} ...; name it after its lead, such as V1 (mV)")
         match = _UNITS.match(text)
         name, units = (match["name"], match["units"]) if match else (text, None)
         key = name.strip().lower()
@@ -145,10 +166,11 @@ def _lead_columns(
 
 
 def _known_lead(path: Path, name: str) -> str:
-    lead = lead_name(name)
+    """The lead's own spelling; a name that turns it over is kept, for `array_record` to do it."""
+    lead, sign = upright_lead(name)
     known = (*LEADS, *OTHER_LEADS)
     if lead.lower() in [other.lower() for other in known]:
-        return lead
+        return lead if sign > 0 else name
     guess = nearest(name, known)
     hint = f"did you mean '{guess}'? " if guess else ""
     raise ConfigError(f"unknown lead name '{name}' in {path}; {hint}Leads are {', '.join(LEADS)}; rename the column")

@@ -1,12 +1,12 @@
 """MATLAB files that are no WFDB record: `feats` files of ecg-preprocess and fairseq-signals, and CPSC2018."""
 
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ecg_signals.config import ConfigError
+from ecg_signals.readers.mat_file import read_mat as read_arrays
 from ecg_signals.readers.stated import Stated, array_record
 from ecg_signals.signal.record import Record
 
@@ -23,19 +23,14 @@ def read_mat(path: Path, stated: Stated) -> Record:
     if "feats" in content:
         signal_keys = ("feats", "curr_sample_rate", "leads")
         metadata = {key: _plain(value) for key, value in content.items() if key not in signal_keys}
-        rate = content.get("curr_sample_rate")
-        names = content.get("leads")
-        own = Stated(
-            None if rate is None else float(np.asarray(rate).reshape(-1)[0]),
-            None if names is None else [str(name).strip() for name in np.asarray(names).reshape(-1)],
-        )
-        return array_record(path, content["feats"], own.over(stated), metadata, comments=[])
+        own = Stated(_rate(path, content.get("curr_sample_rate")), _names(path, content.get("leads")))
+        return array_record(path, content["feats"], own.with_caller(path, stated), metadata, comments=[])
     struct = content.get("ECG")
-    if struct is not None and struct.dtype.names and "data" in struct.dtype.names:
+    if struct is not None and struct.dtype.names and "data" in struct.dtype.names and struct.size == 1:
         fields = {name: struct[name].reshape(-1)[0] for name in struct.dtype.names}
         signal = np.asarray(fields.pop("data"))
-        own = Stated(CPSC2018_RATE)
-        return array_record(path, signal, own.over(stated), {key: _plain(fields[key]) for key in fields}, comments=[])
+        own = Stated(CPSC2018_RATE).with_caller(path, stated)
+        return array_record(path, signal, own, {key: _plain(fields[key]) for key in fields}, comments=[])
     if "val" in content:
         header = path.with_suffix(".hea").name
         raise ConfigError(f"{path} needs its header {header} beside it, which states gain and rate")
@@ -43,16 +38,29 @@ def read_mat(path: Path, stated: Stated) -> Record:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
+    if not path.stat().st_size:
+        raise ConfigError(f"{path} is truncated: it is empty; get the file again")
+    return read_arrays(path)
 
-    try:
-        content = loadmat(path)
-    except NotImplementedError as error:
-        raise ConfigError(f"{path} is a MATLAB 7.3 file; save it with '-v7' and read it again") from error
-    except (ValueError, TypeError, KeyError, IndexError, OSError, EOFError, MatReadError, zlib.error) as error:
-        raise ConfigError(f"{path} is truncated or no MATLAB file ({error}); get the file again") from error
-    return {key: value for key, value in content.items() if not key.startswith("__")}
+
+def _rate(path: Path, value: Any) -> float | None:
+    if value is None:
+        return None
+    found = np.asarray(value).reshape(-1)
+    if found.size != 1 or found.dtype.kind not in "fiu":
+        raise ConfigError(f"{path} holds a curr_sample_rate that is no number; write it again")
+    return float(found[0])
+
+
+def _names(path: Path, value: Any) -> list[str] | None:
+    """Texts, or cells of texts."""
+    if value is None:
+        return None
+    cells = np.asarray(value).reshape(-1)
+    texts = [cell for item in cells for cell in np.asarray(item).reshape(-1)] if cells.dtype.kind == "O" else cells
+    if any(not isinstance(text, str) for text in texts):
+        raise ConfigError(f"{path} holds lead names that are no texts; write it again")
+    return [text.strip() for text in texts]
 
 
 def _plain(value: Any) -> Any:

@@ -1,15 +1,17 @@
 """Records from bare arrays: rate, lead names and units as stated by the file, by the caller, or assumed."""
 
+import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ecg_signals.config import ConfigError
+from ecg_signals.limits import HIGHEST_RATE, LOWEST_RATE, believable
 from ecg_signals.readers.units import voltage_factor
-from ecg_signals.signal.leads import LEADS, lead_name
+from ecg_signals.signal.leads import LEADS, upright_lead
 from ecg_signals.signal.record import Record
 
 ASSUMED_RATE = 500  # Hz
@@ -27,6 +29,15 @@ class Stated:
         """This, completed by `other` where it says nothing."""
         rate = self.sample_rate if self.sample_rate is not None else other.sample_rate
         return Stated(rate, self.leads or other.leads, self.units or other.units)
+
+    def with_caller(self, path: Path, caller: "Stated") -> "Stated":
+        """This, what the file says, completed by the caller, whose units count more than the file's; says so."""
+        if self.sample_rate is not None and caller.sample_rate is not None and self.sample_rate != caller.sample_rate:
+            found = f"{self.sample_rate:g} Hz; the {caller.sample_rate:g} Hz that were given are not used"
+            warnings.warn(f"{path} says {found}", stacklevel=5)
+        if self.units and caller.units and voltage_factor(self.units, str(path)) != voltage_factor(caller.units, "it"):
+            warnings.warn(f"{path} says {self.units}; it is read in {caller.units}, as was asked for", stacklevel=5)
+        return replace(self.over(caller), units=caller.units or self.units)
 
 
 def array_record(
@@ -52,11 +63,19 @@ def array_record(
     rate = stated.sample_rate
     if rate is None:
         rate = ASSUMED_RATE
-        warnings.warn(f"{path} states no sample rate; {rate} Hz assumed. Give it with sample_rate=", stacklevel=2)
-    if not 0 < rate < float("inf"):
-        raise ConfigError(f"{path} has the sample rate {rate} Hz; it must be positive. Set it with sample_rate=")
+        warnings.warn(f"{path} states no sample rate; {rate} Hz assumed. Give it with sample_rate=", stacklevel=5)
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        believed = f"from {LOWEST_RATE:g} to {HIGHEST_RATE:g} Hz are believed"
+        raise ConfigError(f"{path} has the sample rate {rate} Hz; {believed}. Set it with sample_rate=")
+    believable(4 * values.size, os.path.getsize(path), f"{path}: its signal")
     factor = voltage_factor(stated.units, str(path)) if stated.units else 1.0
-    signal = np.array(values if factor == 1 else values.astype(np.float64) * factor, dtype=np.float32, order="C")
-    signal[~np.isfinite(signal)] = np.nan
+    upright = [upright_lead(name) for name in names or LEADS]
+    signal = np.empty(values.shape, dtype=np.float32)
+    for row, (_, sign) in enumerate(upright):
+        signal[row] = values[row] if factor * sign == 1 else values[row].astype(np.float64) * (factor * sign)
+        signal[row, ~np.isfinite(signal[row])] = np.nan
+    turned = [name for name, (_, sign) in zip(names or LEADS, upright) if sign < 0]
+    if turned:
+        warnings.warn(f"{path}: {', '.join(turned)} turned over to give the upright lead", stacklevel=5)
     rate = int(rate) if rate == int(rate) else float(rate)
-    return Record(signal, rate, [lead_name(name) for name in names or LEADS], comments, metadata)
+    return Record(signal, rate, [name for name, _ in upright], comments, metadata)

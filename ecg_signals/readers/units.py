@@ -1,29 +1,34 @@
 """Units of stored voltages and what turns them into mV."""
 
-import warnings
+import re
 
 from ecg_signals.config import ConfigError
 
 FACTORS = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "nv": 1e-6, "v": 1e3}
-COUNTS_PER_MV = 200.0  # the WFDB convention for a signal without calibration
+COUNTS = ("adu", "adc", "count", "counts")  # units of a signal without calibration
+COUNTS_PER_MV = 200.0  # the WFDB convention for such a signal
+_STEP = re.compile(r"\s*(?P<step>\d{0,20}(?:\.\d{1,20})?(?:e[+-]?\d{1,2})?)\s*(?P<unit>[^\W\d]{1,5})\s*", re.IGNORECASE)
 
 
-def to_millivolt(units: str, where: str) -> float | None:
+def to_millivolt(units: str) -> float | None:
     """What a value in `units` is multiplied by to be in mV; None for something that is no voltage (mmHg, bpm ...).
 
     Args:
-        units: any case; "adu" (uncalibrated counts) is taken as 200 per mV, with a warning naming `where`.
+        units: any case; a number before the unit counts, as in "4.88uV" for steps of 4.88 uV.
     """
-    lowered = units.lower()
-    if lowered in ("adu", "adc", "count", "counts"):
-        warnings.warn(f"{where} is stored without calibration ({units}); 200 counts per mV are assumed", stacklevel=2)
-        return 1 / COUNTS_PER_MV
-    return FACTORS.get(lowered)
+    plain = FACTORS.get(units.lower())
+    match = _STEP.fullmatch(units) if plain is None else None
+    if match is None or not match["step"]:
+        return plain
+    factor = FACTORS.get(match["unit"].lower())
+    step = float(match["step"])
+    return None if factor is None or not step else step * factor
 
 
 def voltage_factor(units: str, where: str) -> float:
     """As `to_millivolt`, for a caller that named the units. Raises: ConfigError if they are no voltage."""
-    factor = to_millivolt(units, where)
+    factor = to_millivolt(units)
     if factor is None:
-        raise ConfigError(f"units '{units}' of {where} are no voltage; give units=mV, uV or V")
+        hint = "give units=mV, uV or V, or the size of one step, such as units=4.88uV"
+        raise ConfigError(f"units '{units[:40]}' of {where} are no voltage; {hint}")
     return factor

@@ -1,5 +1,6 @@
 """Lead names, their order, and picking leads by name or index."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,12 @@ from ecg_signals.config import ConfigError, nearest, parse_literal
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 LIMB_LEADS = LEADS[:6]
 _SPELLING = {name.lower(): name for name in LEADS}
+_LONGEST = 64  # characters of a name that is looked at; a longer one means no standard lead
+_DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"))
+_WORD = re.compile(r"(?:ecg|ekg|lead)(?:[-_.:]+(?=\w))?")  # "Lead-I": the mark parts two words
+_NEGATIVE = re.compile(r"minus|neg(?:ative)?|inv(?:ert(?:ed)?)?|revers(?:e|ed)|flipped|-1\s*[*x]|[*x]\s*-1")
+_MARKS = re.compile(r"[\s_.:,+(){}\[\]]+")
+_BARE = re.compile(r"(?P<before>-?)(?:d(?=i))?(?P<lead>[iavrlf]+|v[1-6])(?P<after>-?)")
 _OF_I_AND_II = np.array([[1, 0], [0, 1], [-1, 1], [-0.5, -0.5], [1, -0.5], [-0.5, 1]])  # rows: LIMB_LEADS
 
 
@@ -81,8 +88,29 @@ def derive_limb_leads(signal: np.ndarray, leads: Sequence[str]) -> tuple[np.ndar
 
 
 def lead_name(text: str) -> str:
-    """A stored name in our spelling: "avr" and "Lead AVR" become "aVR"; a name of no standard lead stays as it is."""
+    """A stored name in our spelling: "avr" and "Lead AVR" become "aVR"; a name of no standard lead stays as it is.
+
+    A lead that is stored upside down, such as the "-aVR" of the Cabrera order, keeps its name: see `upright_lead`.
+    """
+    name, sign = upright_lead(text)
+    return name if sign > 0 else text.strip()
+
+
+def upright_lead(text: str) -> tuple[str, int]:
+    """The standard lead that a stored name means, and -1 if its values must be turned over, else 1.
+
+    "-aVR", "aVR-", "minus aVR" and "aVR (inverted)" are all aVR upside down; in "Lead-I" and "ECG_II" the mark only
+    parts the words. Names of no standard lead are returned as they are, with 1.
+    """
     words = text.strip()
-    bare = words.lower().replace("ecg", "").replace("lead", "").strip(" _-.:")
-    bare = bare[1:] if bare in ("di", "dii", "diii") else bare
-    return _SPELLING.get(bare, words)
+    plain = _SPELLING.get(words.lower())
+    if plain is not None:
+        return plain, 1
+    if len(words) > _LONGEST:
+        return words, 1
+    text = _WORD.sub(" ", words.lower().translate(_DASHES))
+    match = _BARE.fullmatch(_MARKS.sub("", _NEGATIVE.sub("-", text)))
+    lead = _SPELLING.get(match["lead"]) if match else None
+    if match is None or lead is None or (match["before"] and match["after"]):
+        return words, 1
+    return lead, -1 if match["before"] or match["after"] else 1

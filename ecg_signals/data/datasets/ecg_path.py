@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ecg_signals.config import ConfigError, option, resolve_input
 from ecg_signals.data.datasets.ecg_file import EcgFileConfig, EcgFileDataset
-from ecg_signals.data.mat_file import read_mat
 from ecg_signals.data.signal_file import SignalFile
+from ecg_signals.readers.mat_file import read_mat
 from ecg_signals.registry import register_dataset
 from ecg_signals.signal.leads import LEADS, lead_index, order_leads
 

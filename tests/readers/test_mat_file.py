@@ -5,8 +5,8 @@ import pytest
 from scipy.io import loadmat, savemat
 
 from ecg_signals.config import ConfigError
-from ecg_signals.data import mat_file
-from ecg_signals.data.mat_file import read_mat
+from ecg_signals.readers import mat_file
+from ecg_signals.readers.mat_file import read_mat
 
 FEATS = np.random.default_rng(0).standard_normal((12, 50))
 DTYPES = ["f4", "f8", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"]
@@ -20,13 +20,13 @@ def same(found, wanted):
 
 
 @pytest.fixture
-def no_scipy(monkeypatch):
-    """Files of this test must be read by our own parser."""
-    monkeypatch.setattr(mat_file, "_read_with_scipy", lambda *_: pytest.fail("scipy was needed"))
+def quick_way(monkeypatch):
+    """Files of this test must not be walked through element by element."""
+    monkeypatch.setattr(mat_file, "read_elements", lambda *_: pytest.fail("the quick way was left"))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_numeric_arrays_are_read_as_by_scipy(tmp_path, no_scipy, dtype):
+def test_numeric_arrays_are_read_as_by_scipy(tmp_path, quick_way, dtype):
     path = tmp_path / "a.mat"
     savemat(
         path,
@@ -41,7 +41,7 @@ def test_numeric_arrays_are_read_as_by_scipy(tmp_path, no_scipy, dtype):
     assert set(read_mat(path, ("x", "absent"))) == {"x"}
 
 
-def test_real_segments_are_read_as_by_scipy(data, no_scipy):
+def test_real_segments_are_read_as_by_scipy(data, quick_way):
     paths = sorted((data / "code15/segmented").glob("*.mat")) + sorted((data / "code15/org").glob("*.mat"))
     assert len(paths) == 24
     for path in paths:
@@ -49,14 +49,14 @@ def test_real_segments_are_read_as_by_scipy(data, no_scipy):
 
 
 @pytest.mark.parametrize("options", [{"do_compression": True}, {"format": "4"}])
-def test_compressed_and_version_4_files_fall_back_to_scipy(tmp_path, options):
+def test_compressed_and_version_4_files_are_read_as_by_scipy(tmp_path, options):
     path = tmp_path / "a.mat"
     savemat(path, {"feats": FEATS, "idx": 3}, **options)
     same(read_mat(path), loadmat(path))
     assert set(read_mat(path, ("idx",))) == {"idx"}
 
 
-def test_text_cells_and_complex_numbers_fall_back_to_scipy(tmp_path):
+def test_text_cells_and_complex_numbers_are_read_as_by_scipy(tmp_path):
     path = tmp_path / "a.mat"
     cells = np.array(["one", "three"], dtype=object)
     savemat(
@@ -98,5 +98,5 @@ def test_other_files_are_refused_by_name(tmp_path, content):
 def test_a_missing_file_names_the_nearest_folder(tmp_path):
     with pytest.raises(ConfigError, match=f"gone/a.mat does not exist .the folder {tmp_path} does"):
         read_mat(tmp_path / "gone/a.mat")
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="is a folder"):
         read_mat(tmp_path)

@@ -1,14 +1,19 @@
-"""MATLAB v5 files: a reader for plain numeric arrays, which scipy.io.loadmat backs up for everything else."""
+"""MATLAB v4 and v5 files: their arrays by name, as scipy.io.loadmat gives them.
+
+Files of plain numeric arrays take a quick way; compressed ones, text, cells and structs are walked through. Neither
+takes memory for a size that the file states without the bytes for it, and nesting ends at a stated depth.
+"""
 
 import os
 import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ecg_signals.config import ConfigError
+from ecg_signals.limits import size_of
+from ecg_signals.readers.mat_elements import Truncated, read_elements
 
 _HEADER = 128  # bytes of text, version and byte order before the first element
 _LITTLE_ENDIAN_V5 = b"\x00\x01IM"  # bytes 124-127
@@ -22,11 +27,7 @@ _MATRIX_HEAD = struct.Struct("<IIIIIIii")  # flags tag, flags, dimensions tag, r
 
 
 class _Unusual(Exception):
-    """A valid construct that only scipy reads: compressed, text, cell, struct, sparse, complex, not 2-D."""
-
-
-class _Truncated(Exception):
-    """An element that ends behind the end of the file."""
+    """Something that the quick way leaves to `read_elements`: compressed, text, cell, struct, complex, not 2-D."""
 
 
 def read_mat(path: str | os.PathLike[str], names: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
@@ -42,23 +43,32 @@ def read_mat(path: str | os.PathLike[str], names: tuple[str, ...] | None = None)
     except OSError as error:
         raise ConfigError(unreadable(path, error)) from None
     layout = _layouts.get((len(content), names))
-    if layout is None or not layout.fits(content):
-        try:
+    try:
+        if layout is None or not layout.fits(content):
             layout = _parse(content, names)
-        except _Unusual:
-            return _read_with_scipy(path, names)
-        except (_Truncated, struct.error):
-            raise ConfigError(
-                f"{path} is truncated: it holds {len(content)} bytes, and its last array ends behind that. "
-                f"Write the file again (ecg-preprocess redoes a file that was deleted)"
-            ) from None
-        if len(_layouts) >= _LAYOUTS_KEPT:
-            _layouts.clear()
-        _layouts[len(content), names] = layout
-    return layout.arrays(content)
+            if len(_layouts) >= _LAYOUTS_KEPT:
+                _layouts.clear()
+            _layouts[len(content), names] = layout
+        return layout.arrays(content)
+    except _Unusual:
+        pass
+    except (Truncated, struct.error):
+        raise _cut(path, content) from None
+    try:
+        return read_elements(os.fspath(path), content, names)
+    except (Truncated, struct.error):
+        raise _cut(path, content) from None
+
+
+def _cut(path: str | os.PathLike[str], content: bytes) -> ConfigError:
+    return ConfigError(
+        f"{path} is truncated: it holds {len(content)} bytes, and its last array ends behind that. "
+        f"Write the file again (ecg-preprocess redoes a file that was deleted)"
+    )
 
 
 def _read_bytes(path: str | os.PathLike[str]) -> bytes:
+    size_of(path)
     handle = os.open(path, os.O_RDONLY)
     try:
         size = os.fstat(handle).st_size
@@ -103,7 +113,7 @@ _LAYOUTS_KEPT = 64
 
 def _parse(content: bytes, names: tuple[str, ...] | None) -> _Layout:
     if len(content) < _HEADER:
-        raise _Truncated if content[:6] == b"MATLAB" else _Unusual
+        raise Truncated if content[:6] == b"MATLAB" else _Unusual
     if content[124:128] != _LITTLE_ENDIAN_V5:
         raise _Unusual
     layout = _Layout([(124, _LITTLE_ENDIAN_V5)], {})
@@ -111,7 +121,7 @@ def _parse(content: bytes, names: tuple[str, ...] | None) -> _Layout:
     while start < len(content):
         kind, size = _TWO.unpack_from(content, start)
         if start + 8 + size > len(content):
-            raise _Truncated
+            raise Truncated
         if kind != _MATRIX:
             raise _Unusual
         _parse_matrix(content, start, names, layout)
@@ -144,29 +154,5 @@ def _element(content: bytes, start: int) -> tuple[int, int, int, int]:
     if kind >> 16:
         return kind & 0xFFFF, kind >> 16, start + 4, start + 8
     if start + 8 + size > len(content):
-        raise _Truncated
+        raise Truncated
     return kind, size, start + 8, start + 8 + (size + 7) // 8 * 8
-
-
-def _read_with_scipy(path: str | os.PathLike[str], names: tuple[str, ...] | None) -> dict[str, np.ndarray]:
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        found = loadmat(path, variable_names=None if names is None else list(names))
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        EOFError,
-        OSError,
-        NotImplementedError,
-        zlib.error,
-        MatReadError,
-    ) as error:
-        raise ConfigError(
-            f"{path} is not a readable MATLAB v4 or v5 file ({type(error).__name__}: {error}). "
-            f"Write it again, or convert it with `ecg-preprocess`"
-        ) from None
-    return {name: value for name, value in found.items() if not name.startswith("__")}
