@@ -25,8 +25,8 @@ quote = '$(subst ','\'',$(1))'
 setting = $(call quote,$(value $(1)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint clean prepare-data train train-from-scratch ptbxl-setup jupyter \
-  build-jupyter run-jupyter docker
+.PHONY: help install setup setup-dev demo test test-all lint clean prepare-data train train-from-scratch \
+  ptbxl-setup jupyter build-jupyter run-jupyter docker
 
 help:  ## this list
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/: .*## /\t/' | expand -t 20
@@ -41,6 +41,10 @@ test: $(ALL)  ## the default test suite
 
 test-all: $(ALL)  ## the default test suite and the tests marked slow
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "" $(TESTS)
+
+setup: install  ## the same as install, HuBERT-ECG's name of it
+
+setup-dev: $(ALL)  ## everything into VENV: all extras, pytest, ruff, mypy
 
 lint: $(ALL)  ## ruff and mypy
 	$(BIN)/ruff check .
