@@ -4,11 +4,13 @@ A file states sizes and names; neither decides how much memory is taken or where
 is held against the bytes that are there and against the bounds below. docs/limits.md lists them for users.
 """
 
+import json
 import os
 import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 from ecg_signals.config import ConfigError
 
@@ -25,9 +27,11 @@ MAX_NESTING = 100  # containers inside containers
 MAX_NODES = 1_000_000  # values of a file, counted each time they are named
 MAX_REPEATS = 4  # bytes of tensors and texts, counted each time they are named, over the bytes of the file
 SLACK_BYTES = 64 << 20  # what a file may claim over its own size, for tensors that are views of one number
-MAX_JSON_BYTES = 16 << 20  # config.json and the index of a Hugging Face folder
-MAX_SAFETENSORS_HEADER = 16 << 20  # bytes; about 100,000 tensors
+MAX_JSON_BYTES = 4 << 20  # config.json and the index of a Hugging Face folder
+MAX_SAFETENSORS_HEADER = 4 << 20  # bytes; about 40,000 tensors
 MODULES_PER_TENSOR = 50  # parts of a model, over the number of tensors that its file holds
+MAX_SAMPLE_RATE = 100_000  # Hz, of an input contract
+MAX_WINDOW_SAMPLES = 10_000_000  # of an input contract: 2 h 45 min at 1000 Hz
 SHOWN = 100  # characters of a stranger's text in a message
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,200}")
@@ -122,10 +126,22 @@ def path_below(folder: Path, name: str, source: object) -> Path:
     return result
 
 
-def shown(text: object) -> str:
+def read_json(path: Path) -> Any:
+    """The content of a JSON file of at most MAX_JSON_BYTES. Raises: ConfigError naming the file."""
+    size = regular_file(path).stat().st_size
+    if size > MAX_JSON_BYTES:
+        raise ConfigError(f"{path} has {size:,} bytes; up to {MAX_JSON_BYTES:,} are read (docs/limits.md)")
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not JSON: {error}. Copy or download it again") from None
+
+
+def shown(text: object, most: int = SHOWN) -> str:
     """A stranger's text for a message or a log: one short line without control characters."""
-    line = str(text)[:SHOWN].encode("unicode_escape").decode("ascii")
-    return line if len(str(text)) <= SHOWN else f"{line}..."
+    whole = str(text)
+    line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in whole[:most])
+    return line if len(whole) <= most else f"{line}..."
 
 
 def name_below(path: str) -> str:

@@ -11,10 +11,11 @@ from typing import Any
 
 from torch import Tensor
 
-from ecg_signals import __version__
+from ecg_signals import __version__, limits
 from ecg_signals.checkpoint.layout import Layout, ModelSource, layout_of, logit_kind_of, model_options
 from ecg_signals.checkpoint.origin import notes, read_origin
-from ecg_signals.checkpoint.read import read_checkpoint
+from ecg_signals.checkpoint.plain import plain_tree
+from ecg_signals.checkpoint.read import DAMAGED, read_checkpoint, without_wrappers
 from ecg_signals.config import ConfigError
 from ecg_signals.files import cannot_write, replacing
 from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES
@@ -41,29 +42,37 @@ _CLASSES = {
 }
 
 
-def read_folder(folder: str | os.PathLike[str]) -> dict[str, Any]:
+def read_folder(folder: str | os.PathLike[str], weights: str | None = None) -> dict[str, Any]:
     """A folder's content as the layouts see it: `{"huggingface": config.json, "weights": {name: Tensor}}`.
 
+    Args:
+        folder: with config.json and weights.
+        weights: name of the safetensors file in it; None: the usual one, its parts, or pytorch_model.bin.
     Raises: ConfigError naming the file that is missing or damaged.
     """
     path = Path(folder)
     if not (path / CONFIG).is_file():
         found = ", ".join(sorted(item.name for item in path.iterdir())[:8]) or "nothing"
+        if weights is not None:
+            raise ConfigError(
+                f"{path / weights} holds weights alone; put the {CONFIG} of its model beside it (it holds the options)"
+            )
         raise ConfigError(
             f"{path} is no Hugging Face folder: it has no {CONFIG} (it holds {found}). For a training run's folder "
             f"give one of its files, such as {path / 'checkpoint_best.pt'}"
         )
     try:
-        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"{path / CONFIG} is not JSON: {error}. Copy or download the folder again") from None
-    return {"huggingface": config, "weights": _read_weights(path)}
+        config = plain_tree(limits.read_json(path / CONFIG), limits.MAX_JSON_BYTES)
+    except ConfigError as error:
+        raise ConfigError(f"{path / CONFIG} cannot be read: {error}") from None
+    state = _read_weights(path) if weights is None else _read_safetensors(path / weights)
+    return {"huggingface": config, "weights": without_wrappers(state, str(path))}
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
     index = path / f"{WEIGHTS}.index.json"
     if index.is_file():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = _part_names(index)
     elif (path / WEIGHTS).is_file():
         names = [WEIGHTS]
     elif (path / "pytorch_model.bin").is_file():
@@ -72,17 +81,30 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         raise ConfigError(f"{path} has a {CONFIG} but no weights; put {WEIGHTS} beside it")
     weights: dict[str, Tensor] = {}
     for name in names:
-        weights |= _read_safetensors(path / name)
+        weights |= _read_safetensors(limits.path_below(path, name, index))
     return weights
+
+
+def _part_names(index: Path) -> list[str]:
+    """The files that an index names. Raises: ConfigError when it names none."""
+    content = limits.read_json(index)
+    parts = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(parts, dict) or not parts or not all(isinstance(name, str) for name in parts.values()):
+        raise ConfigError(f"{index} has no weight_map of names and files; copy or download the folder again")
+    return sorted(set(parts.values()))
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    with limits.regular_file(path).open("rb") as stream:
+        header = int.from_bytes(stream.read(8), "little")
+    if header > limits.MAX_SAFETENSORS_HEADER:
+        raise ConfigError(f"{path} states a header of {header:,} bytes; it is damaged, or no safetensors file")
     try:
         return load_file(path)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, *DAMAGED) as error:
         raise ConfigError(f"{path} cannot be read as safetensors ({error}); copy or download it again") from None
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ecg_signals import limits
 from ecg_signals.config import BaseConfig, ConfigError, UsageError
 from ecg_signals.registry import get_entry
 from ecg_signals.signal.contract import SignalContract
@@ -109,7 +110,7 @@ def recognise(raw: dict[str, Any], where: str) -> Layout:
     for layout in layouts():
         if layout.recognise(raw):
             return layout
-    keys = ", ".join(f"{key} ({type(value).__name__})" for key, value in list(raw.items())[:12])
+    keys = ", ".join(f"{limits.shown(key)} ({type(value).__name__})" for key, value in list(raw.items())[:12])
     known = "; ".join(layout.name for layout in layouts())
     raise ConfigError(
         f"{where} holds no model that is known here. Found the keys: {keys or 'none'}. Known layouts: {known}. "
@@ -129,8 +130,10 @@ def logit_kind_of(cfg: Mapping[str, Any]) -> str | None:
 
 
 def is_state_dict(value: Any) -> bool:
-    """A dict of tensors that is not empty."""
-    return isinstance(value, Mapping) and len(value) > 0 and all(isinstance(item, Tensor) for item in value.values())
+    """A dict of names and tensors that is not empty."""
+    if not isinstance(value, Mapping) or not value:
+        return False
+    return all(isinstance(key, str) and isinstance(item, Tensor) for key, item in value.items())
 
 
 def model_options(dataclass: type[BaseConfig], found: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,16 +3,19 @@
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ecg_signals import limits
+from ecg_signals.checkpoint.building import WithoutDraws, build_model, check_size
 from ecg_signals.checkpoint.hub import fetch, is_hub_name
 from ecg_signals.checkpoint.huggingface import read_folder
-from ecg_signals.checkpoint.layout import ModelSource, logit_columns, recognise
-from ecg_signals.checkpoint.read import read_checkpoint
+from ecg_signals.checkpoint.layout import ModelSource, is_state_dict, logit_columns, recognise
+from ecg_signals.checkpoint.read import DAMAGED, first_line, read_checkpoint
 from ecg_signals.config import ConfigError, resolve_input
 from ecg_signals.registry import get_entry
 from ecg_signals.signal.contract import SignalContract
@@ -27,14 +30,25 @@ def load_source(source: str | os.PathLike[str]) -> ModelSource:
 
     Args:
         source: a checkpoint file, whose layout is recognised from its content; a Hugging Face folder; or `org/name`
-            (or `org/name/FILE.pt`) on the Hugging Face hub.
+            (or `org/name/FILE.pt`) on the Hugging Face hub. The folder may be named by its `model.safetensors`.
     Raises: ConfigError when nothing is there, it cannot be read, its layout is unknown, or its model is not registered.
     """
     path = resolve_input(source)
     if not path.exists() and is_hub_name(str(source)):
         path = fetch(str(source))
-    raw = read_folder(path) if path.is_dir() else read_checkpoint(path)
-    return recognise(raw, str(source)).convert(raw, str(source))
+    if path.is_dir():
+        raw = read_folder(path)
+    elif path.suffix == ".safetensors" and path.is_file():
+        raw = read_folder(path.parent, path.name)
+    else:
+        raw = read_checkpoint(path)
+    try:
+        found = recognise(raw, str(source)).convert(raw, str(source))
+    except DAMAGED as error:
+        raise ConfigError(f"{source}: its options do not have the form of their layout ({first_line(error)})") from None
+    if not is_state_dict(found.state):
+        raise ConfigError(f"{source}: its weights are no dict of names and tensors; save model.state_dict()")
+    return found
 
 
 def load_model(source: str | os.PathLike[str], device: str | torch.device = "cpu", **overrides: Any) -> Any:
@@ -62,10 +76,11 @@ def build_source(source: ModelSource, **overrides: Any) -> Any:
             f"ecg_signals.registry.build('model', 'ecg_transformer_classifier', model_path={source.where!r}, "
             f"num_labels={overrides['num_labels']}), or 'hubert_ecg_classifier' for HuBERT-ECG"
         )
-    cfg = entry.dataclass.from_mapping({"_name": source.name, **source.options, **overrides}, where="model")
-    with torch.random.fork_rng(devices=[]):
-        model = entry.cls(cfg)
-    same_head = source.logits in (None, logit_columns(cfg.to_dict()))
+    check_size(source)
+    options = {**source.options, **overrides}
+    same_head = source.logits in (None, logit_columns(options))
+    with torch.random.fork_rng(devices=[]), WithoutDraws() if same_head else nullcontext():
+        model = build_model(source, options)
     fill(model, source.state if same_head else _with_fresh_head(model, source), source.where)
     model.labels = source.labels if same_head else None
     model.signal = source.signal
@@ -140,4 +155,4 @@ def fill(model: Any, state: Mapping[str, Tensor], where: str) -> None:
 
 def _listed(keys: list[str]) -> str:
     more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
-    return ", ".join(keys[:_LISTED]) + more
+    return ", ".join(map(limits.shown, keys[:_LISTED])) + more

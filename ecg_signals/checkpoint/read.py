@@ -1,17 +1,23 @@
 """Reading any `.pt` file without executing what it says."""
 
+import logging
 import os
 import pickle
+import re
 import struct
 import zipfile
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from ecg_signals.checkpoint.archive import ZIP_MAGIC, read_legacy, read_zip
 from ecg_signals.config import ConfigError, resolve_input
-from ecg_signals.limits import regular_file
+from ecg_signals.limits import regular_file, shown
 
-DAMAGED = (  # what torch, zipfile and pickletools raise on arbitrary bytes
+logger = logging.getLogger(__name__)
+
+DAMAGED = (  # what torch, zipfile, pickletools, ... raise on arbitrary content
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -28,6 +34,8 @@ DAMAGED = (  # what torch, zipfile and pickletools raise on arbitrary bytes
     struct.error,
     zipfile.BadZipFile,
 )
+_WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\.")
+_PARALLEL = "module."
 _TAR_MARK = slice(257, 262)
 _SIGNATURES = (
     (b"version https://git-lfs.github.com", "a Git LFS pointer, not the file; run `git lfs pull` in its repository"),
@@ -60,7 +68,28 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(content, dict):
         kind = type(content).__name__
         raise ConfigError(f"{file} holds a {kind}; a checkpoint is a dict with the weights under 'model': save that")
-    return content
+    return without_wrappers(content, str(file))
+
+
+def without_wrappers(content: Any, where: str, depth: int = 3) -> Any:
+    """The same dicts, with weight names as the model has them, not torch.compile, DataParallel, FSDP, ... around it.
+
+    Raises: ConfigError when two weights would get one name.
+    """
+    if not isinstance(content, dict) or depth == 0:
+        return content
+    if not content or not all(isinstance(key, str) and isinstance(item, Tensor) for key, item in content.items()):
+        return {key: without_wrappers(item, where, depth - 1) for key, item in content.items()}
+    names = {key: _WRAPPERS.sub("", key) for key in content}
+    while all(name.startswith(_PARALLEL) for name in names.values()):
+        names = {key: name.removeprefix(_PARALLEL) for key, name in names.items()}
+    changed = sum(key != name for key, name in names.items())
+    if len(set(names.values())) < len(names):
+        raise ConfigError(f"{where} holds weights twice, with and without the prefixes of a wrapper; save it unwrapped")
+    if changed:
+        logger.warning("%s: left out what a wrapper (torch.compile, DataParallel, FSDP) has put before the names of "
+                       "%d of %d weights", where, changed, len(names))  # fmt: skip
+    return {names[key]: item for key, item in content.items()}
 
 
 def _check_file(file: Path) -> None:
@@ -97,11 +126,12 @@ def _unreadable(file: Path, error: Exception) -> str:
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < max(size, 1):
         return f"{file} is a safetensors file; give the folder that holds it together with config.json"
     if head.startswith(b"PK"):
-        return f"{file} ({size} bytes) is cut short or damaged ({_first_line(error)}). Copy it again"
+        return f"{file} ({size} bytes) is cut short or damaged ({first_line(error)}). Copy it again"
     if head.startswith(b"\x80"):
-        return f"{file} ({size} bytes) is a damaged pickle or one that is no checkpoint: {_first_line(error)}"
+        return f"{file} ({size} bytes) is a damaged pickle or one that is no checkpoint: {first_line(error)}"
     return f"{file} ({size} bytes) is not a checkpoint: it starts with {head[:16]!r}; give a file of torch.save"
 
 
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
+def first_line(error: Exception) -> str:
+    """The kind of an error and the beginning of its text, for a message."""
+    return f"{type(error).__name__}: {shown(str(error).strip().partition(chr(10))[0], 200)}"

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from ecg_signals.checkpoint.convert import convert
 from ecg_signals.checkpoint.load import load_model, load_source
 from ecg_signals.config import BaseConfig, ConfigError, UsageError, option
 from ecg_signals.models.base import BaseModel
@@ -126,3 +127,69 @@ def test_a_config_without_a_model_name_is_an_error(tmp_path):
 def test_a_gpu_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ConfigError, match="sees no GPU"):
         load_model(tmp_path / "any.pt", device="cuda")
+
+
+def wrapped(names: dict, prefix: str) -> dict:
+    return {f"{prefix}{key}": value for key, value in names.items()}
+
+
+PREFIXES = ["_orig_mod.", "module.", "_forward_module.", "module._orig_mod.", "_orig_mod.module.",
+            "_fsdp_wrapped_module.", "module.module."]  # fmt: skip
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_weights_saved_inside_a_wrapper_load_and_the_count_is_said(tmp_path, prefix, caplog):
+    weights = {"proj.weight": torch.randn(2, 6), "proj.bias": torch.ones(2)}
+    model = load_model(peer_file(tmp_path / "a.pt", model=wrapped(weights, prefix)))
+    assert torch.equal(model.proj.weight, weights["proj.weight"])
+    assert "2 of 2 weights" in caplog.text
+
+
+def test_a_wrapper_around_one_part_of_a_model_is_left_out_too(tmp_path):
+    weights = {"proj._orig_mod.weight": torch.randn(2, 6), "proj._checkpoint_wrapped_module.bias": torch.ones(2)}
+    model = load_model(peer_file(tmp_path / "a.pt", model=weights))
+    assert torch.equal(model.proj.weight, weights["proj._orig_mod.weight"])
+
+
+def test_the_same_weight_with_and_without_a_wrapper_is_refused(tmp_path):
+    weights = {"proj.weight": torch.randn(2, 6), "_orig_mod.proj.weight": torch.randn(2, 6)}
+    with pytest.raises(ConfigError, match="weights twice"):
+        load_model(peer_file(tmp_path / "a.pt", model=weights))
+
+
+def test_weights_that_are_called_module_in_part_keep_their_names(tmp_path):
+    with pytest.raises(ConfigError, match=r"not in the model: module\.proj\.bias"):
+        load_model(
+            peer_file(tmp_path / "a.pt", model={"proj.weight": torch.ones(2, 6), "module.proj.bias": torch.ones(2)})
+        )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    convert(peer_file(tmp_path / "a.pt"), tmp_path / "hf", "hf")
+    return tmp_path / "hf"
+
+
+def test_a_safetensors_file_beside_its_config_loads_like_its_folder(folder):
+    alone, whole = load_model(folder / "model.safetensors"), load_model(folder)
+    assert torch.equal(alone.proj.weight, whole.proj.weight) and alone.signal == whole.signal
+
+
+def test_a_safetensors_file_without_config_says_what_to_put_beside_it(folder):
+    (folder / "config.json").unlink()
+    with pytest.raises(ConfigError, match=r"model\.safetensors holds weights alone; put the config\.json"):
+        load_model(folder / "model.safetensors")
+
+
+def test_wrapped_weights_of_a_folder_load(folder):
+    from safetensors.torch import load_file, save_file
+
+    save_file(wrapped(load_file(folder / "model.safetensors"), "_orig_mod."), folder / "model.safetensors")
+    assert load_model(folder).proj.weight.shape == (2, 6)
+
+
+def test_loading_leaves_no_weight_undrawn(tmp_path):
+    """Weights are not drawn while a model is built that is filled; all of them come from the file."""
+    weights = {"proj.weight": torch.full((2, 6), 3.0), "proj.bias": torch.full((2,), 4.0)}
+    model = load_model(peer_file(tmp_path / "a.pt", model=weights))
+    assert all(torch.equal(value, weights[key]) for key, value in model.state_dict().items())

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ecg_signals.checkpoint.building import check_size
 from ecg_signals.checkpoint.layout import ModelSource
 from ecg_signals.checkpoint.load import fill, load_source
 from ecg_signals.checkpoint.origin import inherited
@@ -83,7 +84,9 @@ def _pretrained(cfg: Any) -> ModelSource | None:
         logger.warning("the encoder starts from random weights: set model.model_path=FILE, or "
                        "model.no_pretrained_weights=true if that is meant")  # fmt: skip
         return None
-    return load_source(cfg.model_path)
+    source = load_source(cfg.model_path)
+    check_size(source)
+    return source
 
 
 def _take_over(cfg: Any, source: ModelSource, encoder_class: type[BaseModel]) -> None:

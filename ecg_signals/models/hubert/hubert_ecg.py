@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ecg_signals.checkpoint.building import check_size
 from ecg_signals.checkpoint.layout import ModelSource
 from ecg_signals.checkpoint.load import fill, load_source
 from ecg_signals.checkpoint.origin import inherited
@@ -195,6 +196,7 @@ def adopt(cfg: HubertBackboneConfig) -> ModelSource | None:
     if not cfg.model_path or cfg.no_pretrained_weights:
         return None
     source = load_source(cfg.model_path)
+    check_size(source)
     if source.name not in ("hubert_ecg", "hubert_ecg_classifier"):
         raise ConfigError(
             f"model.model_path={cfg.model_path} holds the model '{source.name}'; give a checkpoint of hubert_ecg or "
