@@ -86,6 +86,8 @@ def dataset_name(groups: Mapping[str, Any]) -> str | None:
     chosen = (groups.get("dataset") or {}).get("_name")
     if chosen or not groups.get("task"):
         return chosen
+    if not groups["task"].get("_name"):
+        return None
     task = get_entry("task", groups["task"]["_name"])
     criterion = (groups.get("criterion") or {}).get("_name")
     usual = getattr(get_entry("criterion", criterion).cls, "dataset", "ecg_file") if criterion else "ecg_file"

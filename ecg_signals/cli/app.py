@@ -12,11 +12,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
-from ecg_signals.cli.composing import PRIMARY, Composer, check_hooks, of_hydra, recipe_of
+from ecg_signals.cli.composing import PRIMARY, Composer, check_hooks, of_hydra, recipe_of, swap, swap_message
 from ecg_signals.cli.overrides import GROUPS, DeclaredTypes, TypeOf, hydra_override
 from ecg_signals.cli.recipes import check_yaml, find_recipe, packaged_recipes
 from ecg_signals.config import LAUNCH_DIR, ConfigError, UsageError, nearest, resolve_input, unknown_message
@@ -24,9 +24,20 @@ from ecg_signals.registry import import_user_dir, load_entry_points
 
 logger = logging.getLogger(__name__)
 
-_WITH_VALUE = {"--config-dir": "config_dir", "-cd": "config_dir", "--config-name": "config_name", "-cn": "config_name"}
-_PASSED_WITH_VALUE = ("--cfg", "-c", "--package", "-p")
-_PASSED = ("--multirun", "-m", "--run", "-r", "--resolve", "--info", "-i", "--hydra-help", "--version")
+_WITH_VALUE = {
+    "--config-dir": "config_dir",
+    "-cd": "config_dir",
+    "--config-name": "config_name",
+    "-cn": "config_name",
+    "--cfg": "cfg",
+    "-c": "cfg",
+    "--package": "package",
+    "-p": "package",
+}
+_FLAGS = {"--allow-hooks": "allow_hooks", "--resolve": "resolve"}
+_PASSED = ("--multirun", "-m", "--run", "-r", "--info", "-i", "--hydra-help")
+_EXAMPLES = {"config_dir": "recipes", "config_name": "w2v_cmsc_rlm", "cfg": "job", "package": "model"}
+_SHOWN = ("job", "hydra", "all")
 
 
 @dataclass
@@ -35,6 +46,9 @@ class Arguments:
 
     config_dir: str | None = None
     config_name: str | None = None
+    cfg: str | None = None
+    package: str | None = None
+    resolve: bool = False
     allow_hooks: bool = False
     flags: list[str] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
@@ -47,23 +61,23 @@ def parse_arguments(argv: list[str]) -> Arguments:
     for word in rest:
         name, equals, value = word.partition("=")
         if name in _WITH_VALUE and word.startswith("-"):
-            value = value if equals else next(rest, "")
+            key = _WITH_VALUE[name]
+            value = value if equals else next(rest, "job" if key == "cfg" else "")
             if not value:
-                raise UsageError(f"{name} needs a value, such as {name} w2v_cmsc_rlm")
-            setattr(out, _WITH_VALUE[name], value)
-        elif name in _PASSED_WITH_VALUE:
-            out.flags += [word] if equals else [word, next(rest, "job")]
-        elif word == "--allow-hooks":
-            out.allow_hooks = True
+                raise UsageError(f"{name} needs a value, such as {name} {_EXAMPLES[key]}")
+            setattr(out, key, value)
+        elif word in _FLAGS:
+            setattr(out, _FLAGS[word], True)
         elif word in _PASSED:
             out.flags.append(word)
         elif word.startswith("-"):
-            known = [*_WITH_VALUE, *_PASSED_WITH_VALUE, *_PASSED, "--allow-hooks", "--help"]
-            guess = nearest(name, known)
-            hint = f"; did you mean {guess}?" if guess else ""
+            guess = nearest(name, [*_WITH_VALUE, *_PASSED, *_FLAGS, "--help", "--version"])
+            hint = f"; did you mean {guess}?" if guess else "."
             raise UsageError(f"unknown option {word}{hint} Settings are written key=value; see --help")
         else:
             out.overrides.append(word)
+    if out.cfg not in (None, *_SHOWN):
+        raise UsageError(f"--cfg {out.cfg} shows nothing; write --cfg job, or one of {', '.join(_SHOWN)}")
     return out
 
 
@@ -117,14 +131,98 @@ def hydra_app(argv: list[str], command: str) -> Callable[[Callable[[Any], Any]],
     overrides = read_settings(arguments, folder, DeclaredTypes(partial(named_sections, composer, arguments.overrides)))
     recipe = plain_sections(recipe_of(composer, overrides))
     check_removed(overrides, recipe)
+    os.environ[LAUNCH_DIR] = os.getcwd()
+    if arguments.cfg:  # instantiates nothing, so that any recipe can be looked at
+        return lambda job: partial(show_config, composer, recipe, overrides, arguments)
     if folder != packaged_recipes() and not arguments.allow_hooks:
         check_hooks(composer, overrides)
-    os.environ[LAUNCH_DIR] = os.getcwd()
     composer.register()
     quiet = ["hydra.output_subdir=null", "hydra.run.dir=.", "hydra/job_logging=none", "hydra/hydra_logging=none"]
     sys.argv = [sys.argv[0], *arguments.flags, *overrides, *(quiet if other_rank() else [])]
     version = {} if hydra.__version__ >= "1.4" else {"version_base": "1.3"}
-    return hydra.main(config_path=str(folder), config_name=PRIMARY, **version)
+    main = hydra.main(config_path=str(folder), config_name=PRIMARY, **version)
+    return lambda job: main(prepared_job(job, recipe))
+
+
+def prepared_job(job: Callable[[Any], Any], recipe: dict[str, Any]) -> Callable[[Any], Any]:
+    """`job` with plugins imported, and with what the recipe says of another model, criterion, ... taken out before."""
+
+    @wraps(job)
+    def prepared(raw: Any) -> Any:
+        from hydra.core.hydra_config import HydraConfig
+        from omegaconf import OmegaConf
+
+        with reported_errors():
+            load_plugins(user_dir_of(plain_sections(raw)))
+            hydra = HydraConfig.get()
+            if apply_swap(raw, recipe, list(hydra.overrides.task)) and hydra.output_subdir is not None:
+                OmegaConf.save(raw, Path(hydra.runtime.output_dir, hydra.output_subdir, "config.yaml"))
+            return job(raw)
+
+    return prepared
+
+
+def apply_swap(raw: Any, recipe: dict[str, Any], overrides: list[str]) -> bool:
+    """Take out of a composed config what `swap` names, and say so. Returns: whether there was anything."""
+    from omegaconf import open_dict
+
+    found = swap(plain_sections(raw), recipe, overrides)
+    with open_dict(raw):
+        for group, keys in found.items():
+            if not other_rank():
+                print(f"note: {swap_message(group, raw[group]['_name'], keys)}", file=sys.stderr)
+            for key in keys:
+                del raw[group][key]
+    return any(found.values())
+
+
+def show_config(composer: Composer, recipe: dict[str, Any], overrides: list[str], arguments: Arguments) -> None:
+    """`--cfg`: print the composed settings, once they are known to be such as a run would take."""
+    from omegaconf import Container, OmegaConf, open_dict
+
+    with reported_errors():
+        if arguments.flags:
+            raise UsageError(f"--cfg prints and stops; leave out {' '.join(arguments.flags)}")
+        config = composer.compose(overrides)
+        typed = any(text.startswith("++common.user_dir=") for text in overrides)
+        load_plugins(user_dir_of(plain_sections(config)) if typed else None)
+        apply_swap(config, recipe, overrides)
+        check_sections(plain_sections(config), trusted=typed)
+        with open_dict(config):
+            for key in [key for key in config if arguments.cfg not in ("all", "hydra" if key == "hydra" else "job")]:
+                del config[key]
+        package = arguments.package or "_global_"
+        shown = config if package == "_global_" else OmegaConf.select(config, package)
+        if shown is None:
+            raise UsageError(unknown_message(f"package '{package}'", package, config, "There are"))
+        if isinstance(shown, Container) and arguments.resolve:
+            OmegaConf.resolve(shown)
+        print(OmegaConf.to_yaml(shown).rstrip() if isinstance(shown, Container) else shown)
+
+
+def check_sections(sections: dict[str, Any], trusted: bool) -> None:
+    """What a run would refuse before it builds anything.
+
+    Args:
+        trusted: whether the user named `common.user_dir`; the one that a recipe names is not imported only to look, and
+            what it registers is left out of the check.
+    Raises: ConfigError as `resolve_config` does.
+    """
+    from ecg_signals.composition import resolve_config
+    from ecg_signals.registry import REGISTRIES
+
+    skipped = []
+    for group in GROUPS:
+        section = sections.get(group)
+        name = section.get("_name") if isinstance(section, dict) else section
+        plugin = name is not None and not trusted and user_dir_of(sections) and name not in REGISTRIES[group].names()
+        if plugin or (section and name is None and group != "dataset"):  # without a name, a checkpoint's is taken
+            skipped += [group] if plugin else []
+            sections = {**sections, group: {} if group == "dataset" else None}
+    if skipped:
+        where = f"common.user_dir={user_dir_of(sections)}"
+        logger.warning("not checked: %s, which the recipe's %s registers; to check, add %s", skipped, where, where)
+    resolve_config(sections)
 
 
 def named_sections(composer: Composer, settings: list[str]) -> dict[str, Any]:
@@ -236,7 +334,9 @@ def help_text(command: str, purpose: str, examples: list[str]) -> str:
         "  --config-dir DIR     folder of your own or fairseq-signals' yaml files",
         "  key=value            any setting, such as dataset.batch_size=64; +key=value means the same",
         "  --multirun           one run per combination of comma-separated values",
-        "  --cfg job            print the composed settings and stop",
+        "  --cfg job            check the composed settings, print them and stop",
+        "  --allow-hooks        trust a recipe of --config-dir with callbacks, launchers, loggers: code",
+        "  --version            the version of ecg-signals",
         "  --hydra-help         hydra's own options",
         "",
         "examples:",

@@ -49,9 +49,7 @@ def parser() -> tuple[Parser, Any]:
     fit.add_argument("--clusters", type=int, nargs="+", required=True, metavar="K", help="such as 100 200 300")
     fit.add_argument("--files-per-batch", type=int, default=100, metavar="N", help="ECGs per step (100)")
     fit.add_argument("--seed", type=int, default=42, help="of the order of files and of the first centres (42)")
-    assign = stages.add_parser(
-        "assign", help="the cluster of every frame: what dataset.targets takes"
-    )
+    assign = stages.add_parser("assign", help="the cluster of every frame: what dataset.targets takes")
     assign.add_argument("features", help="folder from dump")
     assign.add_argument("dest", help="folder for the targets")
     assign.add_argument(

@@ -64,6 +64,10 @@ class Composer:
     command: str = "train"
     made: dict[tuple[str, ...], Any] = field(default_factory=dict)
 
+    @property
+    def file(self) -> Path:
+        return self.folder / f"{self.name}.yaml"
+
     def register(self) -> None:
         """Store the primary config that merges the recipe over the schema, under the name PRIMARY."""
         from hydra.core.config_store import ConfigStore
@@ -95,7 +99,7 @@ class Composer:
                 return self.made[key]
         except (HydraException, OmegaConfBaseException, KeyError) as error:
             reason = " ".join(str(error.__cause__ or error).split())
-            raise ConfigError(f"{self.folder / self.name}.yaml cannot be composed: {reason}") from None
+            raise ConfigError(f"{self.file} cannot be composed: {reason}") from None
 
 
 def of_hydra(override: str) -> bool:
@@ -118,7 +122,7 @@ def check_hooks(composer: Composer, overrides: Sequence[str]) -> None:
 
     What the command line alone asks for is the user's own wish: it is composed without the recipe and left out.
     """
-    if not any(map(chooses_file, overrides)) and _is_alone(composer.folder / f"{composer.name}.yaml"):
+    if not any(of_hydra(text) or chooses_file(text) for text in overrides) and _is_alone(composer.file):
         return
     found = _leaves(recipe_of(composer, overrides).hydra)
     none = Composer(packaged_recipes(), "config", composer.command)
@@ -130,7 +134,7 @@ def check_hooks(composer: Composer, overrides: Sequence[str]) -> None:
     if hooks:
         more = f" and {len(hooks) - 4} more" if len(hooks) > 4 else ""
         raise UsageError(
-            f"{composer.folder / composer.name}.yaml sets {', '.join(f'hydra.{key}' for key in hooks[:4])}{more}, with "
+            f"{composer.file} sets {', '.join(f'hydra.{key}' for key in hooks[:4])}{more}, with "
             "which a recipe can run code. Add --allow-hooks if you trust it as you would a Makefile, take that out of "
             "the yaml, or say it on the command line, such as hydra/launcher=submitit_slurm"
         )

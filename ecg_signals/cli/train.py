@@ -44,7 +44,6 @@ def run(raw: Any) -> float:
     with reported_errors():
         sections = plain_sections(raw)
         separate_jobs(sections)
-        load_plugins(user_dir_of(sections))
         from ecg_signals.composition import resolve_config
 
         config = resolve_config(sections)  # before the trainer's imports: a misspelt key should not wait for them

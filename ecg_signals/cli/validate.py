@@ -4,15 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ecg_signals.cli.app import (
-    help_text,
-    hydra_app,
-    load_plugins,
-    plain_sections,
-    reported_errors,
-    separate_jobs,
-    user_dir_of,
-)
+from ecg_signals.cli.app import help_text, hydra_app, plain_sections, reported_errors, separate_jobs
 
 PURPOSE = "Evaluate a checkpoint on labelled data: statistics, and extracted outputs, embeddings and attention."
 
@@ -47,7 +39,6 @@ def with_evaluator(raw: Any, action: Callable[[Any], Any]) -> None:
     with reported_errors():
         sections = plain_sections(raw)
         separate_jobs(sections)
-        load_plugins(user_dir_of(sections))
         from ecg_signals.composition import resolve_config
         from ecg_signals.distributed.launch import process_group
         from ecg_signals.inference.validate import Evaluator
