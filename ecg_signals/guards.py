@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_signals.config import ConfigError
+from ecg_signals.files import replacing
 from ecg_signals.sections import Config
 from ecg_signals.tasks.base import BaseTask
 
@@ -82,8 +83,8 @@ def profiler(config: Config, folder: Path) -> Iterator[Callable[[], Any]]:
     from torch.profiler import profile, schedule
 
     def write(finished: Any) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        finished.export_chrome_trace(str(folder / "profile.json"))
+        with replacing(folder / "profile.json") as partial:
+            finished.export_chrome_trace(str(partial))
 
     with profile(schedule=schedule(wait=1, warmup=1, active=3, repeat=1), on_trace_ready=write) as running:
         yield running.step

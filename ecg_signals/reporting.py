@@ -5,19 +5,25 @@ import json
 import logging
 import math
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ecg_signals.config import ConfigError
-from ecg_signals.files import replacing
+from ecg_signals.files import cannot_write, replacing, writing
 from ecg_signals.metrics.format import format_stat, rounded
 from ecg_signals.sections import Config
 
 logger = logging.getLogger(__name__)
 
 Stats = Mapping[str, float]
+ADVICE = (
+    "Make room there, then run the same command again: it continues from the last checkpoint, which is intact "
+    "(checkpoint.keep_last_epochs and .no_epoch_checkpoints save less, checkpoint.save_dir=FOLDER elsewhere)"
+)
 
 
 def setup_logging(config: Config, master: bool) -> None:
@@ -37,10 +43,22 @@ def setup_logging(config: Config, master: bool) -> None:
     if config.common.log_file:
         wanted = os.path.abspath(config.common.log_file)
         if wanted not in [getattr(handler, "baseFilename", None) for handler in root.handlers]:
-            os.makedirs(os.path.dirname(wanted), exist_ok=True)
-            handler = logging.FileHandler(wanted)
+            with writing(Path(wanted), advice="Give common.log_file another path, or leave it out"):
+                os.makedirs(os.path.dirname(wanted), exist_ok=True)
+                handler = logging.FileHandler(wanted)
             handler.setFormatter(logging.Formatter("%(message)s"))
             root.addHandler(handler)
+    for handler in root.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handleError = partial(_give_up_log, handler)  # type: ignore[method-assign]
+
+
+def _give_up_log(handler: logging.FileHandler, record: logging.LogRecord) -> None:
+    """A log that cannot be written does not end a run, nor does it print a traceback for every line."""
+    logging.getLogger().removeHandler(handler)
+    error = sys.exc_info()[1]
+    assert isinstance(error, Exception)
+    logger.warning("%s", cannot_write(Path(handler.baseFilename), error, advice="The run goes on without this log"))
 
 
 def choose_format(log_format: str | None, no_progress_bar: bool) -> str:
@@ -110,18 +128,37 @@ class Reporter:
         self._store(tag, stats, epoch)
 
     def rewind(self, num_updates: int) -> None:
-        """Forget what was stored after update `num_updates`: those updates are about to be made again."""
+        """Forget what was stored after update `num_updates`: those updates are about to be made again.
+
+        Lines that no run wrote are taken out, and the file as it was is kept beside it.
+        Raises: ConfigError if metrics.jsonl is no ordinary file or cannot be written.
+        """
         if self.jsonl is None or not self.jsonl.exists():
             return
-        kept = []
-        for line in self.jsonl.read_text().splitlines():
-            try:
-                if json.loads(line).get("num_updates", 0) <= num_updates:
-                    kept.append(line)
-            except ValueError:
-                continue  # the last line of a killed run may be cut
-        with replacing(self.jsonl) as partial:
-            partial.write_text("".join(f"{line}\n" for line in kept))
+        if not self.jsonl.is_file():
+            raise ConfigError(
+                f"{self.jsonl} is not an ordinary file, but training writes its statistics there; move it away: "
+                f"mv {self.jsonl} {self.jsonl}.old"
+            )
+        with writing(self.jsonl, advice=ADVICE):
+            lines = self.jsonl.read_bytes().split(b"\n")
+            last = lines.pop()  # empty, or cut when a run was killed
+            rows = [_updates_of(line) for line in lines]
+            strange = sum(row is None for row in rows)
+            if strange:
+                kept = _free_name(self.jsonl)
+                with replacing(kept, advice=ADVICE) as copy:
+                    shutil.copyfile(self.jsonl, copy)
+                logger.warning(
+                    "%s: %d of %d lines hold no statistics of a run and are left out; the file as it was is %s",
+                    self.jsonl, strange, len(rows), kept,
+                )  # fmt: skip
+            if last and _updates_of(last) is not None:
+                lines.append(last)
+                rows.append(_updates_of(last))
+            with replacing(self.jsonl, advice=ADVICE) as whole:
+                wanted = [line for line, row in zip(lines, rows) if row is not None and row <= num_updates]
+                whole.write_bytes(b"".join(line + b"\n" for line in wanted))
 
     def _store(self, tag: str, stats: Stats, epoch: int | None) -> None:
         if not self.master:
@@ -131,7 +168,7 @@ class Reporter:
         }
         if self.jsonl is not None:
             row = {"split": tag, "epoch": epoch, **{key: _jsonable(value) for key, value in numbers.items()}}
-            with open(self.jsonl, "a", encoding="utf-8") as out:
+            with writing(self.jsonl, advice=ADVICE), open(self.jsonl, "a", encoding="utf-8") as out:
                 out.write(json.dumps(row) + "\n")
         if self.format == "csv":
             append_csv(
@@ -141,7 +178,8 @@ class Reporter:
             )
         step = int(numbers.get("num_updates", 0))
         if self.common.tensorboard_logdir:
-            self._tensorboard(tag, numbers, step)
+            with writing(Path(self.common.tensorboard_logdir), advice=ADVICE):
+                self._tensorboard(tag, numbers, step)
         if self._wandb is not None:
             self._wandb.log({f"{tag}/{key}": value for key, value in numbers.items()}, step=step)
 
@@ -170,8 +208,10 @@ class Reporter:
             return wandb.init(**settings, name=name, config=config.to_dict(), mode="offline")
 
     def close(self) -> None:
-        for writer in self._writers.values():
-            writer.close()
+        if self._writers:
+            with writing(Path(self.common.tensorboard_logdir or ""), advice=ADVICE):
+                for writer in self._writers.values():
+                    writer.close()
         if self._wandb is not None:
             self._wandb.finish()
 
@@ -180,21 +220,53 @@ def _jsonable(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def _updates_of(line: bytes) -> float | None:
+    """`num_updates` of a line of metrics.jsonl, 0 without one; None for a line that is no object of ours."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    updates = row.get("num_updates", 0) if isinstance(row, dict) else None
+    return updates if isinstance(updates, (int, float)) else None
+
+
+def _free_name(path: Path) -> Path:
+    """A name beside `path` that nothing has."""
+    number = 1
+    while os.path.lexists(name := path.with_name(f"{path.name}.strange{number}")):
+        number += 1
+    return name
+
+
 def append_csv(path: Path, row: Mapping[str, Any], step: int) -> None:
-    """Add a row; columns keep their order, and a new one rewrites the file with it at the end."""
-    columns: Sequence[str] = ["step"]
-    rows: list[dict[str, Any]] = []
-    if path.exists():
+    """Add a row; columns keep their order, and a new one rewrites the file with it at the end.
+
+    Raises: ConfigError if the file holds no table or cannot be written.
+    """
+    with writing(path, advice=ADVICE):
+        there = path.exists() and path.stat().st_size > 0
+        columns, rows = _read_csv(path, row) if there else (["step"], [])
+        new = [key for key in row if key not in columns]
+        line = {"step": step, **row}
+        if there and not new:
+            with open(path, "a", newline="", encoding="utf-8") as out:
+                csv.DictWriter(out, columns).writerow(line)
+            return
+        with replacing(path, advice=ADVICE) as whole, open(whole, "w", newline="", encoding="utf-8") as out:
+            writer = csv.DictWriter(out, [*columns, *new])
+            writer.writeheader()
+            writer.writerows([*rows, line])
+
+
+def _read_csv(path: Path, wanted: Mapping[str, Any]) -> tuple[Sequence[str], list[dict[str, Any]]]:
+    """Columns, and the rows if a wanted column is missing."""
+    try:
         with open(path, newline="", encoding="utf-8") as source:
             reader = csv.DictReader(source)
-            columns = list(reader.fieldnames or columns)
-            if not set(row) <= set(columns):
-                rows = list(reader)
-    new = [key for key in row if key not in columns]
-    fresh = bool(new) or not path.exists()
-    with open(path, "w" if fresh else "a", newline="", encoding="utf-8") as out:
-        writer = csv.DictWriter(out, [*columns, *new])
-        if fresh:
-            writer.writeheader()
-            writer.writerows(rows)
-        writer.writerow({"step": step, **row})
+            columns = list(reader.fieldnames or [])
+            rows = [] if set(wanted) <= set(columns) else list(reader)
+    except (UnicodeDecodeError, csv.Error):
+        columns, rows = [], []
+    if "step" not in columns or any(None in row for row in rows):
+        raise ConfigError(f"{path} is not a table of a run's statistics; move it away: mv {path} {path}.old")
+    return columns, rows

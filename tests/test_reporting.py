@@ -1,11 +1,14 @@
 import csv
 import json
 import logging
+import os
 import sys
 
 import pytest
 
 from ecg_signals.composition import resolve_config
+from ecg_signals.config import ConfigError
+from ecg_signals.files import CannotWrite
 from ecg_signals.reporting import Reporter, append_csv, choose_format, setup_logging
 from ecg_signals.trainer import Trainer
 
@@ -125,3 +128,75 @@ def test_other_ranks_write_nothing(tmp_path, capsys):
     reporter.interval({"loss": 1.0, "num_updates": 1}, 1, 1, 2)
     reporter.summary("valid", {"loss": 1.0, "num_updates": 1}, 1)
     assert not list(tmp_path.iterdir())
+
+
+def reporter(folder, **common):
+    return Reporter(config(log_format="none", **common), folder, master=True)
+
+
+def stored(updates):
+    return json.dumps({"split": "train", "epoch": 1, "num_updates": updates, "loss": 1.0})
+
+
+def test_lines_that_no_run_wrote_are_left_out_of_metrics_and_kept_beside_it(tmp_path, caplog):
+    strange = [b"[1, 2]", b"\x00\xff\x80", b"3", b"{broken", b'{"num_updates": "many"}', b"[" * 100_000]
+    before = b"\n".join([stored(1).encode(), *strange, stored(2).encode(), stored(3).encode(), b'{"cut'])
+    (tmp_path / "metrics.jsonl").write_bytes(before)
+    (tmp_path / "metrics.jsonl.strange1").write_bytes(b"of another day")
+    reporter(tmp_path).rewind(2)
+    assert (tmp_path / "metrics.jsonl").read_text().splitlines() == [stored(1), stored(2)]
+    assert (tmp_path / "metrics.jsonl.strange2").read_bytes() == before
+    assert (tmp_path / "metrics.jsonl.strange1").read_bytes() == b"of another day"
+    assert "6 of 9 lines" in caplog.text and "metrics.jsonl.strange2" in caplog.text
+
+
+def test_metrics_cut_by_a_killed_run_lose_only_the_cut_line(tmp_path, caplog):
+    (tmp_path / "metrics.jsonl").write_text(f"{stored(1)}\n{stored(2)[:20]}")
+    reporter(tmp_path).rewind(5)
+    assert (tmp_path / "metrics.jsonl").read_text() == stored(1) + "\n" and not caplog.text
+    (tmp_path / "metrics.jsonl").write_text(stored(1))
+    reporter(tmp_path).rewind(5)
+    assert (tmp_path / "metrics.jsonl").read_text() == stored(1) + "\n"
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_metrics_that_are_no_file_are_one_message_that_says_what_to_type(tmp_path, make):
+    make(tmp_path / "metrics.jsonl")
+    with pytest.raises(ConfigError, match=r"metrics\.jsonl is not an ordinary file.*mv .*metrics\.jsonl\.old"):
+        reporter(tmp_path).rewind(0)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"a,b\n1,2\n", b"step,loss\n1,2,3,4\n"])
+def test_a_csv_that_is_no_table_of_a_run_stays_and_is_named(tmp_path, content):
+    (tmp_path / "train.csv").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"train\.csv is not a table of a run's statistics; move it away"):
+        append_csv(tmp_path / "train.csv", {"auroc": 1.0}, 2)
+    assert (tmp_path / "train.csv").read_bytes() == content
+
+
+@pytest.fixture
+def full_disk(monkeypatch, tmp_path):
+    """/dev/full takes no byte, as a full disk does."""
+    if not os.path.exists("/dev/full"):
+        pytest.skip("needs /dev/full")
+    return lambda name: (tmp_path / name).symlink_to("/dev/full")
+
+
+def test_a_full_disk_is_one_message_for_every_file_of_statistics(tmp_path, full_disk):
+    full_disk("metrics.jsonl")
+    with pytest.raises(CannotWrite, match=r"cannot write .*metrics\.jsonl: No space left.*free in.*last checkpoint"):
+        reporter(tmp_path).summary("train", {"loss": 1.0, "num_updates": 1.0})
+
+
+def test_a_log_that_cannot_be_written_is_given_up_with_one_message(tmp_path, full_disk, capsys, caplog):
+    full_disk("train.log")
+    root = logging.getLogger()
+    before = list(root.handlers)
+    try:
+        setup_logging(config(log_file=str(tmp_path / "train.log")), master=True)
+        for number in range(3):
+            logging.getLogger("anyone").warning("line %d", number)
+    finally:
+        root.handlers[:] = before
+    assert caplog.text.count("cannot write") == 1 and "train.log" in caplog.text and "goes on" in caplog.text
+    assert "Traceback" not in capsys.readouterr().err
