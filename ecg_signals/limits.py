@@ -32,6 +32,18 @@ MAX_SAFETENSORS_HEADER = 4 << 20  # bytes; about 40,000 tensors
 MODULES_PER_TENSOR = 50  # parts of a model, over the number of tensors that its file holds
 MAX_SAMPLE_RATE = 100_000  # Hz, of an input contract
 MAX_WINDOW_SAMPLES = 10_000_000  # of an input contract: 2 h 45 min at 1000 Hz
+
+# Tables. The widest published one has some 1,300 columns, the largest 250 MB.
+MAX_TABLE_COLUMNS = 16_384  # as many as a spreadsheet takes
+MAX_TABLE_BYTES = 4 << 30  # also of one that a .gz holds
+MAX_ROWS_PER_LABELLED = 1000  # rows of y.npy for each labelled record, 10,000 more; idx decides how many there are
+
+# A data set's zip file; the published ones unpack to twice their size.
+MAX_UNPACKED_PER_BYTE = 20
+MAX_UNPACKED_MORE = 64 << 20  # bytes, for small archives
+
+# Control characters but tab and line feed, marks that turn the direction of writing, and halves of characters.
+_CONTROL = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 SHOWN = 100  # characters of a stranger's text in a message
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,200}")
@@ -135,6 +147,11 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not JSON: {error}. Copy or download it again") from None
+
+
+def printable(text: object) -> str:
+    """A text for the console or a log: what would move the cursor, colour or reorder it is spelt out."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), str(text))
 
 
 def shown(text: object, most: int = SHOWN) -> str:

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "ecg_signals"
 ORDER = """
 config
 registry sections files limits processes
-composition
+composition tables
 signal distributed
 readers optim metrics
 precision reporting

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from ecg_signals.cli.composing import PRIMARY, Composer, check_hooks, of_hydra, 
 from ecg_signals.cli.overrides import GROUPS, DeclaredTypes, TypeOf, hydra_override
 from ecg_signals.cli.recipes import check_yaml, find_recipe, packaged_recipes
 from ecg_signals.config import LAUNCH_DIR, ConfigError, UsageError, nearest, resolve_input, unknown_message
+from ecg_signals.limits import printable
 from ecg_signals.registry import import_user_dir, load_entry_points
 
 logger = logging.getLogger(__name__)
@@ -247,11 +249,15 @@ def other_rank() -> bool:
 
 @contextmanager
 def reported_errors() -> Iterator[None]:
-    """What the user can fix ends the program with one message: status 2 for wrong arguments, else 1."""
+    """What the user can fix ends the program with one message: status 2 for wrong arguments, else 1.
+
+    A warning is one line, too. Text out of files is printed so that it cannot steer a terminal.
+    """
+    shown, warnings.showwarning = warnings.showwarning, _print_warning
     try:
         yield
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print(f"error: {printable(error)}", file=sys.stderr, flush=True)
         raise SystemExit(2 if isinstance(error, UsageError) else 1) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr, flush=True)
@@ -268,6 +274,13 @@ def reported_errors() -> Iterator[None]:
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(141) from None
+    finally:
+        warnings.showwarning = shown
+
+
+def _print_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+    place = "" if category is UserWarning else f" ({category.__name__}, {filename}:{lineno})"
+    print(f"warning: {printable(message)}{place}", file=sys.stderr, flush=True)
 
 
 def plain_sections(raw: Any) -> dict[str, Any]:

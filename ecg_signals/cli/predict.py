@@ -7,6 +7,7 @@ from pathlib import Path
 from ecg_signals.cli.app import load_plugins
 from ecg_signals.cli.arguments import Parser, run_command
 from ecg_signals.config import ConfigError, resolve_input
+from ecg_signals.limits import printable
 
 
 def main() -> None:
@@ -56,7 +57,7 @@ def predict(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([as_dict(prediction) for prediction in predictions], indent=2))
     else:
-        print(as_text(predictions))
+        print(printable(as_text(predictions)))
     if arguments.plot:
         from ecg_signals.inference.plots import save_pictures
 

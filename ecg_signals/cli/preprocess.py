@@ -9,6 +9,7 @@ from typing import Any
 
 from ecg_signals.cli.arguments import Parser, run_restartable
 from ecg_signals.config import UsageError, field_default, unknown_message
+from ecg_signals.limits import printable
 from ecg_signals.preprocess.source import dataset_names, find_source
 
 STEPS = {
@@ -125,7 +126,7 @@ def run_dataset(name: str, argv: list[str], for_hubert: bool = False) -> None:
         from ecg_signals.preprocess.hubert_records import preprocess_for_hubert as preprocess
     else:
         from ecg_signals.preprocess.pipeline import preprocess_dataset as preprocess
-    print(preprocess(name, args.source, args.dest, cfg, args.workers).text())
+    print(printable(preprocess(name, args.source, args.dest, cfg, args.workers).text()))
 
 
 def run_hubert(argv: list[str]) -> None:
@@ -181,7 +182,7 @@ def add_split(parser: argparse.ArgumentParser) -> None:
 
 def split(args: argparse.Namespace) -> None:
     from ecg_signals.preprocess.splits import SplitRules, split_step
-    from ecg_signals.preprocess.tables import comma_list
+    from ecg_signals.tables import comma_list
 
     try:
         fractions = [float(share) for share in comma_list(args.fractions)]
@@ -216,7 +217,7 @@ def add_labels(parser: argparse.ArgumentParser) -> None:
 
 def labels(args: argparse.Namespace) -> None:
     from ecg_signals.preprocess.labels import labels_step
-    from ecg_signals.preprocess.tables import path_list
+    from ecg_signals.tables import path_list
 
     labels_step(
         args.output_dir,
@@ -238,7 +239,7 @@ def add_manifest(parser: argparse.ArgumentParser) -> None:
 
 def manifest(args: argparse.Namespace) -> None:
     from ecg_signals.preprocess.manifests import manifest_step
-    from ecg_signals.preprocess.tables import path_list
+    from ecg_signals.tables import path_list
 
     manifest_step(path_list(args.split_file_paths), args.save_dir)
 
@@ -282,7 +283,7 @@ def add_identify(parser: argparse.ArgumentParser) -> None:
 
 def identify(args: argparse.Namespace) -> None:
     from ecg_signals.preprocess.identification import identification_step
-    from ecg_signals.preprocess.tables import path_list
+    from ecg_signals.tables import path_list
 
     identification_step(path_list(args.split_file_paths), args.group_col, args.save_dir, args.within_records)
 
@@ -298,7 +299,7 @@ def prepare(args: argparse.Namespace) -> None:
     from ecg_signals.preprocess.options import parse_options
     from ecg_signals.preprocess.training_folder import FolderConfig, prepare_folder
 
-    print(prepare_folder(args.folder, parse_options(args.options, FolderConfig), args.workers).text())
+    print(printable(prepare_folder(args.folder, parse_options(args.options, FolderConfig), args.workers).text()))
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

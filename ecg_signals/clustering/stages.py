@@ -34,6 +34,7 @@ from ecg_signals.data.packed_rows import PackedRows
 from ecg_signals.processes import process_pool
 from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.hubert_ecg import decimate_crop
+from ecg_signals.tables import write_table
 
 logger = logging.getLogger(__name__)
 
@@ -334,6 +335,8 @@ def evaluate(
     Args:
         per_batch: average over batches of `files_per_batch` files, and take the SSE of the last one, as published.
     """
+    import pandas
+
     rows = filled_rows(features)
     found: list[tuple[int, str, Quality]] = []
     for path in models:
@@ -345,12 +348,13 @@ def evaluate(
             quality = measure(partial(_all_frames, features, rows), model)
         found.append((model.clusters, Path(path).name, quality))
     found.sort(key=lambda item: item[:2])
-    lines = ["clusters,model,sse,davies_bouldin,calinski_harabasz"]
-    lines += [
-        f"{count},{name},{q.sse:.6g},{q.davies_bouldin:.6g},{q.calinski_harabasz:.6g}" for count, name, q in found
+    columns = ["clusters", "model", "sse", "davies_bouldin", "calinski_harabasz"]
+    lines = [
+        (count, name, *(f"{value:.6g}" for value in (q.sse, q.davies_bouldin, q.calinski_harabasz)))
+        for count, name, q in found
     ]
     table = Path(dest) / "quality.csv"
-    replace_file(table, lambda stream: stream.write("".join(f"{line}\n" for line in lines).encode()))
+    write_table(table, pandas.DataFrame(lines, columns=columns))
     replace_file(Path(dest) / "elbow.png", partial(_plot, found))
     return table
 

@@ -1,6 +1,5 @@
 """`y.npy` and the label names beside it."""
 
-import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ecg_signals.config import ConfigError, resolve_input
+from ecg_signals.tables import read_rows
 
 NAMES = "label_def.csv"
 _ROWS = 1 << 14  # of the table, read at once
@@ -90,7 +90,6 @@ class LabelFile:
 
 def read_label_names(path: Path) -> list[str]:
     """The column `name` (or the first one) of a label_def.csv, in order."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.reader(file))
-    column = rows[0].index("name") if rows and "name" in rows[0] else 0
-    return [row[column] for row in rows[1:] if row]
+    header, *rows = read_rows(path)
+    column = header.index("name") if "name" in header else 0
+    return [row[column] for row in rows]

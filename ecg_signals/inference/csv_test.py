@@ -27,6 +27,7 @@ from ecg_signals.metrics.per_label import (
 )
 from ecg_signals.models.hubert.key_map import KINDS_OF_TASKS
 from ecg_signals.models.hubert.layers import decimation_factor
+from ecg_signals.tables import write_table
 
 CROP, LONG = 2500, 5000  # samples at 500 Hz: of the model's input, and of what crops are taken from
 
@@ -251,5 +252,6 @@ def write_performance(
 def _write(path: Path, columns: list[str], rows: dict[str, np.ndarray]) -> None:
     import pandas
 
-    with replacing(path) as partial:
-        pandas.DataFrame(list(rows.values()), index=list(rows), columns=columns).to_csv(partial)
+    table = pandas.DataFrame(list(rows.values()), columns=columns)
+    table.insert(0, "", list(rows), allow_duplicates=True)
+    write_table(path, table)

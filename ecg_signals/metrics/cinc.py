@@ -1,6 +1,5 @@
 """The score of the PhysioNet/CinC Challenge 2021: confusions weighted by how alike their treatment is."""
 
-import csv
 import math
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ecg_signals.config import ConfigError, resolve_input
+from ecg_signals.tables import read_rows
 
 SINUS_RHYTHM = "426783006"  # SNOMED CT code; the score's zero is to answer it always
 
@@ -23,10 +23,7 @@ def read_score_weights(path: str | Path) -> tuple[list[str], np.ndarray]:
         raise ConfigError(
             f"criterion.weights_file={path} does not exist; set it to weights.csv of the PhysioNet/CinC Challenge 2021"
         )
-    with file.open(newline="", encoding="utf-8-sig") as lines:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(lines) if any(cell.strip() for cell in row)]
-    if not rows:
-        raise ConfigError(f"{path} is empty; expected a table whose first row and first column name the classes")
+    rows = [[cell.strip() for cell in row] for row in read_rows(file) if any(cell.strip() for cell in row)]
     classes, table = rows[0][1:], rows[1:]
     if [row[0] for row in table] != classes or any(len(row) != len(classes) + 1 for row in table):
         raise ConfigError(

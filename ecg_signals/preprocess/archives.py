@@ -1,6 +1,8 @@
 """Unpacking a dataset's zip file, resumably."""
 
+import lzma
 import shutil
+import struct
 import warnings
 import zipfile
 import zlib
@@ -10,7 +12,7 @@ from zipfile import ZipInfo
 
 from ecg_signals.config import ConfigError
 from ecg_signals.files import replacing
-from ecg_signals.limits import path_below
+from ecg_signals.limits import MAX_UNPACKED_MORE, MAX_UNPACKED_PER_BYTE, path_below, regular_file
 
 
 def unpack(archive: Path, dest: Path, wanted: Callable[[str], bool]) -> None:
@@ -23,14 +25,14 @@ def unpack(archive: Path, dest: Path, wanted: Callable[[str], bool]) -> None:
     from tqdm import tqdm
 
     try:
-        with zipfile.ZipFile(archive) as file:
+        with zipfile.ZipFile(regular_file(archive)) as file:
             members = _places(archive, file, dest, wanted)
             todo = {path: item for path, item in members.items() if not _kept(file, path, item)}
             _warn_of_other_files(archive, [path for path in members if path not in todo], members)
             for path, item in tqdm(todo.items(), unit="file", desc=f"unpack {archive.name}", disable=not todo):
                 with replacing(path) as partial, file.open(item) as source, open(partial, "wb") as out:
                     shutil.copyfileobj(source, out)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError, struct.error) as error:
         raise ConfigError(f"{archive} is truncated or no zip file ({error}); download it again") from None
 
 
@@ -45,6 +47,9 @@ def _places(archive: Path, file: zipfile.ZipFile, dest: Path, wanted: Callable[[
             both = f"{found[path].filename} and {item.filename}"
             raise ConfigError(f"{archive} holds {both}, which would be one file; get it again")
         found[path] = item
+    size, most = sum(item.file_size for item in found.values()), archive.stat().st_size * MAX_UNPACKED_PER_BYTE
+    if size > most + MAX_UNPACKED_MORE:
+        raise ConfigError(f"{archive} would unpack to {size:,} bytes, more than {most:,}; get it again")
     return found
 
 

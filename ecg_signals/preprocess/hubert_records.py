@@ -26,7 +26,7 @@ from ecg_signals.preprocess.pipeline import (
 from ecg_signals.preprocess.report import Report
 from ecg_signals.preprocess.signals import read_ordered
 from ecg_signals.preprocess.source import Row, Source
-from ecg_signals.preprocess.tables import write_table
+from ecg_signals.tables import write_table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.manifests import write_rows
-from ecg_signals.preprocess.tables import read_table
+from ecg_signals.tables import numbers, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,8 @@ def identification_step(
 
     needed = ["path", "save_file", "sample_size", "split", group_col]
     segments = pd.concat([read_table(path, needed) for path in split_files], ignore_index=True)
-    segments = segments[segments["path"].notna() & segments[group_col].notna()].astype({"sample_size": int})
+    segments = segments[segments["path"].notna() & segments[group_col].notna()]
+    segments = segments.assign(sample_size=numbers(segments, "sample_size", "the table of segments", whole=True))
     unit = "path" if within_records else "save_file"
     several = segments.groupby(group_col)[unit].transform("nunique") > 1
     if not several.any():

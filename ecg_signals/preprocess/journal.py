@@ -10,10 +10,12 @@ from typing import Any, ClassVar, NamedTuple, TextIO
 
 from ecg_signals.config import ConfigError
 from ecg_signals.files import PARTIAL, replacing
+from ecg_signals.limits import regular_file
 from ecg_signals.preprocess.options import PreprocessConfig
 from ecg_signals.preprocess.signals import FOLDERS, segment_name
 from ecg_signals.preprocess.source import Row, Source
 
+NEEDED = {"segments", "mean", "std", "sample_size", "sample_rate", "notes"}  # facts of every record
 VERSION = 2  # raise it when the stored signals change for the same settings
 
 
@@ -66,7 +68,7 @@ class Journal:
         self.entries: dict[str, Entry] = {}
         self.file: TextIO | None = None
         if self.path.is_file():
-            with open(self.path, encoding="utf-8") as file:
+            with open(regular_file(self.path), encoding="utf-8", errors="replace") as file:
                 for line in file:
                     self._take(line)
         if self.entries and not any(name.startswith(f"{prefix}_") for name in self.entries):
@@ -78,11 +80,13 @@ class Journal:
         try:
             outcome = json.loads(line)
             self._remember(outcome)
-        except (ValueError, KeyError, TypeError):
-            return  # the line that was being written when the run was stopped
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return  # the line that was being written when the run was stopped, or a damaged one
 
     def _remember(self, outcome: Mapping[str, Any]) -> str:
         facts = json.dumps(outcome["facts"], ensure_ascii=False)
+        if not isinstance(outcome["save_file"], str) or not set(outcome["facts"]) >= NEEDED:
+            raise KeyError("no finished record")
         self.entries[outcome["save_file"]] = Entry(outcome["key"], int(outcome["facts"]["segments"]), facts)
         return facts
 

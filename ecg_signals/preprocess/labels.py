@@ -9,8 +9,8 @@ import numpy as np
 
 from ecg_signals.config import ConfigError
 from ecg_signals.files import replacing
-from ecg_signals.limits import check_no_input
-from ecg_signals.preprocess.tables import check_columns, read_table, write_table, write_text
+from ecg_signals.limits import MAX_ROWS_PER_LABELLED, check_no_input
+from ecg_signals.tables import check_columns, numbers, read_table, write_table, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,10 @@ def numeric_labels(labels: "pd.DataFrame") -> "pd.DataFrame":
     repeated = labels["idx"][labels["idx"].duplicated()]
     if len(repeated):
         raise ConfigError(f"the table of labels has idx {repeated.iloc[0]} twice; expected one row per record")
-    result = labels[["idx"]].astype(int)
+    idx = numbers(labels, "idx", "the table of labels", whole=True)
+    if (idx < 0).any():
+        raise ConfigError(f"the table of labels has idx {idx.min()}; expected the row numbers of meta.csv, 0 and up")
+    result = labels[["idx"]].assign(idx=idx)
     names = [name for name in labels.columns if name != "idx"]
     if not names:
         raise ConfigError("the table of labels has no column besides idx; add one column of 0 and 1 per label")
@@ -75,7 +78,12 @@ def multi_hot(
 
 def label_matrix(labels: "pd.DataFrame") -> np.ndarray:
     """float64 [max idx + 1, labels]; row = idx. A row that `labels` lacks is 0, a value that it lacks is NaN."""
-    matrix = np.zeros((int(labels["idx"].max()) + 1 if len(labels) else 0, labels.shape[1] - 1))
+    rows = int(labels["idx"].max()) + 1 if len(labels) else 0
+    if rows > MAX_ROWS_PER_LABELLED * len(labels) + 10_000:
+        raise ConfigError(
+            f"the table of labels has {len(labels)} rows, but idx up to {rows - 1:,}; expected row numbers of meta.csv"
+        )
+    matrix = np.zeros((rows, labels.shape[1] - 1))
     matrix[labels["idx"]] = labels.drop(columns="idx").to_numpy(dtype=np.float64)
     return matrix
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ecg_signals.config import ConfigError
 from ecg_signals.limits import check_no_input, path_below
-from ecg_signals.preprocess.tables import read_table, write_text
+from ecg_signals.tables import numbers, read_table, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +74,8 @@ def manifest_step(split_files: Sequence[Path], folder: Path) -> None:
 
     tables = [read_table(path, ["path", "sample_size", "split"]) for path in split_files]
     segments = pd.concat(tables, ignore_index=True)
-    segments = segments[segments["path"].notna() & segments["split"].notna()].astype({"sample_size": int})
+    segments = segments[segments["path"].notna() & segments["split"].notna()]
+    segments = segments.assign(sample_size=numbers(segments, "sample_size", "the table of segments", whole=True))
     repeated = segments["path"][segments["path"].duplicated()]
     if len(repeated):
         tables_named = ", ".join(map(str, split_files))

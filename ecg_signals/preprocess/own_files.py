@@ -9,7 +9,7 @@ from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.comments import patient_facts, sex_code
 from ecg_signals.preprocess.options import OwnConfig, PreprocessConfig
 from ecg_signals.preprocess.source import Row, Source, walk
-from ecg_signals.preprocess.tables import check_columns, read_table
+from ecg_signals.tables import check_columns, header_of, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,9 +147,7 @@ def _below(folder: Path, entry: str) -> bool:
 
 def _names_files(path: Path) -> bool:
     """True if the header line has a column of file names."""
-    with open(path, encoding="utf-8-sig", errors="replace") as file:
-        columns = [name.strip().strip('"').lower() for name in file.readline().split(",")]
-    return any(name in columns for name in FILE_COLUMNS)
+    return not set(FILE_COLUMNS).isdisjoint(header_of(path))
 
 
 def _is_binary(column: "pd.Series") -> bool:

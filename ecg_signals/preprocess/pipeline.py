@@ -11,6 +11,7 @@ import numpy as np
 
 from ecg_signals.config import ConfigError, parse_literal
 from ecg_signals.files import writing
+from ecg_signals.limits import shown
 from ecg_signals.preprocess.destination import check_dest, check_distinct
 from ecg_signals.preprocess.identity import patient_numbers, save_files
 from ecg_signals.preprocess.journal import Journal, record_key, settings_of
@@ -21,8 +22,8 @@ from ecg_signals.preprocess.report import Report
 from ecg_signals.preprocess.signals import FOLDERS, process_record, segment_name
 from ecg_signals.preprocess.source import Source, find_source
 from ecg_signals.preprocess.splits import TRUE, SplitRules, split_records, split_segments
-from ecg_signals.preprocess.tables import check_columns, write_table
 from ecg_signals.preprocess.workers import Work, process_all
+from ecg_signals.tables import check_columns, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,6 +74,19 @@ def open_source(name: str, folder: Path, cfg: PreprocessConfig, dest: Path) -> S
     return cls(cls.locate(folder.expanduser(), cfg).resolve(), cfg, skip=dest)
 
 
+@contextmanager
+def understood(source: Source) -> Iterator[None]:
+    """Turns what a table of another content does to the code that reads it into one message."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {shown(error)}"
+        raise ConfigError(
+            f"the tables of {source.folder} hold something unexpected ({reason}); expected {source.layout}. "
+            f"Compare them with the published ones, or get them again"
+        ) from error
+
+
 def read_all(
     name: str,
     source: Source,
@@ -97,7 +111,8 @@ def read_all(
 
 def list_records(source: Source) -> "pd.DataFrame":
     """records.csv: idx by sorted path, save_file, source, dataset, and what the dataset says about its records."""
-    records = source.records()
+    with understood(source):
+        records = source.records()
     if records.empty:
         raise ConfigError(f"no record found below {source.folder}; expected {source.layout}")
     order = ["path", "record_id"] if "record_id" in records.columns else ["path"]
@@ -186,7 +201,10 @@ def meta_table(records: "pd.DataFrame", journal: Journal, cfg: PreprocessConfig,
     import pandas as pd
 
     kept = records[records["save_file"].isin(journal.entries)].drop(columns=["patient_number"]).reset_index(drop=True)
-    found = fact_table([journal.entries[name].facts for name in kept["save_file"]])
+    try:
+        found = fact_table([journal.entries[name].facts for name in kept["save_file"]])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{journal.path} is damaged ({shown(error)}); delete it and run the command again") from None
     for name in kept.columns.intersection(found.columns):
         if name in ("age", "sex", "report", "patient_id"):
             found[name] = kept[name].where(kept[name].notna(), found[name])
@@ -230,7 +248,8 @@ def label_table(source: Source, meta: "pd.DataFrame") -> "pd.DataFrame | None":
     """labels.csv: from `label_file` if one is given, else the dataset's own; None without labels."""
     if source.cfg.label_file:
         return join_label_file(meta, Path(source.cfg.label_file).expanduser())
-    labels = source.labels(meta)
+    with understood(source):
+        labels = source.labels(meta)
     return None if labels is None else numeric_labels(labels)
 
 
@@ -248,7 +267,8 @@ def split_table(source: Source, meta: "pd.DataFrame", report: Report) -> "pd.Dat
         raise ConfigError(f"every record is left out; {report.path} says why. Change filter_cols or dataset_subset")
     grouped = "patient_id" in meta.columns
     keep = ["dataset", *(["patient_id"] if grouped else [])]
-    own = source.split(meta)
+    with understood(source):
+        own = source.split(meta)
     if own is not None:
         chosen = meta.assign(split=own)
         for row in chosen[chosen["split"].isna()].itertuples():

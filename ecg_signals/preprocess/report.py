@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecg_signals.preprocess.tables import write_table
+from ecg_signals.tables import write_table
 
 if TYPE_CHECKING:
     import pandas as pd

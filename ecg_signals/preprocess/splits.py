@@ -9,7 +9,7 @@ import numpy as np
 
 from ecg_signals.config import ConfigError, UsageError, unknown_message
 from ecg_signals.limits import check_no_input
-from ecg_signals.preprocess.tables import check_columns, read_table, write_table
+from ecg_signals.tables import check_columns, numbers, read_table, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -163,7 +163,8 @@ def split_segments(segments: "pd.DataFrame", meta_split: "pd.DataFrame") -> "pd.
     segments = segments[segments["path"].notna()]
     joined = segments.loc[:, ["path", "save_file", "sample_size"]].merge(meta_split, on="save_file", how="inner")
     rest = [name for name in meta_split.columns if name not in ("idx", "save_file", "split")]
-    joined = joined.astype({"idx": int, "sample_size": int})
+    for name in ("idx", "sample_size"):
+        joined[name] = numbers(joined, name, "the table of segments", whole=True)
     return joined.loc[:, ["idx", "save_file", "split", "path", "sample_size", *rest]]
 
 

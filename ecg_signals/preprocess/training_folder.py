@@ -21,7 +21,7 @@ from ecg_signals.preprocess.hubert_records import (
 from ecg_signals.preprocess.options import OwnArrayConfig
 from ecg_signals.preprocess.pipeline import label_table, leave_out, list_records, meta_table, read_all, writing_to
 from ecg_signals.preprocess.source import walk
-from ecg_signals.preprocess.tables import read_table, write_text
+from ecg_signals.tables import read_table, table_text, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -252,6 +252,6 @@ def _write_tables(folder: Path, table: "pd.DataFrame", report: FolderReport) -> 
 
 
 def _write_if_new(path: Path, table: "pd.DataFrame") -> None:
-    text = table.to_csv(index=False, lineterminator="\n")
+    text = table_text(table)
     if not path.is_file() or path.read_text(encoding="utf-8-sig") != text:
         write_text(path, text)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.hubert_records import FOLDER
 from ecg_signals.preprocess.pipeline import writing_to
-from ecg_signals.preprocess.tables import read_table, write_text
 from ecg_signals.preprocess.training_folder import ABOUT, METADATA, RAW, TABLES
+from ecg_signals.tables import read_table, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -153,7 +153,10 @@ def _remember(run: Path, tables: Sequence[Path], model: str | None) -> None:
     content = {path.name: hashlib.sha1(path.read_bytes()).hexdigest() for path in tables} | {"model": model}
     note = run.expanduser() / STARTED
     if (note.parent / "checkpoint_last.pt").is_file() and note.is_file():
-        before = json.loads(note.read_text())
+        try:
+            before = dict(json.loads(note.read_text(encoding="utf-8")))
+        except (ValueError, TypeError, RecursionError):
+            before = {}
         changed = [name for name in content if before.get(name) != content[name]]
         if changed:
             raise ConfigError(

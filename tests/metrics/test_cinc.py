@@ -50,7 +50,7 @@ def test_the_score_is_zero_when_sinus_rhythm_is_all_there_is():
         ("", "is empty"),
         (",1,2\n1,1,0.5\n", "1 rows and 2 columns"),
         (",1,2\n2,1,0.5\n1,0.5,1\n", "same order"),
-        (",1,2\n1,1,0.5\n2,0.5\n", "square table"),
+        (",1,2\n1,1,0.5\n2,0.5\n", "line 3 has 2 fields"),
         (",1,2\n1,1,x\n2,0.5,1\n", "could not convert string to float: 'x'"),
         (",1,2\n1,1,nan\n2,0.5,1\n", "not finite"),
     ],

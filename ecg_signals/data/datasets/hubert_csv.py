@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ecg_signals import tables
 from ecg_signals.config import ConfigError, nearest, option, resolve_input
 from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.data.packed_rows import PackedRows
@@ -62,18 +63,19 @@ class HubertCsvConfig(DatasetConfig):
 
 def read_table(path: str | Path) -> "pandas.DataFrame":
     """The CSV with its `filename` column as text. Raises: ConfigError when it has none, no rows, or names one twice."""
-    import pandas
-
     file = resolve_input(path)
-    if not file.is_file():
+    if not file.exists():
         raise ConfigError(f"{file} does not exist; give a CSV with a column 'filename' and the label columns last")
-    table = pandas.read_csv(file, dtype={"filename": str})
+    table = tables.read_table(file, text=["filename"])
     if "filename" not in table.columns:
         raise ConfigError(
             f"{file} has no column 'filename' (found {', '.join(map(str, table.columns[:8]))}); rename one"
         )
     if table.empty:
         raise ConfigError(f"{file} lists no ECG; add one row per .npy file")
+    unnamed = np.flatnonzero(table["filename"].isna())
+    if len(unnamed):
+        raise ConfigError(f"{file} names no file in row {unnamed[0] + 1}; type its name into the column 'filename'")
     twice = table["filename"][table["filename"].duplicated()]
     if len(twice):
         raise ConfigError(

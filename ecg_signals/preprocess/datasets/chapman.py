@@ -8,7 +8,7 @@ from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.comments import age_years, patient_facts, sex_code
 from ecg_signals.preprocess.labels import multi_hot
 from ecg_signals.preprocess.source import Source, walk
-from ecg_signals.preprocess.tables import check_columns, read_table
+from ecg_signals.tables import check_columns, read_table
 
 if TYPE_CHECKING:
     import pandas as pd

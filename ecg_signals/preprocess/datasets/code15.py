@@ -9,7 +9,7 @@ import numpy as np
 from ecg_signals.config import option
 from ecg_signals.preprocess.options import SplitConfig
 from ecg_signals.preprocess.source import Source
-from ecg_signals.preprocess.tables import check_columns, read_table
+from ecg_signals.tables import check_columns, numbers, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +46,7 @@ class Code15(Source):
             table = read_table(self.folder / "exams.csv", ["exam_id", "trace_file"])
             table = table.assign(path=table["trace_file"], record_id=table["exam_id"])
         check_columns(table, ["is_male"], "the table of exams")
-        female = 1.0 - table["is_male"].astype(float)
+        female = 1.0 - numbers(table, "is_male", "the table of exams")
         return table.assign(name=table["exam_id"].astype(str), sex=female)
 
     def read(self, row: Mapping[str, Any]) -> "Record":

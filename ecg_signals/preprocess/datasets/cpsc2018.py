@@ -3,10 +3,11 @@
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.comments import age_years, sex_code
 from ecg_signals.preprocess.labels import multi_hot
 from ecg_signals.preprocess.source import Source, walk
-from ecg_signals.preprocess.tables import read_table
+from ecg_signals.tables import numbers, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +32,11 @@ class Cpsc2018(Source):
         table = pd.DataFrame({"path": paths, "name": [PurePosixPath(path).stem for path in paths]})
         found = list(walk(self.folder, "reference.csv", self.skip))
         reference = read_table(self.folder / (found[0] if found else "REFERENCE.csv"), ["Recording", *COLUMNS])
+        for name in COLUMNS:
+            reference[name] = numbers(reference, name, "REFERENCE.csv")
+            wrong = reference[name][reference[name].notna() & ~reference[name].isin(range(1, len(CLASSES) + 1))]
+            if len(wrong):
+                raise ConfigError(f"REFERENCE.csv: {name} holds {wrong.iloc[0]:g}; expected 1 to {len(CLASSES)}")
         return table.merge(reference.rename(columns={"Recording": "name"}), on="name", how="left")
 
     def facts(self, record: "Record") -> dict[str, Any]:

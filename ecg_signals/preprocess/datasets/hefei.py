@@ -1,7 +1,7 @@
 """Hefei: some 20,000 records of 10 s at 500 Hz from the Hefei Hi-tech Cup 2019, eight stored leads."""
 
 from collections.abc import Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,8 +34,7 @@ class Hefei(Source):
         tables = [path for path in paths if "label" in PurePosixPath(path).name.lower()]
         if not tables:
             raise ConfigError(f"there is no label file below {self.folder}; expected {self.layout}")
-        lines = [line for path in tables for line in (self.folder / path).read_text(encoding="utf-8-sig").splitlines()]
-        rows = [[part.strip() for part in line.split("\t")] for line in lines if line.strip()]
+        rows = [row for path in tables for row in self._rows(self.folder / path)]
         about = pd.DataFrame(
             {
                 "name": [row[0].removesuffix(".txt") for row in rows],
@@ -46,6 +45,15 @@ class Hefei(Source):
         ).drop_duplicates("name")
         files = {PurePosixPath(path).stem: path for path in paths if path not in tables}
         return about.assign(path=[files.get(name, f"{name}.txt") for name in about["name"]])
+
+    def _rows(self, path: Path) -> list[list[str]]:
+        rows = []
+        for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
+            row = [part.strip() for part in line.split("\t")]
+            if line.strip() and len(row) < 3:
+                raise ConfigError(f"{path}, line {number} has {len(row)} fields; expected file, age, sex, diagnoses")
+            rows += [row] if line.strip() else []
+        return rows
 
     def read(self, row: Mapping[str, Any]) -> "Record":
         from ecg_signals.readers.read import read_record

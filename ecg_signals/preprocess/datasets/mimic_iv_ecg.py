@@ -8,7 +8,7 @@ from ecg_signals.config import ConfigError, option
 from ecg_signals.preprocess.comments import sex_code
 from ecg_signals.preprocess.options import SplitConfig
 from ecg_signals.preprocess.source import Source
-from ecg_signals.preprocess.tables import read_table
+from ecg_signals.tables import check_columns, numbers, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,9 +69,13 @@ class MimicIvEcg(Source):
         places = [root / "hosp" / "patients.csv", root / "hosp" / "patients.csv.gz", root / "patients.csv"]
         path = next((place for place in places if place.is_file()), places[0])
         columns = ["subject_id", "gender", "anchor_age", "anchor_year", "anchor_year_group"]
-        patients = read_table(path, columns)[columns].rename(columns={"subject_id": "patient_id"})
+        patients = read_table(path, columns)[columns]
+        for name in ("anchor_age", "anchor_year"):
+            patients[name] = numbers(patients, name, path)
+        patients = patients.rename(columns={"subject_id": "patient_id"})
         table = table.merge(patients, on="patient_id", how="left")
         when = pd.to_datetime(table["ecg_time"], errors="coerce")
+        check_columns(table, ["ecg_time"], "record_list.csv")
         years = table["anchor_year_group"].astype(str).str.extractall(r"(\d{4})")[0].astype(float)
         middle = years.groupby(level=0).mean().reindex(table.index)
         shift = pd.to_timedelta((middle - table["anchor_year"]) * DAYS_PER_YEAR, unit="D")

@@ -10,7 +10,7 @@ from ecg_signals.preprocess.comments import patient_facts
 from ecg_signals.preprocess.labels import multi_hot
 from ecg_signals.preprocess.options import SplitConfig
 from ecg_signals.preprocess.source import Source, walk
-from ecg_signals.preprocess.tables import read_table
+from ecg_signals.tables import read_table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ from ecg_signals.preprocess.archives import unpack
 from ecg_signals.preprocess.labels import multi_hot
 from ecg_signals.preprocess.options import PreprocessConfig
 from ecg_signals.preprocess.source import Row, Source
-from ecg_signals.preprocess.tables import read_table
+from ecg_signals.tables import numbers, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,6 +65,7 @@ class Ptbxl(Source):
         column = "filename_hr" if self.cfg.source_rate == 500 else "filename_lr"
         needed = ["ecg_id", "patient_id", "scp_codes", "strat_fold", column]
         table = read_table(self.folder / TABLE, needed)
+        table["strat_fold"] = numbers(table, "strat_fold", self.folder / TABLE, whole=True)
         names = table[column].astype(str)
         table = table.drop(columns=["filename_lr", "filename_hr"], errors="ignore")
         return table.assign(path=names + ".hea", name=[Path(name).name for name in names])

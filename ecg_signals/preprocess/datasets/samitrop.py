@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ecg_signals.preprocess.source import Source
-from ecg_signals.preprocess.tables import read_table
+from ecg_signals.tables import numbers, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +23,7 @@ class Samitrop(Source):
 
     def records(self) -> "pd.DataFrame":
         table = read_table(self.folder / "exams.csv", ["exam_id", "is_male", "normal_ecg", "death"])
-        female = 1.0 - table["is_male"].astype(float)
+        female = 1.0 - numbers(table, "is_male", "the table of exams")
         return table.assign(
             path="exams.hdf5", name=table["exam_id"].astype(str), record_id=range(len(table)), sex=female
         )

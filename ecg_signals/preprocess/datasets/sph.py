@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ecg_signals.preprocess.comments import sex_code
 from ecg_signals.preprocess.labels import multi_hot
 from ecg_signals.preprocess.source import Source
-from ecg_signals.preprocess.tables import read_table
+from ecg_signals.tables import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,4 +42,4 @@ class Sph(Source):
 
 def primary_statements(text: str) -> list[str]:
     """'60+310;22' -> ['60', '22']."""
-    return [part.split("+")[0].strip() for part in text.split(";") if part.split("+")[0].strip().isdigit()]
+    return [part.split("+")[0].strip() for part in text.split(";") if part.split("+")[0].strip().isdecimal()]
