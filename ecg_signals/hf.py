@@ -142,10 +142,11 @@ class EcgSignalsModel(PreTrainedModel):
             )
         new = cls(config, build_source(source, **overrides))
         new._describe(source)
-        new.to(device=_device(loading["device_map"]), dtype=_dtype(dtypes, config, source))  # type: ignore[arg-type]
+        new.to(device=_device(loading["device_map"]), dtype=_dtype(dtypes, config, source))  # type: ignore[call-arg]
         new.eval()
-        keys = {"missing_keys": [], "unexpected_keys": [], "mismatched_keys": [], "error_msgs": []}
-        return (new, keys) if loading["output_loading_info"] else new
+        if loading["output_loading_info"]:
+            return new, {key: [] for key in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")}
+        return new
 
     def _describe(self, source: ModelSource) -> None:
         """Labels of `model` and `config` agree, and `config` alone rebuilds the model; the weights are let go."""
@@ -340,7 +341,7 @@ def _changes(
     for key in known - {"num_labels"}:
         if hasattr(config, key) and getattr(config, key) != getattr(reference, key, None):
             changes[key] = getattr(config, key)
-    size = logits_option(source.options)
+    size, count = logits_option(source.options), source.logits
     if config.num_labels != reference.num_labels:
         if size is None:
             raise ConfigError(
@@ -348,9 +349,9 @@ def _changes(
                 f"Fine-tune it: ecg-train --config-name finetune/diagnosis model.model_path={source.where}"
             )
         changes[size] = config.num_labels
-    elif size is not None and size not in changes:
-        config.num_labels = source.logits  # published folders do not all say it
-    if size is not None and changes.get(size) == source.logits:
+    elif count is not None and size not in changes:
+        config.num_labels = count  # published folders do not all say it
+    if size is not None and changes.get(size) == count:
         del changes[size]
     return changes
 
@@ -413,7 +414,7 @@ def _with_prefix(module: EcgSignalsModel, state: dict[str, Any], prefix: str, *_
 def _recomputed(blocks: list[torch.nn.Module], checkpoint: Callable[..., Any]) -> Iterator[None]:
     """Within, blocks keep only their input, and `checkpoint` computes the rest again in the backward pass."""
     for block in blocks:
-        block.forward = functools.partial(checkpoint, block.forward)  # type: ignore[method-assign]
+        block.forward = functools.partial(checkpoint, block.forward)
     try:
         yield
     finally:
@@ -422,7 +423,7 @@ def _recomputed(blocks: list[torch.nn.Module], checkpoint: Callable[..., Any]) -
 
 
 @contextlib.contextmanager
-def _attention_of(model: torch.nn.Module) -> Iterator[list[Tensor]]:
+def _attention_of(model: Any) -> Iterator[list[Tensor]]:
     """Collects the attention [batch, heads, query, key] of every layer that runs within.
 
     Raises: ConfigError for a model without attention.
