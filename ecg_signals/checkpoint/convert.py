@@ -14,7 +14,15 @@ from ecg_signals.checkpoint.fairseq import OURS, is_ours
 from ecg_signals.checkpoint.huggingface import check_folder, write_folder
 from ecg_signals.checkpoint.layout import ModelSource, layout_of
 from ecg_signals.checkpoint.load import complete, load_source
-from ecg_signals.checkpoint.state import FORMAT, PEER_NAMES, peer_config, plain_values
+from ecg_signals.checkpoint.read import read_checkpoint
+from ecg_signals.checkpoint.state import (
+    FORMAT,
+    PEER_NAMES,
+    check_peer_layout,
+    peer_config,
+    plain_values,
+    unstarted_history,
+)
 from ecg_signals.checkpoint.write import write_checkpoint
 from ecg_signals.composition import resolve_config
 from ecg_signals.config import ConfigError, UsageError
@@ -54,6 +62,8 @@ def convert(source: str | os.PathLike[str], dest: str | os.PathLike[str], to: st
     else:
         write_checkpoint(Path(dest), to_fairseq(model) if to == "fairseq" else to_original(model))
     _check_written(model, dest)
+    if to == "fairseq" or (to == "original" and model.name in PEER_NAMES["model"]):
+        check_peer_layout(read_checkpoint(dest), str(dest))
     count = sum(value.numel() for value in model.state.values())
     return Converted(model.name, count, model.labels, Path(dest))
 
@@ -99,12 +109,13 @@ def _peer_layout(model: ModelSource) -> dict[str, Any]:
     raw = model.raw if isinstance(model.raw.get("extra_state"), Mapping) else {}
     extra = raw.get("extra_state") or {}
     position = {"version": 2, "epoch": 1, "iterations_in_epoch": 0, "shuffle": True}
+    cfg = _peer_cfg(model)
     state: dict[str, Any] = {
         "args": None,
-        "cfg": _peer_cfg(model),
+        "cfg": cfg,
         "model": model.state,
         "criterion": None,
-        "optimizer_history": [],
+        "optimizer_history": unstarted_history(cfg),
         "task_state": {},
         "extra_state": {
             "metrics": {},

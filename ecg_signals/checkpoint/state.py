@@ -25,9 +25,11 @@ from ecg_signals.checkpoint.optimizer_state import (
 )
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.checkpoint.write import snapshot
-from ecg_signals.config import ConfigError, parse_literal, resolve_input
+from ecg_signals.composition import DEFAULT_NAMES
+from ecg_signals.config import MISSING, ConfigError, parse_literal, resolve_input
 from ecg_signals.distributed.collectives import from_rank_zero
 from ecg_signals.sections import REGISTERED_GROUPS, Config, DatasetConfig
+from ecg_signals.signal.leads import lead_indices
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +96,7 @@ _IDENTIFICATION = {  # keys that fairseq-signals' identification task copies fro
     "fp16": "common",
 }
 _FLAT = "FP16Optimizer"
+_HISTORY = ("criterion_name", "optimizer_name", "lr_scheduler_state", "num_updates")  # keys of one entry
 _SAME_OPTIMIZER = {"FairseqAdam": "Adam", "FP16Optimizer": "Adam", "MemoryEfficientFP16Optimizer": "Adam"}
 
 
@@ -259,9 +262,40 @@ def peer_config(cfg: Config) -> dict[str, Any]:
             found[group] = section.to_dict()
     if found["task"] and found["task"]["_name"] == "ecg_identification":
         found["task"] |= {key: getattr(getattr(cfg, group), key) for key, group in _IDENTIFICATION.items()}
+    for key in ("leads_to_load", "leads_bucket"):  # a string there, which the peer takes for a list of numbers
+        if found["task"] and found["task"].get(key) not in (None, MISSING):
+            found["task"][key] = str(lead_indices(found["task"][key]))
     if found["optimizer"] and "adam_betas" in found["optimizer"]:
         found["optimizer"]["adam_betas"] = str(tuple(found["optimizer"]["adam_betas"]))
     return plain_values({key: found[key] for key in _CFG_ORDER})
+
+
+def unstarted_history(cfg: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """`optimizer_history` of a file without training state; fairseq-signals reads its last entry on every load."""
+    criterion = (cfg.get("criterion") or {}).get("_name") or DEFAULT_NAMES["criterion"]
+    common = cfg.get("common") or {}
+    return [
+        {
+            "criterion_name": _CRITERIA.get(criterion, criterion),
+            "optimizer_name": "FP16Optimizer" if common.get("fp16") else "Adam",
+            "lr_scheduler_state": {"best": None},
+            "num_updates": 0,
+        }
+    ]
+
+
+def check_peer_layout(raw: Mapping[str, Any], where: str) -> None:
+    """Read a file as fairseq-signals does, key by key. Raises: ConfigError naming what it would stop at."""
+    extra, history = raw.get("extra_state") or {}, raw.get("optimizer_history") or [{}]
+    wanted = {
+        "cfg.model._name": ((raw.get("cfg") or {}).get("model") or {}).get("_name"),
+        "model": raw.get("model"),
+        "extra_state.train_iterator.epoch": (extra.get("train_iterator") or {}).get("epoch"),
+        **{f"optimizer_history[-1].{key}": history[-1].get(key) for key in _HISTORY},
+    }
+    missing = [key for key, value in wanted.items() if value is None]
+    if missing:
+        raise ConfigError(f"{where} was written, but fairseq-signals would stop at {', '.join(missing)}")
 
 
 def _criterion_class(cfg: Config, class_name: str) -> str:

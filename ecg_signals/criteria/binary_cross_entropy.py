@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ class BinaryCrossEntropyCriterion(BaseCriterion):
     """Summed over all known (item, label) pairs; `sample_size` counts the positive ones."""
 
     logits = LABELS
-    per_label = ("weight",)
+    per_label: ClassVar[tuple[str, ...]] = ("weight",)
     weight: Tensor | None
 
     def __init__(self, cfg: BinaryCrossEntropyConfig) -> None:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -41,7 +41,7 @@ class BinaryCrossEntropyWithLogitsCriterion(BinaryCrossEntropyCriterion):
     Statistics by `per_log_keys` need the whole subset, so they are printed after validation.
     """
 
-    per_label = ("weight", "pos_weight")
+    per_label: ClassVar[tuple[str, ...]] = ("weight", "pos_weight")
     pos_weight: Tensor | None
     score_weights: Tensor | None
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ class CrossEntropyCriterion(BaseCriterion):
 
     logits = CLASSES
     takes_class_numbers = True
-    per_label = ("weight",)
+    per_label: ClassVar[tuple[str, ...]] = ("weight",)
     weight: Tensor | None
 
     def __init__(self, cfg: CrossEntropyConfig) -> None:

@@ -8,8 +8,10 @@ from torch import nn
 
 from ecg_signals.config import BaseConfig, option
 from ecg_signals.criteria.base import CriterionOutput, Logs
+from ecg_signals.criteria.cmsc import GATHER_HELP
 from ecg_signals.criteria.contrastive import ContrastiveCriterion, hide, pooled_rows, similarities
 from ecg_signals.criteria.labels import item_count, sample_size_of
+from ecg_signals.distributed.collectives import gather_rows
 from ecg_signals.registry import register_criterion
 
 
@@ -17,12 +19,14 @@ from ecg_signals.registry import register_criterion
 class ThreeKGConfig(BaseConfig):
     temp: float = option(0.1, "temperature of the softmax")
     eps: float = option(1e-8, "smallest norm that a feature is divided by")
+    all_gather: bool = option(False, GATHER_HELP, follows="model.all_gather")
 
 
 @register_criterion("3kg", dataclass=ThreeKGConfig)
 class _3KGCriterion(ContrastiveCriterion):  # the class name that fairseq-signals writes into checkpoints
     """Summed over (row, other row of the same patient); `sample_size` is the number of rows.
 
+    With `all_gather` every rank computes the loss of the rows of all ranks.
     Each pair is told apart from the rows of other patients; the patient's further rows are left out.
 
     Source: Gopal et al. 2021, 3KG: Contrastive Learning of 12-Lead Electrocardiograms, arXiv:2106.04452.
@@ -37,6 +41,8 @@ class _3KGCriterion(ContrastiveCriterion):  # the class name that fairseq-signal
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
         rows = pooled_rows(model, batch, self.cfg.eps)               # [rows, dim]
         patient = batch["patient_id"].reshape(-1)
+        if self.cfg.all_gather and self.training:
+            rows, patient = gather_rows(rows), gather_rows(patient)
         same = patient[:, None] == patient                           # [rows, rows]
         pairs = same & ~torch.eye(len(rows), dtype=torch.bool, device=rows.device)
         similarity = similarities(rows, self.cfg.temp)

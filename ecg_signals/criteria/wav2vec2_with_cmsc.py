@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor
 
-from ecg_signals.config import ConfigError, option
+from ecg_signals.config import dotted, option, parse_literal
 from ecg_signals.criteria.cmsc import GATHER_HELP, cmsc_loss
 from ecg_signals.criteria.contrastive import unit_rows
 from ecg_signals.criteria.wav2vec2 import Wav2Vec2Criterion, Wav2Vec2CriterionConfig
@@ -19,8 +19,18 @@ class Wav2Vec2WithCMSCConfig(Wav2Vec2CriterionConfig):
     temp: float = option(0.1, "temperature of the softmax over segments")
     eps: float = option(1e-8, "smallest norm that a feature is divided by")
     all_gather: bool = option(False, GATHER_HELP, follows="model.all_gather")
-    cmsc_weights: list[float] | None = option(None, "weight of the contrast between segments; None: 1")
+    cmsc_weights: float | None = option(None, "weight of the contrast between segments; None: 1")
     cmsc_masked_frames: bool = option(True, "pool masked frames too, as published; false: the others only", ours=True)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], where: str = "") -> Self:
+        """A list of one weight, which recipes and files of earlier versions hold, is that weight."""
+        given = values.get("cmsc_weights")
+        if isinstance(given, str) and given.strip()[:1] in ("[", "("):
+            given = parse_literal(given, dotted(where, "cmsc_weights"))
+        if isinstance(given, (list, tuple)) and len(given) == 1:
+            values = {**values, "cmsc_weights": given[0]}
+        return super().from_mapping(values, where)
 
 
 @register_criterion("wav2vec2_with_cmsc", dataclass=Wav2Vec2WithCMSCConfig)
@@ -35,12 +45,10 @@ class Wav2Vec2WithCMSCCriterion(Wav2Vec2Criterion):
     def __init__(self, cfg: Wav2Vec2WithCMSCConfig) -> None:
         super().__init__(cfg)
         self.cfg: Wav2Vec2WithCMSCConfig = cfg
-        if cfg.cmsc_weights is not None and len(cfg.cmsc_weights) != 1:
-            raise ConfigError(f"criterion.cmsc_weights is {cfg.cmsc_weights}; expected one number, as in [1.0]")
 
     def further_terms(self, output: Mapping[str, Any], batch: dict[str, Any]) -> list[Tensor]:
         terms = super().further_terms(output, batch)
-        weight = 1.0 if self.cfg.cmsc_weights is None else self.cfg.cmsc_weights[0]
+        weight = 1.0 if self.cfg.cmsc_weights is None else self.cfg.cmsc_weights
         if weight == 0:
             return terms
         rows = unit_rows(self.pooled(output), self.cfg.eps)          # [items, dim]

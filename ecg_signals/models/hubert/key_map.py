@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ecg_signals.checkpoint.layout import Layout, ModelSource
 from ecg_signals.checkpoint.origin import read_origin
+from ecg_signals.checkpoint.state import plain_values
 from ecg_signals.config import ConfigError
 from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES
 from ecg_signals.models.hubert.layers import decimation_factor
@@ -65,6 +66,7 @@ CONSTANTS: dict[str, Any] = {  # what every published config holds and no model 
 }
 PREFIX = "hubert_ecg."
 LICENCE = "CC BY-NC 4.0"  # of every weight that HuBERT-ECG's authors published
+_TRAINING = ("global_step", "patience_count", "optimizer_state_dict", "lr_scheduler_state_dict")
 KINDS_OF_TASKS = {"multi_label": LABELS, "multi_class": CLASSES, "regression": VALUES}  # published task_type
 
 
@@ -245,7 +247,14 @@ def _export(source: ModelSource) -> dict[str, Any]:
     content = to_checkpoint(source.name, source.options, source.state, source.labels)
     content["model_config"] |= _task_type(source)
     content["origin"] = dict(source.origin)
+    if is_published_checkpoint(source.raw):
+        content |= {key: plain_values(source.raw[key]) for key in source.raw if _is_training_state(key)}
     return content if source.signal is None else {**content, "signal": source.signal.to_dict()}
+
+
+def _is_training_state(key: str) -> bool:
+    """Whether a key of a published `.pt` is about its run: counters, scores, optimizer and schedule."""
+    return key in _TRAINING or key.startswith(("best_val_", "target_val_"))
 
 
 def _task_type(source: ModelSource) -> dict[str, str]:
