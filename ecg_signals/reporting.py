@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -184,6 +185,8 @@ class Reporter:
             self._wandb.log({f"{tag}/{key}": value for key, value in numbers.items()}, step=step)
 
     def _tensorboard(self, tag: str, numbers: Stats, step: int) -> None:
+        if not self._writers:
+            _hush_writers()
         if tag not in self._writers:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -214,6 +217,17 @@ class Reporter:
                     writer.close()
         if self._wandb is not None:
             self._wandb.finish()
+
+
+def _hush_writers() -> None:
+    """No traceback from TensorBoard's writing threads: what stops one is raised again by the next call, and told."""
+    before = threading.excepthook
+
+    def told(failed: threading.ExceptHookArgs) -> None:
+        if not (isinstance(failed.exc_value, OSError) and type(failed.thread).__name__ == "_AsyncWriterThread"):
+            before(failed)
+
+    threading.excepthook = told
 
 
 def _jsonable(value: float) -> float | None:

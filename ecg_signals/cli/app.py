@@ -21,6 +21,7 @@ from ecg_signals.cli.composing import PRIMARY, Composer, check_hooks, of_hydra, 
 from ecg_signals.cli.overrides import GROUPS, DeclaredTypes, TypeOf, hydra_override
 from ecg_signals.cli.recipes import check_yaml, find_recipe, packaged_recipes
 from ecg_signals.config import LAUNCH_DIR, ConfigError, UsageError, nearest, resolve_input, unknown_message
+from ecg_signals.files import cannot_write
 from ecg_signals.limits import printable
 from ecg_signals.registry import import_user_dir, load_entry_points
 
@@ -143,7 +144,46 @@ def hydra_app(argv: list[str], command: str) -> Callable[[Callable[[Any], Any]],
     sys.argv = [sys.argv[0], *arguments.flags, *overrides, *(quiet if other_rank() else [])]
     version = {} if hydra.__version__ >= "1.4" else {"version_base": "1.3"}
     main = hydra.main(config_path=str(folder), config_name=PRIMARY, **version)
-    return lambda job: main(prepared_job(job, recipe))
+    return lambda job: partial(run_hydra, main, prepared_job(job, recipe))
+
+
+def run_hydra(main: Callable[[Any], Any], job: Callable[[Any], Any]) -> Any:
+    """Run a job; a run folder that hydra cannot make or fill ends it with one message instead of a traceback."""
+    from hydra.errors import CompactHydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    begun = False
+
+    @wraps(job)
+    def noted(raw: Any) -> Any:
+        nonlocal begun
+        begun = True  # from here on an OSError is the job's own
+        result = job(raw)
+        begun = False
+        return result
+
+    wanted = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra raises what it would print
+    try:
+        return main(noted)()
+    except (CompactHydraException, OmegaConfBaseException) as error:
+        if begun or wanted == "1":
+            raise
+        print(*filter(None, (error, error.__cause__)), sep="\n", file=sys.stderr)
+        raise SystemExit(1) from None
+    except (OSError, ValueError) as error:
+        cause = error.__cause__ if isinstance(error, ValueError) else error  # logging wraps what its file met
+        if begun or not isinstance(cause, OSError):
+            raise
+        given = [text.partition("=")[2] for text in sys.argv if text.lstrip("+").startswith("hydra.run.dir=")]
+        folder = given[-1] if given else "."
+        advice = "Make room there, or choose another folder: hydra.run.dir=FOLDER"
+        with reported_errors():
+            raise cannot_write(Path(cause.filename or folder), cause, advice=advice) from None
+    finally:
+        os.environ.pop("HYDRA_FULL_ERROR")
+        if wanted is not None:
+            os.environ["HYDRA_FULL_ERROR"] = wanted
 
 
 def prepared_job(job: Callable[[Any], Any], recipe: dict[str, Any]) -> Callable[[Any], Any]:
