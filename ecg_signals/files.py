@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +46,19 @@ def cannot_write(
         need = f"It needs more than {written:,} bytes, "
     free = f"{shutil.disk_usage(folder).free:,} {'are' if need else 'bytes are'} free in {folder}"
     return CannotWrite(f"cannot write {path}: {reason}. {need}{free}. {advice}")
+
+
+def check_writable(folder: Path, advice: str = AGAIN) -> None:
+    """Before anything is computed: whether `folder` takes files, or can be made. Leaves nothing behind.
+
+    Raises: CannotWrite.
+    """
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            return
+    except OSError as error:
+        raise cannot_write(folder, error, advice=advice) from None
 
 
 @contextmanager

@@ -7,7 +7,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ecg_signals.config import ConfigError
 from ecg_signals.sections import Config
+
+
+def compute_device(name: str | torch.device | None = None) -> torch.device:
+    """The device of that name; None: the GPU if there is one. Raises: ConfigError where there is no such device."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name is None:
+        return torch.device("cuda" if gpus else "cpu")
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError):
+        raise ConfigError(f"device={name} is none that torch knows; set it to cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        found = f"only {gpus} GPU{'s' if gpus > 1 else ''}" if gpus else "no GPU"
+        raise ConfigError(f"device={name} was asked for, but torch sees {found} here; use device=cpu")
+    return device
 
 
 def uses_fp16(config: Config) -> bool:

@@ -10,7 +10,7 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,7 +23,7 @@ from ecg_signals.checkpoint.manager import CheckpointManager, Restore
 from ecg_signals.checkpoint.origin import read_origin
 from ecg_signals.checkpoint.recipe import another_run, differences, without_excused
 from ecg_signals.checkpoint.state import RestoredState, pack_state, unpack_state, without_pretrained_file
-from ecg_signals.config import ConfigError
+from ecg_signals.config import ConfigError, nearest
 from ecg_signals.criteria.base import CriterionOutput
 from ecg_signals.data.batching import BatchIterator
 from ecg_signals.data.datasets.base import BaseDataset
@@ -91,6 +91,7 @@ class Trainer:
         if self.restore is not None and self.state is not None:
             self._restore(self.restore, self.state)
         self.state = None  # its weights are in the model
+        self._check_metric()
         self.reporter = Reporter(config, None if config.checkpoint.no_save else self.save_dir, self.master)
         self.reporter.rewind(self.at.num_updates)
 
@@ -425,6 +426,33 @@ class Trainer:
 
     # ------------------------------------------------------------------ validation
 
+    def _check_metric(self) -> None:
+        """Validate one batch, to know what is printed.
+
+        Raises: ConfigError when the best file is to be chosen by another name.
+
+        Those of single groups (criterion.per_log_keys) depend on the data, and are known after a validation only.
+        """
+        name = self.config.checkpoint.best_checkpoint_metric
+        groups = getattr(self.config.criterion, "per_log_keys", None) or []
+        if not self.valid or name == "loss" or any(key in name for key in groups):
+            return
+        splits = next(iter(self.valid.values()))
+        results = {split: self._evaluate(batches, [batches.first_batch()]) for split, batches in splits.items()}
+        stats = self.task.subset_metrics(self.criterion, results)
+        if name not in stats:
+            raise self._not_printed(name, stats)
+
+    def _not_printed(self, name: str, stats: Mapping[str, float]) -> ConfigError:
+        guess = nearest(name, stats)
+        hint = f"; did you mean '{guess}'?" if guess else "."
+        auc = getattr(self.config.criterion, "report_auc", True)
+        more = "" if auc else " (criterion.report_auc=true prints auroc and auprc, too)"
+        return ConfigError(
+            f"checkpoint.best_checkpoint_metric={name} is not printed by {self.config.criterion._name}{hint} Set it: "
+            f"choose one of {', '.join(stats)}{more}"
+        )
+
     def _validate(self) -> float:
         """Validate every subset; returns checkpoint.best_checkpoint_metric of the first."""
         name = self.config.checkpoint.best_checkpoint_metric
@@ -434,10 +462,7 @@ class Trainer:
                 self.criterion, {split: self._evaluate(batches) for split, batches in splits.items()}
             )
             if name not in stats:
-                raise ConfigError(
-                    f"checkpoint.best_checkpoint_metric={name} is not printed by {self.config.criterion._name}; "
-                    f"choose one of {', '.join(stats)}"
-                )
+                raise self._not_printed(name, stats)
             best, score = self.best_printed.get(subset), stats[name]
             scores.append((score, best is None or self.manager.is_better(score, than=best)))
             self.best_printed[subset] = score if best is None or scores[-1][1] else best
@@ -459,13 +484,13 @@ class Trainer:
         self.runs_without_improvement = 0 if improved else self.runs_without_improvement + 1
         return score
 
-    def _evaluate(self, batches: BatchIterator) -> Any:
+    def _evaluate(self, batches: BatchIterator, chosen: list[Batch] | None = None) -> Any:
         section = self.config.dataset
         seed = self.config.common.seed if section.fixed_validation_seed is None else section.fixed_validation_seed
         return evaluate_split(
             self.model,
             self.criterion,
-            islice(batches.batches(1), section.max_valid_steps),
+            islice(batches.batches(1), section.max_valid_steps) if chosen is None else chosen,
             self.device,
             seed=seed,
             autocast=lambda: autocast(self.config, self.device),

@@ -17,6 +17,7 @@ from ecg_signals.checkpoint.huggingface import read_folder
 from ecg_signals.checkpoint.layout import ModelSource, is_state_dict, logit_columns, recognise
 from ecg_signals.checkpoint.read import DAMAGED, first_line, read_checkpoint
 from ecg_signals.config import ConfigError, resolve_input
+from ecg_signals.precision import compute_device
 from ecg_signals.registry import get_entry
 from ecg_signals.signal.contract import SignalContract
 
@@ -62,9 +63,8 @@ def load_model(source: str | os.PathLike[str], device: str | torch.device = "cpu
     Raises: ConfigError as `load_source` does, when weights and model do not fit, naming the keys, and when there is
         no such device; UsageError for an override that the model does not have.
     """
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device={device} was asked for, but torch sees no GPU here; load with device='cpu'")
-    return build_source(load_source(source), **overrides).to(device)
+    place = compute_device(device)
+    return build_source(load_source(source), **overrides).to(place)
 
 
 def build_source(source: ModelSource, **overrides: Any) -> Any:

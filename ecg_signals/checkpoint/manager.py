@@ -14,6 +14,7 @@ from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.checkpoint.write import AsyncWriter, remove_stale, write_checkpoint
 from ecg_signals.config import ConfigError, field_default, resolve_input
 from ecg_signals.distributed.collectives import from_rank_zero
+from ecg_signals.files import check_writable
 from ecg_signals.sections import CheckpointConfig
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class CheckpointManager:
         except OSError as error:
             reason = f"checkpoint.save_dir={self.folder} cannot be made ({error.strerror})"
             raise ConfigError(f"{reason}; set checkpoint.save_dir=FOLDER to one that can be written") from error
+        check_writable(self.folder, advice="Set checkpoint.save_dir=FOLDER to one that can be written")
         for path in remove_stale(self.folder):
             logger.info("removed %s, which an interrupted process left unfinished", path)
 

@@ -43,12 +43,11 @@ def parser() -> Parser:
 
 def predict(arguments: argparse.Namespace) -> int:
     """Print the predictions. Returns the number of records without one."""
-    import torch
-
     from ecg_signals.inference.predict import Predictor, as_dict, as_text
+    from ecg_signals.precision import compute_device
 
     load_plugins(arguments.user_dir)
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = compute_device(arguments.device)
     predictor = Predictor(arguments.model, device, read_labels(arguments.labels) if arguments.labels else None)
     leads = [name.strip() for name in arguments.leads.split(",")] if arguments.leads else None
     stated = {"id": arguments.id, "sample_rate": arguments.sample_rate, "leads": leads}

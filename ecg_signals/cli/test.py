@@ -18,10 +18,9 @@ def run(argv: list[str]) -> None:
     """Evaluate one model. Raises: ConfigError when model and table do not fit."""
     arguments = parser().parse_args(argv)
 
-    import torch
-
     from ecg_signals.checkpoint.load import load_model
     from ecg_signals.inference.csv_test import EvaluationOptions, run_test
+    from ecg_signals.precision import compute_device
 
     options = EvaluationOptions(
         csv=arguments.csv,
@@ -40,8 +39,7 @@ def run(argv: list[str]) -> None:
         challenge_weights=arguments.challenge_weights,
         published_zeros=arguments.published_zeros,
     )
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    print(f"written: {run_test(load_model(arguments.model, device=device), options)}")
+    print(f"written: {run_test(load_model(arguments.model, device=compute_device()), options)}")
 
 
 def parser() -> Parser:

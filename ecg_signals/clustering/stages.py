@@ -129,8 +129,9 @@ def dump_latents(
     from ecg_signals.models.hubert.hubert_ecg import HubertEcg
     from ecg_signals.models.hubert.hubert_ecg_classifier import HubertEcgClassifier
     from ecg_signals.models.hubert.layers import decimation_factor
+    from ecg_signals.precision import compute_device
 
-    model = load_model(checkpoint, device="cuda" if torch.cuda.is_available() else "cpu")
+    model = load_model(checkpoint, device=compute_device())
     if not isinstance(model, (HubertEcg, HubertEcgClassifier)):
         raise ConfigError(f"{checkpoint} holds a {type(model).__name__}; give a checkpoint of hubert_ecg")
     how = decimation or decimation_of(model.signal)

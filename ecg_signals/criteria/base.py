@@ -1,5 +1,6 @@
 """What every criterion is: `(model, batch) -> CriterionOutput`, with a summed loss and summable logs."""
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor, nn
 
-from ecg_signals.config import BaseConfig
+from ecg_signals.config import BaseConfig, unknown_message
+
+logger = logging.getLogger(__name__)
 
 Logs = dict[str, float | Tensor]  # scalars that are summed over batches, ranks and updates
 
@@ -49,6 +52,7 @@ class BaseCriterion(nn.Module):
     def __init__(self, cfg: BaseConfig) -> None:
         super().__init__()
         self.cfg = cfg
+        self.said: set[str] = set()  # options whose unknown names were said
 
     @classmethod
     def logits_of(cls, options: Mapping[str, Any]) -> str | None:
@@ -76,6 +80,13 @@ class BaseCriterion(nn.Module):
             if values is not None and len(values) == found:
                 setattr(self.cfg, key, [values[column] for column in columns])
                 setattr(self, key, buffer[list(columns)])
+
+    def say_missing(self, option: str, wanted: Sequence[str], found: Mapping[str, Any], owner: str) -> None:
+        """Warn once of names in `option` that are not found and are therefore not printed; `owner` begins the list."""
+        missing = [] if option in self.said else [key for key in wanted if key not in found]
+        self.said.add(option)
+        for key in missing:
+            logger.warning("criterion.%s: %s", option, unknown_message(f"name '{key}', left out", key, found, owner))
 
     def prepare(self, model: nn.Module, dataset: Any) -> None:
         """Told the model and the training data once, before training.

@@ -119,6 +119,7 @@ class BinaryCrossEntropyWithLogitsCriterion(BinaryCrossEntropyCriterion):
         return logs
 
     def scores(self, logits: Tensor, target: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
+        self.say_missing("per_log_keys", self.cfg.per_log_keys, batch, "a batch holds")
         groups = {key: self.group_ids(logits, batch, key) for key in self.cfg.per_log_keys if key in batch}
         if not self.cfg.report_auc and not groups:
             return {}

@@ -41,6 +41,7 @@ class MultiHeadBinaryCrossEntropyCriterion(BinaryCrossEntropyCriterion):
         return 1.0
 
     def scores(self, logits: Tensor, target: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
+        self.say_missing("per_log_keys", self.cfg.per_log_keys, batch, "a batch holds")
         groups = {key: self.group_ids(logits, batch, key) for key in self.cfg.per_log_keys if key in batch}
         if not (self.cfg.report_auc or self.cfg.log_per_class or groups):
             return {}

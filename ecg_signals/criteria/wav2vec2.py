@@ -42,6 +42,7 @@ class Wav2Vec2Criterion(BaseCriterion):
         loss = torch.stack(terms).sum()
         logs: Logs = {"loss": loss.detach(), "nsignals": item_count(batch)}
         logs |= {key: _detached(output[key]) for key in self.cfg.log_keys if key in output}
+        self.say_missing("log_keys", self.cfg.log_keys, output, "the model gives")
         if len(terms) > 1:
             logs |= {f"loss_{number}": term.detach() for number, term in enumerate(terms)}
         return CriterionOutput(loss, sample_size=size, logs=logs | answers(logits.detach()))

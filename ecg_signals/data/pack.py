@@ -18,7 +18,7 @@ from ecg_signals.config import ConfigError
 from ecg_signals.data.manifest import Manifest, Slice, write_manifest
 from ecg_signals.data.signal_file import SignalFile
 from ecg_signals.data.store import INDEX, SignalReader, read_index, write_index
-from ecg_signals.files import replacing, writing
+from ecg_signals.files import check_writable, replacing, writing
 from ecg_signals.limits import check_no_input
 
 SHARD_BYTES = 1 << 30
@@ -58,6 +58,7 @@ def pack_manifests(
     Raises: ConfigError naming what is missing or does not fit.
     """
     folder = Path(dest)
+    check_writable(folder, advice="Choose another DEST")
     plan = _plan(Path(source), folder, dtype, shard_bytes)
     _check_dest(folder, plan)
     total, done = sum(len(unit) for units in plan.shards for unit in units), 0

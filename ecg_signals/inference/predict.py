@@ -16,6 +16,7 @@ from ecg_signals.checkpoint.origin import notes
 from ecg_signals.config import ConfigError
 from ecg_signals.data.label_names import listed
 from ecg_signals.metrics.logits import COSINES
+from ecg_signals.precision import compute_device
 from ecg_signals.readers.read import read_record
 from ecg_signals.signal.record import Record
 
@@ -58,8 +59,8 @@ class Predictor:
     def __init__(
         self, source: str | os.PathLike[str], device: str | torch.device = "cpu", labels: Sequence[str] | None = None
     ) -> None:
+        self.device = compute_device(device)
         found = load_source(source)
-        self.device = torch.device(device)
         self.model = build_source(found).to(self.device)
         if self.model.signal is None:
             raise ConfigError(f"{source} does not say how its input is prepared, and '{found.name}' has no usual way")

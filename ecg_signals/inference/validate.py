@@ -17,6 +17,7 @@ from ecg_signals.data.batching import BatchIterator
 from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.data.label_names import listed
 from ecg_signals.distributed.launch import Placement, device_of
+from ecg_signals.files import check_writable
 from ecg_signals.inference.extract import Extraction
 from ecg_signals.models.base import BaseModel
 from ecg_signals.precision import autocast, set_matmul_precision
@@ -83,7 +84,11 @@ class Evaluator:
 
     def __init__(self, sections: Mapping[str, Any], placement: Placement) -> None:
         CommonEvalConfig.from_mapping(sections.get("common_eval") or {}, where="common_eval")  # a misspelt path, say
-        path = (sections.get("common_eval") or {}).get("path")
+        section = sections.get("common_eval") or {}
+        path = section.get("path")
+        if section.get("results_path"):
+            advice = "Set common_eval.results_path to a folder that can be written"
+            check_writable(resolve_input(section["results_path"]), advice)
         if path in (None, MISSING):
             raise ConfigError("set common_eval.path=CHECKPOINT")
         source = load_source(str(resolve_input(path)))
@@ -103,6 +108,7 @@ class Evaluator:
         self.weights_follow_file = any(given.get(key) not in (None, MISSING) for key in per_label)
         self.task: BaseTask = get_entry("task", self.config.task._name).cls(self.config.task, self.config)
         self.reporter = Reporter(self.config, None, placement.rank == 0)
+        self.subsets()
 
     def _model_overrides(self, source: ModelSource) -> dict[str, Any]:
         """`common_eval.model_overrides`; what this model does not have is passed over, as published recipes need."""
@@ -113,7 +119,14 @@ class Evaluator:
         return {key: value for key, value in wanted.items() if key in known}
 
     def subsets(self) -> list[str]:
-        return [name.strip() for name in self.config.dataset.valid_subset.split(",") if name.strip()]
+        """Raises: ConfigError when none is named: there is nothing to evaluate."""
+        names = [name.strip() for name in self.config.dataset.valid_subset.split(",") if name.strip()]
+        if not names:
+            raise ConfigError(
+                "dataset.valid_subset is empty, so that nothing would be evaluated; set it to manifests in task.data, "
+                "such as dataset.valid_subset=valid,test"
+            )
+        return names
 
     def _batches(self, split: str) -> BatchIterator:
         section = self.config.dataset
