@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ecg_signals.absent import absence
 from ecg_signals.config import BaseConfig, ConfigError, UsageError, nearest
 
 _PACKAGE = Path(__file__).parent
@@ -115,8 +116,8 @@ class Registry:
             importlib.import_module(_scan()[self.kind][name])
         failed = installed_plugins() if name not in self.entries else []
         if name not in self.entries:
-            guess = nearest(name, self.names())
-            hint = f"; did you mean '{guess}'?" if guess else "."
+            guess, missing = nearest(name, self.names()), absence(name)
+            hint = f": {missing}" if missing else f"; did you mean '{guess}'?" if guess else "."
             reasons = "".join(f" {text}." for text in failed)
             raise UsageError(
                 f"unknown {self.kind} '{name}'{hint} Run `ecg-list {self.kind}` to see them all, "

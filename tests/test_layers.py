@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "ecg_signals"
 # A line may import the lines above it; never a line below, nor a neighbour on its own line.
 ORDER = """
-config
+config absent
 registry sections files limits processes
 composition tables
 signal distributed

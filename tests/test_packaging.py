@@ -87,6 +87,19 @@ def test_an_extra_s_packages_are_pinned_by_the_constraints():
         assert {name(line) for line in wanted} <= pinned | {"ecg-signals"}
 
 
+def test_every_extra_has_code_behind_it_and_stands_in_the_readme():
+    extras = PROJECT["optional-dependencies"]
+    sources = [*(ROOT / "ecg_signals").rglob("*.py"), *(ROOT / "docs").glob("*.md")]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    for extra in set(extras) - {"all", "dev"}:
+        for wanted in extras[extra]:
+            name = re.split("[>=]", wanted)[0].removeprefix("hydra-").removesuffix("-launcher")
+            assert re.search(rf"\b{name}\b", text), f"{extra}: {name}"
+    listed = ",".join(name for name in extras if name not in ("all", "dev"))
+    assert extras["all"] == [f"ecg-signals[{listed}]"]
+    assert f"extras: {' '.join(name for name in extras if name != 'all')}, or all" in (ROOT / "README.md").read_text()
+
+
 def test_the_makefile_pins_the_torch_of_the_constraints():
     (pinned,) = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch==")]
     assert f"echo {pinned.removeprefix('torch==')}" in (ROOT / "Makefile").read_text()

@@ -1,13 +1,15 @@
 import sys
+from pathlib import Path
 
 import pytest
 from torch import nn
 
 from ecg_signals import registry
+from ecg_signals.absent import FAMILIES, absence
 from ecg_signals.config import BaseConfig, ConfigError, UsageError
 from ecg_signals.criteria.base import BaseCriterion
 from ecg_signals.models.base import BaseModel
-from ecg_signals.registry import build, get_entry, import_user_dir, register_criterion, register_model
+from ecg_signals.registry import REGISTRIES, build, get_entry, import_user_dir, register_criterion, register_model
 
 
 @pytest.fixture(autouse=True)
@@ -93,3 +95,32 @@ def test_a_user_dir_that_fails_names_the_module_and_the_reason(tmp_path):
         import_user_dir(tmp_path / "my_plugin_broken")
     with pytest.raises(ConfigError, match="there is no such folder"):
         import_user_dir(tmp_path / "absent")
+
+
+def test_every_name_of_fairseq_signals_is_here_or_is_said_to_be_missing():
+    names = {  # as registered there
+        "task": "ecg_pretraining ecg_classification ecg_identification ecg_segmentation ecg_question_answering "
+        "ecg_text_pretraining",
+        "model": "wav2vec2 wav2vec2_cmsc ecg_transformer ecg_transformer_classifier convnet nejedly2021resnet "
+        "nejedly2021resnet_classifier se_wrn se_wrn_classifier arcface unet_segmentor unet_cgm_segmentor "
+        "resnet_lstm_classifier blind_transformer_qa deaf_transformer_qa ecg_language_transformer_classifier m3ae "
+        "m3ae_qa medvill",
+        "criterion": "wav2vec2 wav2vec2_with_cmsc cmsc simclr 3kg arcface cross_entropy binary_cross_entropy "
+        "binary_cross_entropy_with_logits multi_head_binary_cross_entropy mse medvill m3ae composite_criterion",
+        "optimizer": "adam",
+        "lr_scheduler": "fixed step tri_stage",
+    }
+    for kind, listed in names.items():
+        for name in listed.split():
+            if name in REGISTRIES[kind].names():
+                assert absence(name) is None, f"{name} is here: take its family out of absent.py and README.md"
+                continue
+            with pytest.raises(UsageError, match=f"unknown {kind} '{name}': .* does not have it yet") as told:
+                get_entry(kind, name)
+            assert "did you mean" not in str(told.value) and "common.user_dir" in str(told.value)
+
+
+def test_every_family_that_is_missing_stands_in_the_readme():
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    for family in FAMILIES:
+        assert f"| {family} |" in text, family

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ecg_signals.absent import absence
 from ecg_signals.cli.arguments import Parser, run_restartable
 from ecg_signals.config import UsageError, field_default, unknown_message
 from ecg_signals.limits import printable
@@ -57,7 +58,10 @@ def run(argv: list[str]) -> None:
     elif name in dataset_names():
         run_dataset(name, rest)
     else:
-        raise UsageError(unknown_message(f"dataset or step '{name}'", name, [*dataset_names(), *STEPS], "There are"))
+        known, missing = [*dataset_names(), *STEPS], absence(name)
+        if missing:
+            raise UsageError(f"unknown dataset or step '{name}': {missing} There are: {', '.join(sorted(known))}")
+        raise UsageError(unknown_message(f"dataset or step '{name}'", name, known, "There are"))
 
 
 def overview() -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ecg_signals.absent import absence
 from ecg_signals.config import ConfigError, UsageError, nearest
 
 
@@ -30,8 +31,8 @@ def find_recipe(config_name: str | None, config_dir: str | None) -> tuple[Path, 
         if (folder / f"{name}.yaml").is_file():
             return folder, name
     known = [str(p.relative_to(folder).with_suffix("")) for folder in folders for p in sorted(folder.rglob("*.yaml"))]
-    guess = nearest(name, known)
-    hint = f"; did you mean '{guess}'?" if guess else "."
+    guess, missing = nearest(name, known), absence(name)
+    hint = f": {missing}" if missing else f"; did you mean '{guess}'?" if guess else "."
     places = " or ".join(map(str, folders if config_dir else ["the packaged recipes"]))
     raise UsageError(f"there is no recipe '{name}' in {places}{hint} Recipes: {', '.join(known)}")
 
