@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ecg_signals.config import ConfigError
-from ecg_signals.data.packed_rows import NAMES, SETTINGS, VALUES
+from ecg_signals.data.packed_rows import NAMES, SETTINGS, VALUES, read_names, read_settings
 from ecg_signals.files import replacing
 
 ROWS_PER_PART = 512
@@ -47,13 +47,13 @@ class RowPacker:
         listed = "".join(f"{name}\n" for name in self.names)
         known, names = self.folder / SETTINGS, self.folder / NAMES
         if known.is_file():
-            stored = json.loads(known.read_text())
+            stored = read_settings(self.folder)
             fresh = json.loads(text)
             different = sorted(key for key in {*stored, *fresh} if stored.get(key) != fresh.get(key))
             if different:
                 found = ", ".join(f"{key}={stored.get(key)!r} (now {fresh.get(key)!r})" for key in different)
                 raise ConfigError(f"{self.folder} was made with {found}; choose another folder or delete this one")
-            if names.is_file() and names.read_text() != listed:
+            if names.is_file() and read_names(self.folder) != self.names:
                 raise ConfigError(
                     f"{self.folder} was made from another list of files; choose another folder or delete it"
                 )

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ecg_signals.config import ConfigError, resolve_input
+from ecg_signals.readers.npy_file import load_npy
 from ecg_signals.tables import read_rows
 
 NAMES = "label_def.csv"
@@ -28,13 +29,11 @@ class LabelFile:
         self.path = resolve_input(path)
         self.columns = None if columns is None else list(columns)
         try:
-            self.table = np.load(self.path, mmap_mode="r", allow_pickle=False)
+            self.table = load_npy(self.path, mapped=True)
         except FileNotFoundError:
             raise ConfigError(f"task.label_file={path} does not exist; make it with `ecg-preprocess labels`") from None
-        except (OSError, ValueError, EOFError) as error:
-            raise ConfigError(
-                f"task.label_file={path} is not a .npy table of numbers ({error}); make it with `ecg-preprocess labels`"
-            ) from None
+        except OSError as error:
+            raise ConfigError(f"task.label_file={path} cannot be read: {error.strerror}; check the path") from None
         if self.table.ndim != 2 or self.table.dtype.kind not in "biuf":
             found = f"{self.table.dtype} of shape {list(self.table.shape)}"
             raise ConfigError(f"task.label_file={path} is {found}; expected numbers [records, labels]")

@@ -19,6 +19,7 @@ from ecg_signals.data.manifest import Manifest
 from ecg_signals.data.signal_file import SignalFile
 from ecg_signals.data.store import SignalReader
 from ecg_signals.data.transforms.pipeline import build_pipeline
+from ecg_signals.limits import size_of
 from ecg_signals.registry import register_dataset
 from ecg_signals.sections import DatasetConfig
 from ecg_signals.signal.contract import SignalContract
@@ -379,6 +380,7 @@ def _statistics(cfg: EcgFileConfig) -> tuple[np.ndarray, np.ndarray]:
         if path is None:
             raise ConfigError(f"task.normalize=true needs task.{key}=FILE, a text file with one number per lead")
         try:
+            size_of(resolve_input(path))  # an ordinary file, or an error
             values.append(np.loadtxt(resolve_input(path), dtype=np.float32).reshape(-1))
         except (OSError, ValueError) as error:
             raise ConfigError(

@@ -1,6 +1,7 @@
 """A CSV of file names and labels beside a folder of .npy: HuBERT-ECG's data, preprocessed at 500 Hz."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from ecg_signals import tables
 from ecg_signals.config import ConfigError, nearest, option, resolve_input
 from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.data.packed_rows import PackedRows
+from ecg_signals.readers.npy_file import load_npy
 from ecg_signals.registry import register_dataset
 from ecg_signals.sections import DatasetConfig
 from ecg_signals.signal import published
@@ -87,10 +89,10 @@ def read_table(path: str | Path) -> "pandas.DataFrame":
 def find_ecg(name: str, folder: Path) -> Path:
     """`name` as it stands when it exists, else inside `folder`. Raises: ConfigError when neither exists."""
     for path in (Path(name), folder / name):
-        if path.is_file():
+        if os.path.isfile(path):  # unlike Path.is_file, False for a name that no file system takes
             return path
     raise ConfigError(
-        f"{name} exists neither as it stands nor in {folder}; set dataset.ecg_dir to the folder of the .npy files"
+        f"{name[:200]} exists neither as it stands nor in {folder}; set dataset.ecg_dir to the folder of the .npy files"
     )
 
 
@@ -98,9 +100,9 @@ def open_ecg(name: str, folder: Path) -> np.ndarray:
     """An ECG [12, samples], memory-mapped. Raises: ConfigError naming a file that is no such array."""
     path = find_ecg(name, folder)
     try:
-        signal = np.load(path, mmap_mode="r")
-    except (ValueError, OSError, EOFError) as error:
-        raise ConfigError(f"{path} is not a readable .npy file ({error}); write it again with numpy.save") from None
+        signal = load_npy(path, mapped=True)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}; check the path") from None
     if signal.ndim != 2 or signal.shape[0] != LEADS or signal.dtype.kind not in "fiu":
         raise ConfigError(
             f"{path} holds {signal.dtype} {list(signal.shape)}; expected numbers [12, samples] at 500 Hz, "

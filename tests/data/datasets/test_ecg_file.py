@@ -219,7 +219,7 @@ def test_a_record_without_a_label_row_is_named(segments):
 def test_a_pickled_label_file_is_refused(segments):
     folder = segments()
     np.save(folder / "y.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(ConfigError, match=r"is not a .npy table of numbers"):
+    with pytest.raises(ConfigError, match=r"y.npy is truncated or no plain .npy array"):
         make_dataset("ecg_file", folder / "plain.tsv", label_file=str(folder / "y.npy"))
 
 
