@@ -150,7 +150,8 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
 
 
 def _wrong(value: Any, expected: str, where: str) -> ConfigError:
-    return ConfigError(f"{where} is {value!r} ({type(value).__name__}); expected {expected}. Set {where}=VALUE")
+    found = f"{value!r}"[:200]
+    return ConfigError(f"{where} is {found} ({type(value).__name__}); expected {expected}. Set {where}=VALUE")
 
 
 def _coerce_none(value: Any, hint: Any, where: str) -> Any:
@@ -175,6 +176,8 @@ def _coerce_union(value: Any, args: tuple[Any, ...], where: str) -> Any:
 def _coerce_sequence(value: Any, origin: type, args: tuple[Any, ...], where: str) -> Any:
     if isinstance(value, str) and value.strip()[:1] in ("[", "("):
         value = parse_literal(value, where)
+    if isinstance(value, (list, tuple)) and len(value) > MAX_ITEMS:
+        raise _wrong(value, f"at most {MAX_ITEMS:,} values", where)
     if isinstance(value, str) or not isinstance(value, (list, tuple)):
         value = [value]  # fairseq takes a single learning rate where a list is meant
     inner = [arg for arg in args if arg is not Ellipsis]
@@ -226,12 +229,17 @@ def _has_point(value: Any) -> bool:
     return isinstance(value, str) and not value.strip().lstrip("+-").isdigit()
 
 
+MAX_TEXT, MAX_ITEMS = 100_000, 10_000  # characters and values of a list, which may be a stranger's
+
+
 def parse_literal(text: str, where: str = "value") -> Any:
     """Numbers, strings, lists, tuples and dicts, with `+` and `*` between them, as in "[(256, 2, 2)] * 4".
 
     Raises: ConfigError naming `where` for anything else; nothing is executed.
     """
     try:
+        if len(text) > MAX_TEXT:
+            raise ValueError(f"it has {len(text):,} characters, up to {MAX_TEXT:,} are read")
         return _literal(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         raise ConfigError(
@@ -256,11 +264,17 @@ def _literal(node: ast.expr) -> Any:
         left, right = _literal(node.left), _literal(node.right)
         if isinstance(node.op, ast.Add):
             return left + right
-        sizes = [len(side) if isinstance(side, (list, tuple, str)) else abs(side) for side in (left, right)]
-        if sizes[0] * sizes[1] > 100_000:
+        if _size(left) * _size(right) > MAX_ITEMS:
             raise ValueError("the product is too large")
         return left * right
     raise ValueError(f"{type(node).__name__} is not allowed")
+
+
+def _size(value: Any) -> Any:
+    """Items of a value, those inside items included; characters of a text; a number is as large as it is."""
+    if isinstance(value, (list, tuple, dict)):
+        return sum(_size(item) if isinstance(item, (list, tuple, str)) else 1 for item in value)
+    return len(value) if isinstance(value, (str, bytes)) else abs(value)
 
 
 LAUNCH_DIR = "ECG_SIGNALS_LAUNCH_DIR"  # environment variable: where the command was typed, for relative inputs

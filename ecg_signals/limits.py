@@ -17,20 +17,19 @@ from ecg_signals.config import ConfigError
 # Checkpoints. Published files stay below a hundredth of each; beyond them a small file could cost minutes or gigabytes.
 MAX_ARCHIVE_DIRECTORY = 4 << 20  # bytes of a zip's list of members: about 40,000 tensors
 MAX_PICKLE_BYTES = 128 << 20  # the pickled part of a torch.save file, without the tensors
-MAX_PICKLE_STEPS = 1_000_000  # instructions; a copied element counts as one, a tensor as 20
+MAX_PICKLE_STEPS = 500_000  # instructions; a copied element counts as one, a tensor as 20
 MAX_PICKLE_TEXT = 64 << 20  # characters in all
 MAX_INTEGER_BITS = 512  # random states have 128; arithmetic and printing of long integers is quadratic
 MAX_LINE = 1 << 20  # bytes of a line of text in a pickle
 MAX_KEY_LENGTH = 1024  # characters of a key; equal long keys are compared character by character
-MAX_NUMBER_KEYS = 20_000  # keys and set members that are not text: their hashes can be made to collide
+MAX_NUMBER_KEYS = 5_000  # keys that are neither text nor count the keys: their hashes can be made to collide
 MAX_NESTING = 100  # containers inside containers
-MAX_NODES = 1_000_000  # values of a file, counted each time they are named
+MAX_NODES = 500_000  # values of a file, counted each time they are named
 MAX_REPEATS = 4  # bytes of tensors and texts, counted each time they are named, over the bytes of the file
 SLACK_BYTES = 64 << 20  # what a file may claim over its own size, for tensors that are views of one number
 MAX_JSON_BYTES = 4 << 20  # config.json and the index of a Hugging Face folder
 MAX_SAFETENSORS_HEADER = 4 << 20  # bytes; about 40,000 tensors
 MODULES_PER_TENSOR = 50  # parts of a model, over the number of tensors that its file holds
-MAX_SAMPLE_RATE = 100_000  # Hz, of an input contract
 MAX_WINDOW_SAMPLES = 10_000_000  # of an input contract: 2 h 45 min at 1000 Hz
 
 # Tables. The widest published one has some 1,300 columns, the largest 250 MB.

@@ -61,8 +61,8 @@ def read_zip(file: Path) -> Any:
         dtype, key, count = _identity(identity)
         offset, length = members.get(f"{root}/data/{key}", (0, -1))
         if length != count * dtype.itemsize:
-            part = f"data/{limits.shown(key)}"
-            raise EOFError(f"it states {count:,} numbers for its tensor {part}, but that has {length:,} bytes")
+            found = f"{length:,} bytes there" if length >= 0 else "nothing there"
+            raise EOFError(f"it states {count:,} numbers for its tensor data/{limits.shown(key)}, but has {found}")
         if key not in known:
             known[key] = _aligned(whole[offset : offset + length])
             if swap:
@@ -112,11 +112,11 @@ def _root(names: list[str]) -> str:
     paths = [PurePosixPath(name) for name in names]
     if any(path.name == "constants.pkl" for path in paths):
         raise ConfigError("it is a TorchScript program, not a checkpoint; export the weights with state_dict() instead")
-    roots = [path.parts[0] for path in paths if path.name == "data.pkl" and len(path.parts) == 2]
+    roots = {path.parts[0] for path in paths if path.name == "data.pkl" and len(path.parts) == 2}
     if len(roots) != 1:
         held = ", ".join(limits.shown(path.name) for path in paths[:5])
         raise ConfigError(f"it is a zip archive without data.pkl (it holds {held}), not a checkpoint")
-    return roots[0]
+    return roots.pop()
 
 
 def _read_member(stream: BinaryIO, member: tuple[int, int]) -> bytes:

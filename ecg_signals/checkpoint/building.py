@@ -1,6 +1,7 @@
 """Building the model that a file's options describe, which may be of any size, without trusting them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from ecg_signals import limits
 from ecg_signals.checkpoint.layout import ModelSource
 from ecg_signals.checkpoint.read import DAMAGED, first_line
-from ecg_signals.config import ConfigError
+from ecg_signals.config import ConfigError, UsageError
 from ecg_signals.registry import get_entry
 
 _DRAWS = (Tensor.normal_, Tensor.uniform_)
@@ -27,16 +28,25 @@ def build_model(source: ModelSource, options: Mapping[str, Any]) -> Any:
     Raises: ConfigError for options that no such model can have, TooLarge for those of a model that is far larger.
     """
     entry = get_entry("model", source.name)
-    try:
+    with naming(source.where, f"no model '{source.name}' can be built from its options"):
         cfg = entry.dataclass.from_mapping({"_name": source.name, **options}, where="model")
         if getattr(cfg, "model_path", None):
             cfg.no_pretrained_weights = True  # type: ignore[attr-defined]  # all weights are in `source`
         with _NoLargerThan(source):
             return entry.cls(cfg)
+
+
+@contextmanager
+def naming(where: str, problem: str) -> Iterator[None]:
+    """Errors about the content of a stranger's file become one ConfigError that names the file."""
+    try:
+        yield
+    except (UsageError, TooLarge):
+        raise
+    except ConfigError as error:
+        raise ConfigError(str(error) if where in str(error) else f"{where}: {error}") from None
     except DAMAGED as error:
-        raise ConfigError(
-            f"{source.where}: no model '{source.name}' can be built from its options ({first_line(error)})"
-        ) from error
+        raise ConfigError(f"{where}: {problem} ({first_line(error)})") from error
 
 
 def check_size(source: ModelSource) -> None:
@@ -46,7 +56,7 @@ def check_size(source: ModelSource) -> None:
         wrong with them is left to the real building, since a plugin's model may need real numbers.
     """
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), WithoutDraws():
             build_model(source, source.options)
     except TooLarge:
         raise

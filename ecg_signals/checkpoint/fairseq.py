@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ecg_signals import limits
 from ecg_signals.checkpoint.layout import Layout, ModelSource, is_state_dict, logit_kind_of, model_options
 from ecg_signals.checkpoint.origin import read_origin
 from ecg_signals.config import BaseConfig, ConfigError, UsageError, field_default
@@ -81,8 +82,9 @@ def model_entry(name: Any, cfg: Mapping[str, Any], where: str) -> Entry:
         raise ConfigError(
             f"{where} does not say which model it holds: its config has no model._name. Add it there (`ecg-list model`)"
         )
+    name = limits.shown(name)
     try:
-        return get_entry("model", str(name))
+        return get_entry("model", name)
     except UsageError as error:
         plugin = (cfg.get("common") or {}).get("user_dir")
         hint = f"common.user_dir={plugin}" if plugin else "common.user_dir=FOLDER"

@@ -51,7 +51,7 @@ def read_folder(folder: str | os.PathLike[str], weights: str | None = None) -> d
     Raises: ConfigError naming the file that is missing or damaged.
     """
     path = Path(folder)
-    if not (path / CONFIG).is_file():
+    if not (path / CONFIG).exists():
         found = ", ".join(sorted(item.name for item in path.iterdir())[:8]) or "nothing"
         if weights is not None:
             raise ConfigError(
@@ -61,8 +61,9 @@ def read_folder(folder: str | os.PathLike[str], weights: str | None = None) -> d
             f"{path} is no Hugging Face folder: it has no {CONFIG} (it holds {found}). For a training run's folder "
             f"give one of its files, such as {path / 'checkpoint_best.pt'}"
         )
+    content = limits.read_json(path / CONFIG)
     try:
-        config = plain_tree(limits.read_json(path / CONFIG), limits.MAX_JSON_BYTES)
+        config = plain_tree(content, limits.MAX_JSON_BYTES)
     except ConfigError as error:
         raise ConfigError(f"{path / CONFIG} cannot be read: {error}") from None
     state = _read_weights(path) if weights is None else _read_safetensors(path / weights)

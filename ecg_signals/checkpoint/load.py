@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from ecg_signals import limits
-from ecg_signals.checkpoint.building import WithoutDraws, build_model, check_size
+from ecg_signals.checkpoint.building import WithoutDraws, build_model, check_size, naming
 from ecg_signals.checkpoint.hub import fetch, is_hub_name
 from ecg_signals.checkpoint.huggingface import read_folder
 from ecg_signals.checkpoint.layout import ModelSource, is_state_dict, logit_columns, recognise
-from ecg_signals.checkpoint.read import DAMAGED, first_line, read_checkpoint
+from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.config import ConfigError, resolve_input
 from ecg_signals.precision import compute_device
 from ecg_signals.registry import get_entry
@@ -43,10 +43,8 @@ def load_source(source: str | os.PathLike[str]) -> ModelSource:
         raw = read_folder(path.parent, path.name)
     else:
         raw = read_checkpoint(path)
-    try:
+    with naming(str(source), "its options do not have the form of their layout"):
         found = recognise(raw, str(source)).convert(raw, str(source))
-    except DAMAGED as error:
-        raise ConfigError(f"{source}: its options do not have the form of their layout ({first_line(error)})") from None
     if not is_state_dict(found.state):
         raise ConfigError(f"{source}: its weights are no dict of names and tensors; save model.state_dict()")
     return found

@@ -134,7 +134,9 @@ def _list(machine: "Machine", items: Any = (), _maximum: Any = None) -> list[Any
 
 
 def make_set(machine: "Machine", members: Any = ()) -> set[Any]:
-    return set(map(machine.key, _list(machine, members)))
+    machine.push(set())
+    machine.add_members(_list(machine, members))
+    return machine.stack.pop()
 
 
 def _bytes(machine: "Machine", text: Any = b"", encoding: Any = "latin1") -> bytes:

@@ -147,23 +147,30 @@ class Machine:
         if len(pairs) % 2:
             raise ValueError("a key without a value")
         for index in range(0, len(pairs), 2):
-            into[self.key(pairs[index])] = pairs[index + 1]
+            into[self.key(pairs[index], len(into))] = pairs[index + 1]
 
     def add_members(self, members: list[Any]) -> None:
-        if type(self.stack[-1]) is not set:
-            raise refusal("adds members to", self.stack[-1])
-        self.stack[-1].update(map(self.key, members))
+        target = self.stack[-1]
+        if type(target) is not set:
+            raise refusal("adds members to", target)
+        for member in members:
+            target.add(self.key(member, len(target)))
 
-    def key(self, key: Any) -> Any:
-        """A key of a dict or member of a set: short text, a number, a short tuple of these; for a class its name."""
+    def key(self, key: Any, present: int) -> Any:
+        """A key of a dict or member of a set: short text, a number, a short tuple of these; for a class its name.
+
+        The hashes of numbers can be made to collide, unless they count the `present` keys; others are counted here.
+        """
         if isinstance(key, Inert):  # a member of an enum by its value, else the class
             key = key.args[0] if len(key.args) == 1 and type(key.args[0]) in (str, int) else key.path
         if isinstance(key, Name):
             key = str(key)
-        if not isinstance(key, (str, bytes)):
+        if not isinstance(key, (str, bytes)) and not (type(key) is int and 0 <= key <= present):
             self.number_keys += 1
         if self.number_keys > limits.MAX_NUMBER_KEYS:
-            raise ConfigError(f"more than {limits.MAX_NUMBER_KEYS:,} of its keys are not text (docs/limits.md)")
+            raise ConfigError(
+                f"over {limits.MAX_NUMBER_KEYS:,} of its keys neither are text nor count (docs/limits.md)"
+            )
         for part in key if type(key) is tuple and len(key) <= 8 else (key,):
             if isinstance(part, (str, bytes)) and len(part) > limits.MAX_KEY_LENGTH:
                 raise ConfigError(f"it has a key of {len(part):,} characters (docs/limits.md)")
@@ -254,7 +261,7 @@ _OPCODES: dict[str, Callable[[Machine, Any], Any]] = {
     "DUP": lambda machine, _: machine.push(machine.stack[-1]),
     "LIST": lambda machine, _: machine.push(machine.to_mark()),
     "TUPLE": lambda machine, _: machine.push(tuple(machine.to_mark())),
-    "TUPLE1": lambda machine, _: machine.push(machine.take(1)),
+    "TUPLE1": lambda machine, _: machine.push((machine.stack.pop(),)),
     "TUPLE2": lambda machine, _: machine.push(machine.take(2)),
     "TUPLE3": lambda machine, _: machine.push(machine.take(3)),
     "FROZENSET": lambda machine, _: machine.push(make_set(machine, machine.to_mark())),

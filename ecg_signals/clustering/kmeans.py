@@ -10,6 +10,8 @@ import numpy as np
 
 from ecg_signals.clustering.packing import replace_file
 from ecg_signals.config import ConfigError, resolve_input
+from ecg_signals.limits import regular_file
+from ecg_signals.readers.npy_file import load_npz
 
 FORMAT = 1  # of our .npz
 
@@ -65,9 +67,9 @@ def load_kmeans(path: str | Path, *, normalise: bool | None = None) -> KMeansMod
             fitted on scaled features and targets predicted on raw ones.
     """
     file = resolve_input(path)
-    if not file.is_file():
+    if not file.exists():
         raise ConfigError(f"{file} does not exist; give a file of `ecg-cluster fit`, or a published .pkl")
-    model = _read_npz(file) if file.suffix == ".npz" else _read_pickle(file)
+    model = _read_npz(regular_file(file)) if file.suffix == ".npz" else _read_pickle(file)
     if normalise is not None:
         model.normalise = normalise
     return model
@@ -75,10 +77,12 @@ def load_kmeans(path: str | Path, *, normalise: bool | None = None) -> KMeansMod
 
 def _read_npz(file: Path) -> KMeansModel:
     try:
-        with np.load(file, allow_pickle=False) as stored:
-            counts = stored["counts"] if "counts" in stored.files else None
-            return KMeansModel(stored["centers"], bool(stored["normalise"]), counts, json.loads(str(stored["info"])))
-    except (KeyError, ValueError, OSError) as error:
+        stored = load_npz(file)
+        centers, counts = stored["centers"], stored.get("counts")
+        if centers.ndim != 2 or centers.dtype.kind != "f" or not centers.size:
+            raise ValueError(f"its centers are {centers.dtype} {list(centers.shape)}")
+        return KMeansModel(centers, bool(stored["normalise"]), counts, json.loads(str(stored["info"])))
+    except (ConfigError, KeyError, ValueError, OSError, RecursionError) as error:
         raise ConfigError(
             f"{file} is no k-means file of ecg-cluster ({error}); make it with `ecg-cluster fit`"
         ) from None

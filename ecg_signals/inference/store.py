@@ -10,8 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from ecg_signals.checkpoint.names import Name
+from ecg_signals.checkpoint.pickles import Machine
+from ecg_signals.checkpoint.plain import plain_tree
+from ecg_signals.checkpoint.read import DAMAGED, first_line
 from ecg_signals.config import ConfigError
 from ecg_signals.files import replacing
+from ecg_signals.limits import read_regular, regular_file, shown
+from ecg_signals.readers.npy_file import load_npy
+
+_HEADER_BYTES = 1 << 16  # of a sidecar
 
 
 def header_path(path: Path) -> Path:
@@ -54,31 +62,33 @@ def _reserve(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Reads plain containers and numpy dtypes; anything else in a sidecar is refused."""
+class _HeaderMachine(Machine):
+    """Reads a sidecar, which may hold numpy's classes of numbers."""
 
-    def find_class(self, module: str, name: str) -> Any:
-        if module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray") and name == "dtype":
-            return np.dtype
-        if module == "numpy" and name in ("float32", "float64", "float16", "int64", "int32", "bool_"):
-            return getattr(np, name)
-        raise pickle.UnpicklingError(f"refers to {module}.{name}")
+    def name(self, module: str, name: str) -> Name:
+        return Name(module, name) if module == "numpy" and name in _NUMBERS else super().name(module, name)
+
+
+_NUMBERS = {np.dtype(kind).type.__name__ for kind in np.typecodes["All"] if np.dtype(kind).kind in "biufc"}
 
 
 def read_header(path: Path, header_file: str | Path | None = None) -> dict[str, Any]:
     """The sidecar {shape, dtype[, offset]} of an array file. Raises: ConfigError when it cannot be read safely."""
     header = Path(header_file) if header_file is not None else header_path(path)
+    if not header.exists():
+        raise ConfigError(f"{header} is missing; it must lie beside {path.name}. Copy both files")
     try:
-        values = _PlainUnpickler(io.BytesIO(header.read_bytes())).load()
-        return {
-            "shape": tuple(values["shape"]),
-            "dtype": np.dtype(values["dtype"]),
-            "offset": int(values.get("offset", 0)),
-        }
-    except FileNotFoundError:
-        raise ConfigError(f"{header} is missing; it must lie beside {path.name}. Copy both files") from None
-    except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise ConfigError(f"{header} is not a header of shape and dtype ({error}); extract the arrays again") from None
+        content = read_regular(header, _HEADER_BYTES)
+        values = plain_tree(_HeaderMachine(io.BytesIO(content)).run(), len(content))
+        shape, dtype, offset = tuple(values["shape"]), values["dtype"], values.get("offset", 0)
+        if any(type(size) is not int or size < 0 for size in (*shape, offset)) or len(shape) > 64:
+            raise ValueError("its sizes are no whole numbers from 0 up")
+        kind = np.dtype(str(dtype).removeprefix("numpy.")) if len(str(dtype)) < 32 else np.dtype(object)
+        if kind.kind not in "biufc":
+            raise ValueError(f"its type {shown(dtype)} is not one of plain numbers")
+        return {"shape": shape, "dtype": kind, "offset": offset}
+    except (ConfigError, *DAMAGED) as error:
+        raise ConfigError(f"{header} is not a header of shape and dtype: {error}. Extract again") from None
 
 
 def open_array(
@@ -91,13 +101,14 @@ def open_array(
 
     header_file: a sidecar that lies elsewhere than beside it; stated: {shape, dtype, offset} instead of a sidecar.
     """
-    path = Path(path)
-    with open(path, "rb") as source:
+    path = regular_file(path)
+    with path.open("rb") as source:
         real = source.read(6) == b"\x93NUMPY"
     if real:
+        load_npy(path, mapped=True)  # holds the header against the bytes that follow
         return np.lib.format.open_memmap(path, mode=mode)
     header = stated or read_header(path, header_file)
-    expected = int(np.prod(header["shape"])) * header["dtype"].itemsize + header["offset"]
+    expected = math.prod(header["shape"]) * header["dtype"].itemsize + header["offset"]
     if path.stat().st_size < expected:
         raise ConfigError(f"{path} has {path.stat().st_size} bytes, but its header says {expected}; the file is cut")
     settings: Any = {"dtype": header["dtype"], "shape": header["shape"], "offset": header["offset"], "mode": mode}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 
 from ecg_signals.config import ConfigError, UsageError, unknown_message
+from ecg_signals.limits import HIGHEST_RATE, LOWEST_RATE, MAX_WINDOW_SAMPLES
 from ecg_signals.signal.leads import LEADS, derive_limb_leads, order_leads
 from ecg_signals.signal.record import Record
 from ecg_signals.signal.scale import scale_problem
@@ -53,12 +54,18 @@ class SignalContract:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "SignalContract":
-        """Raises: UsageError for a key that this version does not know."""
+        """Raises: UsageError for a key that this version does not know, ConfigError for sizes that no window has."""
         known = [item.name for item in fields(cls)]
         for key in values:
             if key not in known:
                 raise UsageError(unknown_message(f"key '{key}' of the input contract", key, known, "It has"))
-        return cls(**values)
+        made = cls(**values)
+        sizes = (made.window_samples, made.stride_samples or 1)
+        if any(type(size) is not int or not 1 <= size <= MAX_WINDOW_SAMPLES for size in sizes):
+            raise ConfigError(f"the input contract has windows of {sizes} samples; 1 to {MAX_WINDOW_SAMPLES:,} can be")
+        if not isinstance(made.sample_rate, (int, float)) or not LOWEST_RATE <= made.sample_rate <= HIGHEST_RATE:
+            raise ConfigError(f"the input contract has the sample rate {made.sample_rate!r}; expected Hz")
+        return made
 
     @overload
     def prepare(self, record: Record, return_mask: Literal[False] = False) -> "Tensor": ...
