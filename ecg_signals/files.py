@@ -61,6 +61,19 @@ def check_writable(folder: Path, advice: str = AGAIN) -> None:
         raise cannot_write(folder, error, advice=advice) from None
 
 
+def sized(path: Path, below: Path | None = None) -> str:
+    """A file and its size, as in "checkpoint_last.pt (1.1 GB)"; with its whole path unless it lies in `below`."""
+    size = float(path.stat().st_size) if path.exists() else 0.0
+    units = iter(("bytes", "kB", "MB", "GB"))
+    unit = next(units)
+    while size >= 1000 and unit != "GB":
+        size, unit = size / 1000, next(units)
+    number = f"{size:.0f}" if unit == "bytes" or size >= 100 else f"{size:.1f}"
+    whole = path.absolute()
+    shown = whole.relative_to(below) if below is not None and whole.is_relative_to(below) else whole
+    return f"{shown} ({number} {unit})"
+
+
 @contextmanager
 def writing(path: Path, needed: int | None = None, advice: str = AGAIN) -> Iterator[None]:
     """Turns a failure of the system in the block, which writes `path`, into a CannotWrite."""

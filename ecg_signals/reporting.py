@@ -16,6 +16,7 @@ from typing import Any
 from ecg_signals.config import ConfigError
 from ecg_signals.files import cannot_write, replacing, writing
 from ecg_signals.metrics.format import format_stat, rounded
+from ecg_signals.pulse import Pulse
 from ecg_signals.sections import Config
 
 logger = logging.getLogger(__name__)
@@ -83,24 +84,37 @@ class Reporter:
         self.master = master
         self.jsonl = save_dir / "metrics.jsonl" if save_dir and master else None
         self.bar: Any = None
+        self.pulse: Pulse | None = None
         self._writers: dict[str, Any] = {}
         self._wandb = self._start_wandb(config, save_dir) if master and config.common.wandb_project else None
 
     def progress(self, groups: Iterator[Any], epoch: int, total: int, done: int) -> Iterator[Any]:
-        """The epoch's updates, behind a progress bar where the format is tqdm."""
-        if self.format != "tqdm":
+        """The epoch's updates, behind a progress bar where the format is tqdm, else with a line if one takes long."""
+        if self.format == "none":
             yield from groups
             return
-        from tqdm import tqdm
+        if self.format == "tqdm":
+            from tqdm import tqdm
 
-        self.bar = tqdm(total=total, initial=done, desc=f"epoch {epoch:03d}", leave=False)
+            self.bar = tqdm(total=total, initial=done, desc=f"epoch {epoch:03d}", leave=False)
         try:
-            for group in groups:
-                yield group
-                self.bar.update(1)
+            with Pulse(epoch, total, done, self.bar) as self.pulse:
+                for group in groups:
+                    self.pulse.update_starts(len(group))
+                    yield group
+                    self.pulse.update_done()
+                    if self.bar is not None:
+                        self.bar.update(1)
         finally:
-            self.bar.close()
-            self.bar = None
+            self.pulse = None
+            if self.bar is not None:
+                self.bar.close()
+                self.bar = None
+
+    def batch_done(self) -> None:
+        """One of the batches of the update in progress is through."""
+        if self.pulse is not None:
+            self.pulse.batch_done()
 
     def interval(self, stats: Stats, epoch: int, step: int, total: int) -> None:
         """The periodic line of training: `step` of `total` updates in `epoch` are done."""
@@ -164,6 +178,8 @@ class Reporter:
     def _store(self, tag: str, stats: Stats, epoch: int | None) -> None:
         if not self.master:
             return
+        if self.pulse is not None:
+            self.pulse.spoke()
         numbers = {
             key: value for key, value in stats.items() if isinstance(value, (int, float)) and not key.startswith("_")
         }

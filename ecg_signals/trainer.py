@@ -256,6 +256,7 @@ class Trainer:
                 loss = output.loss * (weight * (self.scaler.scale if self.scaler else 1.0))
                 loss.backward()
             logs.append(self._countable(output, weight))
+            self.reporter.batch_done()
         self._step(logs, began)
 
     def _countable(self, output: CriterionOutput, weight: float) -> dict[str, float | Tensor]:

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "ecg_signals"
 # A line may import the lines above it; never a line below, nor a neighbour on its own line.
 ORDER = """
 config absent
-registry sections files limits processes
+registry sections files limits pulse processes
 composition tables
 signal distributed
 readers optim metrics

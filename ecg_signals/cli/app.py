@@ -5,19 +5,30 @@ A recipe is merged over the schema through a generated primary config, which wor
 reported by `resolve_config` with their nearest neighbour.
 """
 
+import json
 import logging
 import os
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial, wraps
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ecg_signals.cli.composing import PRIMARY, Composer, check_hooks, of_hydra, recipe_of, swap, swap_message
+from ecg_signals.cli.composing import (
+    PRIMARY,
+    Composer,
+    check_hooks,
+    named_section,
+    of_hydra,
+    recipe_of,
+    swap,
+    swap_message,
+)
 from ecg_signals.cli.overrides import GROUPS, DeclaredTypes, TypeOf, hydra_override
 from ecg_signals.cli.recipes import check_yaml, find_recipe, packaged_recipes
 from ecg_signals.config import LAUNCH_DIR, ConfigError, UsageError, nearest, resolve_input, unknown_message
@@ -39,6 +50,7 @@ _WITH_VALUE = {
 }
 _FLAGS = {"--allow-hooks": "allow_hooks", "--resolve": "resolve"}
 _PASSED = ("--multirun", "-m", "--run", "-r", "--info", "-i", "--hydra-help")
+RECIPE = "ECG_SIGNALS_RECIPE"  # environment variable: names and keys of the recipe's registered groups, as JSON
 _EXAMPLES = {"config_dir": "recipes", "config_name": "w2v_cmsc_rlm", "cfg": "job", "package": "model"}
 _SHOWN = ("job", "hydra", "all")
 
@@ -139,41 +151,32 @@ def hydra_app(argv: list[str], command: str) -> Callable[[Callable[[Any], Any]],
         return lambda job: partial(show_config, composer, recipe, overrides, arguments)
     if folder != packaged_recipes() and not arguments.allow_hooks:
         check_hooks(composer, overrides)
+    remember_recipe(recipe)
     composer.register()
     quiet = ["hydra.output_subdir=null", "hydra.run.dir=.", "hydra/job_logging=none", "hydra/hydra_logging=none"]
     sys.argv = [sys.argv[0], *arguments.flags, *overrides, *(quiet if other_rank() else [])]
     version = {} if hydra.__version__ >= "1.4" else {"version_base": "1.3"}
-    main = hydra.main(config_path=str(folder), config_name=PRIMARY, **version)
-    return lambda job: partial(run_hydra, main, prepared_job(job, recipe))
+    return hydra.main(config_path=str(folder), config_name=PRIMARY, **version)
 
 
-def run_hydra(main: Callable[[Any], Any], job: Callable[[Any], Any]) -> Any:
-    """Run a job; a run folder that hydra cannot make or fill ends it with one message instead of a traceback."""
+@contextmanager
+def hydra_errors(job: Callable[[Any], Any]) -> Iterator[None]:
+    """Around hydra's run of `job`: a run folder that cannot be made or filled is one message instead of a traceback."""
     from hydra.errors import CompactHydraException
     from omegaconf.errors import OmegaConfBaseException
-
-    begun = False
-
-    @wraps(job)
-    def noted(raw: Any) -> Any:
-        nonlocal begun
-        begun = True  # from here on an OSError is the job's own
-        result = job(raw)
-        begun = False
-        return result
 
     wanted = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra raises what it would print
     try:
-        return main(noted)()
+        yield
     except (CompactHydraException, OmegaConfBaseException) as error:
-        if begun or wanted == "1":
+        if _came_through(job, error) or wanted == "1":
             raise
         print(*filter(None, (error, error.__cause__)), sep="\n", file=sys.stderr)
         raise SystemExit(1) from None
     except (OSError, ValueError) as error:
         cause = error.__cause__ if isinstance(error, ValueError) else error  # logging wraps what its file met
-        if begun or not isinstance(cause, OSError):
+        if _came_through(job, error) or not isinstance(cause, OSError):
             raise
         given = [text.partition("=")[2] for text in sys.argv if text.lstrip("+").startswith("hydra.run.dir=")]
         folder = given[-1] if given else "."
@@ -186,22 +189,32 @@ def run_hydra(main: Callable[[Any], Any], job: Callable[[Any], Any]) -> Any:
             os.environ["HYDRA_FULL_ERROR"] = wanted
 
 
-def prepared_job(job: Callable[[Any], Any], recipe: dict[str, Any]) -> Callable[[Any], Any]:
-    """`job` with plugins imported, and with what the recipe says of another model, criterion, ... taken out before."""
+def _came_through(job: Callable[[Any], Any], error: BaseException) -> bool:
+    """Whether the job itself raised the error."""
+    code = getattr(job, "__code__", None)
+    return any(frame.f_code is code for frame, _ in traceback.walk_tb(error.__traceback__))
 
-    @wraps(job)
-    def prepared(raw: Any) -> Any:
-        from hydra.core.hydra_config import HydraConfig
-        from omegaconf import OmegaConf
 
-        with reported_errors():
-            load_plugins(user_dir_of(plain_sections(raw)))
-            hydra = HydraConfig.get()
-            if apply_swap(raw, recipe, list(hydra.overrides.task)) and hydra.output_subdir is not None:
-                OmegaConf.save(raw, Path(hydra.runtime.output_dir, hydra.output_subdir, "config.yaml"))
-            return job(raw)
+def remember_recipe(recipe: dict[str, Any]) -> None:
+    """Keep the names and keys of the recipe's registered groups for `job_sections`, also in jobs of other processes."""
+    sections = {group: named_section(recipe, group) for group in GROUPS}
+    keys = {group: {**dict.fromkeys(found), "_name": found.get("_name")} for group, found in sections.items()}
+    os.environ[RECIPE] = json.dumps(keys)
 
-    return prepared
+
+def job_sections(raw: Any) -> dict[str, Any]:
+    """A job's sections, from hydra's config: plugins imported, swaps made, a sweep's jobs kept apart."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    load_plugins(user_dir_of(plain_sections(raw)))
+    hydra = HydraConfig.get()
+    recipe = json.loads(os.environ.get(RECIPE, "{}"))
+    if apply_swap(raw, recipe, list(hydra.overrides.task)) and hydra.output_subdir is not None:
+        OmegaConf.save(raw, Path(hydra.runtime.output_dir, hydra.output_subdir, "config.yaml"))
+    sections = plain_sections(raw)
+    separate_jobs(sections)
+    return sections
 
 
 def apply_swap(raw: Any, recipe: dict[str, Any], overrides: list[str]) -> bool:
@@ -211,7 +224,7 @@ def apply_swap(raw: Any, recipe: dict[str, Any], overrides: list[str]) -> bool:
     found = swap(plain_sections(raw), recipe, overrides)
     with open_dict(raw):
         for group, keys in found.items():
-            if not other_rank():
+            if keys and not other_rank():
                 print(f"note: {swap_message(group, raw[group]['_name'], keys)}", file=sys.stderr)
             for key in keys:
                 del raw[group][key]

@@ -194,7 +194,7 @@ def swap(sections: Mapping[str, Any], recipe: Mapping[str, Any], settings: Seque
     typed = {text.lstrip("+").partition("=")[0] for text in settings}
     out = {}
     for group in GROUPS:
-        old, new = _section(recipe, group), _section(sections, group)
+        old, new = named_section(recipe, group), named_section(sections, group)
         if f"{group}._name" not in typed or not old.get("_name") or old["_name"] == new.get("_name"):
             continue
         kept = _kept_keys(group, new["_name"])
@@ -203,7 +203,8 @@ def swap(sections: Mapping[str, Any], recipe: Mapping[str, Any], settings: Seque
     return out
 
 
-def _section(sections: Mapping[str, Any], group: str) -> dict[str, Any]:
+def named_section(sections: Mapping[str, Any], group: str) -> dict[str, Any]:
+    """A registered group's section, also where it is no more than a name; empty where there is none."""
     found = sections.get(group)
     return {"_name": found} if isinstance(found, str) else dict(found) if isinstance(found, Mapping) else {}
 
@@ -216,5 +217,5 @@ def _kept_keys(group: str, name: str) -> set[str]:
 
 def swap_message(group: str, name: str, dropped: Sequence[str]) -> str:
     """What is said once about a swap."""
-    listed = f"; left out of the recipe's: {', '.join(f'{group}.{key}' for key in dropped)}" if dropped else ""
-    return f"{group}={name} starts from its own defaults{listed}"
+    listed = ", ".join(f"{group}.{key}" for key in dropped)
+    return f"{group}={name} starts from its own defaults; left out of the recipe's: {listed}"

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from ecg_signals.cli.app import (
     help_text,
     hydra_app,
+    hydra_errors,
+    job_sections,
     load_plugins,
-    plain_sections,
     reported_errors,
-    separate_jobs,
     user_dir_of,
 )
+from ecg_signals.cli.console import remember_command, told_where
 
 if TYPE_CHECKING:
     from ecg_signals.distributed.launch import Placement
@@ -36,14 +37,15 @@ def main() -> None:
         return
     with reported_errors():
         app = hydra_app(argv, "train")
-    app(run)()
+        remember_command("train", argv)
+    with hydra_errors(run):
+        app(run)()
 
 
 def run(raw: Any) -> float:
     """hydra's job: one training run. Returns the best value of checkpoint.best_checkpoint_metric, for sweepers."""
     with reported_errors():
-        sections = plain_sections(raw)
-        separate_jobs(sections)
+        sections = job_sections(raw)
         from ecg_signals.composition import resolve_config
 
         config = resolve_config(sections)  # before the trainer's imports: a misspelt key should not wait for them
@@ -52,7 +54,10 @@ def run(raw: Any) -> float:
 
         try:
             with process_group(config, partial(run_rank, sections)) as placement:
-                return Trainer(config, placement).train()
+                if placement.rank > 0:
+                    return Trainer(config, placement).train()
+                with told_where(config.checkpoint.save_dir):
+                    return Trainer(config, placement).train()
         except Exception:
             if not config.common.suppress_crashes:
                 raise

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ecg_signals.cli.app import help_text, hydra_app, plain_sections, reported_errors, separate_jobs
+from ecg_signals.cli.app import help_text, hydra_app, hydra_errors, job_sections, reported_errors
 
 PURPOSE = "Evaluate a checkpoint on labelled data: statistics, and extracted outputs, embeddings and attention."
 
@@ -31,14 +31,14 @@ def evaluate(command: str, purpose: str, job: Callable[[Any], None]) -> None:
         return
     with reported_errors():
         app = hydra_app(sys.argv[1:], command)
-    app(job)()
+    with hydra_errors(job):
+        app(job)()
 
 
 def with_evaluator(raw: Any, action: Callable[[Any], Any]) -> None:
     """Open the process group, load `common_eval.path` and do `action` with the Evaluator."""
     with reported_errors():
-        sections = plain_sections(raw)
-        separate_jobs(sections)
+        sections = job_sections(raw)
         from ecg_signals.composition import resolve_config
         from ecg_signals.distributed.launch import process_group
         from ecg_signals.inference.validate import Evaluator

@@ -17,7 +17,7 @@ from ecg_signals.data.batching import BatchIterator
 from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.data.label_names import listed
 from ecg_signals.distributed.launch import Placement, device_of
-from ecg_signals.files import check_writable
+from ecg_signals.files import check_writable, sized
 from ecg_signals.inference.extract import Extraction
 from ecg_signals.models.base import BaseModel
 from ecg_signals.precision import autocast, set_matmul_precision
@@ -232,7 +232,7 @@ class Evaluator:
 
     def _close(self, extraction: Extraction | None) -> None:
         for path in extraction.close() if extraction else []:
-            logger.info("wrote %s", path)
+            logger.info("wrote %s", sized(path))
 
 
 class Remembering(nn.Module):

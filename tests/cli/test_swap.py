@@ -5,7 +5,7 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
-from ecg_signals.cli.app import hydra_app, plain_sections
+from ecg_signals.cli.app import hydra_app, job_sections
 from ecg_signals.composition import resolve_config
 
 
@@ -27,7 +27,7 @@ lr_scheduler: {_name: fixed, warmup_updates: 9}
     def run(*words):
         found = []
         argv = ["--config-dir", str(tmp_path), "--config-name", "r", "hydra.run.dir=run", *words]
-        hydra_app(argv, "train")(lambda raw: found.append(plain_sections(raw)))()
+        hydra_app(argv, "train")(lambda raw: found.append(job_sections(raw)))()
         return found
 
     return run
