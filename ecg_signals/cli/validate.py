@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ecg_signals.cli.app import help_text, hydra_app, hydra_errors, job_sections, reported_errors
@@ -15,7 +16,7 @@ def main() -> None:
 
 def run(raw: Any) -> None:
     """hydra's job: one validation."""
-    with_evaluator(raw, lambda evaluator: evaluator.validate())
+    with_evaluator(raw, lambda evaluator: evaluator.validate(Path.cwd()))
 
 
 def evaluate(command: str, purpose: str, job: Callable[[Any], None]) -> None:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from ecg_signals.data.label_names import listed
 from ecg_signals.distributed.launch import Placement, device_of
 from ecg_signals.files import check_writable, sized
 from ecg_signals.inference.extract import Extraction
+from ecg_signals.inference.results import Answers, write_results
 from ecg_signals.models.base import BaseModel
 from ecg_signals.precision import autocast, set_matmul_precision
 from ecg_signals.registry import get_entry
@@ -151,24 +153,41 @@ class Evaluator:
             return None
         return Extraction(section.extract or ["output"], section.results_path, split, rows, section.raw_memmap)
 
-    def validate(self) -> dict[str, dict[str, float]]:
-        """Statistics of every subset, printed and returned; what `common_eval.extract` names is written on the way."""
+    def validate(self, folder: Path | None = None) -> dict[str, dict[str, float]]:
+        """Statistics of every subset, printed and returned; what `common_eval.extract` names is written on the way.
+
+        Args:
+            folder: also write results by label with intervals, and the answer to every item, into it; None: do not.
+        """
         criterion = self.task.build_criterion().to(self.device)
-        out = {}
+        out, written, summaries = {}, [], {}
         for subset in self.subsets():
-            results = {split: self._validate_split(split, criterion) for split in self.task.splits_of(subset)}
+            results = {}
+            for split in self.task.splits_of(subset):
+                results[split], answers = self._validate_split(split, criterion)
+                found = answers.finish(self.config.common_eval.intervals, self.config.common.seed) if folder else None
+                if folder and found and self.placement.rank == 0:
+                    written += found.write(folder, split)
+                    summaries[split] = found.summary(self.config.common_eval.intervals)
             out[subset] = self.task.subset_metrics(criterion, results)
             self.reporter.summary(subset, out[subset])
+        if folder and self.placement.rank == 0:
+            content = {"checkpoint": self.config.common_eval.path, "statistics": out, "splits": summaries}
+            for path in [write_results(folder, content), *written]:
+                logger.info("wrote %s", path.absolute())
         return out
 
-    def _validate_split(self, split: str, criterion: Any) -> Any:
+    def _validate_split(self, split: str, criterion: Any) -> tuple[Any, Answers]:
         batches = self._batches(split)
         dataset = self._aligned(split, criterion)
         self.task.prepare(self.model, criterion, dataset)
         extraction = self._extraction(split, len(dataset), required=False)
         called = Remembering(self.model)
+        kind = self.model.logit_kind or logit_kind_of(self.config.to_dict())
+        answers = Answers(dataset, self.model.labels, kind)
 
         def store(batch: dict[str, Any], output: CriterionOutput) -> None:
+            answers.add(batch, called.output)
             if extraction is not None:
                 extraction.add(batch, called.output, batch.get("label"))
 
@@ -182,7 +201,7 @@ class Evaluator:
             on_batch=store,
         )
         self._close(extraction)
-        return result
+        return result, answers
 
     def _aligned(self, split: str, criterion: Any) -> BaseDataset:
         """The split's dataset, its labels matched with the model's by name.

@@ -21,6 +21,20 @@ def resampled_items(labels: np.ndarray, rounds: int, seed: int) -> Iterator[np.n
         yield resample(np.arange(len(rows)), stratify=strata, random_state=draws)
 
 
+def resampled_groups(groups: np.ndarray, rounds: int, seed: int) -> Iterator[np.ndarray]:
+    """Whole groups drawn with replacement, all items of each: [items] indices per round.
+
+    Args:
+        groups: [items], equal for items that belong together, such as the segments of one patient.
+    """
+    _, of_item = np.unique(groups, return_inverse=True)
+    order = np.argsort(of_item, kind="stable")
+    members = np.split(order, np.cumsum(np.bincount(of_item))[:-1])
+    draws = np.random.RandomState(seed)
+    for _ in range(rounds):
+        yield np.concatenate([members[group] for group in draws.randint(len(members), size=len(members))])
+
+
 def intervals(
     statistic: Callable[[np.ndarray], Mapping[str, np.ndarray | float]],
     items: Iterator[np.ndarray],

@@ -27,11 +27,19 @@ def class_performance(probabilities: np.ndarray, classes: np.ndarray, *, zeros: 
         probabilities: [items, classes]; the largest is the prediction.
         classes: [items] class numbers.
     """
-    one_hot = (classes[:, None] == np.arange(probabilities.shape[1])).astype(np.float64)
+    values = performance_by_class(probabilities, classes, zeros=zeros)
     predicted = probabilities.argmax(axis=1)
-    values = _performance(predicted[:, None] == np.arange(probabilities.shape[1]), probabilities, one_hot, zeros)
     means = {name: mean_defined(values[name]) for name in ("auroc", "recall", "specificity", "auprc")}
     return {"accuracy": float((predicted == classes).mean()), **means}
+
+
+def performance_by_class(
+    probabilities: np.ndarray, classes: np.ndarray, *, zeros: bool = False
+) -> dict[str, np.ndarray]:
+    """As `label_performance`, every class against the others; the largest probability is the prediction."""
+    numbers = np.arange(probabilities.shape[1])
+    predicted = probabilities.argmax(axis=1)[:, None] == numbers
+    return _performance(predicted, probabilities, (classes[:, None] == numbers).astype(np.float64), zeros)
 
 
 def mean_defined(values: np.ndarray) -> float:
@@ -61,6 +69,8 @@ def regression_performance(predictions: np.ndarray, targets: np.ndarray) -> dict
     """Mean squared and absolute error and explained variance (R squared) over known targets, [items, 1] each."""
     known = ~np.isnan(targets)
     predicted, target = predictions[known].astype(np.float64), targets[known].astype(np.float64)
+    if not len(target):
+        return dict.fromkeys(("mse", "mae", "r2"), float("nan"))
     error = predicted - target
     spread = np.square(target - target.mean()).sum()
     return {

@@ -34,6 +34,7 @@ class BaseDataset(Dataset[dict[str, Any]]):
         self.training = training
         self.seed = seed
         self.epoch = 1
+        self.with_owners = False  # batches also hold `owner`: whom an item is of, so that they are resampled together
 
     @property
     def sizes(self) -> np.ndarray:
@@ -78,6 +79,10 @@ class BaseDataset(Dataset[dict[str, Any]]):
     def num_labels(self) -> int | None:
         """Columns of `label`, None without labels."""
         return None
+
+    def name_of(self, index: int) -> str:
+        """What the manifest calls an item: its file."""
+        return str(index)
 
     def known_labels(self) -> np.ndarray | None:
         """[labels] how many known values each column of the label table has; None where there is no table."""

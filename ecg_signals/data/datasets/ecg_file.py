@@ -212,8 +212,13 @@ class EcgFileDataset(BaseDataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         stored = self.read(self.manifest.addresses(index)[0])
         item = {"id": index, **self.signals(stored, index)}
+        if self.with_owners:
+            item["owner"] = owner_of(stored, index)
         label = self.label(stored)
         return item if label is None else {**item, "label": label}
+
+    def name_of(self, index: int) -> str:
+        return self.manifest.addresses(index)[0]
 
     def open(self, address: str) -> SignalFile:
         """What a manifest's address names, unchecked."""
@@ -313,6 +318,8 @@ class EcgFileDataset(BaseDataset):
         batch.update(self.collate_sources(items))
         if "label" in items[0]:
             batch["label"] = torch.stack([item["label"] for item in items])
+        if "owner" in items[0]:
+            batch["owner"] = torch.tensor([item["owner"] for item in items])
         return batch
 
     def collate_sources(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -335,6 +342,13 @@ class EcgFileDataset(BaseDataset):
 
     def _crop(self, item: dict[str, Any], surplus: int) -> int:
         return int(self.rng(item["id"], CROP + item.get("view", 0)).integers(surplus + 1))
+
+
+def owner_of(stored: SignalFile, index: int) -> int:
+    """The patient of a segment; where it is not known a negative number of its record, else of the item itself."""
+    if stored.patient_id is not None:
+        return stored.patient_id
+    return -1 - (index if stored.idx is None else stored.idx)
 
 
 def _check_finite(signal: np.ndarray, leads: Sequence[int] | None, path: str) -> None:

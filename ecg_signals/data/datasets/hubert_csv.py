@@ -159,6 +159,7 @@ class HubertCsvDataset(BaseDataset):
             table = table[self.target_rows >= 0]
             self.target_rows = self.target_rows[self.target_rows >= 0]
         self.names: list[str] = list(table["filename"])
+        self.patients = self._patients(table)
         self.columns = self._label_columns(list(map(str, table.columns)))
         self.label_table = self._label_table(table) if self.columns and not cfg.targets else None
 
@@ -174,6 +175,17 @@ class HubertCsvDataset(BaseDataset):
         rows = packed.rows(names)
         empty = packed.values[:, 0, 0] < 0
         return packed, np.where(empty[rows], -1, rows)
+
+    def name_of(self, index: int) -> str:
+        return self.names[index]
+
+    @staticmethod
+    def _patients(table: "pandas.DataFrame") -> np.ndarray | None:
+        """[items] a number per patient, of the column `patient_id`; negative, and of the row alone, where unknown."""
+        if "patient_id" not in table.columns:
+            return None
+        numbers = table["patient_id"].factorize()[0]
+        return np.where(numbers >= 0, numbers, -1 - np.arange(len(numbers)))
 
     def _label_columns(self, columns: list[str]) -> list[str]:
         if self.cfg.label_columns is None:
@@ -252,6 +264,8 @@ class HubertCsvDataset(BaseDataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         window, found = self.window(index)
         item: dict[str, Any] = {"id": index, **self.prepared(window, found)}
+        if self.with_owners and self.patients is not None:
+            item["owner"] = torch.tensor(int(self.patients[index]))
         if self.target_rows is not None and self.targets is not None:
             row = self.targets.values[self.target_rows[index]]
             item["cluster_labels"] = torch.from_numpy(row.astype(np.int64))
@@ -293,7 +307,7 @@ class HubertCsvDataset(BaseDataset):
             if padding.any():
                 net_input["padding_mask"] = padding[:, None].expand(-1, LEADS, -1)
         batch: dict[str, Any] = {"id": torch.tensor([item["id"] for item in items]), "net_input": net_input}
-        for key in ("label", "cluster_labels"):
+        for key in ("label", "cluster_labels", "owner"):
             if key in items[0]:
                 batch[key] = torch.stack([item[key] for item in items])
         return batch

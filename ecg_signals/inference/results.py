@@ -1,0 +1,125 @@
+"""What an evaluation leaves in its folder: results by label with intervals, and one row per item."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ecg_signals.data.datasets.base import BaseDataset
+from ecg_signals.metrics.logits import CLASSES, COSINES, probabilities_of
+from ecg_signals.metrics.results import Results, evaluate
+from ecg_signals.tables import write_table, write_text
+from ecg_signals.tasks.evaluate import gather_scores
+
+FILE = "results.json"
+
+
+class Answers:
+    """Collects what a model answers to the items of one split, over all ranks.
+
+    Args:
+        dataset: the split; told to say whom its items are of.
+        labels: names of the logits' columns, None: their numbers.
+        kind: what the logits are, see metrics/logits.py.
+    """
+
+    def __init__(self, dataset: BaseDataset, labels: list[str] | None, kind: str | None) -> None:
+        self.dataset, self.names, self.kind = dataset, labels, kind
+        self.rows: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
+        dataset.with_owners = True
+
+    def add(self, batch: Mapping[str, Any], output: Mapping[str, Any]) -> None:
+        """One batch and the model's output; answers without one target per item, or per label, are passed over."""
+        logits, target = output.get("logits"), batch.get("label")
+        tensors = isinstance(logits, Tensor) and isinstance(target, Tensor) and logits.dim() == 2
+        if not tensors or self.kind in (None, COSINES) or len(target) != len(logits):
+            return
+        scores = probabilities_of(logits.detach().cpu().double(), self.kind).numpy()  # single precision saturates
+        ids = batch["id"].reshape(-1).cpu().numpy()
+        owners = batch["owner"].cpu().numpy() if "owner" in batch else -1 - ids
+        targets = target.detach().cpu().double().numpy().reshape(len(ids), -1)
+        self.rows.append((ids, {"id": ids, "scores": scores, "targets": targets, "owner": owners}))
+
+    def finish(self, rounds: int, seed: int) -> "SplitResults | None":
+        """Score everything that was collected; None when that is nothing."""
+        found = gather_scores(self.rows)
+        if not found:
+            return None
+        scores, targets = found["scores"], found["targets"]
+        targets = class_numbers(targets) if self.kind == CLASSES else targets
+        if self.kind != CLASSES and targets.shape != scores.shape:
+            return None
+        labels = self.names or [str(number) for number in range(scores.shape[1])]
+        results = evaluate(scores, targets, labels, self.kind, owners=found["owner"], rounds=rounds, seed=seed)
+        return SplitResults(self.dataset, results, found["id"], found["owner"], scores, targets)
+
+
+def class_numbers(targets: np.ndarray) -> np.ndarray:
+    """[items, 1] class numbers, or [items, classes] of which one is 1 -> [items]; -1 where unknown."""
+    if targets.shape[1] == 1:
+        return np.nan_to_num(targets[:, 0], nan=-1).astype(np.int64)
+    return np.where((targets == 1).sum(axis=1) == 1, (targets == 1).argmax(axis=1), -1)
+
+
+class SplitResults:
+    """One split's results, and the answers behind them, in manifest order."""
+
+    def __init__(self, dataset: BaseDataset, results: Results, ids: np.ndarray, owners: np.ndarray,
+                 scores: np.ndarray, targets: np.ndarray) -> None:  # fmt: skip
+        self.dataset, self.results, self.ids, self.owners = dataset, results, ids, owners
+        self.scores, self.targets = scores, targets
+
+    @property
+    def resampled(self) -> str:
+        """What the bootstrap draws: patients where any is known, else records."""
+        return "patient" if (self.owners >= 0).any() else "record"
+
+    def write(self, folder: Path, split: str) -> list[Path]:
+        """`per_label_<split>.csv` and `predictions_<split>.csv`; text in them cannot run in a spreadsheet."""
+        import pandas as pd
+
+        paths = [folder / f"per_label_{split}.csv", folder / f"predictions_{split}.csv"]
+        write_table(paths[0], pd.DataFrame(list(self.results.rows())))
+        columns: dict[str, Any] = {"item": self.ids, "file": [self.dataset.name_of(int(item)) for item in self.ids]}
+        if self.resampled == "patient":
+            columns["patient"] = pd.array([owner if owner >= 0 else None for owner in self.owners], dtype="Int64")
+        for number, label in enumerate(self.results.labels):
+            columns[f"score {label}"] = self.scores[:, number]
+        if self.targets.ndim == 1:
+            columns["target"] = self.targets
+        else:
+            columns |= {f"target {label}": self.targets[:, k] for k, label in enumerate(self.results.labels)}
+        write_table(paths[1], pd.DataFrame(columns))
+        return paths
+
+    def summary(self, rounds: int) -> dict[str, Any]:
+        """For results.json."""
+        return {
+            "items": len(self.ids),
+            "resampled": self.resampled,
+            "groups": len(np.unique(self.owners)),
+            "rounds": rounds,
+            "means": self.results.summary(),
+            "labels": list(self.results.rows()),
+        }
+
+
+def write_results(folder: Path, content: Mapping[str, Any]) -> Path:
+    """`results.json`; a number that is not defined becomes null."""
+    write_text(folder / FILE, json.dumps(_plain(content), indent=2, ensure_ascii=False) + "\n")
+    return folder / FILE
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    return value.item() if isinstance(value, (np.generic, torch.Tensor)) else value

@@ -1,0 +1,96 @@
+"""Results of an evaluation: by label, with intervals over patients, and one row per item."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from ecg_signals.composition import resolve_config
+from ecg_signals.distributed.launch import Placement
+from ecg_signals.inference.validate import Evaluator
+from ecg_signals.metrics.bootstrap import resampled_groups
+from ecg_signals.metrics.results import evaluate
+from ecg_signals.trainer import Trainer
+
+
+def rows(path):
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    """Scores and targets of 60 items of 20 patients, two labels."""
+    draws = np.random.default_rng(0)
+    targets = draws.integers(0, 2, size=(60, 2)).astype(float)
+    scores = np.clip(0.3 * targets + 0.7 * draws.random((60, 2)), 0, 1)
+    return scores, targets, np.repeat(np.arange(20), 3)
+
+
+def test_groups_are_drawn_whole():
+    groups = np.array([5, 7, 5, 7, 9])
+    for chosen in resampled_groups(groups, 20, seed=0):
+        counts = np.bincount(chosen, minlength=5)
+        assert counts[0] == counts[2] and counts[1] == counts[3]
+        assert counts[[0, 1, 4]].sum() == 3
+
+
+def test_values_are_those_of_each_label_and_lie_in_their_intervals(noisy):
+    scores, targets, owners = noisy
+    found = evaluate(scores, targets, ["a", "b"], "labels", owners=owners, rounds=100)
+    for number in range(2):
+        assert found.values["auroc"][number] == pytest.approx(roc_auc_score(targets[:, number], scores[:, number]))
+    low, high = found.ends["auroc"]
+    assert (low < found.values["auroc"]).all() and (found.values["auroc"] < high).all()
+    assert found.means["auroc"] == pytest.approx(found.values["auroc"].mean())
+    assert found.positives.tolist() == targets.sum(axis=0).tolist()
+
+
+def test_items_of_one_patient_do_not_make_an_interval_narrower(noisy):
+    scores, targets, _ = noisy
+    ten = [np.repeat(values, 10, axis=0) for values in (scores, targets)]  # every item ten times
+    alone = evaluate(scores, targets, ["a", "b"], "labels", owners=np.arange(60), rounds=200)
+    together = evaluate(*ten, ["a", "b"], "labels", owners=np.repeat(np.arange(60), 10), rounds=200)
+    np.testing.assert_allclose(together.ends["auroc"], alone.ends["auroc"])
+
+
+def test_classes_and_values_are_scored_as_such():
+    probabilities = np.array([[0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
+    found = evaluate(probabilities, np.array([0, 1, 2, -1]), "abc", "classes", owners=np.arange(4))
+    assert found.means["accuracy"] == pytest.approx(2 / 3) and found.known.tolist() == [3, 3, 3]
+    assert found.values["recall"].tolist() == [1, 1, 0]
+    targets = np.array([[1.0], [np.nan], [3.0]])
+    values = evaluate(np.array([[2.0], [0.0], [3.0]]), targets, ["age"], "values", owners=np.arange(3))
+    assert values.values["mse"].tolist() == [0.5] and values.known.tolist() == [2]
+
+
+def test_validation_writes_results_by_label_and_a_row_per_item(classification, tmp_path):
+    trainer = Trainer(resolve_config({**classification, "optimization": {"max_update": 1, "lr": [1e-3]}}))
+    trainer.train()
+    path = str(trainer.save_dir / "checkpoint_last.pt")
+    sections = {**classification, "common_eval": {"path": path, "intervals": 20}, "checkpoint": {}}
+    printed = Evaluator(sections, Placement()).validate(tmp_path)["valid"]
+    labels = rows(tmp_path / "per_label_valid.csv")
+    assert [row["label"] for row in labels] == ["odd", "third", "rare"]
+    assert [row["positives"] for row in labels] == ["4", "2", "2"] and {row["known"] for row in labels} == {"8"}
+    assert np.mean([float(row["auroc"]) for row in labels]) == pytest.approx(printed["auroc"])
+    items = rows(tmp_path / "predictions_valid.csv")
+    assert [row["file"].rpartition("/")[2] for row in items][:3] == ["r08_0.mat", "r08_1.mat", "r09_0.mat"]
+    assert [row["patient"] for row in items] == [str(index) for index in range(8, 12) for _ in range(2)]
+    assert {row["target odd"] for row in items[2:4]} == {"1.0"}
+    content = json.loads((tmp_path / "results.json").read_text())
+    split = content["splits"]["valid"]
+    assert (split["items"], split["groups"], split["resampled"], split["rounds"]) == (8, 4, "patient", 20)
+    assert set(split["means"]["auroc"]) == {"value", "low", "high"}
+    assert content["statistics"]["valid"]["loss"] == pytest.approx(printed["loss"])
+
+
+def test_a_model_without_labels_leaves_its_statistics(pretraining, tmp_path):
+    trainer = Trainer(resolve_config({**pretraining, "optimization": {"max_update": 1, "lr": [1e-3]}}))
+    trainer.train()
+    sections = {**pretraining, "common_eval": {"path": str(trainer.save_dir / "checkpoint_last.pt")}, "checkpoint": {}}
+    printed = Evaluator(sections, Placement()).validate(tmp_path)["valid"]
+    assert json.loads((tmp_path / "results.json").read_text())["statistics"]["valid"]["loss"] == printed["loss"]
+    assert not list(tmp_path.glob("*.csv"))
