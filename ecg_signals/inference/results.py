@@ -36,8 +36,9 @@ class Answers:
     def add(self, batch: Mapping[str, Any], output: Mapping[str, Any]) -> None:
         """One batch and the model's output; answers without one target per item, or per label, are passed over."""
         logits, target = output.get("logits"), batch.get("label")
-        tensors = isinstance(logits, Tensor) and isinstance(target, Tensor) and logits.dim() == 2
-        if not tensors or self.kind in (None, COSINES) or len(target) != len(logits):
+        if not isinstance(logits, Tensor) or not isinstance(target, Tensor) or self.kind in (None, COSINES):
+            return
+        if logits.dim() != 2 or len(target) != len(logits):
             return
         scores = probabilities_of(logits.detach().cpu().double(), self.kind).numpy()  # single precision saturates
         ids = batch["id"].reshape(-1).cpu().numpy()

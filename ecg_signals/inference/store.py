@@ -13,7 +13,7 @@ import numpy as np
 from ecg_signals.checkpoint.names import Name
 from ecg_signals.checkpoint.pickles import Machine
 from ecg_signals.checkpoint.plain import plain_tree
-from ecg_signals.checkpoint.read import DAMAGED, first_line
+from ecg_signals.checkpoint.read import DAMAGED
 from ecg_signals.config import ConfigError
 from ecg_signals.files import replacing
 from ecg_signals.limits import read_regular, regular_file, shown
