@@ -32,6 +32,14 @@ MAX_SAFETENSORS_HEADER = 4 << 20  # bytes; about 40,000 tensors
 MODULES_PER_TENSOR = 50  # parts of a model, over the number of tensors that its file holds
 MAX_WINDOW_SAMPLES = 10_000_000  # of an input contract: 2 h 45 min at 1000 Hz
 
+# Recipes. The longest published one has 5 kB; a thousand labels' weights have 20.
+MAX_RECIPE_BYTES = 256 << 10
+MAX_RECIPE_VALUES = 20_000  # keys and values, aliases written out
+MAX_RECIPE_NESTING = 30  # levels
+MAX_RECIPE_FILES = 100  # that one recipe draws in
+MAX_RECIPE_COPIES = 1000  # of one value, through references such as ${task.data}
+MAX_FOLDER_ENTRIES = 10_000  # looked at for the names of recipes
+
 # Tables. The widest published one has some 1,300 columns, the largest 250 MB.
 MAX_TABLE_COLUMNS = 16_384  # as many as a spreadsheet takes
 MAX_TABLE_BYTES = 4 << 30  # also of one that a .gz holds

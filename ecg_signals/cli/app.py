@@ -8,6 +8,7 @@ reported by `resolve_config` with their nearest neighbour.
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import traceback
@@ -30,7 +31,8 @@ from ecg_signals.cli.composing import (
     swap_message,
 )
 from ecg_signals.cli.overrides import GROUPS, DeclaredTypes, TypeOf, hydra_override
-from ecg_signals.cli.recipes import check_yaml, find_recipe, packaged_recipes
+from ecg_signals.cli.recipe_files import check_recipe
+from ecg_signals.cli.recipes import find_recipe, packaged_recipes
 from ecg_signals.config import LAUNCH_DIR, ConfigError, UsageError, nearest, resolve_input, unknown_message
 from ecg_signals.files import cannot_write
 from ecg_signals.limits import printable
@@ -53,6 +55,7 @@ _PASSED = ("--multirun", "-m", "--run", "-r", "--info", "-i", "--hydra-help")
 RECIPE = "ECG_SIGNALS_RECIPE"  # environment variable: names and keys of the recipe's registered groups, as JSON
 _EXAMPLES = {"config_dir": "recipes", "config_name": "w2v_cmsc_rlm", "cfg": "job", "package": "model"}
 _SHOWN = ("job", "hydra", "all")
+LINES: dict[str, str] = {}  # dotted key -> file and line of the recipe that sets it, for messages
 
 
 @dataclass
@@ -141,8 +144,9 @@ def hydra_app(argv: list[str], command: str) -> Callable[[Callable[[Any], Any]],
 
     arguments = parse_arguments(argv)
     folder, name = find_recipe(arguments.config_name, arguments.config_dir)
-    check_yaml(folder / f"{name}.yaml")
     composer = Composer(folder, name, command)
+    LINES.clear()
+    LINES.update(check_recipe(composer.file, [folder, packaged_recipes()]))
     overrides = read_settings(arguments, folder, DeclaredTypes(partial(named_sections, composer, arguments.overrides)))
     recipe = plain_sections(recipe_of(composer, overrides))
     check_removed(overrides, recipe)
@@ -300,6 +304,14 @@ def other_rank() -> bool:
     return int(rank or 0) > 0
 
 
+def line_of_recipe(message: str) -> str:
+    """Where the recipe sets the key that an error is about; nothing if the command line sets it."""
+    words = [word.rstrip(".") for word in re.findall(r"\w+\.[\w.]+", message)]
+    key = next((word for word in words if word in LINES), None)
+    typed = {text.lstrip("+").partition("=")[0] for text in sys.argv}
+    return f" ({LINES[key]})" if key is not None and key not in typed else ""
+
+
 @contextmanager
 def reported_errors() -> Iterator[None]:
     """What the user can fix ends the program with one message: status 2 for wrong arguments, else 1.
@@ -310,7 +322,7 @@ def reported_errors() -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        print(f"error: {printable(error)}", file=sys.stderr, flush=True)
+        print(f"error: {printable(error)}{line_of_recipe(str(error))}", file=sys.stderr, flush=True)
         raise SystemExit(2 if isinstance(error, UsageError) else 1) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr, flush=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_signals.cli.overrides import GROUPS
-from ecg_signals.cli.recipes import packaged_recipes, recipe_keys
+from ecg_signals.cli.recipes import packaged_recipes
 from ecg_signals.config import MISSING, BaseConfig, ConfigError, UsageError, field_default, plain
 from ecg_signals.registry import get_entry
 from ecg_signals.sections import REGISTERED_GROUPS, Config, DatasetConfig
@@ -82,9 +82,7 @@ class Composer:
         """The config, hydra's own node included, nothing resolved. Raises: ConfigError for what cannot be composed."""
         from hydra import initialize_config_dir
         from hydra.core.global_hydra import GlobalHydra
-        from hydra.errors import HydraException
         from hydra.types import RunMode
-        from omegaconf.errors import OmegaConfBaseException
 
         key = tuple(overrides)
         if key in self.made:
@@ -97,7 +95,7 @@ class Composer:
                     PRIMARY, list(overrides), run_mode=RunMode.RUN, from_shell=False, validate_sweep_overrides=False
                 )
                 return self.made[key]
-        except (HydraException, OmegaConfBaseException, KeyError) as error:
+        except Exception as error:  # hydra's and omegaconf's own, and whatever a yaml makes them trip over
             reason = " ".join(str(error.__cause__ or error).split())
             raise ConfigError(f"{self.file} cannot be composed: {reason}") from None
 
@@ -142,8 +140,10 @@ def check_hooks(composer: Composer, overrides: Sequence[str]) -> None:
 
 def _is_alone(path: Path) -> bool:
     """Whether a yaml neither draws others in nor says anything to hydra, which spares composing it here."""
+    from omegaconf import OmegaConf
+
     text = path.read_text(encoding="utf-8")
-    keys = recipe_keys(path)
+    keys = set(OmegaConf.load(path))
     return not {"defaults", "hydra"} & keys and not re.search(r"^\s*#\s*@package(?!\s+_global_\s*$)", text, re.M)
 
 

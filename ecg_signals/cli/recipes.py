@@ -1,11 +1,16 @@
 """Recipes as files: the packaged ones and those of a folder of the user's."""
 
+import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ecg_signals.absent import absence
-from ecg_signals.config import ConfigError, UsageError, nearest
+from ecg_signals.config import UsageError, nearest
+from ecg_signals.limits import MAX_FOLDER_ENTRIES
+
+_LISTED = 60  # recipes in a message
 
 
 def packaged_recipes() -> Path:
@@ -28,39 +33,36 @@ def find_recipe(config_name: str | None, config_dir: str | None) -> tuple[Path, 
             )
         folders.insert(0, given)
     for folder in folders:
-        if (folder / f"{name}.yaml").is_file():
+        if (folder / f"{name}.yaml").exists():
             return folder, name
-    known = [str(p.relative_to(folder).with_suffix("")) for folder in folders for p in sorted(folder.rglob("*.yaml"))]
+    here = Path(f"{name}.yaml").expanduser()
+    if here.exists():
+        place, shown = shlex.quote(str(here.parent)), shlex.quote(here.stem)
+        raise UsageError(f"--config-name {name} is a path; write --config-dir {place} --config-name {shown}")
+    known = [recipe for folder in folders for recipe in recipe_names(folder)]
     guess, missing = nearest(name, known), absence(name)
     hint = f": {missing}" if missing else f"; did you mean '{guess}'?" if guess else "."
     places = " or ".join(map(str, folders if config_dir else ["the packaged recipes"]))
-    raise UsageError(f"there is no recipe '{name}' in {places}{hint} Recipes: {', '.join(known)}")
+    listed = ", ".join(known[:_LISTED]) + (f" and {len(known) - _LISTED} more" if len(known) > _LISTED else "")
+    raise UsageError(f"there is no recipe '{name}' in {places}{hint} Recipes: {listed}")
 
 
-def check_yaml(path: Path) -> None:
-    """Raises: ConfigError with line and column where the file is not yaml."""
-    import yaml
-    from omegaconf import OmegaConf
-
-    try:
-        OmegaConf.load(path)
-    except yaml.YAMLError as error:
-        where = " ".join(str(error).split())
-        raise ConfigError(f"{path} is not valid yaml: {where}. Quote special values, such as data: '???'") from None
-
-
-def recipe_keys(path: Path) -> set[str]:
-    """The top-level keys of one yaml."""
-    from omegaconf import OmegaConf
-
-    return set(map(str, OmegaConf.load(path)))
+def recipe_names(folder: Path) -> list[str]:
+    """The recipes in a folder and below it; of a folder with very many files, those met first."""
+    found, looked_at = [], 0
+    for place, _, files in os.walk(folder):
+        looked_at += 1 + len(files)
+        yamls = [Path(place, name).relative_to(folder) for name in files if name.endswith(".yaml")]
+        found += [str(path.with_suffix("")) for path in yamls]
+        if looked_at > MAX_FOLDER_ENTRIES:
+            break
+    return sorted(found)
 
 
 def packaged_sections() -> Iterator[tuple[str, dict[str, Any]]]:
     """Name and sections of every packaged recipe, with the recipes it starts from merged in."""
     folder = packaged_recipes()
-    for path in sorted(folder.rglob("*.yaml")):
-        name = str(path.relative_to(folder).with_suffix(""))
+    for name in recipe_names(folder):
         yield name, recipe_sections(folder, name)
 
 

@@ -15,7 +15,9 @@ CANARY += "class Hook:\n    def __getattr__(self, name):\n        return lambda 
 # What lies in the recipe's folder; r.yaml is the recipe.
 HOOKS = {
     "callback": {"r.yaml": "hydra: {callbacks: {x: {_target_: canary.Hook}}}"},
-    "callback with a reference": {"r.yaml": "a: canary.Hook\nhydra: {callbacks: {x: {_target_: '${a}'}}}"},
+    "callback with a reference": {
+        "r.yaml": "common: {log_file: canary.Hook}\nhydra: {callbacks: {x: {_target_: '${common.log_file}'}}}"
+    },
     "handler factory": {"r.yaml": "hydra: {job_logging: {handlers: {file: {(): canary.Hook}}}}"},
     "handler class": {"r.yaml": "hydra: {hydra_logging: {version: 1, handlers: {console: {class: canary.Hook}}}}"},
     "imported stream": {"r.yaml": "hydra: {job_logging: {handlers: {file: {filename: 'ext://canary.Hook'}}}}"},
