@@ -21,6 +21,7 @@ from ecg_signals.preprocess.pipeline import (
     open_source,
     read_all,
     split_table,
+    tell_splits,
     writing_to,
 )
 from ecg_signals.preprocess.report import Report
@@ -90,6 +91,7 @@ def preprocess_for_hubert(name: str, folder: Path, dest: Path, cfg: PreprocessCo
         labels = label_table(source, meta)
         split = split_table(source, meta, report)
         report.count(meta, split, split)
+        tell_splits(source, meta, split, report)
         report.notes = int((meta["notes"].fillna("") != "").sum())
         report.start, report.labels = write_splits(dest / MANIFEST, meta, labels, split)
         report.write()

@@ -10,6 +10,7 @@ import numpy as np
 from ecg_signals.config import ConfigError
 from ecg_signals.files import replacing
 from ecg_signals.limits import MAX_ROWS_PER_LABELLED, check_no_input
+from ecg_signals.preprocess.matching import match_files, tell_unmatched
 from ecg_signals.tables import check_columns, numbers, read_table, write_table, write_text
 
 if TYPE_CHECKING:
@@ -197,10 +198,14 @@ def _names_records(column: "pd.Series") -> bool:
     return column.dtype.kind in "iuOUT" and isinstance(first, (str, int, np.integer)) and bool(column.is_unique)
 
 
-def join_label_file(meta: "pd.DataFrame", path: Path) -> "pd.DataFrame":
+def join_label_file(meta: "pd.DataFrame", path: Path, folder: Path) -> tuple["pd.DataFrame", list[str]]:
     """idx + labels from the user's CSV: it names the records by idx or by another column of `meta` with unique values.
 
-    Its other columns, but those that `meta` has too, are the labels, in their order.
+    A path may be that of the record, below `folder` or absolute, or its bare name, with or without extension. The other
+    columns, but those that `meta` has too, are the labels, in their order.
+
+    Returns: the labels, and remarks about rows and records without a counterpart.
+    Raises: ConfigError if the table does not say which record a row belongs to, if no row names one, or two the same.
     """
     table = read_table(path)
     unique = [name for name in meta.columns if _names_records(meta[name])]
@@ -209,9 +214,24 @@ def join_label_file(meta: "pd.DataFrame", path: Path) -> "pd.DataFrame":
     if key is None:
         known = ", ".join(unique)
         raise ConfigError(f"{path} does not say which record a row belongs to; add one of meta.csv's columns {known}")
+    stated, records = _keys(table[key]), _keys(meta[key])
+    there = set(records)
+    means: list[str | None] = [name if name in there else None for name in stated]
+    if key == "path":
+        means = match_files(stated, records, folder)
+    lost = [name for name, record in zip(stated, means) if record is None]
+    without = sorted(there.difference(filter(None, means)))
+    remarks = tell_unmatched(path, stated, lost, len(records), without, "their labels are unknown")
+    table = table.assign(**{key: means}).dropna(subset=[key])
     repeated = table[key][table[key].duplicated()]
     if len(repeated):
         raise ConfigError(f"{path} has {key} {repeated.iloc[0]} twice; expected one row per record")
     names = [name for name in table.columns if name not in meta.columns]
-    values = table.set_index(table[key].astype(str))[names].reindex(meta[key].astype(str))
-    return numeric_labels(values.reset_index(drop=True).assign(idx=meta["idx"].to_numpy())[["idx", *names]])
+    values = table.set_index(key)[names].reindex(records)
+    return numeric_labels(values.reset_index(drop=True).assign(idx=meta["idx"].to_numpy())[["idx", *names]]), remarks
+
+
+def _keys(column: "pd.Series") -> list[str]:
+    """Values as text, whole numbers without a point; empty ones as ""."""
+    whole = column.dtype.kind == "f" and bool((column.dropna() % 1 == 0).all())
+    return [("" if value != value else str(int(value) if whole else value).strip()) for value in column]

@@ -70,6 +70,9 @@ class OwnConfig(SplitConfig):
     labels: list[str] | None = option(
         None, "label columns of the table; unset: all others that hold only 0, 1, true, false"
     )
+    shared_patients: bool = option(
+        False, "allow a table whose column split puts one patient into several splits; false: that is an error"
+    )
     patient_from_folder: bool = option(False, "a record's folder names its patient, where the table does not")
 
 

@@ -1,12 +1,12 @@
 """One's own record files, with or without a table about them."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.comments import patient_facts, sex_code
+from ecg_signals.preprocess.matching import below, match_files, tell_unmatched
 from ecg_signals.preprocess.options import OwnConfig, PreprocessConfig
 from ecg_signals.preprocess.source import Row, Source, walk
 from ecg_signals.tables import check_columns, header_of, read_table
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ecg_signals.signal.record import Record
 
 FILE_COLUMNS = ("path", "filename", "file")
+TABLES = (".csv", ".tsv")
 ABOUT = ("patient_id", "age", "sex", "report", "sample_rate", "dataset", "split", "date")  # never labels
 
 
@@ -30,15 +31,22 @@ class OwnFiles(Source):
         return list(walk(self.folder, self.suffix, self.skip))
 
     def table_path(self) -> Path | None:
-        """The table that the user names, else the one .csv in SOURCE with a column of file names."""
+        """The table that the user names, else the one in SOURCE with a column of file names."""
         if self.cfg.table:
             given = Path(self.cfg.table).expanduser()
             return given if given.exists() or given.is_absolute() else self.folder / given
-        found = [path for path in sorted(self.folder.glob("*.csv")) if _names_files(path)]
+        tables = [path for path in sorted(self.folder.iterdir()) if path.suffix.lower() in TABLES and path.is_file()]
+        found = [path for path in tables if _file_column(header_of(path))]
         if len(found) > 1:
             names = ", ".join(path.name for path in found)
             raise ConfigError(
                 f"{self.folder} holds several tables with file names ({names}); say which: table={found[0].name}"
+            )
+        others = [path for path in tables if path.suffix.lower() != self.suffix]
+        if not found and others:
+            self.remark(
+                f"{', '.join(path.name for path in others)} beside the records is not used: it has no column "
+                f"{', '.join(FILE_COLUMNS)} (found {', '.join(header_of(others[0])[:8]) or 'no header'})"
             )
         return found[0] if found else None
 
@@ -53,17 +61,41 @@ class OwnFiles(Source):
         files = [name for name in self.paths() if path is None or self.folder / name != path]
         found = pd.DataFrame({"path": files})
         if path is not None:
-            table = read_table(path)
-            column = next((name for name in FILE_COLUMNS if name in table.columns), None)
-            if column is None:
-                check_columns(table, [FILE_COLUMNS[0]], str(path))
-            table = table.assign(path=match_files(table[column].astype(str), files, self.suffix, self.folder))
-            found = found.merge(table.drop(columns={column} - {"path"}), on="path", how="outer")
+            table = self._about(path, files)
+            found = found.merge(table, on="path", how="outer")
         if "sex" in found.columns:
             found["sex"] = [value if value in (0, 1) else sex_code(value) for value in found["sex"]]
         if self.cfg.patient_from_folder:
             found["patient_id"] = self._patients(found)
         return found
+
+    def _about(self, path: Path, files: Sequence[str]) -> "pd.DataFrame":
+        """The table with the records' paths in its column `path`.
+
+        An entry outside SOURCE is read where it lies; one that means no file stays, and reading it fails by name.
+        """
+        table = read_table(path)
+        column = _file_column(list(table.columns))
+        if column is None:
+            check_columns(table, [FILE_COLUMNS[0]], str(path))
+        entries = table[column].map(lambda value: str(value) if value == value else "").tolist()
+        if "" in entries:
+            raise ConfigError(f"{path} names no file in row {entries.index('') + 1}; fill the column {column}")
+        paths = match_files(entries, files, self.folder)
+        named = [below(entry, self.folder) for entry in entries]
+        named = [entry if entry.lower().endswith(self.suffix) else entry + self.suffix for entry in named]
+        lost = [
+            entry
+            for entry, found, name in zip(entries, paths, named)
+            if found is None and not (self.folder / name).is_file()
+        ]
+        without = sorted(set(files).difference(filter(None, paths)))
+        told = tell_unmatched(path, entries, lost, len(files), without, "they have no label, patient or split from it")
+        for text in told:
+            self.remark(text)
+        about = {name: name.lower() for name in table.columns if name.lower() in ABOUT and name.lower() not in table}
+        table = table.drop(columns=[column]).rename(columns=about)
+        return table.assign(path=[found or name for found, name in zip(paths, named)])
 
     def _patients(self, found: "pd.DataFrame") -> "pd.Series":
         folders = found["path"].map(lambda path: PurePosixPath(path).parent.name or None).astype(object)
@@ -84,7 +116,8 @@ class OwnFiles(Source):
         if self.cfg.labels:
             check_columns(meta, self.cfg.labels, str(path))
             return meta[["idx", *self.cfg.labels]]
-        names = [name for name in columns if name in meta.columns and name not in (*ABOUT, *FILE_COLUMNS, "idx")]
+        taken = (*ABOUT, *FILE_COLUMNS, "idx")
+        names = [name for name in columns if name in meta.columns and name.lower() not in taken]
         names = [name for name in names if _is_binary(meta[name])]
         return meta[["idx", *names]] if names else None
 
@@ -116,38 +149,10 @@ class OwnArrays(OwnFiles):
         )
 
 
-def match_files(names: Sequence[str], files: Sequence[str], suffix: str, folder: Path) -> list[str]:
-    """The file that each table entry means: its path below SOURCE or its bare name, with or without extension.
-
-    An absolute entry, or one that climbs, may lead to a file below SOURCE (`folder`) or elsewhere. An entry that means
-    no file is returned with the extension, and reading it will fail by name.
-    Raises: ConfigError for a bare name that several files have.
-    """
-    whole = {key: path for path in files for key in (path, path[: -len(suffix)])}
-    bare: dict[str, list[str]] = {}
-    for path in files:
-        name = PurePosixPath(path).name
-        for key in (name, name[: -len(suffix)]):
-            bare.setdefault(key, []).append(path)
-    result = []
-    for name in names:
-        entry = os.path.normpath(name.strip())
-        if os.path.isabs(entry) or entry.startswith(".."):
-            entry = os.path.relpath(os.path.join(folder, entry), folder) if _below(folder, entry) else entry
-        candidates = [whole[entry]] if entry in whole else bare.get(entry, [])
-        if len(candidates) > 1:
-            raise ConfigError(f"the table's entry '{name}' could be {' or '.join(candidates[:2])}; give the folder too")
-        result.append(candidates[0] if candidates else entry if entry.endswith(suffix) else entry + suffix)
-    return result
-
-
-def _below(folder: Path, entry: str) -> bool:
-    return Path(os.path.normpath(folder / entry)).is_relative_to(folder)
-
-
-def _names_files(path: Path) -> bool:
-    """True if the header line has a column of file names."""
-    return not set(FILE_COLUMNS).isdisjoint(header_of(path))
+def _file_column(columns: Sequence[str]) -> str | None:
+    """The column that names files, in any case; the first of FILE_COLUMNS."""
+    lower = {name.strip().lower(): name for name in reversed(columns)}
+    return next((lower[name] for name in FILE_COLUMNS if name in lower), None)
 
 
 def _is_binary(column: "pd.Series") -> bool:

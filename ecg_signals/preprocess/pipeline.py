@@ -21,7 +21,15 @@ from ecg_signals.preprocess.options import FLAGS, PreprocessConfig
 from ecg_signals.preprocess.report import Report
 from ecg_signals.preprocess.signals import FOLDERS, process_record, segment_name
 from ecg_signals.preprocess.source import Source, find_source
-from ecg_signals.preprocess.splits import TRUE, SplitRules, split_records, split_segments
+from ecg_signals.preprocess.splits import (
+    TRUE,
+    SplitRules,
+    check_patients,
+    empty_splits,
+    equal_signals,
+    split_records,
+    split_segments,
+)
 from ecg_signals.preprocess.workers import Work, process_all
 from ecg_signals.tables import check_columns, write_table
 
@@ -188,6 +196,7 @@ def write_tables(source: Source, records: "pd.DataFrame", journal: Journal, dest
         report.labels = labels.shape[1] - 1
     report.notes = int((meta["notes"].fillna("") != "").sum())
     report.count(meta, meta_split, segment_split)
+    tell_splits(source, meta, meta_split, report)
     if segment_split.empty:
         report.write()
         raise ConfigError(f"no segment is left for the manifests; {report.path} says why, record by record")
@@ -247,7 +256,10 @@ def segment_table(meta: "pd.DataFrame", journal: Journal, cfg: PreprocessConfig,
 def label_table(source: Source, meta: "pd.DataFrame") -> "pd.DataFrame | None":
     """labels.csv: from `label_file` if one is given, else the dataset's own; None without labels."""
     if source.cfg.label_file:
-        return join_label_file(meta, Path(source.cfg.label_file).expanduser())
+        labels, remarks = join_label_file(meta, Path(source.cfg.label_file).expanduser(), source.folder)
+        for text in remarks:
+            source.remark(text)
+        return labels
     with understood(source):
         labels = source.labels(meta)
     return None if labels is None else numeric_labels(labels)
@@ -271,9 +283,13 @@ def split_table(source: Source, meta: "pd.DataFrame", report: Report) -> "pd.Dat
         own = source.split(meta)
     if own is not None:
         chosen = meta.assign(split=own)
+        allowed = getattr(source.cfg, "shared_patients", True)  # published splits stay as they are
+        for text in check_patients(chosen, allowed):
+            source.remark(text)
         for row in chosen[chosen["split"].isna()].itertuples():
             report.skip(row.idx, row.path, "left out", source.without_split)
         return chosen.loc[chosen["split"].notna(), ["idx", "save_file", "split", *keep]].reset_index(drop=True)
+    by_file(source, meta)
     patients = meta["patient_id"].astype(object) if grouped else meta["idx"].map(lambda idx: None)
     alone = "record " + meta["idx"].astype(str)  # a record without patient is a patient of its own
     meta = meta.assign(_patient=patients.where(patients.notna(), alone).astype(str))
@@ -285,6 +301,30 @@ def split_table(source: Source, meta: "pd.DataFrame", report: Report) -> "pd.Dat
     for row in rest.itertuples():
         report.skip(row.idx, row.path, "left out", f"fractions {source.cfg.fractions} leave it without a split")
     return table
+
+
+def by_file(source: Source, meta: "pd.DataFrame") -> None:
+    """Says of how many records the patient is not known; each counts as a patient of its own."""
+    unknown = int(meta["patient_id"].isna().sum()) if "patient_id" in meta.columns else len(meta)
+    if not unknown:
+        return
+    how = "add a column patient_id to the table, or set patient_from_folder=true"
+    advice = how if hasattr(source.cfg, "patient_from_folder") else "the data set does not name them"
+    whole = "the split is by file" if unknown == len(meta) else "these are divided by file"
+    source.remark(
+        f"{unknown} of {len(meta)} records name no patient: {whole}, and one patient's files may come into several "
+        f"splits ({advice})"
+    )
+
+
+def tell_splits(source: Source, meta: "pd.DataFrame", split: "pd.DataFrame", report: Report) -> None:
+    """Remarks about the finished splits."""
+    shares = getattr(source.cfg, "fractions", [1.0] * len(SPLITS))
+    wanted = [name for name, share in zip(report.splits, shares) if share]
+    patients = split["patient_id"] if "patient_id" in split.columns else split["idx"]
+    for text in [*equal_signals(meta, split), *empty_splits(report.records, wanted, patients.nunique())]:
+        source.remark(text)
+    report.remarks = source.remarks
 
 
 def leave_out(source: Source, meta: "pd.DataFrame", report: Report) -> "pd.DataFrame":

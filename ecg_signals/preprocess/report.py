@@ -34,6 +34,7 @@ class Report:
     notes: int = 0
     labels: int | None = None
     without_positives: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)  # about tables and splits, each one sentence
 
     @property
     def path(self) -> Path:
@@ -54,7 +55,9 @@ class Report:
 
     def text(self) -> str:
         lines = [f"{self.total} records found, {self.kept} read -> {self.dest}", "", *self._split_lines()]
-        return "\n".join([*lines, *self._skipped_lines(), *self._label_lines(), *self._note_lines()])
+        told = [*self._skipped_lines(), *self._label_lines(), *self._note_lines()]
+        remarks = ["", *(f"note: {text}" for text in self.remarks)] if self.remarks else []
+        return "\n".join([*lines, *told, *remarks])
 
     def _split_lines(self) -> list[str]:
         lines = [f"  {'split':12}{'records':>10}{'segments':>10}{'CMSC pairs':>12}"]

@@ -51,6 +51,11 @@ class Source(ABC):
             skip: a folder below `folder` that holds no records: DEST, if it lies there.
         """
         self.folder, self.cfg, self.skip = folder, cfg, skip
+        self.remarks: list[str] = []  # about the tables, for the report
+
+    def remark(self, text: str) -> None:
+        if text not in self.remarks:
+            self.remarks.append(text)
 
     @classmethod
     def locate(cls, folder: Path, cfg: Any) -> Path:

@@ -1,5 +1,6 @@
 """Dividing records into train, valid and test: at random, by patient, in time, or by patient in time."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 
 from ecg_signals.config import ConfigError, UsageError, unknown_message
 from ecg_signals.limits import check_no_input
+from ecg_signals.preprocess.matching import listed
 from ecg_signals.tables import check_columns, numbers, read_table, write_table
 
 if TYPE_CHECKING:
@@ -131,17 +133,28 @@ def _assign(meta: "pd.DataFrame", rules: SplitRules) -> np.ndarray:
 
 
 def _names(ranks: np.ndarray, count: int, rules: SplitRules) -> np.ndarray:
-    """Split of each rank 0 ... count - 1; the boundaries are round(cumulated share * count)."""
+    """Split of each rank 0 ... count - 1; the boundaries are round(cumulated share * count), but none is empty."""
     shares = np.asarray(rules.fractions, dtype=np.float64)
     total = shares.sum()
     if total > 1:
         shares = shares / total
-    ends = np.round(np.cumsum(shares) * count).astype(int)
+    ends = _filled(np.round(np.cumsum(shares) * count).astype(int), shares)
     if total < 1 and not np.isclose(total, 1):
         ends = np.append(ends, count)
     labels = list(rules.labels[: len(ends)])
     names = np.array([*labels, *[None] * (len(ends) + 1 - len(labels))], dtype=object)
     return names[np.searchsorted(ends, ranks, side="right")]
+
+
+def _filled(ends: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Boundaries moved so that a split with a share gets one, while the largest can spare one."""
+    sizes = np.diff(ends, prepend=0)
+    for index in np.flatnonzero((sizes == 0) & (shares > 0)):
+        largest = int(sizes.argmax())
+        if sizes[largest] > 1:
+            sizes[largest] -= 1
+            sizes[index] += 1
+    return np.cumsum(sizes)
 
 
 def _with_group_split(meta: "pd.DataFrame", rules: SplitRules) -> "pd.DataFrame":
@@ -156,6 +169,54 @@ def _with_group_split(meta: "pd.DataFrame", rules: SplitRules) -> "pd.DataFrame"
     if rules.grouped_temporal_filter == "train":
         return meta[(meta["split"] == "train") == (meta[column] == "train")]
     return meta
+
+
+def in_several_splits(table: "pd.DataFrame", column: str) -> dict[str, list[str]]:
+    """Values of a column that are in more than one split -> these splits; empty values are left out."""
+    rows = table[[column, "split"]].dropna().drop_duplicates()
+    several = rows[rows.duplicated(column, keep=False)]
+    return {str(value): part["split"].tolist() for value, part in several.groupby(column, sort=True)}
+
+
+def check_patients(table: "pd.DataFrame", allowed: bool) -> list[str]:
+    """What is said of patients in several splits; `table` has columns patient_id and split.
+
+    Raises: ConfigError naming them, unless they are `allowed`.
+    """
+    shared = in_several_splits(table, "patient_id") if "patient_id" in table.columns else {}
+    if not shared:
+        return []
+    patients = listed([f"{name} ({', '.join(splits)})" for name, splits in shared.items()])
+    text = f"{len(shared)} of {table['patient_id'].nunique()} patients are in several splits: {patients}"
+    if not allowed:
+        raise ConfigError(
+            f"{text}; scores of valid and test would flatter. Correct the column split, or set shared_patients=true"
+        )
+    return [f"{text}; scores of valid and test flatter"]
+
+
+def equal_signals(meta: "pd.DataFrame", split: "pd.DataFrame") -> list[str]:
+    """What is said of records of equal samples that are in several splits."""
+    if "signal_sha1" not in meta.columns:  # made by an earlier version
+        return []
+    rows = meta[["idx", "path", "signal_sha1"]].merge(split[["idx", "split"]], on="idx")
+    found = in_several_splits(rows, "signal_sha1")
+    if not found:
+        return []
+    rows = rows[rows["signal_sha1"].isin(found)].drop_duplicates(["signal_sha1", "split"])
+    groups = rows.groupby("signal_sha1", sort=False)
+    names = [" = ".join(f"{path} ({name})" for path, name in zip(part["path"], part["split"])) for _, part in groups]
+    return [f"{len(found)} signals are in several splits, sample by sample: {listed(names)}"]
+
+
+def empty_splits(records: Counter[str], wanted: Sequence[str], total: int) -> list[str]:
+    """What is said of splits that should hold records and hold none; `total` counts patients."""
+    empty = [name for name in wanted if not records[name]]
+    advice = {"train": "there is nothing to train on", "valid": "no checkpoint can be selected", "test": ""}
+    return [
+        f"{name} is empty: {total} patients or records in all{'; ' if advice.get(name) else ''}{advice.get(name, '')}"
+        for name in empty
+    ]
 
 
 def split_segments(segments: "pd.DataFrame", meta_split: "pd.DataFrame") -> "pd.DataFrame":
@@ -182,3 +243,6 @@ def split_step(root: Path, meta_file: str, segmented_file: str, suffix: str, rul
     for label in rules.labels[: len(rules.fractions) + 1]:
         records, pieces = (int((table["split"] == label).sum()) for table in (meta_split, segment_split))
         print(f"{label:8} {records:8} records {pieces:8} segments")
+    chosen = meta.drop(columns=["split"], errors="ignore").merge(meta_split[["idx", "split"]], on="idx")
+    for text in [*check_patients(chosen, allowed=True), *equal_signals(meta, meta_split)]:
+        print(f"note: {text}")

@@ -19,8 +19,18 @@ from ecg_signals.preprocess.hubert_records import (
     with_array_names,
 )
 from ecg_signals.preprocess.options import OwnArrayConfig
-from ecg_signals.preprocess.pipeline import label_table, leave_out, list_records, meta_table, read_all, writing_to
+from ecg_signals.preprocess.pipeline import (
+    by_file,
+    label_table,
+    leave_out,
+    list_records,
+    meta_table,
+    read_all,
+    tell_splits,
+    writing_to,
+)
 from ecg_signals.preprocess.source import walk
+from ecg_signals.preprocess.splits import check_patients
 from ecg_signals.tables import read_table, table_text, write_text
 
 if TYPE_CHECKING:
@@ -87,8 +97,12 @@ def prepare_folder(folder: Path, cfg: FolderConfig, workers: int) -> FolderRepor
         usable = leave_out(source, meta, report)
         known = _known_rows(folder)
         table = _merged(known, _described(usable), _given_labels(source, usable), cfg.labels)
+        by_file(source, usable)
         table["split"] = _splits(table, known, source.split(usable), usable, cfg)
         _write_tables(folder / METADATA, table, report)
+        chosen = dict(zip(table["filename"], table["split"]))
+        split = usable.assign(split=usable["array"].map(chosen))
+        tell_splits(source, usable, split, report)
         report.kept = len(meta)
         report.assumed_rate = int(meta["notes"].fillna("").str.contains("assumed").sum())
         report.notes = int((meta["notes"].fillna("") != "").sum())
@@ -206,6 +220,7 @@ def _splits(
     """The split of every row: as in the user's table, else where the record or its patient is already, else drawn."""
     chosen = dict(zip(known["filename"], known["split"]))
     if given is not None:
+        check_patients(meta.assign(split=given), cfg.shared_patients)
         chosen |= {name: split for name, split in zip(meta["array"], given) if split is not None}
     unnamed = table["filename"]
     patients = table["patient_id"].where(table["patient_id"].notna(), unnamed) if "patient_id" in table else unnamed
@@ -231,6 +246,8 @@ def _drawn(patients: Sequence[str], cfg: FolderConfig, taken: set[str]) -> dict[
     _, valid, test = (round(share * len(order)) for share in [*cfg.fractions, 0.0, 0.0][:3])
     if "valid" not in taken and len(order) + len(taken) > 1:
         valid = max(valid, 1)
+    if "test" not in taken and len(order) + len(taken) > 2 and any(cfg.fractions[2:]):
+        test = max(test, 1)
     ends = {"valid": valid, "test": valid + test}
     return {
         patient: next((name for name, end in ends.items() if place < end), "train")

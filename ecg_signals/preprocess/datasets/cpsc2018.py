@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.comments import age_years, sex_code
 from ecg_signals.preprocess.labels import multi_hot
+from ecg_signals.preprocess.matching import tell_unmatched
 from ecg_signals.preprocess.source import Source, walk
 from ecg_signals.tables import numbers, read_table
 
@@ -31,7 +32,12 @@ class Cpsc2018(Source):
         paths = list(walk(self.folder, ".mat", self.skip))
         table = pd.DataFrame({"path": paths, "name": [PurePosixPath(path).stem for path in paths]})
         found = list(walk(self.folder, "reference.csv", self.skip))
-        reference = read_table(self.folder / (found[0] if found else "REFERENCE.csv"), ["Recording", *COLUMNS])
+        place = self.folder / (found[0] if found else "REFERENCE.csv")
+        reference = read_table(place, ["Recording", *COLUMNS])
+        there, listed = set(table["name"]), reference["Recording"].astype(str).tolist()
+        lost, without = [name for name in listed if name not in there], sorted(there.difference(listed))
+        for text in tell_unmatched(place, listed, lost, len(there), without, "their labels are unknown"):
+            self.remark(text)
         for name in COLUMNS:
             reference[name] = numbers(reference, name, "REFERENCE.csv")
             wrong = reference[name][reference[name].notna() & ~reference[name].isin(range(1, len(CLASSES) + 1))]
