@@ -28,8 +28,8 @@ from ecg_signals.criteria.base import CriterionOutput
 from ecg_signals.data.batching import BatchIterator
 from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.data.label_names import listed
-from ecg_signals.distributed.collectives import barrier, sum_over_ranks
-from ecg_signals.distributed.ddp import heartbeat, synchronised, wrap
+from ecg_signals.distributed.collectives import barrier
+from ecg_signals.distributed.ddp import average_gradients, heartbeat, synchronised, wrap
 from ecg_signals.distributed.launch import Placement, device_of
 from ecg_signals.guards import StopSignal, check_config, check_unused_subsets, profiler
 from ecg_signals.metrics.tally import Tally, sum_logs
@@ -266,10 +266,8 @@ class Trainer:
 
     def _step(self, logs: list[dict[str, float | Tensor]], began: float) -> None:
         """Divide the gradient by the sample_size of all batches and ranks, clip it, step, and count what was logged."""
+        average_gradients(self.criterion_parameters)  # DDP averages the model's only
         grads = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        for parameter in self.criterion_parameters:  # DDP averages the model's gradients only
-            if parameter.grad is not None and self.world_size > 1:
-                sum_over_ranks(parameter.grad).div_(self.world_size)
         norm = (
             torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
             if grads

@@ -6,23 +6,25 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ecg_signals.config import ConfigError
+from ecg_signals.distributed.collectives import sum_over_ranks, world_size
 from ecg_signals.sections import Config
 
 logger = logging.getLogger(__name__)
 
 
-def wrap(model: nn.Module, config: Config, device: torch.device, world_size: int) -> nn.Module:
+def wrap(model: nn.Module, config: Config, device: torch.device, ranks: int) -> nn.Module:
     """The model as the criterion calls it: compiled on request, its gradients averaged when there are several ranks."""
     called: Any = torch.compile(model) if config.common.compile else model
-    if world_size == 1:
+    if ranks == 1:
         return called
     section = config.distributed_training
     known = inspect.signature(DistributedDataParallel).parameters
@@ -45,25 +47,39 @@ def wrap(model: nn.Module, config: Config, device: torch.device, world_size: int
 
 
 def leaves_parameters_out(model: nn.Module) -> bool:
-    """True when some parameters get no gradient in some updates, which DDP must be told."""
-    cfg = getattr(model, "cfg", None)
-    values = {
-        key: getattr(cfg, key, default)
-        for key, default in (
-            ("feature_grad_mult", 1.0),
-            ("freeze_finetune_updates", 0),
-            ("encoder_layerdrop", 0.0),
-            ("layerdrop", 0.0),
-        )
-    }
-    return values["feature_grad_mult"] == 0 or any(
-        values[key] for key in ("freeze_finetune_updates", "encoder_layerdrop", "layerdrop")
-    )
+    """True when a part of the model says that some of its parameters get no gradient in some updates."""
+    return any(getattr(part, "sometimes_unused", False) for part in model.modules())
 
 
-def synchronised(model: nn.Module, last: bool) -> AbstractContextManager[Any]:
-    """Ranks exchange gradients in the last batch of an update only."""
-    return model.no_sync() if isinstance(model, DistributedDataParallel) and not last else nullcontext()
+@contextmanager
+def synchronised(model: nn.Module, last: bool) -> Iterator[None]:
+    """Ranks exchange gradients in the last batch of an update only.
+
+    Raises: ConfigError when parameters got no gradient, which the model did not say may happen.
+    """
+    with model.no_sync() if isinstance(model, DistributedDataParallel) and not last else nullcontext():
+        try:
+            yield
+        except RuntimeError as error:
+            if not isinstance(model, DistributedDataParallel) or "find_unused_parameters=True" not in str(error):
+                raise
+            name = type(getattr(model.module, "_orig_mod", model.module)).__name__  # of a compiled model, too
+            raise ConfigError(
+                f"some parameters of {name} had no part in an update, so the ranks cannot average their gradients: "
+                f"set distributed_training.find_unused_parameters=true (slower). In a model of your own let the "
+                f"property sometimes_unused say when it is so"
+            ) from error
+
+
+def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Average over ranks the gradients of parameters that DDP does not hold; those that no rank used stay None."""
+    if not parameters or world_size() == 1:
+        return
+    used = torch.tensor([float(parameter.grad is not None) for parameter in parameters], device=parameters[0].device)
+    for parameter, ranks in zip(parameters, sum_over_ranks(used).tolist()):
+        if ranks:
+            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            sum_over_ranks(parameter.grad).div_(world_size())
 
 
 @contextmanager

@@ -81,6 +81,14 @@ class BaseModel(nn.Module):
         """`forward` without masking; `layers="all"` adds `hidden_states` where the family has them."""
         return self(source, padding_mask=padding_mask)
 
+    @property
+    def sometimes_unused(self) -> bool:
+        """Whether some parameters have no part in some updates: frozen for a while, left out at random.
+
+        With several ranks DDP has to be told. A submodule with parameters of that kind may say so for itself.
+        """
+        return False
+
     def param_groups(self, cfg: Any) -> list[dict[str, Any]]:
         """Parameter groups for the optimizer; `cfg` is the whole Config. One group of all that trains by default."""
         return [{"params": [parameter for parameter in self.parameters() if parameter.requires_grad]}]

@@ -86,6 +86,11 @@ class TransformerEncoder(nn.Module):
         self.layer_norm = nn.LayerNorm(dim)
         self.apply(_init_linear)
 
+    @property
+    def sometimes_unused(self) -> bool:
+        """Layers are left out at random."""
+        return self.layerdrop > 0
+
     def forward(
         self,
         x: Tensor,

@@ -111,6 +111,11 @@ class ECGTransformer(BaseModel):
         """False in a subclass that brings the convolutions' output to the transformer's width by other means."""
         return True
 
+    @property
+    def sometimes_unused(self) -> bool:
+        """Frozen convolutions, and a mask embedding that nothing is replaced by."""
+        return self.cfg.feature_grad_mult == 0 or (self.mask_emb is not None and self.cfg.mask_prob <= 0)
+
     @classmethod
     def published_options(cls) -> dict[str, Any]:
         """The arithmetic that files written by fairseq-signals were trained with."""

@@ -56,6 +56,10 @@ class FinetunedModel(BaseModel):
         self.final_dropout = Dropout(cfg.final_dropout)
         self.before_forward(0)
 
+    @property
+    def sometimes_unused(self) -> bool:
+        return self.cfg.freeze_finetune_updates > 0
+
     def before_forward(self, num_updates: int) -> None:
         self.frozen = num_updates < self.cfg.freeze_finetune_updates
 

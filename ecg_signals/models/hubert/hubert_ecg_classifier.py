@@ -112,6 +112,10 @@ class HubertEcgClassifier(RegulatedModel):
             output["logits"] = self.classify(output["pooled"])
         return output
 
+    @property
+    def sometimes_unused(self) -> bool:
+        return self.cfg.freezing_steps > 0
+
     def before_forward(self, num_updates: int) -> None:
         """Freeze all but projection and head for the first `freezing_steps` updates."""
         self._freeze(head_only=num_updates < self.cfg.freezing_steps)

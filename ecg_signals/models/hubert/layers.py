@@ -209,6 +209,11 @@ class Encoder(nn.Module):
         self.dropout = nn.Dropout(cfg.hidden_dropout)
         self.layers = nn.ModuleList(Block(cfg) for _ in range(cfg.num_hidden_layers))
 
+    @property
+    def sometimes_unused(self) -> bool:
+        """Blocks are left out at random."""
+        return self.layerdrop > 0
+
     def forward(self, x: Tensor, padded: Tensor | None, last: int | None = None) -> list[Tensor]:
         """Hidden states: the input of the first block, then the output of every block.
 
