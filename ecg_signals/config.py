@@ -36,6 +36,7 @@ def option(
     follows: str = "",
     ours: bool = False,
     dead: bool = False,
+    as_pretrained: bool = False,
 ) -> Any:
     """A dataclass field with its meaning.
 
@@ -46,6 +47,7 @@ def option(
         follows: "section.key" whose value is taken when this key is left unset and that key exists.
         ours: True when fairseq-signals has no such key; such keys stay out of a checkpoint's `cfg`.
         dead: True when the key is only accepted so that old recipes load; setting it prints one warning.
+        as_pretrained: True when a model may start only from a file with the same value, as it says how input is made.
     """
     metadata = {
         "help": help,
@@ -53,6 +55,7 @@ def option(
         "follows": follows,
         "ours": ours,
         "dead": dead,
+        "as_pretrained": as_pretrained,
     }
     if isinstance(default, (list, dict, set, BaseConfig)):
         return field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)

@@ -53,6 +53,10 @@ class BaseModel(nn.Module):
         origin: where the weights come from (checkpoint/origin.py), {} when unknown.
     """
 
+    # What a model that starts from a file asks of the class whose encoder it takes over (models/heads/finetuned.py):
+    encoder_class: ClassVar["type[BaseModel] | None"] = None  # of `encoder`, in a model around one; None: itself
+    ARCHITECTURE: ClassVar[tuple[str, ...] | None] = None  # options that must be the file's; None: what has a default
+    NEW_WEIGHTS: ClassVar[tuple[str, ...]] = ()  # that a file may lack
     PEER_METHODS: ClassVar[dict[str, str]] = {
         "build_model": "__init__(self, cfg)",
         "get_logits": "forward(source, padding_mask=None, ...) -> {'features': ..., 'logits': ...}",
@@ -103,6 +107,11 @@ class BaseModel(nn.Module):
     def published_options(cls) -> dict[str, Any]:
         """Options whose published value differs from today's default; files that other projects wrote get them."""
         return {}
+
+    @classmethod
+    def inherited_options(cls, cfg: Any) -> list[str]:
+        """Options beside ARCHITECTURE that come from the encoder's file where `cfg`, a head's, has the default."""
+        return []
 
     def after_validation(self, improved: bool, optimizer: Any) -> None:
         """Called after each validation; `improved`: best so far. Regularisation that follows lives here."""

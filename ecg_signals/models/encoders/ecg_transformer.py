@@ -1,7 +1,7 @@
 """The wav2vec 2.0 encoder for ECG: convolutions, a positional convolution and a transformer; no objective."""
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,11 +22,13 @@ from ecg_signals.signal.span_mask import LENGTHS, compute_mask_indices
 
 @dataclass
 class ModelConfig(BaseConfig):
-    """What every model of fairseq-signals copies from the task; compared when a pretrained file is loaded."""
+    """What every model of fairseq-signals copies from the task."""
 
     all_gather: bool = option(False, "contrast with the pooled features of all ranks, not only of this one")
-    normalize: bool = option(False, "the input was standardised with mean and std files", follows="task.normalize")
-    filter: bool = option(False, "the input was filtered", follows="task.filter")
+    normalize: bool = option(
+        False, "the input was standardised with mean and std files", follows="task.normalize", as_pretrained=True
+    )
+    filter: bool = option(False, "the input was filtered", follows="task.filter", as_pretrained=True)
     data: str | None = option(None, "folder of the manifests; kept for the record", follows="task.data")
     args: str | None = option(None, "always null", dead=True)
 
@@ -86,6 +88,7 @@ class ECGTransformer(BaseModel):
         "encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim", "encoder_attention_heads", "layer_norm_first",
         "extractor_mode", "conv_feature_layers", "in_d", "conv_bias", "conv_pos", "conv_pos_groups", "include_padding",
     )  # fmt: skip
+    NEW_WEIGHTS = ("mask_emb",)  # fine-tuning may mask although pretraining did not
 
     def __init__(self, cfg: ECGTransformerConfig) -> None:
         super().__init__(cfg)
@@ -110,6 +113,11 @@ class ECGTransformer(BaseModel):
     def projects_features(self) -> bool:
         """False in a subclass that brings the convolutions' output to the transformer's width by other means."""
         return True
+
+    @classmethod
+    def inherited_options(cls, cfg: Any) -> list[str]:
+        """How to mask, where it is masked at all."""
+        return [item.name for item in fields(ECGTransformerConfig) if cfg.apply_mask and item.name.startswith("mask_")]
 
     @property
     def sometimes_unused(self) -> bool:

@@ -25,10 +25,6 @@ class FinetunedECGTransformer(FinetunedModel):
     cfg: ECGTransformerFinetuneConfig
     encoder_class = ECGTransformer
 
-    @classmethod
-    def published_options(cls) -> dict[str, object]:
-        return ECGTransformer.published_options()
-
     def encode(self, source: Tensor, padding_mask: Tensor | None) -> ModelOutput:
         return self.encoder(source, padding_mask, mask=self.cfg.apply_mask and self.training)
 

@@ -1,8 +1,10 @@
 """What every head on a pretrained encoder shares: where the encoder comes from and when it trains."""
 
 import contextlib
+import inspect
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, dataclass, fields
 from typing import Any, ClassVar
 
 import torch
@@ -19,11 +21,6 @@ from ecg_signals.registry import get_entry
 
 logger = logging.getLogger(__name__)
 
-PRETRAINING_PARTS = (
-    "mask_emb", "quantizer.", "project_q.", "target_glu.", "final_proj.", "input_quantizer.", "project_inp.",
-)  # fmt: skip
-MASKING = "mask_"  # prefix of the options that only matter with apply_mask
-
 
 @dataclass
 class FinetuneOptions(BaseConfig):
@@ -35,10 +32,11 @@ class FinetuneOptions(BaseConfig):
 
 
 class FinetunedModel(BaseModel):
-    """An encoder and a head; extend it, set `encoder_class` and write `head`.
+    """An encoder and a head; extend it, set `encoder_class` and write `head`. `cfg` has the options of both.
 
     When `model_path` names a pretrained (or fine-tuned) file, its encoder is loaded, and the options that describe
-    the architecture are written into `cfg`, so that `cfg` alone rebuilds the model.
+    the architecture are written into `cfg`, so that `cfg` alone rebuilds the model. Any model is an encoder; its
+    ARCHITECTURE and `inherited_options` say which options come from the file, else all do that `cfg` leaves alone.
     """
 
     encoder_class: ClassVar[type[BaseModel]]
@@ -50,7 +48,7 @@ class FinetunedModel(BaseModel):
             _take_over(cfg, source, self.encoder_class)
         self.encoder = self.encoder_class(cfg)
         if source is not None:
-            fill(self.encoder, _encoder_state(source, self.encoder_class, self.encoder), source.where)
+            fill(self.encoder, _encoder_state(source, self.encoder), source.where)
             self.signal = source.signal
             self.origin = inherited(source.origin)
         self.final_dropout = Dropout(cfg.final_dropout)
@@ -73,8 +71,12 @@ class FinetunedModel(BaseModel):
     def extract_features(self, source: Tensor, padding_mask: Tensor | None = None, layers: Any = None) -> ModelOutput:
         return self.head(ModelOutput(self.encoder.extract_features(source, padding_mask, layers)), source, padding_mask)
 
+    @classmethod
+    def published_options(cls) -> dict[str, Any]:
+        return cls.encoder_class.published_options()
+
     def encode(self, source: Tensor, padding_mask: Tensor | None) -> ModelOutput:
-        return self.encoder(source, padding_mask)
+        return ModelOutput(self.encoder(source, padding_mask))
 
     def head(self, encoded: ModelOutput, source: Tensor, padding_mask: Tensor | None) -> ModelOutput:
         """The encoder's output -> the same with `pooled` as this head reads it, and `logits` [batch, labels]."""
@@ -94,7 +96,7 @@ def _pretrained(cfg: Any) -> ModelSource | None:
 
 
 def _take_over(cfg: Any, source: ModelSource, encoder_class: type[BaseModel]) -> None:
-    """Write the pretrained encoder's sizes into `cfg` where it still has its defaults."""
+    """Write the pretrained encoder's options into `cfg` where it still has its defaults."""
     entry = get_entry("model", source.name)
     if not issubclass(_encoder_of(entry.cls), encoder_class):
         raise ConfigError(
@@ -102,38 +104,60 @@ def _take_over(cfg: Any, source: ModelSource, encoder_class: type[BaseModel]) ->
             f"give a file whose encoder is a {encoder_class.__name__}, or set model.no_pretrained_weights=true"
         )
     found = entry.dataclass.from_mapping(source.options)
-    for key in ("normalize", "filter"):
-        if getattr(found, key) != getattr(cfg, key):
+    shared = [item for item in fields(cfg) if item.name in found.__dataclass_fields__]
+    own, usual, theirs = cfg.to_dict(), type(cfg)().to_dict(), found.to_dict()
+    _check_input(shared, own, theirs, source.where)
+    fixed = encoder_class.ARCHITECTURE
+    for key in fixed or ():
+        if own[key] not in (usual[key], theirs[key]):
             raise ConfigError(
-                f"{source.where} was trained with {key}={getattr(found, key)}, but this run has "
-                f"{key}={getattr(cfg, key)}; set task.{key}={str(getattr(found, key)).lower()}"
-            )
-    default = type(cfg)()
-    for key in encoder_class.ARCHITECTURE:  # type: ignore[attr-defined]
-        if getattr(cfg, key) not in (getattr(default, key), getattr(found, key)):
-            raise ConfigError(
-                f"model.{key}={getattr(cfg, key)}, but the encoder of {source.where} has {getattr(found, key)}; "
+                f"model.{key}={own[key]}, but the encoder of {source.where} has {theirs[key]}; "
                 f"leave model.{key} out, or set model.no_pretrained_weights=true"
             )
         setattr(cfg, key, getattr(found, key))
-    if getattr(cfg, "apply_mask", False):
-        for key in vars(default):
-            if key.startswith(MASKING) and getattr(cfg, key) == getattr(default, key):
-                setattr(cfg, key, getattr(found, key))
+    for key in _of_encoder(cfg, shared) if fixed is None else encoder_class.inherited_options(cfg):
+        if own[key] == usual[key]:
+            setattr(cfg, key, getattr(found, key))
+        elif own[key] != theirs[key]:
+            logger.info("model.%s=%s; in %s it was %s", key, own[key], source.where, theirs[key])
 
 
-def _encoder_of(cls: type) -> type:
-    return cls.encoder_class if issubclass(cls, FinetunedModel) else cls
+def _check_input(shared: Sequence[Field[Any]], own: Mapping[str, Any], theirs: Mapping[str, Any], where: str) -> None:
+    """Raises: ConfigError when the encoder was trained on input that was made in another way."""
+    for item in shared:
+        wanted, found = theirs[item.name], own[item.name]
+        if item.metadata.get("as_pretrained") and found != wanted:
+            key = item.metadata["follows"] or f"model.{item.name}"
+            raise ConfigError(
+                f"{where} was trained with {item.name}={wanted}, but this run has {item.name}={found}; set "
+                f"{key}={str(wanted).lower() if isinstance(wanted, bool) else wanted}"
+            )
 
 
-def _encoder_state(source: ModelSource, encoder_class: type[BaseModel], encoder: BaseModel) -> dict[str, Tensor]:
-    """The encoder's weights in a pretrained or fine-tuned file; what only pretraining needs stays behind."""
+def _of_encoder(cfg: Any, shared: Sequence[Field[Any]]) -> list[str]:
+    """The options of an encoder that names no ARCHITECTURE: all but a head's own and those that follow the run's data.
+
+    What a head's dataclass declares again, such as another default, is the head's.
+    """
+    bases = [base for base in type(cfg).__mro__ if issubclass(base, FinetuneOptions) or base is BaseConfig]
+    own = {name for base in bases for name in inspect.get_annotations(base)}
+    return [item.name for item in shared if item.name not in own and not item.metadata.get("follows")]
+
+
+def _encoder_of(cls: type[BaseModel]) -> type[BaseModel]:
+    return cls.encoder_class or cls
+
+
+def _encoder_state(source: ModelSource, encoder: BaseModel) -> dict[str, Tensor]:
+    """The encoder's weights in a pretrained or fine-tuned file; parts that it does not have stay behind."""
     state = source.state
-    if not issubclass(get_entry("model", source.name).cls, encoder_class):
+    if get_entry("model", source.name).cls.encoder_class:  # type: ignore[attr-defined]
         state = {key.removeprefix("encoder."): value for key, value in state.items() if key.startswith("encoder.")}
     state = encoder.upgrade_state_dict(dict(state))
     own = encoder.state_dict()
-    kept = {key: value for key, value in state.items() if key in own or not key.startswith(PRETRAINING_PARTS)}
-    if "mask_emb" in own:
-        kept.setdefault("mask_emb", own["mask_emb"])
-    return kept
+    parts = {key.split(".")[0] for key in own}
+    kept = {key: value for key, value in state.items() if key.split(".")[0] in parts}
+    if len(kept) < len(state):
+        left = sorted({key.split(".")[0] for key in state if key not in kept})
+        logger.info("%s: not taken over, as only its pretraining needs them: %s", source.where, ", ".join(left))
+    return {**{key: own[key] for key in encoder.NEW_WEIGHTS if key in own}, **kept}
