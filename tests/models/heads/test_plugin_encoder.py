@@ -108,8 +108,8 @@ MODELS = {
 
 @pytest.fixture(autouse=True)
 def plugin():
-    for name, (dataclass, cls) in MODELS.items():
-        register_model(name, dataclass=dataclass)(cls)
+    for name, (options, cls) in MODELS.items():
+        register_model(name, dataclass=options)(cls)
     register_criterion("reconstruction")(Reconstruction)
     yield
     for name in MODELS:
@@ -167,7 +167,8 @@ def test_a_plugin_pretrains_fine_tunes_resumes_converts_and_predicts(pretrained,
 def test_a_run_may_go_on_from_a_fine_tuned_file_with_another_head(pretrained, classification, tmp_path):
     first = train(classification | {"criterion": {"_name": "binary_cross_entropy_with_logits"}}, tmp_path / "first",
                   _name="patches_head", model_path=str(pretrained), num_labels=3, updates=1)  # fmt: skip
-    again = build("model", "patches_head", model_path=str(first.save_dir / "checkpoint_last.pt"), num_labels=5, hidden=4)
+    path = str(first.save_dir / "checkpoint_last.pt")
+    again = build("model", "patches_head", model_path=path, num_labels=5, hidden=4)
     assert same_weights(again.encoder, first.model.encoder) and again.proj[0].weight.shape == (4, 12)
 
 
