@@ -1,6 +1,7 @@
 """From plain sections, as hydra or a checkpoint holds them, to a typed Config."""
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -8,12 +9,15 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
-from ecg_signals.config import BaseConfig, UsageError, field_default, unknown_message
+from ecg_signals.config import BaseConfig, ConfigError, UsageError, field_default, unknown_message
 from ecg_signals.registry import get_entry
 from ecg_signals.sections import REGISTERED_GROUPS, Config
 
 logger = logging.getLogger(__name__)
 
+MOST_STORED = 50_000  # values of a checkpoint's options
+MOST_REFERENCES = 1000  # between options, counted as often as they are followed; recipes have about 30
+_REFERENCE = re.compile(r"\$\{[\w.]+\}")
 DEFAULT_NAMES = {"criterion": "cross_entropy", "lr_scheduler": "fixed"}
 KNOWN_EXTRAS = (
     "_name",
@@ -32,6 +36,7 @@ def resolve_config(raw: Mapping[str, Any], *, lenient: bool = False) -> Config:
     Raises: UsageError for an unknown section, key or registered name, ConfigError for a wrong value.
     """
     raw = {key: value for key, value in raw.items() if key not in KNOWN_EXTRAS}
+    raw = without_resolvers(raw) if lenient else raw
     known = [item.name for item in fields(Config) if item.name != "_name"]
     for key in raw:
         if key not in known and not lenient:
@@ -50,6 +55,29 @@ def resolve_config(raw: Mapping[str, Any], *, lenient: bool = False) -> Config:
     resolved = _resolve_references(merged)
     sections: dict[str, Any] = {key: cls.from_mapping(resolved[key], where=key) for key, cls in classes.items()}
     return Config(**sections)
+
+
+def without_resolvers(stored: Any) -> Any:
+    """Options out of a stranger's file, in which ${...} names another option or is text: no ${oc.env:...} is resolved.
+
+    Raises: ConfigError for more options than any recipe has.
+    """
+    left = MOST_STORED
+
+    def visit(value: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ConfigError(f"the stored options have more than {MOST_STORED:,} values (docs/limits.md)")
+        if isinstance(value, Mapping):
+            return {key: visit(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [visit(item) for item in value]
+        if isinstance(value, str) and not _REFERENCE.fullmatch(value):
+            return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", value)
+        return value
+
+    return visit(stored)
 
 
 def _as_mapping(group: str, value: Any) -> Mapping[str, Any] | None:
@@ -129,6 +157,8 @@ def _resolve_references(merged: dict[str, dict[str, Any]]) -> dict[str, dict[str
     """Resolve OmegaConf's ${section.key}; a reference to a missing key stays, and raises when it is read."""
     tree = OmegaConf.create(merged, flags={"allow_objects": True})
 
+    left = MOST_REFERENCES
+
     def resolve(node: Any) -> Any:
         if OmegaConf.is_dict(node):
             return {key: resolve_item(node, key) for key in node}
@@ -137,6 +167,10 @@ def _resolve_references(merged: dict[str, dict[str, Any]]) -> dict[str, dict[str
         return node
 
     def resolve_item(node: Any, key: Any) -> Any:
+        nonlocal left
+        left -= OmegaConf.is_interpolation(node, key)
+        if left < 0:
+            raise ConfigError(f"the options refer to each other more than {MOST_REFERENCES:,} times")
         if OmegaConf.is_missing(node, key):
             return "???"
         try:
@@ -144,4 +178,7 @@ def _resolve_references(merged: dict[str, dict[str, Any]]) -> dict[str, dict[str
         except InterpolationResolutionError:
             return OmegaConf.to_container(node, resolve=False)[key]  # type: ignore[index]
 
-    return {key: resolve_item(tree, key) for key in merged}
+    try:
+        return {key: resolve_item(tree, key) for key in merged}
+    except RecursionError:
+        raise ConfigError("an option refers to a section that it is part of; write its value instead") from None

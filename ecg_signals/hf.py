@@ -288,6 +288,8 @@ def _from_config(config: PretrainedConfig) -> Any:
     key = logits_option(options)
     if key is not None and options[key] != config.num_labels:
         options[key], labels = config.num_labels, _label_names(config)
+    if options.get("model_path"):
+        options["no_pretrained_weights"] = True  # a stranger's config names no file to read
     model = build("model", ours["name"], **options)
     model.labels, model.logit_kind = labels, ours.get("logit_kind")
     model.origin = read_origin(ours.get("origin"))

@@ -29,6 +29,7 @@ MAX_REPEATS = 4  # bytes of tensors and texts, counted each time they are named,
 SLACK_BYTES = 64 << 20  # what a file may claim over its own size, for tensors that are views of one number
 MAX_JSON_BYTES = 4 << 20  # config.json and the index of a Hugging Face folder
 MAX_SAFETENSORS_HEADER = 4 << 20  # bytes; about 40,000 tensors
+MAX_PARTS = 1000  # files that hold the weights of one Hugging Face folder
 MODULES_PER_TENSOR = 50  # parts of a model, over the number of tensors that its file holds
 MAX_WINDOW_SAMPLES = 10_000_000  # of an input contract: 2 h 45 min at 1000 Hz
 

@@ -2,6 +2,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from ecg_signals.composition import resolve_config
 from ecg_signals.config import LAUNCH_DIR, BaseConfig, ConfigError, UsageError, option, parse_literal, resolve_input
 
 
@@ -111,3 +112,20 @@ def test_every_config_has_defaults_of_its_own():
     first.inner.sizes.append(2)
     first.nested[0].append(2)
     assert second.inner.sizes == [1] and second.nested == [[1]]
+
+
+def test_resolvers_in_the_options_of_a_file_stay_text(monkeypatch):
+    monkeypatch.setenv("SECRET", "shown")
+    texts = ["${oc.env:SECRET}", "\\${oc.env:SECRET}", "\\\\${oc.env:SECRET}", "a ${task.data} b"]
+    for text in texts:
+        stored = {"task": {"_name": "ecg_pretraining", "data": text}, "model": {"_name": "wav2vec2"}}
+        assert resolve_config(stored, lenient=True).to_dict()["task"]["data"] == text
+
+
+def test_references_between_the_options_of_a_file_are_followed_but_do_not_unfold_without_end():
+    task = {"_name": "ecg_pretraining", "data": "${common.wandb_project}"}
+    stored = {"task": task, "common": {"wandb_project": "p"}, "model": {"_name": "wav2vec2"}}
+    assert resolve_config(stored, lenient=True).task.data == "p"
+    nested = {f"a{index}": [f"${{common_eval.model_overrides.a{index + 1}}}"] * 2 for index in range(40)}
+    with pytest.raises(ConfigError):
+        resolve_config({**stored, "common_eval": {"model_overrides": {**nested, "a40": 1}}}, lenient=True)

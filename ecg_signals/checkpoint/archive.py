@@ -153,7 +153,12 @@ def read_legacy(file: Path) -> Any:
 
 
 class Mapped(mmap.mmap):
-    """A file as a pickle machine reads it: a line without end is not looked for in gigabytes."""
+    """A file as a pickle machine reads it: neither a line without end nor one text of gigabytes is read."""
+
+    def read(self, size: int | None = None, /) -> bytes:
+        if size is None or size > limits.MAX_PICKLE_BYTES:
+            raise ConfigError(f"one value of its pickle has {size or 0:,} bytes (docs/limits.md)")
+        return super().read(size)
 
     def readline(self) -> bytes:
         start = self.tell()

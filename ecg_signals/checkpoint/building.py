@@ -1,5 +1,6 @@
 """Building the model that a file's options describe, which may be of any size, without trusting them."""
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -44,7 +45,8 @@ def naming(where: str, problem: str) -> Iterator[None]:
     except (UsageError, TooLarge):
         raise
     except ConfigError as error:
-        raise ConfigError(str(error) if where in str(error) else f"{where}: {error}") from None
+        text = limits.shown(error, 2000)
+        raise ConfigError(text if where in text else f"{where}: {text}") from None
     except DAMAGED as error:
         raise ConfigError(f"{where}: {problem} ({first_line(error)})") from error
 
@@ -77,6 +79,7 @@ class _NoLargerThan:
         self.most = 2 * self.stored + limits.SLACK_BYTES // 4
         self.parts = limits.MODULES_PER_TENSOR * len(source.state) + 1000
         self.built = 0
+        self.thread = threading.get_ident()  # torch's hooks are of the whole process
 
     def __enter__(self) -> None:
         self.hooks = [
@@ -90,12 +93,12 @@ class _NoLargerThan:
             hook.remove()
 
     def count_weights(self, _module: object, _name: str, value: Tensor | None) -> None:
-        self.built += 0 if value is None else value.numel()
+        self.built += value.numel() if value is not None and threading.get_ident() == self.thread else 0
         if self.built > self.most:
             raise self.error(f"a model '{self.name}' of {self.built:,} weights or more")
 
     def count_layer(self, _module: object, _name: str, _layer: object) -> None:
-        self.parts -= 1
+        self.parts -= threading.get_ident() == self.thread
         if self.parts < 0:
             raise self.error(f"a model '{self.name}' of far more layers than that")
 

@@ -73,26 +73,29 @@ def read_folder(folder: str | os.PathLike[str], weights: str | None = None) -> d
 def _read_weights(path: Path) -> dict[str, Tensor]:
     index = path / f"{WEIGHTS}.index.json"
     if index.is_file():
-        names = _part_names(index)
+        names = _parts(index)
     elif (path / WEIGHTS).is_file():
-        names = [WEIGHTS]
+        names = [path / WEIGHTS]
     elif (path / "pytorch_model.bin").is_file():
         return read_checkpoint(path / "pytorch_model.bin")
     else:
         raise ConfigError(f"{path} has a {CONFIG} but no weights; put {WEIGHTS} beside it")
     weights: dict[str, Tensor] = {}
-    for name in names:
-        weights |= _read_safetensors(limits.path_below(path, name, index))
+    for part in names:
+        weights |= _read_safetensors(part)
     return weights
 
 
-def _part_names(index: Path) -> list[str]:
-    """The files that an index names. Raises: ConfigError when it names none."""
+def _parts(index: Path) -> list[Path]:
+    """The files that an index names, each once. Raises: ConfigError when it names none, or one outside its folder."""
     content = limits.read_json(index)
     parts = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(parts, dict) or not parts or not all(isinstance(name, str) for name in parts.values()):
         raise ConfigError(f"{index} has no weight_map of names and files; copy or download the folder again")
-    return sorted(set(parts.values()))
+    files = {file.resolve(): file for file in (limits.file_beside(index, name) for name in set(parts.values()))}
+    if len(files) > limits.MAX_PARTS:
+        raise ConfigError(f"{index} names {len(files):,} files; up to {limits.MAX_PARTS:,} are read (docs/limits.md)")
+    return sorted(files.values())
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

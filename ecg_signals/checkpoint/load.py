@@ -47,6 +47,8 @@ def load_source(source: str | os.PathLike[str]) -> ModelSource:
         found = recognise(raw, str(source)).convert(raw, str(source))
     if not is_state_dict(found.state):
         raise ConfigError(f"{source}: its weights are no dict of names and tensors; save model.state_dict()")
+    if found.labels is not None and not all(isinstance(label, str) for label in found.labels):
+        raise ConfigError(f"{source}: the names of its labels are no texts; store them as a list of texts")
     return found
 
 
@@ -76,7 +78,8 @@ def build_source(source: ModelSource, **overrides: Any) -> Any:
         )
     check_size(source)
     options = {**source.options, **overrides}
-    same_head = source.logits in (None, logit_columns(options))
+    with naming(source.where, "its number of labels is no number"):
+        same_head = source.logits in (None, logit_columns(options))
     with torch.random.fork_rng(devices=[]), WithoutDraws() if same_head else nullcontext():
         model = build_model(source, options)
     fill(model, source.state if same_head else _with_fresh_head(model, source), source.where)
@@ -130,6 +133,8 @@ class FirstBatchCheck:
 
 def fill(model: Any, state: Mapping[str, Tensor], where: str) -> None:
     """Load weights into a model, strictly. Raises: ConfigError listing the keys that do not fit."""
+    if not is_state_dict(state):
+        raise ConfigError(f"{where}: its weights are no dict of names and tensors; save model.state_dict()")
     state = model.upgrade_state_dict(dict(state))
     wanted = model.state_dict()
     problems = {
@@ -148,7 +153,8 @@ def fill(model: Any, state: Mapping[str, Tensor], where: str) -> None:
             f"{where} does not fit the model '{name}' it is loaded into. Weights {listed}. The architectures must "
             f"match: use the checkpoint of this model, or set the options that differ (model.KEY=VALUE)."
         )
-    model.load_state_dict(state)
+    with naming(where, "its weights cannot be taken as numbers of the model's type"):
+        model.load_state_dict(state)
 
 
 def _listed(keys: list[str]) -> str:

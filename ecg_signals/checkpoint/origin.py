@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ecg_signals.limits import shown
+
 FEW_RECORDS = 1000  # a model trained on fewer is called a toy wherever it predicts
 
 Origin = dict[str, Any]  # licence: terms of the published weights; records: that the last training saw
@@ -12,7 +14,8 @@ def read_origin(stored: Any) -> Origin:
     """What a file says of its origin, where it says it in the form that is written here."""
     found = stored if isinstance(stored, Mapping) else {}
     kinds = {"licence": str, "records": int}
-    return {key: found[key] for key, kind in kinds.items() if isinstance(found.get(key), kind)}
+    known = {key: found[key] for key, kind in kinds.items() if isinstance(found.get(key), kind)}
+    return {key: shown(value) if key == "licence" else value for key, value in known.items()}
 
 
 def inherited(origin: Mapping[str, Any]) -> Origin:

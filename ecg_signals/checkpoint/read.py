@@ -81,7 +81,9 @@ def without_wrappers(content: Any, where: str, depth: int = 3) -> Any:
     if not content or not all(isinstance(key, str) and isinstance(item, Tensor) for key, item in content.items()):
         return {key: without_wrappers(item, where, depth - 1) for key, item in content.items()}
     names = {key: _WRAPPERS.sub("", key) for key in content}
-    while all(name.startswith(_PARALLEL) for name in names.values()):
+    for _ in range(3):
+        if not all(name.startswith(_PARALLEL) for name in names.values()):
+            break
         names = {key: name.removeprefix(_PARALLEL) for key, name in names.items()}
     changed = sum(key != name for key, name in names.items())
     if len(set(names.values())) < len(names):

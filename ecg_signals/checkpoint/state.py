@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ecg_signals import __version__
+from ecg_signals.checkpoint.building import naming
 from ecg_signals.checkpoint.fairseq import OURS, config_of
 from ecg_signals.checkpoint.hub import is_hub_name
 from ecg_signals.checkpoint.layout import logit_kind_of
@@ -359,7 +360,8 @@ def unpack_state(path: str | os.PathLike[str], config: Config) -> RestoredState:
         return read_checkpoint(path)
 
     raw = read() if config.checkpoint.load_checkpoint_on_all_dp_ranks else from_rank_zero(read)
-    return restored_state(raw, str(path))
+    with naming(str(path), "its training state is not of this form; set checkpoint.restore_file to another checkpoint"):
+        return restored_state(raw, str(path))
 
 
 @contextmanager

@@ -37,7 +37,10 @@ class JoblibMachine(Machine):
         if padded:
             self.file.read(self.file.read(1)[0])
         dtype = state["dtype"].dtype()
-        raw = self.file.read(min(dtype.itemsize * math.prod(shape), self.size))
+        size = dtype.itemsize * math.prod(shape)
+        if self.file.tell() + size > self.size:
+            raise EOFError("it is cut short")
+        raw = mmap.mmap.read(self.file, size)
         return np.frombuffer(raw, dtype).reshape(shape, order=state["order"])
 
 

@@ -93,7 +93,7 @@ def _read_pickle(file: Path) -> KMeansModel:
 
     fields = read_joblib(file)
     centers = fields.get("cluster_centers_")
-    if not isinstance(centers, np.ndarray) or centers.ndim != 2:
+    if not isinstance(centers, np.ndarray) or centers.ndim != 2 or centers.dtype.kind != "f" or not centers.size:
         raise ConfigError(
             f"{file} holds no fitted k-means model (found {', '.join(fields)[:200]}); make one with `ecg-cluster fit`"
         )

@@ -11,7 +11,7 @@ from torch import nn
 
 from ecg_signals.checkpoint.layout import ModelSource, logit_kind_of
 from ecg_signals.checkpoint.load import build_source, load_source
-from ecg_signals.composition import resolve_config
+from ecg_signals.composition import resolve_config, without_resolvers
 from ecg_signals.config import MISSING, ConfigError, parse_literal, resolve_input
 from ecg_signals.criteria.base import CriterionOutput
 from ecg_signals.data.batching import BatchIterator
@@ -47,9 +47,9 @@ def stored_sections(sections: Mapping[str, Any], source: ModelSource) -> dict[st
         for key, value in sections.items()
         if key not in ("model", "task", "criterion", "optimizer", "lr_scheduler")
     }
-    merged["model"] = {"_name": source.name, **source.options}
+    merged["model"] = {"_name": source.name, **without_resolvers(source.options)}
     for group in ("task", "criterion"):
-        stored = known_options(group, source.cfg.get(group) or {})
+        stored = without_resolvers(known_options(group, source.cfg.get(group) or {}))
         chosen = {key: value for key, value in (sections.get(group) or {}).items() if value not in (MISSING, None)}
         same = not stored or chosen.get("_name", stored["_name"]) == stored["_name"]
         if group == "criterion" and not same:

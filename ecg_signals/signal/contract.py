@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -47,6 +48,11 @@ class SignalContract:
     def __post_init__(self) -> None:
         for step in self.steps:
             check_step(step)
+        sizes = (self.window_samples, self.stride_samples or 1)
+        if any(not isinstance(size, Integral) or not 1 <= size <= MAX_WINDOW_SAMPLES for size in sizes):
+            raise ConfigError(f"the input contract has windows of {sizes} samples; 1 to {MAX_WINDOW_SAMPLES:,} can be")
+        if not isinstance(self.sample_rate, Real) or not LOWEST_RATE <= self.sample_rate <= HIGHEST_RATE:
+            raise ConfigError(f"the input contract has the sample rate {self.sample_rate!r}; expected Hz")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers; the inverse of `from_dict`."""
@@ -59,13 +65,7 @@ class SignalContract:
         for key in values:
             if key not in known:
                 raise UsageError(unknown_message(f"key '{key}' of the input contract", key, known, "It has"))
-        made = cls(**values)
-        sizes = (made.window_samples, made.stride_samples or 1)
-        if any(type(size) is not int or not 1 <= size <= MAX_WINDOW_SAMPLES for size in sizes):
-            raise ConfigError(f"the input contract has windows of {sizes} samples; 1 to {MAX_WINDOW_SAMPLES:,} can be")
-        if not isinstance(made.sample_rate, (int, float)) or not LOWEST_RATE <= made.sample_rate <= HIGHEST_RATE:
-            raise ConfigError(f"the input contract has the sample rate {made.sample_rate!r}; expected Hz")
-        return made
+        return cls(**values)
 
     @overload
     def prepare(self, record: Record, return_mask: Literal[False] = False) -> "Tensor": ...

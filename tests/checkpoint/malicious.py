@@ -560,6 +560,33 @@ def an_index_of_other_kinds(folder: Path) -> Path:
 
 
 @mechanism
+def an_index_of_one_file_under_many_names(folder: Path) -> Path:
+    names = ["/".join(["."] * count + ["model.safetensors"]) for count in range(1500)]
+    index = json.dumps({"weight_map": {str(number): name for number, name in enumerate(names)}})
+    hugging_face(folder, options())
+    return hugging_face(folder, options(), "model.safetensors.index.json", index.encode())
+
+
+@mechanism
+def a_weight_inside_a_hundred_thousand_wrappers(folder: Path) -> Path:
+    name = "module." * 300_000 + "w"
+    header = json.dumps({name: {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()
+    return hugging_face(folder, options(), content=struct.pack("<Q", len(header)) + header + bytes(16))
+
+
+@mechanism
+def labels_that_are_no_texts(folder: Path) -> Path:
+    labels = [[1], {"a": 2}]
+    return hugging_face(folder, json.dumps({"ecg_signals": {"name": "wav2vec2_cmsc", "options": {}, "labels": labels}}))
+
+
+@mechanism
+def a_number_of_labels_that_is_a_text(folder: Path) -> Path:
+    values = {"name": "ecg_transformer_classifier", "options": {"num_labels": "9" * 5000}}
+    return hugging_face(folder, json.dumps({"ecg_signals": values}))
+
+
+@mechanism
 def a_pickle_in_a_folder(folder: Path) -> Path:
     hugging_face(folder, options())
     (folder / "model.safetensors").unlink()

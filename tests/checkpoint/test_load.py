@@ -1,6 +1,8 @@
 """`load_model` and `load_source`: layouts, strictness, what a model carries."""
 
 import argparse
+import json
+import threading
 from dataclasses import dataclass
 
 import pytest
@@ -9,9 +11,11 @@ from torch import nn
 
 from ecg_signals.checkpoint.convert import convert
 from ecg_signals.checkpoint.load import load_model, load_source
+from ecg_signals.checkpoint.state import unpack_state
 from ecg_signals.config import BaseConfig, ConfigError, UsageError, option
 from ecg_signals.models.base import BaseModel
 from ecg_signals.registry import register_model
+from ecg_signals.sections import Config
 
 
 @dataclass
@@ -193,3 +197,47 @@ def test_loading_leaves_no_weight_undrawn(tmp_path):
     weights = {"proj.weight": torch.full((2, 6), 3.0), "proj.bias": torch.full((2,), 4.0)}
     model = load_model(peer_file(tmp_path / "a.pt", model=weights))
     assert all(torch.equal(value, weights[key]) for key, value in model.state_dict().items())
+
+
+class Busy(Probe):
+    """Builds as many layers in another thread as no file could describe."""
+
+    def __init__(self, cfg):
+        super().__init__(cfg)
+        other = threading.Thread(target=lambda: nn.Sequential(*(nn.ReLU() for _ in range(3000))))
+        other.start()
+        other.join()
+
+
+def test_what_another_thread_builds_is_not_counted(tmp_path):
+    register_model("busy_probe", dataclass=ProbeConfig)(Busy)
+    assert load_model(peer_file(tmp_path / "a.pt", cfg={"model": {"_name": "busy_probe", "dim": 6}})).cfg.dim == 6
+
+
+def test_parts_that_a_hugging_face_cache_keeps_elsewhere_load(folder, tmp_path):
+    """A snapshot in the hub's cache is a folder of links to ../../blobs."""
+    blobs, snapshot = tmp_path / "m" / "blobs", tmp_path / "m" / "snapshots" / "1"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    (folder / "model.safetensors").rename(folder / "part.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "part.safetensors"}}))
+    for number, file in enumerate(
+        sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors"))
+    ):
+        file.rename(blobs / str(number))
+        (snapshot / file.name).symlink_to(f"../../blobs/{number}")
+    assert load_model(snapshot).proj.weight.shape == (2, 6)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"optimizer_history": [[1]]},
+        {"extra_state": {"train_iterator": 3}},
+        {"optimizer_history": [{"num_updates": "x"}]},
+    ],
+)
+def test_a_training_state_of_another_form_is_one_error_that_names_the_file(tmp_path, state):
+    file = peer_file(tmp_path / "a.pt", **state)
+    with pytest.raises(ConfigError, match=r"a\.pt"):
+        unpack_state(file, Config())
