@@ -24,6 +24,7 @@ guards
 trainer inference
 clustering evaluation
 cli
+__main__
 """
 LAYERS = {name: depth for depth, line in enumerate(ORDER.split("\n")) for name in line.split()}
 ALIASES = {"utils", "hf"}  # import paths kept for others' notebooks; they may import anything, nothing imports them

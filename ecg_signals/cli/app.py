@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import ecg_signals
 from ecg_signals.cli.composing import (
     PRIMARY,
     Composer,
@@ -55,6 +56,7 @@ _PASSED = ("--multirun", "-m", "--run", "-r", "--info", "-i", "--hydra-help")
 RECIPE = "ECG_SIGNALS_RECIPE"  # environment variable: names and keys of the recipe's registered groups, as JSON
 _EXAMPLES = {"config_dir": "recipes", "config_name": "w2v_cmsc_rlm", "cfg": "job", "package": "model"}
 _SHOWN = ("job", "hydra", "all")
+OPTIONS = ("--config-name", "--config-dir", "--cfg", "--multirun", "--allow-hooks", "--help", "--version")
 LINES: dict[str, str] = {}  # dotted key -> file and line of the recipe that sets it, for messages
 
 
@@ -386,6 +388,14 @@ def separate_jobs(sections: dict[str, Any]) -> None:
                 continue
             logger.info("job %s of the sweep has a folder of its own: %s.%s=%s", hydra.job.num, section, key,
                         sections[section][key])  # fmt: skip
+
+
+def said_version(argv: list[str]) -> bool:
+    """Whether --version was asked for; it is printed then."""
+    if "--version" not in argv:
+        return False
+    print(f"ecg-signals {ecg_signals.__version__}")
+    return True
 
 
 def user_dir_of(sections: dict[str, Any]) -> str | None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+import ecg_signals
 from ecg_signals.cli.app import reported_errors
 from ecg_signals.config import UsageError, nearest
 
@@ -17,10 +18,19 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{"allow_abbrev": False, **settings})
+        self.add_argument("--version", action="version", version=f"ecg-signals {ecg_signals.__version__}")
+        self._typed: list[str] = []
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self._typed = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        wrong = message.partition("unrecognized arguments: ")[2].split(" ")[0]
-        guess = nearest(wrong, self._option_string_actions) if wrong.startswith("-") else None
+        options = [word.partition("=")[0] for word in self._typed if re.match(r"--?[a-zA-Z]", word)]
+        wrong = next((word for word in options if word not in self._option_string_actions), None)
+        guess = nearest(wrong, self._option_string_actions) if wrong else None
+        if wrong and wrong not in message:
+            message = f"{message} ({wrong} is unknown)"
         hint = f"; did you mean {guess}?" if guess else ""
         raise UsageError(f"{message}{hint} See {self.prog} --help")
 

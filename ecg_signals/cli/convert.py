@@ -8,8 +8,7 @@ def main() -> None:
     run_command(run)
 
 
-def run(argv: list[str]) -> None:
-    """Convert one checkpoint. Raises: ConfigError for what cannot be read or written."""
+def parser() -> Parser:
     parser = Parser(
         prog="ecg-convert",
         description="Convert any checkpoint that ecg_signals.load_model reads. Weights stay the same bit by bit.",
@@ -24,7 +23,12 @@ def run(argv: list[str]) -> None:
         help="a fairseq-signals .pt; a Hugging Face folder; or the published layout of the model's own family",
     )
     parser.add_argument("--user-dir", metavar="PATH", help="folder or module that registers the model, if your own")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def run(argv: list[str]) -> None:
+    """Convert one checkpoint. Raises: ConfigError for what cannot be read or written."""
+    arguments = parser().parse_args(argv)
     from ecg_signals.checkpoint.convert import convert
 
     load_plugins(arguments.user_dir)

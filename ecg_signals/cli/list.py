@@ -1,6 +1,7 @@
-"""ecg-list: what is registered; one thing's file, options and recipes."""
+"""ecg-list: what is registered; one thing's file, options and recipes; the recipes; tab completion."""
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import Field, fields
 from pathlib import Path
@@ -8,10 +9,19 @@ from typing import Any
 
 from ecg_signals.cli.app import load_plugins
 from ecg_signals.cli.arguments import Parser, run_command
-from ecg_signals.cli.recipes import packaged_sections
-from ecg_signals.config import BaseConfig, UsageError, field_default, nearest
+from ecg_signals.cli.completion import candidates, shell_line
+from ecg_signals.cli.recipes import (
+    find_recipe,
+    packaged_recipes,
+    packaged_sections,
+    recipe_comment,
+    recipe_names,
+    recipe_sections,
+)
+from ecg_signals.config import MISSING, BaseConfig, UsageError, field_default, unknown_message
 from ecg_signals.registry import REGISTRIES, Entry, choose_summary, get_entry
 
+KINDS = (*REGISTRIES, "recipe")
 _PACKAGE = Path(__file__).parents[1]
 
 
@@ -19,17 +29,30 @@ def main() -> None:
     run_command(run)
 
 
-def run(argv: list[str]) -> None:
+def parser() -> Parser:
     parser = Parser(
         prog="ecg-list",
         description="Show what is registered. One name: its file, its options with defaults and meaning, and the "
         "packaged recipes that use it.",
-        epilog="examples: ecg-list; ecg-list model; ecg-list model wav2vec2_cmsc",
+        epilog="examples: ecg-list; ecg-list model; ecg-list model wav2vec2_cmsc; ecg-list recipe w2v_cmsc_rlm. "
+        "Tab completion of all commands in bash: source <(ecg-list --completion)",
     )
-    parser.add_argument("kind", nargs="?", metavar="KIND", help=", ".join(REGISTRIES))
-    parser.add_argument("name", nargs="?", metavar="NAME", help="a registered name")
+    parser.add_argument("kind", nargs="?", metavar="KIND", help=", ".join(KINDS))
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a registered name, or a recipe's")
     parser.add_argument("--user-dir", metavar="PATH", help="folder or module whose registered names are added")
-    arguments = parser.parse_args(argv)
+    parser.add_argument("--completion", action="store_true", help="print what a shell reads to complete our commands")
+    return parser
+
+
+def run(argv: list[str]) -> None:
+    """Print what was asked for. Raises: UsageError as `listing`."""
+    if argv[:1] == ["--complete"]:  # called by the shell, with the line in its environment
+        print("\n".join(candidates()))
+        return
+    arguments = parser().parse_args(argv)
+    if arguments.completion:
+        print(shell_line())
+        return
     load_plugins(arguments.user_dir)
     print(listing(arguments.kind, arguments.name))
 
@@ -37,14 +60,44 @@ def run(argv: list[str]) -> None:
 def listing(kind: str | None = None, name: str | None = None) -> str:
     """The text of `ecg-list [KIND [NAME]]`. Raises: UsageError naming the nearest kind or name."""
     if kind is None:
-        return "\n\n".join(_overview(kind) for kind in REGISTRIES)
-    if kind not in REGISTRIES:
-        guess = nearest(kind, REGISTRIES)
-        hint = f"; did you mean '{guess}'?" if guess else "."
-        raise UsageError(f"unknown kind '{kind}'{hint} Kinds: {', '.join(REGISTRIES)}")
-    if name is None:
-        return _overview(kind)
-    return _details(get_entry(kind, name))
+        return "\n\n".join([*map(_overview, REGISTRIES), _recipes()])
+    if kind not in KINDS:
+        raise UsageError(unknown_message(f"kind '{kind}'", kind, KINDS, "Kinds"))
+    if kind == "recipe":
+        return _recipes() if name is None else _recipe(name)
+    return _overview(kind) if name is None else _details(get_entry(kind, name))
+
+
+def _recipes() -> str:
+    """The packaged recipes with the first sentence of each."""
+    names = recipe_names(packaged_recipes())
+    width = max(map(len, names))
+    lines = [f"  {name:<{width}}  {_first_sentence(recipe_comment(packaged_recipes(), name))}" for name in names]
+    return "\n".join([f"recipe ({len(names)})", *lines])
+
+
+def _first_sentence(text: str) -> str:
+    return re.split(r"(?<! al)[.]\s", text, maxsplit=1)[0].rstrip(".")
+
+
+def _recipe(name: str) -> str:
+    folder, name = find_recipe(name, None)
+    rows = [(group, keys) for group, keys in recipe_sections(folder, name).items() if isinstance(keys, dict)]
+    settings = [(f"{group}.{key}", value) for group, keys in rows for key, value in keys.items()]
+    command = "ecg-inference" if name == "infer" else "ecg-train"
+    return "\n".join(
+        [
+            f"recipe {name}: {recipe_comment(folder, name)}",
+            f"file: {folder / name}.yaml",
+            "sets:",
+            *(f"  {key}={_shown(value)}" for key, value in settings if value != MISSING),
+            " ".join(["use:", command, "--config-name", name, *(f"{k}=..." for k, v in settings if v == MISSING)]),
+        ]
+    )
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _overview(kind: str) -> str:

@@ -7,7 +7,7 @@ def main() -> None:
     run_command(run)
 
 
-def run(argv: list[str]) -> None:
+def parser() -> Parser:
     parser = Parser(
         prog="ecg-pack",
         description="Pack the records that the manifests in MANIFEST_DIR (and its subfolders) name into a few large "
@@ -23,9 +23,14 @@ def run(argv: list[str]) -> None:
     parser.add_argument(
         "--shard-megabytes", type=int, default=1024, metavar="N", help="size of a shard (default: 1024)"
     )
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def run(argv: list[str]) -> None:
+    """Pack a folder of manifests."""
+    arguments = parser().parse_args(argv)
     if arguments.shard_megabytes < 1:
-        parser.error("--shard-megabytes must be at least 1")
+        parser().error("--shard-megabytes must be at least 1")
     print(pack(arguments.manifest_dir, arguments.dest, arguments.dtype, arguments.shard_megabytes << 20))
 
 

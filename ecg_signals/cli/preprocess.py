@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_signals.absent import absence
+from ecg_signals.cli.app import said_version
 from ecg_signals.cli.arguments import Parser, run_restartable
 from ecg_signals.config import UsageError, field_default, unknown_message
 from ecg_signals.limits import printable
@@ -49,6 +50,8 @@ def run(argv: list[str]) -> None:
         print(overview())
         if not argv:
             raise UsageError("name a dataset or a step, such as: ecg-preprocess ptbxl SOURCE DEST")
+        return
+    if said_version(argv[:1]):
         return
     name, *rest = argv
     if name == "hubert":

@@ -3,6 +3,7 @@
 import os
 import shlex
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,13 @@ def recipe_names(folder: Path) -> list[str]:
         if looked_at > MAX_FOLDER_ENTRIES:
             break
     return sorted(found)
+
+
+def recipe_comment(folder: Path, name: str) -> str:
+    """What a recipe's first lines say about it."""
+    lines = (folder / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    head = takewhile(lambda line: line.startswith("#"), lines)
+    return " ".join(line.lstrip("# ") for line in head if not line.startswith("# @package"))
 
 
 def packaged_sections() -> Iterator[tuple[str, dict[str, Any]]]:

@@ -13,6 +13,7 @@ from ecg_signals.cli.app import (
     job_sections,
     load_plugins,
     reported_errors,
+    said_version,
     user_dir_of,
 )
 from ecg_signals.cli.console import remember_command, told_where
@@ -32,6 +33,8 @@ EXAMPLES = [
 
 def main() -> None:
     argv = sys.argv[1:]
+    if said_version(argv):
+        return
     if "--help" in argv or "-h" in argv:
         print(help_text("ecg-train", "Pretrain or fine-tune what a recipe names.", EXAMPLES))
         return

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ecg_signals.cli.app import help_text, hydra_app, hydra_errors, job_sections, reported_errors
+from ecg_signals.cli.app import help_text, hydra_app, hydra_errors, job_sections, reported_errors, said_version
 
 PURPOSE = "Evaluate a checkpoint on labelled data: statistics, and extracted outputs, embeddings and attention."
 
@@ -21,6 +21,8 @@ def run(raw: Any) -> None:
 
 def evaluate(command: str, purpose: str, job: Callable[[Any], None]) -> None:
     """The command line of ecg-validate and ecg-inference."""
+    if said_version(sys.argv[1:]):
+        return
     if {"--help", "-h"} & set(sys.argv[1:]):
         examples = [
             f"ecg-{command} common_eval.path=CHECKPOINT task.data=MANIFESTS dataset.valid_subset=test "
