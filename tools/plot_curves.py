@@ -27,7 +27,7 @@ def main() -> None:
     matplotlib.rcParams.update({"svg.hashsalt": "curves", "svg.fonttype": "none", "font.size": 9})
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(8, 2.8), layout="constrained")
     left.plot(*curve(arguments.pretrained, "train", "loss"), color="#0b6bcb")
-    left.set(title=f"pretraining: {arguments.pretrained.name}", xlabel="updates", ylabel="loss, bits")
+    left.set(title=f"pretraining: {arguments.pretrained.name}", xlabel="updates", ylabel="loss")
     for split, colour in (("valid", "#d9480f"), ("test", "#2f9e44")):
         right.plot(*curve(arguments.finetuned, split, "auroc"), color=colour, label=split)
     right.set(title="fine-tuning: finetune/diagnosis", xlabel="updates", ylabel="macro AUROC")
