@@ -133,10 +133,8 @@ def summarise(root: Path, run: Path, done: Mapping[str, Any]) -> None:
     losses, contrast = (report.read_metrics(log, "train", key)[1] for key in ("loss", "loss_0"))
     fall = f"{losses[0]:.2f} → {losses[-1]:.2f}"
     print(f"\npretraining loss {fall}, {SUM}; that of masked frames {contrast[0]:.2f} → {contrast[-1]:.2f} bits each")
-    print(
-        f"test macro AUROC {macro} ({between}) of {len(names)} records, over the {len(headline)} labels that at least"
-    )
-    print(f"at least {LEAST} records have and {LEAST} lack; positive records: {positives}. {TOY}")
+    print(f"test macro AUROC {macro} ({between}) of {len(names)} records, over the {len(headline)} labels that")
+    print(f"at least {LEAST} records have and {LEAST} lack; positive records: {positives}.\n{TOY}")
     tiles = [
         (f"macro AUROC of {len(names)} test records, {between}", macro),
         (f"labels in it, with their positive test records: {positives}", f"{len(headline)} of {len(scores)}"),
