@@ -151,11 +151,13 @@ def test_labels_of_few_records_stay_out_of_the_headline_and_its_interval_is_that
     targets[:20, 0], targets[:5, 1], targets[:4, 2], targets[:36, 3] = 1, 1, 1, 1
     assert results.measurable(targets).tolist() == [True, True, False, False]
     probabilities = targets + rng.standard_normal(targets.shape)
-    found, spans = results.measure(probabilities, targets)
+    found, spans = results.measure(probabilities, targets, np.arange(40) // 2)
     low, high = spans["macro"]
     assert 0 < low < found.auroc[:2].mean() < high <= 1 and spans["auroc"].shape == (2, 4)
     probabilities[:, 2:] = 0.5
-    np.testing.assert_array_equal(results.measure(probabilities, targets)[1]["macro"], spans["macro"])
+    np.testing.assert_array_equal(
+        results.measure(probabilities, targets, np.arange(40) // 2)[1]["macro"], spans["macro"]
+    )
 
 
 def test_the_summary_names_records_positives_interval_and_what_the_loss_is(
@@ -166,6 +168,7 @@ def test_the_summary_names_records_positives_interval_and_what_the_loss_is(
     targets[:12, 0], targets[:2, 1] = 1, 1
     files = {
         "data/manifest/test.tsv": "/root\n" + "".join(f"r{k // 2}_{k % 2}.mat\t2500\n" for k in range(24)),
+        "data/meta_split.csv": "save_file,patient_id\n" + "".join(f"r{k}.mat,{k // 2}\n" for k in range(12)),
         "data/labels/label_def.csv": "name,pos_count_train\n" + "A,30\nB,2\nC,0\n",
     }
     for name, text in files.items():
@@ -183,7 +186,10 @@ def test_the_summary_names_records_positives_interval_and_what_the_loss_is(
     (run / "data/org").mkdir()
     from scipy.io import savemat
 
-    savemat(run / "data/org/r0.mat", {"feats": np.zeros((12, 5000), np.float32), "curr_sample_rate": 500.0})
+    savemat(
+        run / "data/org/r0.mat",
+        {"feats": rng.standard_normal((12, 5000)).astype(np.float32), "curr_sample_rate": 500.0},
+    )
     root = FOLDER.parents[1]
     results.summarise(
         root,

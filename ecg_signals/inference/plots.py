@@ -146,7 +146,8 @@ def _bars(axes: "Axes", shown: Sequence[tuple[str, float]], prediction: Predicti
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", labelsize=8, color="#909090", labelcolor="#606060")
     count = len(prediction.windows)
-    axes.set_xlabel(f"probability, {count} window{'s' if count != 1 else ''}", fontsize=9, color="#606060")
+    said = "; ".join([f"probability, {count} window{'s' if count != 1 else ''}", *prediction.notes])
+    axes.set_xlabel(said, fontsize=9, color="#606060", parse_math=False)
     axes.grid(True, axis="x", color="#e6e6e6", linewidth=0.7)
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):

@@ -136,7 +136,7 @@ def label_table(scores: Sequence[LabelScore], least: int) -> str:
     return (
         f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
         f'<p class="note">train, test: records with the label. Grey: fewer than {least} test records have it, or lack '
-        f"it; such values say nothing, and the headline leaves them out. Intervals: bootstrap over records.</p>"
+        f"it; such values say nothing, and the headline leaves them out. Intervals: bootstrap over patients.</p>"
         f'<p class="note">Not measured, since the test split has no positive or no negative of them: {rest}.</p>'
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 import report
 
 from ecg_signals import read_record
-from ecg_signals.metrics.bootstrap import intervals, resampled_items
+from ecg_signals.metrics.bootstrap import intervals, resampled_groups
 from ecg_signals.metrics.per_label import mean_defined
 from ecg_signals.metrics.ranking import RankingMetrics, ranking_metrics
 
@@ -44,10 +44,12 @@ def measurable(targets: np.ndarray) -> np.ndarray:
     return np.minimum((targets == 1).sum(axis=0), (targets == 0).sum(axis=0)) >= LEAST
 
 
-def measure(probabilities: np.ndarray, targets: np.ndarray) -> tuple[RankingMetrics, dict[str, np.ndarray]]:
+def measure(
+    probabilities: np.ndarray, targets: np.ndarray, patients: np.ndarray
+) -> tuple[RankingMetrics, dict[str, np.ndarray]]:
     """Both areas per label, and 95 % intervals of `macro` [2] and of every label's `auroc` [2, labels].
 
-    Records are drawn with replacement; `macro` is the mean over the measurable labels.
+    Patients are drawn with replacement, each with all records; `macro` is the mean over the measurable labels.
     """
     headline = measurable(targets)
 
@@ -55,15 +57,17 @@ def measure(probabilities: np.ndarray, targets: np.ndarray) -> tuple[RankingMetr
         auroc = ranking_metrics(probabilities[chosen], targets[chosen]).auroc
         return {"auroc": auroc, "macro": mean_defined(auroc[headline])}
 
-    items = resampled_items(np.zeros(len(targets)), ROUNDS, seed=0)
+    items = resampled_groups(patients, ROUNDS, seed=0)
     return ranking_metrics(probabilities, targets), intervals(statistic, items)
 
 
 def label_scores(
-    data: Path, probabilities: np.ndarray, targets: np.ndarray, meanings: Mapping[str, str]
+    data: Path, names: list[str], probabilities: np.ndarray, targets: np.ndarray, meanings: Mapping[str, str]
 ) -> tuple[list[report.LabelScore], np.ndarray]:
     """One row per label, and the 95 % interval of the headline, from [records, labels] of the test split."""
-    found, spans = measure(probabilities, targets)
+    with (data / "meta_split.csv").open(newline="") as file:
+        patient = {Path(row["save_file"]).stem: row["patient_id"] for row in csv.DictReader(file)}
+    found, spans = measure(probabilities, targets, np.array([patient[name] for name in names]))
     headline = measurable(targets)
     with (data / "labels/label_def.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -113,7 +117,7 @@ def charts(run: Path) -> str:
             "weighted BCE, bits per label",
             [curve(after, "train", "train", "loss"), curve(after, "valid", "valid", "loss")],
         ),
-        report.chart("Fine-tuning", "macro AUROC on validation patients", [curve(after, "valid", "valid", "auroc")]),
+        report.chart("Fine-tuning", "macro AUROC of validation segments", [curve(after, "valid", "valid", "auroc")]),
     ]
     return f'<div class="charts">{"".join(figures)}</div>'
 
@@ -124,7 +128,7 @@ def summarise(root: Path, run: Path, done: Mapping[str, Any]) -> None:
     outputs, targets = np.load(run / "test/outputs_test.npy"), np.load(run / "test/targets_test.npy")
     names, probabilities, targets = by_record(read_manifest(run / "data/manifest/test.tsv"), outputs, targets)
     meanings = report.statement_meanings(sample / "scp_statements.csv")
-    scores, span = label_scores(run / "data", probabilities, targets, meanings)
+    scores, span = label_scores(run / "data", names, probabilities, targets, meanings)
     headline = sorted((score for score in scores if score.interval is not None), key=lambda score: -score.test)
     macro = f"{mean_defined(np.array([score.auroc for score in headline], dtype=float)):.3f}"
     between = f"95 % interval {span[0]:.2f} to {span[1]:.2f}"

@@ -97,6 +97,15 @@ def test_the_highest_probabilities_are_drawn_with_the_span_of_their_windows(reco
     np.testing.assert_allclose(bars.lines[0].get_xdata(), [19 / 40, 20 / 40])
 
 
+def test_every_window_s_value_lies_on_the_axis_and_what_must_be_said_stands_below_it(record):
+    said = prediction(labels=2)
+    said.windows[0]["probabilities"]["label 1"], said.windows[1]["probabilities"]["label 0"] = 7.5, -3.0
+    said.notes = ["toy model trained on 55 records"]
+    bars = plot_prediction(record, said).axes[1]
+    assert bars.get_xlim() == (-3.0, 7.5)
+    assert bars.get_xlabel() == "probability, 2 windows; toy model trained on 55 records"
+
+
 def test_pictures_are_named_after_their_records_and_never_overwrite_each_other(tmp_path):
     found = [prediction(str(FILE), 2), prediction(str(FILE), 1), Prediction("gone", error="not there")]
     paths = save_pictures(found, tmp_path / "new" / "pictures")
