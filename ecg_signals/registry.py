@@ -121,7 +121,8 @@ class Registry:
             reasons = "".join(f" {text}." for text in failed)
             raise UsageError(
                 f"unknown {self.kind} '{name}'{hint} Run `ecg-list {self.kind}` to see them all, "
-                f"or set common.user_dir=PATH if your own package registers it.{reasons}"
+                f"or name your own package that registers it: common.user_dir=PATH, of commands without settings "
+                f"--user-dir PATH.{reasons}"
             )
         return self.entries[name]
 

@@ -87,10 +87,11 @@ def model_entry(name: Any, cfg: Mapping[str, Any], where: str) -> Entry:
         return get_entry("model", name)
     except UsageError as error:
         plugin = (cfg.get("common") or {}).get("user_dir")
-        hint = f"common.user_dir={plugin}" if plugin else "common.user_dir=FOLDER"
+        plugin = limits.shown(plugin or "FOLDER")
         raise ConfigError(
             f"{where} holds a model '{name}', which no imported package registers ({error}). If your own package does, "
-            f"set {hint} on the command line, or import the package before loading."
+            f"set common.user_dir={plugin} on the command line (--user-dir {plugin} for commands without settings), or "
+            "import the package before loading."
         ) from None
 
 

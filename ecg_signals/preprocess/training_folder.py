@@ -1,5 +1,6 @@
 """One folder for people with files and labels: raw/*.npy -> processed/ and tables to type labels into."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -53,6 +54,13 @@ class FolderConfig(OwnArrayConfig):
     )
 
 
+def make_target(target: str, folder: Path, *settings: str) -> str:
+    """What to type so that make does `target` with this folder and not with its usual one."""
+    usual = folder.resolve() == Path("training_data").resolve()
+    where = [] if usual else ["DATA=" + shlex.quote(str(folder))]
+    return " ".join(["make", target, *where, *settings])
+
+
 @dataclass
 class FolderReport(ArrayReport):
     """`names`: the label columns; `empty`: rows of the tables that have no label yet."""
@@ -66,9 +74,9 @@ class FolderReport(ArrayReport):
         lines = ["", f"labels: {', '.join(self.names)}"]
         if self.empty:
             lines.append(f"  {self.empty} records have none yet: type 0 or 1 into these columns of {files};")
-            lines.append("  rename them, delete them or add more. Then: make train")
+            lines.append(f"  rename them, delete them or add more. Then: {make_target('train', self.dest)}")
         else:
-            lines.append(f"  typed in {files}. Next: make train")
+            lines.append(f"  typed in {files}. Next: {make_target('train', self.dest)}")
         return lines
 
     def _note_lines(self) -> list[str]:

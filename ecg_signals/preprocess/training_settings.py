@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.hubert_records import FOLDER
 from ecg_signals.preprocess.pipeline import writing_to
-from ecg_signals.preprocess.training_folder import ABOUT, METADATA, RAW, TABLES
+from ecg_signals.preprocess.training_folder import ABOUT, METADATA, RAW, TABLES, make_target
 from ecg_signals.tables import read_table, write_text
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def training_settings(folder: Path, run: Path, model: str | None) -> Settings:
     """
     folder = folder.expanduser()
     tables = {split: folder / METADATA / TABLES[split] for split in ("train", "valid")}
-    train, valid = (_labelled(path, folder / FOLDER) for path in tables.values())
+    train, valid = (_labelled(path, folder) for path in tables.values())
     names = list(train.columns)
     if list(valid.columns) != names:
         raise ConfigError(
@@ -51,17 +51,17 @@ def training_settings(folder: Path, run: Path, model: str | None) -> Settings:
         remarks.append(f"no label is both 0 and 1 in {tables['valid']}: the best checkpoint is chosen by the loss")
         words += ["checkpoint.best_checkpoint_metric=loss", "checkpoint.maximize_best_checkpoint_metric=false"]
     if model is not None:
-        words += _model_settings(model)
+        words += _model_settings(model, folder)
     _remember(run, list(tables.values()), model)
     return Settings(words, remarks)
 
 
-def _labelled(path: Path, processed: Path) -> "pd.DataFrame":
+def _labelled(path: Path, folder: Path) -> "pd.DataFrame":
     """The label columns of a table, by file name. Raises: ConfigError for whatever is not filled in."""
     import pandas as pd
 
     if not path.is_file():
-        raise ConfigError(f"there is no {path}; make it with: make prepare-data")
+        raise ConfigError(f"there is no {path}; make it with: {make_target('prepare-data', folder)}")
     table = read_table(path, ABOUT[:1])
     names = [name for name in table.columns if name not in ABOUT]
     late = [name for name in table.columns[len(table.columns) - len(names) :] if name in ABOUT]
@@ -69,7 +69,8 @@ def _labelled(path: Path, processed: Path) -> "pd.DataFrame":
         found = "a column without a name" if names and not late else f"the columns {', '.join(table.columns)}"
         raise ConfigError(f"{path} has {found}; expected {', '.join(ABOUT[:4])}, then one named column per label")
     if table.empty:
-        raise ConfigError(f"{path} lists no record; move a few rows there, or add files and type: make prepare-data")
+        again = make_target("prepare-data", folder)
+        raise ConfigError(f"{path} lists no record; move a few rows there, or add files and type: {again}")
     labels = table.set_index("filename")[names]
     for name in names:
         numbers = pd.to_numeric(labels[name], errors="coerce")
@@ -80,9 +81,10 @@ def _labelled(path: Path, processed: Path) -> "pd.DataFrame":
             )
         labels = labels.assign(**{name: numbers})
     _check_filled(labels, path)
-    lost = next((name for name in labels.index if not (processed / str(name)).is_file()), None)
+    lost = next((name for name in labels.index if not (folder / FOLDER / str(name)).is_file()), None)
     if lost is not None:
-        raise ConfigError(f"{path} lists {lost}, which is not in {processed}; delete the row, or: make prepare-data")
+        again = make_target("prepare-data", folder)
+        raise ConfigError(f"{path} lists {lost}, which is not in {folder / FOLDER}; delete the row, or: {again}")
     return labels
 
 
@@ -127,14 +129,15 @@ def _shared_patients(train: Path, valid: Path) -> list[str]:
     return [text] if shared else []
 
 
-def _model_settings(model: str) -> list[str]:
+def _model_settings(model: str, folder: Path) -> list[str]:
     """Decimation as the model was trained with."""
     from ecg_signals.checkpoint.load import load_source
 
     try:
         source = load_source(model)
     except ConfigError as error:
-        hint = "Then: make train MODEL=PATH. Without pretrained weights: make train-from-scratch"
+        with_file, without = make_target("train", folder, "MODEL=PATH"), make_target("train-from-scratch", folder)
+        hint = f"Then: {with_file}. Without pretrained weights: {without}"
         raise ConfigError(f"{str(error).rstrip('.')}. {hint}") from None
     steps = source.signal.steps if source.signal is not None else []
     decimation: dict[str, Any] = next((step for step in steps if step["name"] == "decimate"), {})
@@ -159,9 +162,10 @@ def _remember(run: Path, tables: Sequence[Path], model: str | None) -> None:
             before = {}
         changed = [name for name in content if before.get(name) != content[name]]
         if changed:
+            again = make_target("train", tables[0].parent.parent, "RUN=NAME")
             raise ConfigError(
                 f"the training in {note.parent} started from another {' and '.join(changed)}. Start a new one "
-                f"(make train RUN=NAME), or remove that folder"
+                f"({again}), or remove that folder"
             )
     with writing_to(note.parent):
         write_text(note, json.dumps(content, indent=2) + "\n")

@@ -2,6 +2,7 @@
 
 import shutil
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 
 from ecg_signals.config import ConfigError, UsageError
 from ecg_signals.preprocess.options import parse_options
-from ecg_signals.preprocess.training_folder import FolderConfig, prepare_folder
+from ecg_signals.preprocess.training_folder import FolderConfig, make_target, prepare_folder
 from ecg_signals.preprocess.training_settings import training_settings
 
 
@@ -259,7 +260,7 @@ def test_a_run_does_not_go_on_with_other_labels_or_another_model(ready, golden):
     settings(ready, "run", model)
     (ready / "checkpoints" / "run" / "checkpoint_last.pt").touch()
     assert settings(ready, "run", model).words == settings(ready, "new", model).words
-    with pytest.raises(ConfigError, match=r"started from another model\. Start a new one \(make train RUN=NAME\)"):
+    with pytest.raises(ConfigError, match=r"started from another model\. Start a new one \(make train .*RUN=NAME\)"):
         settings(ready, "run", model.replace("linear", "mlp"))
     fill(ready, normal=lambda row: int(row % 4 == 0))
     with pytest.raises(ConfigError, match=r"started from another train_dataset\.csv and val_dataset\.csv"):
@@ -274,7 +275,16 @@ def test_decimation_follows_a_published_checkpoint(ready, golden, form):
 
 def test_a_model_that_cannot_be_had_says_what_else_to_do(ready, golden, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(ConfigError, match=r"download .* by hand.*make train MODEL=PATH.*make train-from-scratch"):
+    with pytest.raises(ConfigError, match=r"download .* by hand.*make train .*MODEL=PATH.*make train-from-scratch"):
         settings(ready, "a", "nobody/no-such-model")
     with pytest.raises(ConfigError, match="prepared for HuBERT-ECG"):
         settings(ready, "b", str(golden / "wcr" / "clf" / "checkpoint.pt"))
+
+
+def test_advice_names_the_folder_that_was_prepared_unless_it_is_makes_usual_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert make_target("train", Path("training_data")) == "make train"
+    assert make_target("train", tmp_path / "training_data", "MODEL=PATH") == "make train MODEL=PATH"
+    assert make_target("prepare-data", Path("my $ekg")) == "make prepare-data DATA='my $ekg'"
+    with pytest.raises(ConfigError, match=r"make prepare-data DATA=elsewhere$"):
+        training_settings(Path("elsewhere"), tmp_path / "run", None)
