@@ -10,8 +10,10 @@ SCRIPT = Path(__file__).parents[1] / "tools" / "bench" / "train_step.py"
 def test_the_benchmark_finds_losses_and_gradients_equal_and_prints_the_ratios():
     small = ["--layers", "2", "--width", "32", "--pairs", "2", "--repeat", "1", "--samples", "800", "--threads", "1"]
     done = subprocess.run(
-        [sys.executable, SCRIPT, *small, "--device", "cpu"], capture_output=True, text=True, timeout=120
+        [sys.executable, SCRIPT, *small, "--device", "cpu", "--breakdown"], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    assert "losses and gradients differ by at most" in done.stdout
-    assert "ours bfloat16" in done.stdout and "matrix products" in done.stdout
+    for task in ("pretraining", "fine-tuning"):
+        assert f"{task}: loss" in done.stdout and f"{task}, bf16, 1 thread:" in done.stdout
+    assert done.stdout.count("losses and gradients differ by at most") == 2
+    assert done.stdout.count("plain / ours:") == 4 and "matrix products" in done.stdout

@@ -6,8 +6,6 @@ from torch import Tensor, nn
 
 from ecg_signals.modules.dropout import dropout
 
-LONGEST_EXPLICIT = 1024  # frames up to which a CPU may hold the attention weights
-
 
 class SelfAttention(nn.Module):
     """Softmax attention of every frame to every frame that is not padding."""
@@ -31,7 +29,7 @@ class SelfAttention(nn.Module):
         query, key, value = (self._split(proj(x)) for proj in (self.q_proj, self.k_proj, self.v_proj))
         p = self.dropout if self.training else 0.0
         weights = None
-        if need_weights or _explicit_is_faster(query, p):
+        if need_weights or _torch_is_explicit(query, p):
             kept = attention_weights(query, key, attend)
             mixed = dropout(kept, p).to(value.dtype) @ value
             weights = kept.mean(dim=1) if need_weights else None
@@ -51,8 +49,6 @@ def attention_weights(query: Tensor, key: Tensor, attend: Tensor | None) -> Tens
     return scores.softmax(dim=-1)
 
 
-def _explicit_is_faster(query: Tensor, p: float) -> bool:
-    """torch's CPU kernel knows no dropout, and in bfloat16 takes three times as long as the products themselves."""
-    if query.device.type != "cpu" or query.shape[-2] > LONGEST_EXPLICIT or torch.compiler.is_compiling():
-        return False
-    return p > 0 or query.dtype == torch.bfloat16
+def _torch_is_explicit(query: Tensor, p: float) -> bool:
+    """torch's CPU kernel knows no dropout and holds the weights as well; here their masks are cheaper to draw."""
+    return p > 0 and query.device.type == "cpu" and not torch.compiler.is_compiling()

@@ -68,17 +68,17 @@ class ConvStem(nn.Module):
         `hidden` collects the input and every convolution's output, [batch, frames, dim] each.
         """
         self._check(source)
-        x = source.transpose(1, 2)  # [batch, samples, leads]
+        x = source
         if hidden is not None:
-            hidden.append(x)
+            hidden.append(x.transpose(1, 2))
         for block, (_, kernel, stride) in zip(self.conv_layers, self.spec):
             conv, dropout, norm = cast(nn.Sequential, block)
-            x = dropout(_convolve(x, cast(nn.Conv1d, conv)))
+            x = dropout(conv(x))  # [batch, dim, frames]
             lengths = None if lengths is None else output_length(lengths, kernel, stride)
             x = F.gelu(self._normalise(x, norm, lengths))
             if hidden is not None:
-                hidden.append(x)
-        return x
+                hidden.append(x.transpose(1, 2))
+        return x.transpose(1, 2)
 
     def _check(self, source: Tensor) -> None:
         expected = self.in_leads
@@ -94,11 +94,9 @@ class ConvStem(nn.Module):
 
     def _normalise(self, x: Tensor, norm: nn.Module, lengths: Tensor | None) -> Tensor:
         if isinstance(norm, nn.Sequential):
-            return norm[1](x)
-        if not isinstance(norm, nn.GroupNorm):
-            return x
-        if lengths is None or self.over_padding:
-            return F.group_norm(x.transpose(1, 2), norm.num_groups, norm.weight, norm.bias, norm.eps).transpose(1, 2)
+            return norm[1](x.transpose(1, 2)).transpose(1, 2)
+        if lengths is None or self.over_padding or not isinstance(norm, nn.GroupNorm):
+            return norm(x)
         return _norm_valid_frames(x, lengths, norm)
 
     def frames(self, samples: int) -> int:
@@ -122,23 +120,13 @@ def _norm(mode: str, index: int, dim: int) -> nn.Module:
     return nn.GroupNorm(dim, dim) if index == 0 else nn.Identity()
 
 
-def _convolve(x: Tensor, conv: nn.Conv1d) -> Tensor:
-    """[batch, time, in] -> [batch, time', out]; windows that do not overlap are one matrix product."""
-    kernel, stride = conv.kernel_size[0], conv.stride[0]
-    if kernel != stride:
-        return conv(x.transpose(1, 2)).transpose(1, 2)
-    frames = x.shape[1] // kernel
-    windows = x[:, : frames * kernel].reshape(x.shape[0], frames, kernel * x.shape[2])
-    return F.linear(windows, conv.weight.transpose(1, 2).flatten(1), conv.bias)
-
-
 def _norm_valid_frames(x: Tensor, lengths: Tensor, norm: nn.GroupNorm) -> Tensor:
-    """Group norm with one group per channel whose statistics leave padded frames out; x [batch, frames, dim]."""
-    valid = (torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(1)).unsqueeze(-1)
+    """Group norm with one group per channel whose statistics leave padded frames out; x [batch, dim, frames]."""
+    valid = (torch.arange(x.shape[2], device=x.device) < lengths.unsqueeze(1)).unsqueeze(1)
     count = lengths.clamp(min=1).view(-1, 1, 1)
-    mean = torch.where(valid, x, 0.0).sum(dim=1, keepdim=True) / count
-    variance = torch.where(valid, x - mean, 0.0).square().sum(dim=1, keepdim=True) / count
-    return (x - mean) * torch.rsqrt(variance + norm.eps) * norm.weight + norm.bias
+    mean = torch.where(valid, x, 0.0).sum(dim=2, keepdim=True) / count
+    variance = torch.where(valid, x - mean, 0.0).square().sum(dim=2, keepdim=True) / count
+    return (x - mean) * torch.rsqrt(variance + norm.eps) * norm.weight.unsqueeze(1) + norm.bias.unsqueeze(1)
 
 
 def output_length(samples, kernel: int, stride: int):

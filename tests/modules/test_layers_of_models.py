@@ -4,9 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from ecg_signals.modules import conv_position
 from ecg_signals.modules.attention import SelfAttention
 from ecg_signals.modules.autograd import scale_gradient
-from ecg_signals.modules.conv_position import ConvPosition
+from ecg_signals.modules.conv_position import ConvPosition, centred_convolution
 from ecg_signals.modules.conv_stem import ConvStem
 from ecg_signals.modules.dropout import Dropout
 from ecg_signals.modules.pooling import pool_frames
@@ -55,6 +56,32 @@ def test_position_is_a_weight_normed_convolution(kernel):
     conv = layer.pos_conv[0]
     expected = F.conv1d(x.transpose(1, 2), conv.weight, conv.bias, padding=kernel // 2, groups=3)[..., :20]
     torch.testing.assert_close(layer(x), x + F.gelu(expected).transpose(1, 2))
+
+
+@pytest.mark.parametrize("frames, kernel", [(40, 32), (40, 31), (7, 64), (1, 5), (9, 1), (50, 2)])
+def test_a_convolution_through_the_spectrum_equals_the_direct_one_with_its_gradients(monkeypatch, frames, kernel):
+    monkeypatch.setattr(conv_position, "_spectrum_pays", lambda *_: True)
+    torch.manual_seed(0)
+    shapes = ((3, frames, 8), (6, 4, kernel), (6,))
+    x, weight, bias = values = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    direct = F.conv1d(x.transpose(1, 2), weight, bias, padding=kernel // 2, groups=2)[..., :frames].transpose(1, 2)
+    found = centred_convolution(x, weight, bias, groups=2)
+    upstream = torch.randn_like(direct)
+    for one, other in zip([found, *torch.autograd.grad(found, values, upstream)],
+                          [direct, *torch.autograd.grad(direct, values, upstream)]):  # fmt: skip
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
+def test_a_wide_kernel_on_a_large_batch_goes_through_the_spectrum_and_a_narrow_one_does_not(monkeypatch):
+    taken = []
+    through = conv_position._through_the_spectrum
+    monkeypatch.setattr(conv_position, "_through_the_spectrum", lambda *given: taken.append(0) or through(*given))
+    torch.manual_seed(0)
+    for batch, kernel in ((16, 64), (16, 3), (1, 64)):
+        x, weight, bias = torch.randn(batch, 40, 64), torch.randn(64, 32, kernel) / 32, torch.randn(64)
+        direct = F.conv1d(x.transpose(1, 2), weight, bias, padding=kernel // 2, groups=2)[..., :40].transpose(1, 2)
+        torch.testing.assert_close(centred_convolution(x, weight, bias, 2), direct, rtol=1e-5, atol=1e-5)
+    assert len(taken) == 1
 
 
 @pytest.mark.parametrize("spec", [[(8, 2, 2), (4, 3, 3)], [(8, 5, 3), (4, 3, 1)], [(6, 2, 3)]])

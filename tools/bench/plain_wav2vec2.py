@@ -1,7 +1,9 @@
-"""A plain reading of wav2vec 2.0 with CMSC for ECG: one training step as a textbook would write it.
+"""A plain reading of wav2vec 2.0 with CMSC for ECG, and of its fine-tuning: a step with the published arithmetic.
 
-Convolutions as convolutions, attention as two batched products around a softmax, negatives gathered into one large
-tensor, Adam as a loop over parameters. Nothing of `ecg_signals` is used, so that it can serve as the yardstick.
+As published: convolutions as convolutions, attention as two batched products around a softmax, the sum over weighted
+codewords and the negatives gathered into one large tensor, Adam as a loop over parameters. Where torch has a function
+for a step (weight norm, layer norm, GELU, cosine similarity) it is used. Nothing of `ecg_signals` is, so that this can
+serve as the yardstick.
 """
 
 from typing import Any
@@ -51,13 +53,14 @@ class PlainStep:
                 prefix = "feature_extractor.conv_layers.0.2"
                 x = F.group_norm(x, x.shape[1], self.weights[f"{prefix}.weight"], self.weights[f"{prefix}.bias"])
             x = F.gelu(x)
-        factor = self.options["feature_grad_mult"]
-        return x * factor + x.detach() * (1 - factor)  # [batch, dim, frames]
+        if x.requires_grad:
+            x.register_hook(lambda grad: grad * self.options["feature_grad_mult"])
+        return x  # [batch, dim, frames]
 
     def position(self, x: Tensor) -> Tensor:
         direction = self.weights["conv_pos.pos_conv.0.parametrizations.weight.original1"]
         length = self.weights["conv_pos.pos_conv.0.parametrizations.weight.original0"]
-        weight = length * direction / direction.norm(dim=(0, 1), keepdim=True)
+        weight = torch._weight_norm(direction, length, 2)
         bias, kernel = self.weights["conv_pos.pos_conv.0.bias"], weight.shape[2]
         groups = self.options["conv_pos_groups"]
         y = F.conv1d(x.transpose(1, 2), weight, bias, padding=kernel // 2, groups=groups)
@@ -85,7 +88,7 @@ class PlainStep:
             prefix = f"encoder.layers.{layer}"
             mixed = F.dropout(self.attention(f"{prefix}.self_attn", x), p)
             x = self.layer_norm(f"{prefix}.self_attn_layer_norm", x + mixed)
-            inner = F.gelu(self.linear(f"{prefix}.fc1", x))
+            inner = F.dropout(F.gelu(self.linear(f"{prefix}.fc1", x)), self.options["activation_dropout"])
             x = self.layer_norm(f"{prefix}.final_layer_norm", x + F.dropout(self.linear(f"{prefix}.fc2", inner), p))
         return x
 
@@ -155,3 +158,21 @@ class PlainStep:
             denominator = square.sqrt().add_(eps)
             value.add_(value, alpha=-decay * rate)
             value.addcdiv_(mean, denominator, value=-step)
+
+
+class PlainFinetuning(PlainStep):
+    """The step of a classifier on that encoder, whose convolutions are frozen.
+
+    Args:
+        weights: of an `ecg_transformer_classifier`, the encoder's without their prefix.
+    """
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
+        with torch.no_grad():
+            features = self.convolutions(batch["source"])
+        features = self.layer_norm("layer_norm", features.transpose(1, 2))
+        x = F.dropout(self.linear("post_extract_proj", features), self.options["dropout_input"])
+        x = F.dropout(self.encoder(self.position(x)), self.options["final_dropout"])
+        pooled = x.sum(dim=1) / (x != 0).sum(dim=1)
+        logits, labels = self.linear("proj", pooled).float(), batch["label"].float()
+        return F.binary_cross_entropy_with_logits(logits, labels, reduction="sum"), labels.numel()

@@ -1,22 +1,27 @@
-"""Time one pretraining step of ours against a plain reading of the method, and show where the time goes.
+"""Time a training step of ours against a plain reading of the published one, in one run, and show where time goes.
 
-    python tools/bench/train_step.py                          # base model, 4 pairs of 5 s segments, all cores
+    python tools/bench/train_step.py                          # base model, 4 pairs of 5 s segments, 1 and 2 threads
+    python tools/bench/train_step.py --task fine-tuning --precision fp32 --threads 1 --repeat 15
     python tools/bench/train_step.py --layers 2 --width 64 --pairs 2 --repeat 2
 
 Both sides see the same weights, batch, masks, negatives and noise. With every dropout at 0 their losses and gradients
 must agree to 1e-4 before anything is timed; the timed steps use the recipe's dropouts. A step is forward, backward and
-optimizer; the variants take turns and the smallest time of each counts, so that a busy machine disturbs all alike.
+optimizer. The two sides take turns, each goes first every other time, and each turn gives one ratio; printed are the
+median of the ratios and the middle half of them. Seconds of all threads together (cpu) suffer less from other programs
+on the machine than seconds on the clock (wall).
 """
 
 import argparse
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from pathlib import Path
+from statistics import median, quantiles
 from typing import Any
 
 import numpy as np
 import torch
-from plain_wav2vec2 import PlainStep
+from plain_wav2vec2 import PlainFinetuning, PlainStep
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
@@ -25,22 +30,38 @@ from ecg_signals.modules.conv_stem import parse_conv_layers
 from ecg_signals.registry import build, get_entry
 from ecg_signals.signal.span_mask import compute_mask_indices
 
-DROPOUTS = ("dropout", "attention_dropout", "dropout_input", "dropout_features")
+LABELS = 17
+TASKS: dict[str, dict[str, Any]] = {  # the numbers of configs/w2v_cmsc_rlm.yaml and configs/finetune/diagnosis.yaml
+    "pretraining": {
+        "model": "wav2vec2_cmsc", "criterion": "wav2vec2_with_cmsc", "loss_weights": [0.1, 10.0],
+        "options": {"apply_mask": True, "mask_prob": 0.65, "quantize_targets": True, "final_dim": 256,
+                    "feature_grad_mult": 0.1},
+        "dropouts": dict.fromkeys(("dropout", "attention_dropout", "dropout_input", "dropout_features"), 0.1),
+    },
+    "fine-tuning": {
+        "model": "ecg_transformer_classifier", "criterion": "binary_cross_entropy_with_logits", "loss_weights": None,
+        "options": {"num_labels": LABELS, "no_pretrained_weights": True},
+        "dropouts": {"activation_dropout": 0.1},
+    },
+}  # fmt: skip
 RATES = {"lr": 5e-5, "betas": (0.9, 0.98), "eps": 1e-6, "weight_decay": 0.01}
 KINDS = {  # part of an operator's name -> what it is counted as; the first that fits
     "linear": "matrix products", "mm": "matrix products", "scaled_dot": "attention", "softmax": "attention",
     "conv": "convolutions", "gelu": "GELU", "norm": "norms", "dropout": "dropout", "bernoulli": "dropout",
     "random": "dropout", "adam": "optimizer", "copy": "copies and casts", "add": "additions", "mul": "multiplications",
 }  # fmt: skip
+Step = Callable[..., Any]  # (batch, bf16=...) -> loss
+Seconds = dict[str, tuple[float, float]]  # side -> (wall, cpu) of one step
 
 
 class OurStep:
     """Forward, backward and optimizer as the trainer makes them."""
 
-    def __init__(self, options: dict[str, Any], device: torch.device, compiled: bool = False) -> None:
+    def __init__(self, task: str, options: dict[str, Any], device: torch.device, compiled: bool = False) -> None:
         torch.manual_seed(0)
-        self.model = build("model", "wav2vec2_cmsc", **options).to(device).train()
-        self.criterion = build("criterion", "wav2vec2_with_cmsc", loss_weights=[0.1, 10.0]).to(device).train()
+        self.model = build("model", TASKS[task]["model"], **options).to(device).train()
+        weights = {} if TASKS[task]["loss_weights"] is None else {"loss_weights": TASKS[task]["loss_weights"]}
+        self.criterion = build("criterion", TASKS[task]["criterion"], **weights).to(device).train()
         entry = get_entry("optimizer", "adam")
         cfg = entry.dataclass(adam_betas=RATES["betas"], adam_eps=RATES["eps"], weight_decay=RATES["weight_decay"],
                               lr=[RATES["lr"]])  # fmt: skip
@@ -48,131 +69,158 @@ class OurStep:
         self.optimizer = entry.cls(self.parameters, cfg)
         self.called = torch.compile(self.model) if compiled else self.model
 
-    def __call__(self, batch: dict[str, Tensor], bf16: bool = False) -> Tensor:
+    def __call__(self, batch: dict[str, Any], bf16: bool = False) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(batch["source"].device.type, torch.bfloat16, enabled=bf16):
             output = self.criterion(self.called, as_trained(batch))
         output.loss.backward()
-        torch._foreach_mul_([parameter.grad for parameter in self.parameters], 1.0 / output.sample_size)
+        grads = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        torch._foreach_mul_(grads, 1.0 / float(output.sample_size))
         self.optimizer.step()
         return output.loss.detach()
 
 
 def main() -> None:
     arguments = parse_arguments()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
     device = torch.device(arguments.device)
-    options = model_options(arguments)
-    batch = make_batch(options, arguments, device)
     print(f"{arguments.layers} layers of width {arguments.width}, {2 * arguments.pairs} segments of "
-          f"{arguments.samples} samples, {torch.get_num_threads()} threads, {device}")  # fmt: skip
-    check_agreement(options, batch, device)
-    ours = OurStep(options, device)
-    plain = plain_step(ours, options)
-    variants: dict[str, Callable[[], Any]] = {
-        "plain float32": lambda: plain(batch),
-        "ours float32": lambda: ours(batch),
-        "plain bfloat16": lambda: plain(batch, bf16=True),
-        "ours bfloat16": lambda: ours(batch, bf16=True),
-    }
+          f"{arguments.samples} samples, {processor() if device.type == 'cpu' else device}")  # fmt: skip
+    for task in arguments.task:
+        compare(task, arguments, device)
+
+
+def compare(task: str, arguments: argparse.Namespace, device: torch.device) -> None:
+    options = model_options(task, arguments)
+    batch = make_batch(task, options, arguments, device)
+    check_agreement(task, options, batch, device)
+    options |= TASKS[task]["dropouts"]
+    ours = OurStep(task, options, device)
+    sides: dict[str, Step] = {"plain": plain_step(task, ours), "ours": ours}
     if arguments.compile:
-        compiled = OurStep(options, device, compiled=True)
-        variants["ours compiled"] = lambda: compiled(batch, bf16=True)
-    report(take_turns(variants, arguments, device), ours, batch, arguments)
+        sides["compiled"] = OurStep(task, options, device, compiled=True)
+    for threads in arguments.threads:
+        torch.set_num_threads(threads)
+        for precision in arguments.precision:
+            print(f"{task}, {precision}, {threads} thread{'s' if threads > 1 else ''}:")
+            turns = take_turns(sides, batch, precision == "bf16", arguments.repeat)
+            report(turns, step_flops(ours, batch), arguments)
+    for precision in arguments.precision if arguments.breakdown else []:
+        print(f"where {task} in {precision} spends its time:")
+        for kind, share in breakdown(ours, batch, precision == "bf16"):
+            print(f"  {kind:20s} {share:6.1%}")
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", nargs="+", choices=tuple(TASKS), default=list(TASKS))
+    parser.add_argument("--precision", nargs="+", choices=("fp32", "bf16"), default=["fp32", "bf16"])
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--layers", type=int, default=12, help="transformer layers")
     parser.add_argument("--width", type=int, default=768, help="width; heads are width / 64, perceptrons 4 x width")
     parser.add_argument("--pairs", type=int, default=4, help="pairs of segments per batch")
     parser.add_argument("--samples", type=int, default=2500, help="samples per segment")
-    parser.add_argument("--threads", type=int, default=0, help="threads; 0: as many as torch chooses")
-    parser.add_argument("--repeat", type=int, default=5, help="timed runs of each variant")
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: seconds summed over threads")
+    parser.add_argument("--repeat", type=int, default=9, help="timed turns, after one that is not timed")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--compile", action="store_true", help="also time our model compiled, in bfloat16")
+    parser.add_argument("--compile", action="store_true", help="also time our model compiled")
+    parser.add_argument("--breakdown", action="store_true", help="also show the kinds of operators of our step")
     parser.add_argument("--peak", type=float, default=989.0, help="peak TFLOP/s of the GPU in bfloat16, for MFU")
     return parser.parse_args()
 
 
-def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
+def processor() -> str:
+    """Its name, and the instructions that torch uses of it."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "processor")
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def model_options(task: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Those of a model without dropout."""
     width = arguments.width
-    return {
+    sizes = {
         "encoder_layers": arguments.layers, "encoder_embed_dim": width, "encoder_ffn_embed_dim": 4 * width,
-        "encoder_attention_heads": max(1, width // 64), "apply_mask": True, "mask_prob": 0.65,
-        "quantize_targets": True, "final_dim": 256, "feature_grad_mult": 0.1, **dict.fromkeys(DROPOUTS, 0.1),
+        "encoder_attention_heads": max(1, width // 64),
     }  # fmt: skip
+    dropouts = ("dropout", "attention_dropout", "activation_dropout", "dropout_input", "dropout_features")
+    known = get_entry("model", TASKS[task]["model"]).dataclass.__dataclass_fields__
+    return {**sizes, **dict.fromkeys((key for key in dropouts if key in known), 0.0), **TASKS[task]["options"]}
 
 
-def make_batch(options: dict[str, Any], arguments: argparse.Namespace, device: torch.device) -> dict[str, Tensor]:
-    """Random segments with the masks, negatives and noise that both sides share."""
+def make_batch(
+    task: str, options: dict[str, Any], arguments: argparse.Namespace, device: torch.device
+) -> dict[str, Tensor]:
+    """Random segments with labels, or with the masks, negatives and noise that both sides share."""
     torch.manual_seed(0)
-    cfg = build("model", "wav2vec2_cmsc", **{**options, "encoder_layers": 0, "encoder_embed_dim": 16,
-                                             "encoder_attention_heads": 1}).cfg  # fmt: skip
-    items, frames = 2 * arguments.pairs, arguments.samples
-    for _, kernel, stride in parse_conv_layers(cfg.conv_feature_layers):
-        frames = (frames - kernel) // stride + 1
-    rng = np.random.RandomState(0)
-    mask = compute_mask_indices((items, frames), None, cfg.mask_prob, cfg.mask_length, min_masks=2, rng=rng)
-    hidden = int(mask[0].sum())
-    own = torch.arange(hidden).expand(items, hidden)
-    rows = items * hidden * cfg.latent_groups
-    batch = {
-        "source": torch.randn(items, cfg.in_d, arguments.samples),
-        "mask_indices": torch.from_numpy(mask),
-        "neg_idxs": draw_negatives(own, torch.full((items,), hidden), hidden, cfg.num_negatives, 0),
-        "gumbel_noise": -torch.empty(rows, cfg.latent_vars).exponential_().log(),
-        "gumbel_temp": torch.tensor(2.0),
-        "segment": torch.arange(items) % 2,
-        "patient_id": torch.arange(items) // 2,
-    }
+    tiny = {"encoder_layers": 0, "encoder_embed_dim": 16, "encoder_attention_heads": 1}
+    cfg = build("model", TASKS[task]["model"], **{**options, **tiny}).cfg
+    items = 2 * arguments.pairs
+    batch = {"source": torch.randn(items, cfg.in_d, arguments.samples)}
+    if task == "fine-tuning":
+        batch["label"] = torch.randint(2, (items, LABELS))
+    else:
+        frames = arguments.samples
+        for _, kernel, stride in parse_conv_layers(cfg.conv_feature_layers):
+            frames = (frames - kernel) // stride + 1
+        rng = np.random.RandomState(0)
+        mask = compute_mask_indices((items, frames), None, cfg.mask_prob, cfg.mask_length, min_masks=2, rng=rng)
+        hidden = int(mask[0].sum())
+        own = torch.arange(hidden).expand(items, hidden)
+        rows = items * hidden * cfg.latent_groups
+        batch |= {
+            "mask_indices": torch.from_numpy(mask),
+            "neg_idxs": draw_negatives(own, torch.full((items,), hidden), hidden, cfg.num_negatives, 0),
+            "gumbel_noise": -torch.empty(rows, cfg.latent_vars).exponential_().log(),
+            "gumbel_temp": torch.tensor(2.0),
+            "segment": torch.arange(items) % 2,
+            "patient_id": torch.arange(items) // 2,
+        }
     return {key: value.to(device) for key, value in batch.items()}
 
 
 def as_trained(batch: dict[str, Tensor]) -> dict[str, Any]:
-    around = ("segment", "patient_id")
+    around = {key: batch[key] for key in ("segment", "patient_id", "label") if key in batch}
     net_input = {key: value for key, value in batch.items() if key not in around}
-    return {"net_input": net_input, "id": batch["patient_id"], **{key: batch[key] for key in around}}
+    return {"net_input": net_input, "id": torch.arange(len(batch["source"])), **around}
 
 
-def plain_step(ours: OurStep, options: dict[str, Any]) -> PlainStep:
-    cfg = {**ours.model.cfg.to_dict(), **options}
+def plain_step(task: str, ours: OurStep) -> PlainStep:
+    cfg = ours.model.cfg.to_dict()
     cfg["conv_layers"] = parse_conv_layers(cfg["conv_feature_layers"])
-    return PlainStep(dict(ours.model.named_parameters()), cfg, RATES)
+    if task == "pretraining":
+        return PlainStep(dict(ours.model.named_parameters()), cfg, RATES)
+    weights = {name.removeprefix("encoder."): value for name, value in ours.model.named_parameters()}
+    return PlainFinetuning(weights, cfg, RATES)
 
 
-def check_agreement(options: dict[str, Any], batch: dict[str, Tensor], device: torch.device) -> None:
+def check_agreement(task: str, options: dict[str, Any], batch: dict[str, Tensor], device: torch.device) -> None:
     """One step without dropout on both sides. Raises: AssertionError when losses or gradients differ by 1e-4."""
-    still = {**options, **dict.fromkeys(DROPOUTS, 0.0)}
-    ours = OurStep(still, device)
-    plain = plain_step(ours, still)
+    ours = OurStep(task, options, device)
+    plain = plain_step(task, ours)
     losses = [float(ours(batch)), float(plain(batch))]
     worst = abs(losses[0] / losses[1] - 1)
     for name, parameter in ours.model.named_parameters():
-        expected = plain.weights[name].grad
-        if not name.endswith("k_proj.bias"):  # its true gradient is 0
+        expected = plain.weights[name if task == "pretraining" else name.removeprefix("encoder.")].grad
+        assert (parameter.grad is None) == (expected is None), name
+        if expected is not None and not name.endswith("k_proj.bias"):  # its true gradient is 0
             worst = max(worst, float((parameter.grad - expected).abs().max() / expected.abs().max()))
-    print(f"loss {losses[0]:.4f}; losses and gradients differ by at most {worst:.1e} (relative to each largest value)")
+    print(f"{task}: loss {losses[0]:.4f}; losses and gradients differ by at most {worst:.1e} "
+          "(relative to each largest value)")  # fmt: skip
     assert worst < 1e-4, "ours and the plain step disagree"
 
 
-def take_turns(
-    variants: dict[str, Callable[[], Any]], arguments: argparse.Namespace, device: torch.device
-) -> dict[str, float]:
-    """Seconds of each variant: the smallest over `repeat` rounds, after one round that is not timed."""
-    clock = time.process_time if arguments.clock == "cpu" else time.perf_counter
-    best: dict[str, float] = defaultdict(lambda: float("inf"))
-    for turn in range(arguments.repeat + 1):
-        for name, run in variants.items():
-            synchronise(device)
-            began = clock()
-            run()
-            synchronise(device)
-            if turn > 0:
-                best[name] = min(best[name], clock() - began)
-    return dict(best)
+def take_turns(sides: dict[str, Step], batch: dict[str, Tensor], bf16: bool, repeat: int) -> list[Seconds]:
+    """Seconds of each side in each turn; the first turn is not timed, and every other one goes backwards."""
+    turns: list[Seconds] = []
+    for turn in range(repeat + 1):
+        seconds: Seconds = {}
+        for name in list(sides)[:: 1 if turn % 2 else -1]:
+            synchronise(batch["source"].device)
+            wall, cpu = time.perf_counter(), time.process_time()
+            sides[name](batch, bf16=bf16)
+            synchronise(batch["source"].device)
+            seconds[name] = time.perf_counter() - wall, time.process_time() - cpu
+        turns.append(seconds)
+    return turns[1:]
 
 
 def synchronise(device: torch.device) -> None:
@@ -180,37 +228,37 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def report(times: dict[str, float], ours: OurStep, batch: dict[str, Tensor], arguments: argparse.Namespace) -> None:
-    work = step_flops(ours, batch)
-    for name, seconds in times.items():
-        speed = work / seconds / 1e12
+def report(turns: list[Seconds], work: float, arguments: argparse.Namespace) -> None:
+    for name in turns[0]:
+        wall, cpu = (median(turn[name][clock] for turn in turns) for clock in (0, 1))
+        speed = work / wall / 1e12
         share = f", MFU {speed / arguments.peak:.1%}" if arguments.device.startswith("cuda") else ""
-        print(f"{name:16s} {seconds * 1e3:9.1f} ms  {times['plain float32'] / seconds:5.2f} x plain float32  "
-              f"{speed:7.3f} TFLOP/s{share}")  # fmt: skip
-    print(f"plain bfloat16 / ours bfloat16: {times['plain bfloat16'] / times['ours bfloat16']:.2f}")
-    for bf16 in (False, True):
-        print(f"\nwhere ours spends its time, {'bfloat16' if bf16 else 'float32'}:")
-        for kind, share in breakdown(lambda bf16=bf16: ours(batch, bf16=bf16), arguments.device):
-            print(f"  {kind:20s} {share:6.1%}")
+        print(f"  {name:9s} {wall:8.3f} s wall {cpu:8.3f} s cpu {speed:8.3f} TFLOP/s{share}")
+    for name in (name for name in turns[0] if name != "plain"):
+        found = []
+        for clock, title in enumerate(("wall", "cpu")):
+            ratios = [turn["plain"][clock] / turn[name][clock] for turn in turns]
+            low, _, high = quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+            found.append(f"{median(ratios):.2f} {title} ({low:.2f} to {high:.2f})")
+        print(f"  plain / {name}: {', '.join(found)}", flush=True)
 
 
 def step_flops(ours: OurStep, batch: dict[str, Tensor]) -> float:
     """Floating-point operations of a step: 6 per weight and frame, positional convolution and attention included."""
-    cfg = ours.model.cfg
-    frames = batch["mask_indices"].numel()
-    weights = (
-        sum(p.numel() for p in ours.model.encoder.parameters())
-        + cfg.encoder_embed_dim * ours.model.feature_extractor.dim
-    )
+    encoder = ours.model.encoder if isinstance(ours.model.cfg.to_dict().get("num_labels"), int) else ours.model
+    cfg = encoder.cfg
+    frames = encoder.feature_extractor.frames(batch["source"].shape[2])
+    weights = sum(p.numel() for p in encoder.encoder.parameters())
+    weights += cfg.encoder_embed_dim * encoder.feature_extractor.dim
     position = cfg.encoder_embed_dim**2 // cfg.conv_pos_groups * cfg.conv_pos
-    attention = 2 * batch["mask_indices"].shape[1] * cfg.encoder_embed_dim * cfg.encoder_layers
-    return 6.0 * frames * (weights + position + attention)
+    attention = 2 * frames * cfg.encoder_embed_dim * cfg.encoder_layers
+    return 6.0 * len(batch["source"]) * frames * (weights + position + attention)
 
 
-def breakdown(run: Callable[[], Any], device: str) -> list[tuple[str, float]]:
-    on_gpu = device.startswith("cuda")
+def breakdown(step: Step, batch: dict[str, Tensor], bf16: bool) -> list[tuple[str, float]]:
+    on_gpu = batch["source"].device.type == "cuda"
     with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as recorded:
-        run()
+        step(batch, bf16=bf16)
     spent: dict[str, float] = defaultdict(float)
     for event in recorded.key_averages():
         kind = next((kind for part, kind in KINDS.items() if part in event.key.lower()), "other")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from ecg_signals.config import ConfigError
+from ecg_signals.modules.conv_position import centred_convolution
 
 if TYPE_CHECKING:
     from ecg_signals.models.hubert.hubert_ecg import HubertBackboneConfig
@@ -132,8 +133,7 @@ class PositionalConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, frames, hidden] -> the same shape; an even kernel's surplus last frame is dropped."""
-        frames = x.shape[1]
-        return self.activation(self.conv(x.transpose(1, 2))[..., :frames]).transpose(1, 2)
+        return self.activation(centred_convolution(x, self.conv.weight, self.conv.bias, self.conv.groups))
 
 
 class Attention(nn.Module):
