@@ -37,6 +37,7 @@ def parser() -> Parser:
     parser.add_argument("--id", help="which record of an .hdf5 file")
     parser.add_argument("--sample-rate", type=float, metavar="HZ", help="of .npy and .csv files that do not say it")
     parser.add_argument("--leads", help="rows of .npy and .csv files that do not say them, such as I,II,V1")
+    parser.add_argument("--units", help="of the record, where it does not say it or wrongly: mV, uV, V, 4.88uV ...")
     parser.add_argument("--user-dir", metavar="PATH", help="folder or module that registers the model, if your own")
     return parser
 
@@ -50,7 +51,7 @@ def predict(arguments: argparse.Namespace) -> int:
     device = compute_device(arguments.device)
     predictor = Predictor(arguments.model, device, read_labels(arguments.labels) if arguments.labels else None)
     leads = [name.strip() for name in arguments.leads.split(",")] if arguments.leads else None
-    stated = {"id": arguments.id, "sample_rate": arguments.sample_rate, "leads": leads}
+    stated = {"id": arguments.id, "sample_rate": arguments.sample_rate, "leads": leads, "units": arguments.units}
     reading = {key: value for key, value in stated.items() if value is not None}
     predictions = [predictor.predict(path, **reading) for path in arguments.records]
     if arguments.json:

@@ -11,6 +11,7 @@ import numpy as np
 from ecg_signals.config import ConfigError
 from ecg_signals.data.packed_rows import NAMES, SETTINGS, VALUES, read_names, read_settings
 from ecg_signals.files import replacing
+from ecg_signals.readers.npy_file import load_npy
 
 ROWS_PER_PART = 512
 
@@ -93,7 +94,7 @@ class RowPacker:
 
     def _join(self, stream: Any) -> None:
         starts = range(0, len(self.names), ROWS_PER_PART)
-        first = np.load(self._part(0), mmap_mode="r")
+        first = load_npy(self._part(0), mapped=True)
         header = {
             "descr": np.lib.format.dtype_to_descr(first.dtype),
             "fortran_order": False,
@@ -101,7 +102,7 @@ class RowPacker:
         }
         np.lib.format.write_array_header_2_0(stream, header)
         for start in starts:
-            stream.write(np.load(self._part(start)).tobytes())
+            stream.write(load_npy(self._part(start)).tobytes())
 
 
 def progress(parts: Iterable[Any], title: str, total: int) -> Iterable[Any]:

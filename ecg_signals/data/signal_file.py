@@ -9,6 +9,7 @@ import numpy as np
 
 from ecg_signals.config import ConfigError
 from ecg_signals.readers.mat_file import read_mat, unreadable
+from ecg_signals.readers.npy_file import load_npy
 
 _WANTED = ("feats", "curr_sample_rate", "idx", "patient_id", "label")
 
@@ -82,11 +83,9 @@ def _integer(value: np.ndarray | None) -> int | None:
 
 def _read_npy(path: str) -> np.ndarray:
     try:
-        return np.load(path, allow_pickle=False)
+        return load_npy(path)
     except OSError as error:
         raise ConfigError(unreadable(path, error)) from None
-    except (ValueError, EOFError) as error:
-        raise ConfigError(f"{path} is truncated or not a .npy array ({error}); write it again with np.save") from None
 
 
 def _check_shape(path: str | os.PathLike[str], signal: np.ndarray) -> np.ndarray:

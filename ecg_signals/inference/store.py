@@ -4,13 +4,14 @@ import io
 import math
 import os
 import pickle
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ecg_signals.checkpoint.names import Name
+from ecg_signals.checkpoint.names import Name, PendingDtype
 from ecg_signals.checkpoint.pickles import Machine
 from ecg_signals.checkpoint.plain import plain_tree
 from ecg_signals.checkpoint.read import DAMAGED
@@ -73,20 +74,26 @@ _NUMBERS = {np.dtype(kind).type.__name__ for kind in np.typecodes["All"] if np.d
 
 
 def read_header(path: Path, header_file: str | Path | None = None) -> dict[str, Any]:
-    """The sidecar {shape, dtype[, offset]} of an array file. Raises: ConfigError when it cannot be read safely."""
+    """The sidecar {shape, dtype[, offset]} of an array file; its pickle is looked at, never unpickled.
+
+    Raises: ConfigError when it is missing, too large, or anything but sizes and a type of plain numbers.
+    """
     header = Path(header_file) if header_file is not None else header_path(path)
     if not header.exists():
         raise ConfigError(f"{header} is missing; it must lie beside {path.name}. Copy both files")
     try:
         content = read_regular(header, _HEADER_BYTES)
-        values = plain_tree(_HeaderMachine(io.BytesIO(content)).run(), len(content))
-        shape, dtype, offset = tuple(values["shape"]), values["dtype"], values.get("offset", 0)
+        stored = _HeaderMachine(io.BytesIO(content)).run()
+        dtype = stored["dtype"].dtype() if isinstance(stored["dtype"], PendingDtype) else None  # with its byte order
+        values = plain_tree(stored, len(content))
+        shape, offset = tuple(values["shape"]), values.get("offset", 0)
         if any(type(size) is not int or size < 0 for size in (*shape, offset)) or len(shape) > 64:
             raise ValueError("its sizes are no whole numbers from 0 up")
-        kind = np.dtype(str(dtype).removeprefix("numpy.")) if len(str(dtype)) < 32 else np.dtype(object)
-        if kind.kind not in "biufc":
-            raise ValueError(f"its type {shown(dtype)} is not one of plain numbers")
-        return {"shape": shape, "dtype": kind, "offset": offset}
+        name = str(values["dtype"]).removeprefix("numpy.")
+        dtype = dtype or (np.dtype(name) if len(name) < 32 else np.dtype(object))
+        if dtype.kind not in "biufc":
+            raise ValueError(f"its type {shown(name)} is not one of plain numbers")
+        return {"shape": shape, "dtype": dtype, "offset": offset}
     except (ConfigError, *DAMAGED) as error:
         raise ConfigError(f"{header} is not a header of shape and dtype: {error}. Extract again") from None
 
@@ -99,7 +106,10 @@ def open_array(
 ) -> np.memmap:
     """An array written by us or by fairseq-signals, memory-mapped.
 
-    header_file: a sidecar that lies elsewhere than beside it; stated: {shape, dtype, offset} instead of a sidecar.
+    Args:
+        header_file: a sidecar that lies elsewhere than beside it.
+        stated: {shape, dtype, offset} instead of a sidecar.
+    Raises: ConfigError for a file that holds fewer bytes than are stated, or more (with a .npy header).
     """
     path = regular_file(path)
     with path.open("rb") as source:
@@ -111,6 +121,9 @@ def open_array(
     expected = math.prod(header["shape"]) * header["dtype"].itemsize + header["offset"]
     if path.stat().st_size < expected:
         raise ConfigError(f"{path} has {path.stat().st_size} bytes, but its header says {expected}; the file is cut")
+    if path.stat().st_size > expected:
+        text = f"{path} has {path.stat().st_size} bytes, but its header accounts for {expected}"
+        warnings.warn(f"{text}; the rest is left out", stacklevel=2)
     settings: Any = {"dtype": header["dtype"], "shape": header["shape"], "offset": header["offset"], "mode": mode}
     return np.memmap(path, **settings)
 

@@ -92,7 +92,7 @@ def preprocess_for_hubert(name: str, folder: Path, dest: Path, cfg: PreprocessCo
         split = split_table(source, meta, report)
         report.count(meta, split, split)
         tell_splits(source, meta, split, report)
-        report.notes = int((meta["notes"].fillna("") != "").sum())
+        report.add_notes(meta["notes"])
         report.start, report.labels = write_splits(dest / MANIFEST, meta, labels, split)
         report.write()
     return report

@@ -73,6 +73,9 @@ class OwnConfig(SplitConfig):
     shared_patients: bool = option(
         False, "allow a table whose column split puts one patient into several splits; false: that is an error"
     )
+    units: str | None = option(
+        None, "what the files are in: mV, uV, V, or the size of a count such as 4.88uV; unset: as they say, else mV"
+    )
     patient_from_folder: bool = option(False, "a record's folder names its patient, where the table does not")
 
 
@@ -82,7 +85,6 @@ class OwnArrayConfig(OwnConfig):
 
     source_rate: float | None = option(None, "Hz of the files, where neither they nor the table's sample_rate say it")
     source_leads: list[str] | None = option(None, "leads of the files in order, where they do not name them")
-    units: str | None = option(None, "mV, uV or V, where the files do not say it; unset: mV")
 
 
 Options = TypeVar("Options", bound=PreprocessConfig)

@@ -26,6 +26,7 @@ class OwnFiles(Source):
 
     config: ClassVar[type[PreprocessConfig]] = OwnConfig
     suffix: ClassVar[str]
+    reading_options: ClassVar[tuple[str, ...]] = ("units",)
 
     def paths(self) -> list[str]:
         return list(walk(self.folder, self.suffix, self.skip))
@@ -96,6 +97,11 @@ class OwnFiles(Source):
         about = {name: name.lower() for name in table.columns if name.lower() in ABOUT and name.lower() not in table}
         table = table.drop(columns=[column]).rename(columns=about)
         return table.assign(path=[found or name for found, name in zip(paths, named)])
+
+    def read(self, row: Row) -> "Record":
+        from ecg_signals.readers.read import read_record
+
+        return read_record(self.folder / row["path"], units=self.cfg.units)
 
     def _patients(self, found: "pd.DataFrame") -> "pd.Series":
         folders = found["path"].map(lambda path: PurePosixPath(path).parent.name or None).astype(object)

@@ -194,7 +194,7 @@ def write_tables(source: Source, records: "pd.DataFrame", journal: Journal, dest
         write_table(dest / "labels" / "labels.csv", as_integers(labels))
         report.without_positives = write_label_files(dest / "labels", labels, meta_split, partial=True)
         report.labels = labels.shape[1] - 1
-    report.notes = int((meta["notes"].fillna("") != "").sum())
+    report.add_notes(meta["notes"])
     report.count(meta, meta_split, segment_split)
     tell_splits(source, meta, meta_split, report)
     if segment_split.empty:

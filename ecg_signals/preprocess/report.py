@@ -1,5 +1,6 @@
 """The closing table: what was kept, what was left out and why."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,8 @@ from ecg_signals.tables import write_table
 if TYPE_CHECKING:
     import pandas as pd
 
+WIDTH = 240  # letters of a remark
+_SPECIFIC = re.compile(r"\S*[/.]\S+|\b(?:I{1,3}|aV[RLF]|V[1-6])\b,?|[\d.,+-]+")  # paths, leads, numbers
 SHOWN = 10  # reasons and labels printed one by one; skipped.csv has them all
 MEANING = {
     "unreadable": "not in meta.csv",
@@ -32,6 +35,7 @@ class Report:
     pairs: dict[str, int] = field(default_factory=dict)
     kept: int = 0
     notes: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)  # the first of each kind -> records with one of that kind
     labels: int | None = None
     without_positives: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)  # about tables and splits, each one sentence
@@ -47,6 +51,14 @@ class Report:
         self.kept = len(meta)
         self.records.update(meta_split["split"])
         self.segments.update(segment_split["split"])
+
+    def add_notes(self, notes: "pd.Series") -> None:
+        """Count what reading the records gave rise to; remarks that differ in names and numbers are of one kind."""
+        first: dict[str, str] = {}
+        for text in notes.fillna(""):
+            if text:
+                self.notes += 1
+                self.kinds[first.setdefault(_SPECIFIC.sub("", text), text)] += 1
 
     def write(self) -> None:
         import pandas as pd
@@ -86,4 +98,9 @@ class Report:
         return lines
 
     def _note_lines(self) -> list[str]:
-        return ["", f"{self.notes} records have a remark, see the column notes of meta.csv"] if self.notes else []
+        if not self.notes:
+            return []
+        lines = ["", f"{self.notes} records have a remark, see the column notes of meta.csv; such as"]
+        lines += [f"  {count:>6}  {text[:WIDTH]}" for text, count in self.kinds.most_common(SHOWN)]
+        more = len(self.kinds) - SHOWN
+        return [*lines, *([f"    and {more} more kinds"] if more > 0 else [])]

@@ -113,7 +113,7 @@ def prepare_folder(folder: Path, cfg: FolderConfig, workers: int) -> FolderRepor
         tell_splits(source, usable, split, report)
         report.kept = len(meta)
         report.assumed_rate = int(meta["notes"].fillna("").str.contains("assumed").sum())
-        report.notes = int((meta["notes"].fillna("") != "").sum())
+        report.add_notes(meta["notes"])
         report.write()
     return report
 

@@ -10,6 +10,7 @@ import numpy as np
 from ecg_signals.config import ConfigError
 from ecg_signals.limits import size_of
 from ecg_signals.readers.hdf5_values import read_rows, stored_dataset
+from ecg_signals.readers.stated import remove_infinite
 from ecg_signals.readers.units import voltage_factor
 from ecg_signals.signal.leads import LEADS
 from ecg_signals.signal.record import Record
@@ -57,15 +58,14 @@ def _from_tracings(path: Path, file: Any, id: int | str | None, units: str | Non
 
 def _find(path: Path, file: Any, records: int, id: int | str | None) -> tuple[int, int]:
     """Row and exam id of the record that is meant."""
+    ids: Any = range(records)
+    real: Any = ids
     if "exam_id" in file:
         ids = read_rows(path, stored_dataset(path, file, "exam_id", 1))
         if len(ids) != records:
             raise ConfigError(f"{path} holds {len(ids)} exam ids for {records} tracings; get the file again")
         real = np.flatnonzero(ids)  # a last exam 0 fills up each part
-        listed, count = ", ".join(str(value) for value in ids[real[:3]]), len(real)
-    else:
-        ids, real = range(records), range(records)
-        listed, count = ", ".join(str(value) for value in real[:3]), records
+    count, listed = len(real), ", ".join(str(ids[row]) for row in real[:3])
     if id is None:
         if count != 1:
             raise ConfigError(f"{path} holds {count} records ({listed} ...); say which with id=")
@@ -89,7 +89,7 @@ def _record(path: Path, values: np.ndarray, rate: int, metadata: dict[str, Any],
         found = f"shape {values.shape}, type {values.dtype}"
         raise ConfigError(f"{path} holds a record of {found}; expected real numbers of 12 leads")
     factor = voltage_factor(units, str(path)) if units else 1.0
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         signal = np.array(values if factor == 1 else values.astype(np.float64) * factor, dtype=np.float32, order="C")
-    signal[~np.isfinite(signal)] = np.nan
+    remove_infinite(path, signal)
     return Record(signal, rate, list(LEADS), [], metadata)

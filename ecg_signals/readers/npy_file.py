@@ -102,7 +102,7 @@ def _read_header(file: BinaryIO | Any) -> tuple[tuple[int, ...], bool, np.dtype]
         length, rest = struct.unpack("<H", start[8:10])[0], start[10:]
     else:
         length, rest = struct.unpack("<I", start[8:12])[0], b""
-    if length > _LONGEST_HEADER:
+    if not len(rest) <= length <= _LONGEST_HEADER:
         raise _Broken(f"its header has {length} bytes")
     header = rest + file.read(length - len(rest))
     if len(header) < length:

@@ -10,25 +10,23 @@ from ecg_signals.signal.record import Record
 LOWEST, HIGHEST = 0.02, 8.0  # mV; the 99th percentile of |signal - median| of a lead lies between them
 _SHARE = 99  # percent; the rest may be pacemaker spikes and loose electrodes
 _GLANCE = 128  # samples of a lead that are looked at first
-_CLEAR = 0.04  # share of them, well above what _SHARE leaves
 _SHOWN = 12  # leads in one message
 
 
 def check_scale(path: Path, record: Record) -> None:
     """Warns of leads whose values are too large or too small for mV, and says what to type."""
     found = [(name, spread(record.signal[row])) for row, name in _suspects(record)]
-    for wrong, text in (
-        ([entry for entry in found if entry[1] > HIGHEST], f"an ECG stays below {HIGHEST:g} mV. {_HINT}"),
-        (
-            [entry for entry in found if entry[1] < LOWEST],
-            f"an ECG goes beyond {LOWEST:g} mV, so these leads are flat, or in another unit. {_HINT}",
-        ),
+    large, small = [entry for entry in found if entry[1] > HIGHEST], [entry for entry in found if entry[1] < LOWEST]
+    for wrong, side, so in (
+        (large, f"above {HIGHEST:g}", "as in no ECG"),
+        (small, f"below {LOWEST:g}", "so they are flat or in another unit"),
     ):
         if wrong:
             shown = ", ".join(f"{name} {value:.3g}" for name, value in wrong[:_SHOWN])
             more = " ..." if len(wrong) > _SHOWN else ""
-            what = f"{_SHARE} % of the samples of {len(wrong)} of {len(record.leads)} leads"
-            warnings.warn(f"{path}: {what} lie within this many mV of the median: {shown}{more}; {text}", stacklevel=3)
+            where = f"{side} mV in {len(wrong)} of {len(record.leads)} leads, {so}"
+            what = f"the {_SHARE}th percentile of |signal - median| is {where}"
+            warnings.warn(f"{path}: {what}. {_HINT} ({shown}{more})", stacklevel=3)
 
 
 _HINT = "If the file is not in mV, give its unit, units=uV or V, or the size of one count, such as units=4.88uV"
@@ -36,7 +34,7 @@ _HINT = "If the file is not in mV, give its unit, units=uV or V, or the size of 
 
 def spread(lead: np.ndarray) -> float:
     """99th percentile of |values - median|, in the unit of the lead [samples]; NaN where there is no value."""
-    values = lead[np.isfinite(lead)]
+    values = lead[np.isfinite(lead)].astype(np.float64)
     if not len(values):
         return float("nan")
     distances = np.abs(values - np.median(values))
@@ -47,12 +45,13 @@ def spread(lead: np.ndarray) -> float:
 def _suspects(record: Record) -> list[tuple[int, str]]:
     """Leads that a glance does not clear.
 
-    One whose extremes lie no further apart than HIGHEST cannot exceed it; one that several percent of the glanced
-    samples take beyond LOWEST does not stay below it.
+    One whose extremes lie no further apart than HIGHEST cannot exceed it. Of one whose glanced samples lie twice LOWEST
+    apart, several percent at either end left out, several percent are beyond LOWEST, wherever the median is.
     """
     signal = record.signal
     glance = np.sort(signal[:, :: max(1, signal.shape[1] // _GLANCE)], axis=1)
-    middle = glance[:, glance.shape[1] // 2, None]
-    clear = (np.abs(glance - middle) >= LOWEST).sum(axis=1) > glance.shape[1] * _CLEAR
-    clear &= signal.max(axis=1) - signal.min(axis=1) <= HIGHEST  # False where a value is missing
-    return [(row, record.leads[row]) for row in np.flatnonzero(~clear)]
+    edge = glance.shape[1] // 40
+    with np.errstate(over="ignore"):
+        clear = glance[:, -1 - edge] - glance[:, edge] >= 2 * LOWEST
+        clear &= signal.max(axis=1) - signal.min(axis=1) <= HIGHEST  # False where a value is missing
+    return [(row, record.leads[row]) for row in np.flatnonzero(~clear).tolist()]

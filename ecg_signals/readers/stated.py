@@ -72,10 +72,19 @@ def array_record(
     upright = [upright_lead(name) for name in names or LEADS]
     signal = np.empty(values.shape, dtype=np.float32)
     for row, (_, sign) in enumerate(upright):
-        signal[row] = values[row] if factor * sign == 1 else values[row].astype(np.float64) * (factor * sign)
-        signal[row, ~np.isfinite(signal[row])] = np.nan
+        with np.errstate(over="ignore", invalid="ignore"):  # what single precision cannot hold is missing, see below
+            signal[row] = values[row] if factor * sign == 1 else values[row].astype(np.float64) * (factor * sign)
+    remove_infinite(path, signal)
     turned = [name for name, (_, sign) in zip(names or LEADS, upright) if sign < 0]
     if turned:
         warnings.warn(f"{path}: {', '.join(turned)} turned over to give the upright lead", stacklevel=5)
     rate = int(rate) if rate == int(rate) else float(rate)
     return Record(signal, rate, [name for name, _ in upright], comments, metadata)
+
+
+def remove_infinite(path: Path, signal: np.ndarray) -> None:
+    """Makes infinite values NaN, in place, and says how many."""
+    infinite = np.isinf(signal)
+    if infinite.any():
+        warnings.warn(f"{path}: {int(infinite.sum())} values are infinite or too large; they are missing", stacklevel=6)
+        signal[infinite] = np.nan

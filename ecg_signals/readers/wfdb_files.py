@@ -81,7 +81,7 @@ class SignalFile:
         with open(self.path, "rb", buffering=0) as file:
             file.seek(self.offset)
             done = 0
-            while done < needed and (read := file.readinto(memoryview(raw)[done:])):
+            while done < needed and (read := file.readinto(raw[done:].data)):
                 done += read
         if done < needed:
             raise ConfigError(f"{self.path} became shorter while it was read; try again")
@@ -121,6 +121,7 @@ class SignalFile:
         if any(line.per_frame != each for line in lines):
             raise ConfigError(f"{self.path}: signals of one FLAC file must have equally many samples in a frame")
         believable(4 * frames * self.width, self.size, f"{self.path}: its content")
+        self._remark_rest(flac_frames(self.path) - self.offset - frames * each, "samples")
         counts = read_flac(self.path, self.offset, frames * each, len(lines), lines[0].format - 500)
         if len(counts) < frames * each:
             raise self._truncated(f"{len(counts)} samples", f"{frames * each}", frames)

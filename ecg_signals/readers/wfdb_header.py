@@ -120,11 +120,12 @@ def _signal_line(path: Path, line: str, index: int) -> SignalLine:
     try:
         storage, per_frame, skew, offset = _storage(words[1])
         gain, baseline, units = _calibration(words[2]) if len(words) > 2 else (None, None, "")
-        _, zero, first, checksum, _ = [*map(_integer, words[3:8]), *_NO_NUMBERS[len(words[3:8]) :]]
+        numbers: list[int | None] = [*map(_integer, words[3:8])]  # bits, zero, first, checksum, block
     except (ValueError, IndexError):
         raise _unreadable(path, line, _SIGNAL) from None
-    if gain and not 1e-12 < abs(gain) < 1e15:
-        raise ConfigError(f"{path} states a gain of {gain:g} counts per unit in the line {line[:80]!r}; correct it")
+    if (gain and not 1e-12 < abs(gain) < 1e15) or abs(baseline or 0) > 1e12:
+        raise ConfigError(f"{path}: nobody uses the gain or the baseline of the line {line[:80]!r}; correct it")
+    _, zero, first, checksum, _ = numbers + [None] * (5 - len(numbers))
     zero = zero or 0
     return SignalLine(
         file=words[0],
@@ -139,9 +140,6 @@ def _signal_line(path: Path, line: str, index: int) -> SignalLine:
         checksum=checksum,
         name=words[8].strip() if len(words) > 8 else f"signal {index}",
     )
-
-
-_NO_NUMBERS = (None,) * 5
 
 
 @lru_cache(maxsize=1024)
@@ -185,7 +183,7 @@ def _count(text: str) -> int:
 
 
 def _integer(text: str) -> int:
-    if not text.removeprefix("-").isdigit():
+    if not text.removeprefix("-").isdigit() or len(text) > 12:
         raise ValueError
     return int(text)
 

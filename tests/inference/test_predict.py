@@ -145,3 +145,17 @@ def test_a_model_without_a_head_is_an_error(golden, file, message):
 def test_label_names_must_be_as_many_as_the_logits(golden):
     with pytest.raises(ConfigError, match="2 label names for a model with 8 logits"):
         Predictor(golden / "wcr" / "clf" / "checkpoint.pt", labels=["a", "b"])
+
+
+def test_microvolts_are_doubted_and_read_with_units(golden, records, tmp_path, monkeypatch, capsys):
+    np.save(tmp_path / "r.npy", read_record(records[0]).signal * 1000)
+    options = ["--json", "--sample-rate", "500", "--model", golden / "wcr" / "clf" / "checkpoint.pt"]
+    answers = []
+    for words in ([str(records[0])], [tmp_path / "r.npy"], [tmp_path / "r.npy", "--units", "uV"]):
+        given = options if len(answers) else [*options[:1], *options[3:]]
+        status, text = ecg_predict(*words, *given, monkeypatch=monkeypatch, capsys=capsys)
+        assert status == 0
+        answers.append(json.loads(text)[0])
+    assert any("above 8 mV in 12 of 12 leads" in text for text in answers[1]["warnings"])
+    assert not answers[2]["warnings"]
+    assert answers[2]["probabilities"] == pytest.approx(answers[0]["probabilities"], abs=1e-5)

@@ -60,3 +60,41 @@ def test_a_cut_file_is_named(tmp_path):
         file.truncate(20)
     with pytest.raises(ConfigError, match=r"20 bytes.*64"):
         open_array(path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"shape": (1, 1), "dtype": np.dtype("O")},
+        {"shape": (1, 1), "dtype": "O"},
+        {"shape": (1, 1), "dtype": "object"},
+        {"shape": (1, 1), "dtype": np.object_},
+        {"shape": (1, 1), "dtype": "f4,O"},
+        {"shape": (-1, -2), "dtype": "float32"},
+        {"shape": (10**12, 10**12), "dtype": "float32"},
+        {"shape": (1.5, 2), "dtype": "float32"},
+        {"shape": (2, 1), "dtype": "float32", "offset": -8},
+        {"shape": "ab", "dtype": "float32"},
+        [1, 2],
+        {"shape": (2,), "dtype": "x" * 5000},
+    ],
+)
+def test_a_sidecar_of_pointers_or_impossible_sizes_is_refused(tmp_path, header):
+    path = tmp_path / "outputs_test.npy"
+    path.write_bytes(b"\1" * 8)
+    header_path(path).write_bytes(pickle.dumps(header))
+    with pytest.raises(ConfigError, match=r"not a header of shape and dtype|its header says"):
+        open_array(path)
+
+
+@pytest.mark.parametrize("dtype", [np.dtype("float32"), np.float32, "float32", np.dtype(">f8"), np.dtype("bool")])
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_every_way_to_write_a_plain_type_is_read_without_unpickling(tmp_path, dtype, protocol):
+    path = tmp_path / "outputs_test.npy"
+    values = np.arange(6).astype(dtype).reshape(2, 3)
+    path.write_bytes(b"1234" + values.tobytes() + b"rest")
+    header_path(path).write_bytes(pickle.dumps({"shape": (2, 3), "dtype": dtype, "offset": 4}, protocol=protocol))
+    with pytest.warns(UserWarning, match="the rest is left out"):
+        found = open_array(path)
+    np.testing.assert_array_equal(found, values)
+    assert found.dtype == values.dtype

@@ -13,6 +13,7 @@ from scipy.io import loadmat
 
 from ecg_signals.cli.preprocess import main
 from ecg_signals.preprocess.source import dataset_names
+from ecg_signals.signal.leads import LEADS
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "sample"
 COMMAND = [sys.executable, "-m", "ecg_signals.cli.preprocess"]
@@ -144,3 +145,25 @@ def test_sigterm_ends_with_143_and_keeps_what_is_done(tmp_path):
     process.terminate()
     err = process.communicate()[1]
     assert process.returncode == 143 and "run the same command again" in err
+
+
+@pytest.mark.parametrize("kind", ["npy", "wfdb"])
+def test_microvolts_are_counted_in_the_summary_and_read_with_units(tmp_path, typed, kind):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for number in range(3):
+        counts = np.random.default_rng(number).integers(-900, 900, (12, 3000)).astype("<i2")
+        if kind == "npy":
+            np.save(raw / f"r{number}.npy", counts)
+            continue
+        counts.T.tofile(raw / f"r{number}.dat")
+        lines = [f"r{number}.dat 16 1/mV 16 0 0 0 0 {name}" for name in LEADS]
+        (raw / f"r{number}.hea").write_text("\n".join([f"r{number} 12 500 3000", *lines]))
+    options = ["source_rate=500"] if kind == "npy" else []
+    status, out, _ = typed(kind, raw, tmp_path / "dest", *options)
+    assert status == 0 and "3 records have a remark" in out and "     3  " in out
+    assert "above 8 mV in 12 of 12 leads" in out and "units=uV" in out
+    status, out, _ = typed(kind, raw, tmp_path / "dest", *options, "units=uV")
+    org = loadmat(next((tmp_path / "dest/org").glob("*r0.mat")))["feats"]
+    assert status == 0 and 0.8 < np.abs(org).max() < 1
+    assert ("remark" in out) == (kind == "wfdb")  # the header contradicts what was typed

@@ -185,3 +185,23 @@ def test_binary_rubbish_named_csv_is_refused(tmp_path):
     (tmp_path / "t.csv").write_bytes(bytes(range(128, 256)))
     with pytest.raises(ConfigError, match=r"is no text file"):
         read_record(tmp_path / "t.csv")
+
+
+def test_values_that_single_precision_cannot_hold_are_missing_and_counted(tmp_path, signal):
+    values = signal.astype(np.float64)
+    values[2, 7], values[3, 8] = 1e300, -np.inf
+    np.save(tmp_path / "x.npy", values)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["ecg"] = values
+    for name, options in (("x.npy", {"sample_rate": 500}), ("x.h5", {})):
+        with pytest.warns(UserWarning, match=r"2 values are infinite or too large"):
+            record = read_record(tmp_path / name, **options)
+        assert np.isnan(record.signal[2, 7]) and np.isnan(record.signal).sum() == 2
+
+
+def test_an_npy_file_with_more_than_its_array_is_refused(tmp_path, signal):
+    np.save(tmp_path / "x.npy", signal)
+    with open(tmp_path / "x.npy", "ab") as file:
+        file.write(b"\0")
+    with pytest.raises(ConfigError, match=r"says 14400 bytes .* and 14401 follow"):
+        read_record(tmp_path / "x.npy")

@@ -57,7 +57,10 @@ def test_compressed_formats_are_read_as_by_the_wfdb_package(tmp_path, fmt, high)
     )  # fmt: skip
     np.testing.assert_array_equal(read_record(tmp_path / "r").signal, ((counts.T - 5) / 7).astype(np.float32))
     header = tmp_path / "r.hea"
-    header.write_text(header.read_text().replace("500 50", "500 90"))
+    header.write_text(header.read_text().replace("500 50", "500 40"))
+    with pytest.warns(UserWarning, match="r.dat holds 10 samples more"):
+        assert read_record(tmp_path / "r").signal.shape == (3, 40)
+    header.write_text(header.read_text().replace("500 40", "500 90"))
     with pytest.raises(ConfigError, match=r"r.dat is truncated: 50 samples found, 90 expected"):
         read_record(header)
     header.write_text(header.read_text().replace("500 90", "500 90000000000"))

@@ -49,6 +49,8 @@ def test_a_baseline_with_a_decimal_point_is_read(tmp_path):
         "16 nan/mV 16 0 0 0 0 II",
         "16 1e400/mV 16 0 0 0 0 II",
         "16 1e-30/mV 16 0 0 0 0 II",
+        "16 1000(1e50)/mV 16 0 0 0 0 II",
+        "16 1000/mV 16 99999999999999 0 0 0 II",
         "16 1000/mV 16,0 0 0 0 0 II",
         "16 1000/mV 16 0 0 II",
         "16 II",
@@ -59,7 +61,7 @@ def test_a_baseline_with_a_decimal_point_is_read(tmp_path):
 )
 def test_a_field_that_does_not_parse_is_never_part_of_the_name(tmp_path, fields):
     path = record(tmp_path, ["16 1000/mV 16 0 0 0 0 I", fields])
-    with pytest.raises(ConfigError, match=r"r.hea .*the line 'r.dat ") as caught:
+    with pytest.raises(ConfigError, match=r"r.hea.* the line 'r.dat ") as caught:
         read_record(path)
     assert fields[:30] in str(caught.value)
 

@@ -52,10 +52,9 @@ class Code15(Source):
     def read(self, row: Mapping[str, Any]) -> "Record":
         from ecg_signals.readers.read import read_record
 
-        record = read_record(self.folder / row["path"], row.get("record_id"))
+        units = None if self.cfg.scale == 1 else f"{self.cfg.scale!r}mV"
+        record = read_record(self.folder / row["path"], row.get("record_id"), units=units)
         record.signal = without_padding(record.signal)
-        if self.cfg.scale != 1:
-            record.signal = record.signal * np.float32(self.cfg.scale)
         return record
 
     def labels(self, meta: "pd.DataFrame") -> "pd.DataFrame":

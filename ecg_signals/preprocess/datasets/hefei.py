@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.comments import age_years, sex_code
 from ecg_signals.preprocess.labels import multi_hot
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
     from ecg_signals.signal.record import Record
 
 RATE = 500  # Hz
-MILLIVOLT = 4.88e-3  # of one count
+UNITS = "4.88uV"  # of one count
 
 
 class Hefei(Source):
@@ -59,8 +57,8 @@ class Hefei(Source):
         from ecg_signals.readers.read import read_record
         from ecg_signals.signal.leads import LEADS, derive_limb_leads, order_leads
 
-        record = read_record(self.folder / row["path"], sample_rate=RATE)
-        signal = order_leads(record.signal * np.float32(MILLIVOLT), record.leads)
+        record = read_record(self.folder / row["path"], sample_rate=RATE, units=UNITS)
+        signal = order_leads(record.signal, record.leads)
         record.signal, _ = derive_limb_leads(signal, LEADS)
         record.leads = list(LEADS)
         return record

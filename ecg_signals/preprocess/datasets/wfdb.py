@@ -1,9 +1,9 @@
 """One's own WFDB records."""
 
-import re
-
+from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.own_files import OwnFiles
 from ecg_signals.preprocess.source import walk
+from ecg_signals.readers.wfdb_header import read_header
 
 
 class Wfdb(OwnFiles):
@@ -23,10 +23,9 @@ class Wfdb(OwnFiles):
 
     def _segments(self, path: str) -> list[str]:
         """Headers of the segments that this header lists; none for an ordinary record."""
-        with open(self.folder / path, encoding="utf-8", errors="replace") as file:
-            lines = [line for line in file if line.strip() and not line.startswith("#")]
-        if not lines or not re.match(r"\s*\S+/\d+\s", lines[0]):
+        try:
+            header = read_header(self.folder / path)
+        except (ConfigError, OSError):  # reading the record will say what is wrong with it
             return []
         folder = path.rpartition("/")[0]
-        names = [line.split()[0] for line in lines[1:]]
-        return [f"{folder}/{name}.hea" if folder else f"{name}.hea" for name in names]
+        return [f"{folder}/{name}.hea" if folder else f"{name}.hea" for name, _ in header.segments]
