@@ -83,7 +83,8 @@ class FolderReport(ArrayReport):
         if not self.assumed_rate:
             return super()._note_lines()
         hint = "if they are not: source_rate=HZ (make: RATE=HZ)"
-        return ["", f"{self.assumed_rate} records do not say their rate and are taken as 500 Hz; {hint}"]
+        text = f"{self.assumed_rate} records do not say their rate and are taken as 500 Hz; {hint}"
+        return ["", text, *super()._note_lines()]
 
 
 def prepare_folder(folder: Path, cfg: FolderConfig, workers: int) -> FolderReport:
