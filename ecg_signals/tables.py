@@ -51,6 +51,16 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
+def read_text(path: Path) -> str:
+    """A UTF-8 file, such as a manifest. Raises: ConfigError naming the first byte that is none."""
+    try:
+        return regular_file(path).read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is not a text file in UTF-8 ({error.reason} at byte {error.start}); make it again"
+        ) from None
+
+
 def write_table(path: Path, table: "pd.DataFrame") -> None:
     """Write a CSV file without the index, whole or not at all."""
     with replacing(path) as partial:

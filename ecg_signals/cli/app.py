@@ -345,7 +345,14 @@ def reported_errors() -> Iterator[None]:
         warnings.showwarning = shown
 
 
-def _print_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+def _print_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
     place = "" if category is UserWarning else f" ({category.__name__}, {filename}:{lineno})"
     print(f"warning: {printable(message)}{place}", file=sys.stderr, flush=True)
 

@@ -24,6 +24,8 @@ def read_score_weights(path: str | Path) -> tuple[list[str], np.ndarray]:
             f"criterion.weights_file={path} does not exist; set it to weights.csv of the PhysioNet/CinC Challenge 2021"
         )
     rows = [[cell.strip() for cell in row] for row in read_rows(file) if any(cell.strip() for cell in row)]
+    if not rows:
+        raise ConfigError(f"{path} is empty; expected a table whose first row and first column name the classes")
     classes, table = rows[0][1:], rows[1:]
     if [row[0] for row in table] != classes or any(len(row) != len(classes) + 1 for row in table):
         raise ConfigError(

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecg_signals.config import ConfigError
-from ecg_signals.preprocess.manifests import write_rows
-from ecg_signals.tables import numbers, read_table
+from ecg_signals.preprocess.manifests import read_segments, write_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,10 +24,9 @@ def identification_step(
     """
     import pandas as pd
 
-    needed = ["path", "save_file", "sample_size", "split", group_col]
-    segments = pd.concat([read_table(path, needed) for path in split_files], ignore_index=True)
-    segments = segments[segments["path"].notna() & segments[group_col].notna()]
-    segments = segments.assign(sample_size=numbers(segments, "sample_size", "the table of segments", whole=True))
+    tables = [read_segments(path, ["save_file", group_col]) for path in split_files]
+    segments = pd.concat(tables, ignore_index=True)
+    segments = segments[segments[group_col].notna()]
     unit = "path" if within_records else "save_file"
     several = segments.groupby(group_col)[unit].transform("nunique") > 1
     if not several.any():
@@ -50,8 +48,8 @@ def identification_step(
     for split in [name for name in parts if name.endswith("_probe")]:
         order = parts[split.replace("_probe", "_gallery")][group_col].tolist()
         classes[split] = _numbers(parts[split][group_col], order)
-    tables = [rows.assign(split=split, number=classes[split]) for split, rows in parts.items()]
-    counts = write_rows(pd.concat(tables), folder, list(parts), ["sample_size", "number"], split_files)
+    listed = [rows.assign(split=split, number=classes[split]) for split, rows in parts.items()]
+    counts = write_rows(pd.concat(listed), folder, list(parts), ["sample_size", "number"], split_files)
     for split, count in counts.items():
         people = parts[split][group_col].nunique()
         print(f"{folder / f'{split}.tsv'}: {count} segments of {people} people")

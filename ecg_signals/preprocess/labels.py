@@ -9,7 +9,7 @@ import numpy as np
 
 from ecg_signals.config import ConfigError
 from ecg_signals.files import replacing
-from ecg_signals.limits import MAX_ROWS_PER_LABELLED, check_no_input
+from ecg_signals.limits import MAX_ROWS_PER_LABELLED, check_no_input, shown
 from ecg_signals.preprocess.matching import match_files, tell_unmatched
 from ecg_signals.tables import check_columns, numbers, read_table, write_table, write_text
 
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
 _WORDS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "": math.nan, "nan": math.nan, "none": math.nan}
 
 
-def numeric_labels(labels: "pd.DataFrame") -> "pd.DataFrame":
+def numeric_labels(labels: "pd.DataFrame", where: object = "the table of labels") -> "pd.DataFrame":
     """Columns idx + one float column per label: 0, 1, or NaN where the table has no value.
 
     Raises: ConfigError for a repeated idx or a value that is neither 0, 1, true, false nor empty.
     """
-    check_columns(labels, ["idx"], "the table of labels")
+    check_columns(labels, ["idx"], str(where))
     repeated = labels["idx"][labels["idx"].duplicated()]
     if len(repeated):
-        raise ConfigError(f"the table of labels has idx {repeated.iloc[0]} twice; expected one row per record")
-    idx = numbers(labels, "idx", "the table of labels", whole=True)
+        raise ConfigError(f"{where} has idx {repeated.iloc[0]} twice; expected one row per record")
+    idx = numbers(labels, "idx", where, whole=True)
     if (idx < 0).any():
-        raise ConfigError(f"the table of labels has idx {idx.min()}; expected the row numbers of meta.csv, 0 and up")
+        raise ConfigError(f"{where} has idx {idx.min()}; expected the row numbers of meta.csv, 0 and up")
     result = labels[["idx"]].assign(idx=idx)
     names = [name for name in labels.columns if name != "idx"]
     if not names:
-        raise ConfigError("the table of labels has no column besides idx; add one column of 0 and 1 per label")
-    return result.assign(**{name: _numbers(labels[name], name) for name in names})
+        raise ConfigError(f"{where} has no column besides idx; add one column of 0 and 1 per label")
+    return result.assign(**{name: _numbers(labels[name], name, where) for name in names})
 
 
-def _numbers(column: "pd.Series", name: str) -> np.ndarray:
+def _numbers(column: "pd.Series", name: str, where: object) -> np.ndarray:
     if column.dtype.kind in "biuf":
         values = column.to_numpy(dtype=np.float64)
     else:
@@ -47,7 +47,8 @@ def _numbers(column: "pd.Series", name: str) -> np.ndarray:
     bad = ~(np.isnan(values) | ((values >= 0) & (values <= 1)))
     if bad.any():
         found = column.iloc[int(np.argmax(bad))]
-        raise ConfigError(f"label '{name}' holds {found!r}; expected 0, 1, true, false, or nothing where it is unknown")
+        expected = "expected 0, 1, true, false, or nothing where it is unknown"
+        raise ConfigError(f"{where}: label '{shown(name)}' holds '{shown(found)}'; {expected}")
     return values
 
 
@@ -169,7 +170,7 @@ def labels_step(
     """`ecg-preprocess labels`: labels.csv and split tables -> the label files, and the splits of labelled records."""
     import pandas as pd
 
-    labels = numeric_labels(read_table(labels_file, ["idx"]))
+    labels = numeric_labels(read_table(labels_file, ["idx"]), labels_file)
     meta = pd.concat([read_table(path, ["idx", "split"]) for path in meta_splits], ignore_index=True)
     with_all = labelled_records(labels, partial)
     meta = meta[meta["idx"].isin(with_all)]
@@ -228,7 +229,8 @@ def join_label_file(meta: "pd.DataFrame", path: Path, folder: Path) -> tuple["pd
         raise ConfigError(f"{path} has {key} {repeated.iloc[0]} twice; expected one row per record")
     names = [name for name in table.columns if name not in meta.columns]
     values = table.set_index(key)[names].reindex(records)
-    return numeric_labels(values.reset_index(drop=True).assign(idx=meta["idx"].to_numpy())[["idx", *names]]), remarks
+    labels = values.reset_index(drop=True).assign(idx=meta["idx"].to_numpy())[["idx", *names]]
+    return numeric_labels(labels, path), remarks
 
 
 def _keys(column: "pd.Series") -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ecg_signals.config import ConfigError
 from ecg_signals.limits import check_no_input, path_below
-from ecg_signals.tables import numbers, read_table, write_text
+from ecg_signals.tables import numbers, read_table, read_text, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,10 +72,7 @@ def manifest_step(split_files: Sequence[Path], folder: Path) -> None:
     """`ecg-preprocess manifest`: segmented_split.csv of one or more datasets -> train.tsv, valid.tsv, test.tsv."""
     import pandas as pd
 
-    tables = [read_table(path, ["path", "sample_size", "split"]) for path in split_files]
-    segments = pd.concat(tables, ignore_index=True)
-    segments = segments[segments["path"].notna() & segments["split"].notna()]
-    segments = segments.assign(sample_size=numbers(segments, "sample_size", "the table of segments", whole=True))
+    segments = pd.concat([read_segments(path) for path in split_files], ignore_index=True)
     repeated = segments["path"][segments["path"].duplicated()]
     if len(repeated):
         tables_named = ", ".join(map(str, split_files))
@@ -84,9 +81,17 @@ def manifest_step(split_files: Sequence[Path], folder: Path) -> None:
         print(f"{folder / f'{split}.tsv'}: {count} segments")
 
 
+def read_segments(path: Path, needed: Sequence[str] = ()) -> "pd.DataFrame":
+    """A split table of segments: the rows with path and split, samples as whole numbers, and the columns `needed`."""
+    columns = ["path", "sample_size", "split", *needed]
+    table = read_table(path, columns, text=["path", "split", "save_file"])
+    table = table[table["path"].notna() & table["split"].notna()]
+    return table.assign(sample_size=numbers(table, "sample_size", path, whole=True))
+
+
 def read_manifest(path: Path) -> tuple[str, list[tuple[str, str]]]:
     """Root and (file, samples) rows of a plain manifest. Raises: ConfigError for any other kind of file."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = read_text(path).splitlines()
     if not lines:
         raise ConfigError(f"{path} is empty; expected the root folder in line 1")
     rows = []
@@ -171,7 +176,7 @@ def subset_step(folder: Path, percent: float, dest: Path | None = None, seed: in
     dest = dest or folder / str(percent)
     if dest.exists():
         raise ConfigError(f"{dest} exists already; remove it or choose another folder with --save_dir")
-    lines = train.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = read_text(train).splitlines(keepends=True)
     header = 1 if len(lines) < 2 or "\t" in lines[1].strip() else 2  # line 2 of a CMSC manifest is the extension
     stems = [re.sub(r"_\d+\.\w+$", "", line.split("\t")[0]) for line in lines[header:]]
     records = list(dict.fromkeys(stems))
@@ -180,6 +185,6 @@ def subset_step(folder: Path, percent: float, dest: Path | None = None, seed: in
     kept = [line for line, stem in zip(lines[header:], stems) if stem in chosen]
     for path in sorted(folder.glob("*.tsv")):
         if path.name != "train.tsv":
-            write_text(dest / path.name, path.read_text(encoding="utf-8"))
+            write_text(dest / path.name, read_text(path))
     write_text(dest / "train.tsv", "".join([*lines[:header], *kept]))
     print(f"{dest / 'train.tsv'}: {len(chosen)} of {len(records)} records, {len(kept)} of {len(stems)} rows")

@@ -262,7 +262,7 @@ def label_table(source: Source, meta: "pd.DataFrame") -> "pd.DataFrame | None":
         return labels
     with understood(source):
         labels = source.labels(meta)
-    return None if labels is None else numeric_labels(labels)
+    return None if labels is None else numeric_labels(labels, f"a table of {source.folder}")
 
 
 def as_integers(labels: "pd.DataFrame") -> "pd.DataFrame":

@@ -219,22 +219,24 @@ def empty_splits(records: Counter[str], wanted: Sequence[str], total: int) -> li
     ]
 
 
-def split_segments(segments: "pd.DataFrame", meta_split: "pd.DataFrame") -> "pd.DataFrame":
+def split_segments(
+    segments: "pd.DataFrame", meta_split: "pd.DataFrame", where: object = "the table of segments"
+) -> "pd.DataFrame":
     """The segments of the records in `meta_split`: idx, save_file, split, path, sample_size and what else it holds."""
     segments = segments[segments["path"].notna()]
     joined = segments.loc[:, ["path", "save_file", "sample_size"]].merge(meta_split, on="save_file", how="inner")
     rest = [name for name in meta_split.columns if name not in ("idx", "save_file", "split")]
     for name in ("idx", "sample_size"):
-        joined[name] = numbers(joined, name, "the table of segments", whole=True)
+        joined[name] = numbers(joined, name, where, whole=True)
     return joined.loc[:, ["idx", "save_file", "split", "path", "sample_size", *rest]]
 
 
 def split_step(root: Path, meta_file: str, segmented_file: str, suffix: str, rules: SplitRules) -> None:
     """`ecg-preprocess split`: meta_file, segmented_file -> the same names with `suffix`, in `root`."""
-    meta = read_table(root / meta_file, ["idx", "save_file"])
-    segments = read_table(root / segmented_file, ["path", "save_file", "sample_size"])
+    meta = read_table(root / meta_file, ["idx", "save_file"], text=["save_file"])
+    segments = read_table(root / segmented_file, ["path", "save_file", "sample_size"], text=["path", "save_file"])
     meta_split = split_records(meta, rules)
-    segment_split = split_segments(segments, meta_split)
+    segment_split = split_segments(segments, meta_split, root / segmented_file)
     inputs = [root / meta_file, root / segmented_file]
     outputs = [path.with_name(f"{path.stem}{suffix}{path.suffix}") for path in inputs]
     check_no_input(outputs, inputs)
