@@ -101,7 +101,7 @@ class OwnFiles(Source):
     def read(self, row: Row) -> "Record":
         from ecg_signals.readers.read import read_record
 
-        return read_record(self.folder / row["path"], units=self.cfg.units)
+        return read_record(self.folder / row["path"], units=self.cfg.units, dtype=self.cfg.dtype)
 
     def _patients(self, found: "pd.DataFrame") -> "pd.Series":
         folders = found["path"].map(lambda path: PurePosixPath(path).parent.name or None).astype(object)
@@ -151,7 +151,11 @@ class OwnArrays(OwnFiles):
 
         rate = row.get("sample_rate") or self.cfg.source_rate
         return read_record(
-            self.folder / row["path"], sample_rate=rate, leads=self.cfg.source_leads, units=self.cfg.units
+            self.folder / row["path"],
+            sample_rate=rate,
+            leads=self.cfg.source_leads,
+            units=self.cfg.units,
+            dtype=self.cfg.dtype,
         )
 
 

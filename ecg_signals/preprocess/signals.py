@@ -40,7 +40,7 @@ def read_ordered(source: "Source", row: "Row") -> tuple[np.ndarray, float, dict[
 
 
 def ordered(record: "Record", cfg: PreprocessConfig) -> tuple[np.ndarray, dict[str, Any]]:
-    """The wanted leads in mV, float32 [leads, samples] with NaN rows for missing leads, and their statistics."""
+    """The wanted leads in mV [leads, samples], of the record's type, NaN rows for missing leads; their statistics."""
     from ecg_signals.signal.leads import derive_limb_leads, order_leads
     from ecg_signals.signal.standardise import lead_statistics
 
@@ -88,7 +88,7 @@ def preprocess(org: np.ndarray, rate: float, cfg: PreprocessConfig) -> tuple[np.
     """Resample and standardise a whole record.
 
     Args:
-        org: float32 [leads, samples], mV; its type decides about the last bits, as in the published segments.
+        org: [leads, samples], mV; its type decides about the last bits, as in the published segments.
         rate: its Hz.
     Returns: float64 [leads, samples] at `cfg.sample_rate`, and mean and deviation [leads] after resampling.
     """

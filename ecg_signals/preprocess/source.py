@@ -76,7 +76,7 @@ class Source(ABC):
         """The record of one row. Raises: ConfigError if its files are missing or broken."""
         from ecg_signals.readers.read import read_record
 
-        return read_record(self.folder / row["path"])
+        return read_record(self.folder / row["path"], dtype=self.cfg.dtype)
 
     def files(self, row: Row) -> list[Path]:
         """The files that the record is read from; if one changes, the record is processed again."""

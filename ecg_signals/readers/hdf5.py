@@ -18,7 +18,9 @@ from ecg_signals.signal.record import Record
 CODE_RATE, SPH_RATE = 400, 500  # Hz; the files do not say them
 
 
-def read_hdf5(path: Path, id: int | str | None, units: str | None = None) -> Record:
+def read_hdf5(
+    path: Path, id: int | str | None, units: str | None = None, dtype: str = "float32"
+) -> Record:
     """The record `id` of a file with `tracings` [records, samples, 12], or the one record of an `ecg` [12, samples].
 
     Samples that are zero in all leads at either end are padding and left out; `metadata["stripped_samples"]`
@@ -34,26 +36,26 @@ def read_hdf5(path: Path, id: int | str | None, units: str | None = None) -> Rec
     try:
         with h5py.File(path, "r") as file:
             if "tracings" in file:
-                return _from_tracings(path, file, id, units)
+                return _from_tracings(path, file, id, units, dtype)
             if "ecg" in file:
                 if id is not None:
                     raise ConfigError(f"{path} holds a single record, but id={id!r} was asked for; leave id out")
                 data = stored_dataset(path, file, "ecg", 2)
-                return _record(path, read_rows(path, data), SPH_RATE, {}, units)
+                return _record(path, read_rows(path, data), SPH_RATE, {}, units, dtype)
             found = ", ".join(islice(file, 10)) or "nothing"
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, zlib.error) as error:
         raise ConfigError(f"{path} is truncated or no HDF5 file ({error}); get the file again") from error
     raise ConfigError(f"{path} holds {found}; expected 'tracings' (CODE-15, SaMi-Trop) or 'ecg' (SPH)")
 
 
-def _from_tracings(path: Path, file: Any, id: int | str | None, units: str | None) -> Record:
+def _from_tracings(path: Path, file: Any, id: int | str | None, units: str | None, dtype: str) -> Record:
     tracings = stored_dataset(path, file, "tracings", 3)
     row, exam = _find(path, file, len(tracings), id)
     signal = read_rows(path, tracings, row).T
     used = np.flatnonzero((signal != 0).any(axis=0))
     first, end = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, signal.shape[1])
     metadata = {"exam_id": exam, "stripped_samples": [first, signal.shape[1] - end]}
-    return _record(path, signal[:, first:end], CODE_RATE, metadata, units)
+    return _record(path, signal[:, first:end], CODE_RATE, metadata, units, dtype)
 
 
 def _find(path: Path, file: Any, records: int, id: int | str | None) -> tuple[int, int]:
@@ -84,12 +86,15 @@ def _number(path: Path, id: int | str) -> int:
         raise ConfigError(f"id {id!r} of {path} must be a number, as in the column exam_id of exams.csv") from None
 
 
-def _record(path: Path, values: np.ndarray, rate: int, metadata: dict[str, Any], units: str | None) -> Record:
+def _record(
+    path: Path, values: np.ndarray, rate: int, metadata: dict[str, Any], units: str | None, dtype: str
+) -> Record:
     if values.ndim != 2 or values.shape[0] != len(LEADS) or values.dtype.kind != "f" or not values.size:
         found = f"shape {values.shape}, type {values.dtype}"
         raise ConfigError(f"{path} holds a record of {found}; expected real numbers of 12 leads")
     factor = voltage_factor(units, str(path)) if units else 1.0
     with np.errstate(over="ignore", invalid="ignore"):
-        signal = np.array(values if factor == 1 else values.astype(np.float64) * factor, dtype=np.float32, order="C")
+        own = "float32" if factor == 1 and values.dtype.itemsize < 8 else dtype  # a file's own is kept as it is
+        signal = np.array(values if factor == 1 else values.astype(np.float64) * factor, dtype=own, order="C")
     remove_infinite(path, signal)
     return Record(signal, rate, list(LEADS), [], metadata)

@@ -26,8 +26,9 @@ def read_record(
     sample_rate: float | None = None,
     leads: Sequence[str] | None = None,
     units: str | None = None,
+    dtype: str = "float32",
 ) -> Record:
-    """One recording as float32 [leads, samples] in mV, NaN where the file has no value.
+    """One recording as [leads, samples] in mV, NaN where the file has no value.
 
     Reads WFDB records (named by the .hea file, by a signal file or without extension), MATLAB files (those of
     ecg-preprocess and fairseq-signals, CPSC2018), HDF5 files of CODE-15, SaMi-Trop and SPH, .npy arrays and
@@ -40,12 +41,14 @@ def read_record(
         leads: names of the rows of an array or table that does not say them; the standard twelve if there are twelve.
         units: what the voltages of the file are in, in place of what it says or of mV, which is assumed where it says
             nothing: mV, uV, V, or the size of one step as in "4.88uV". Columns of a table that name a unit keep it.
+        dtype: "float32", or "float64": voltages are computed from what is stored in double precision and stay so; a
+            file's own float32 stays float32.
     Warns of what was left out or assumed, and of values that no ECG in mV has.
     Raises: ConfigError naming the file and what is wrong with it.
     """
     path = resolve_input(path)
     try:
-        record = _read(path, id, Stated(sample_rate, None if leads is None else list(leads), units))
+        record = _read(path, id, Stated(sample_rate, None if leads is None else list(leads), units, dtype))
     except OSError as error:
         raise ConfigError(f"{error.filename or path} cannot be read ({error.strerror or error}); check it") from None
     check_scale(path, record)
@@ -58,14 +61,14 @@ def _read(path: Path, id: int | str | None, stated: Stated) -> Record:
         _refuse(path, id, stated, "its header")
         from ecg_signals.readers.wfdb_record import read_wfdb
 
-        return read_wfdb(header, stated.units)
+        return read_wfdb(header, stated.units, stated.dtype)
     _check_exists(path)
     suffix = path.suffix.lower()
     if suffix in HDF5:
         _refuse(path, None, stated, "its layout")
         from ecg_signals.readers.hdf5 import read_hdf5
 
-        return read_hdf5(path, id, stated.units)
+        return read_hdf5(path, id, stated.units, stated.dtype)
     _refuse(path, id, Stated(), "")
     if suffix == ".mat":
         from ecg_signals.readers.mat import read_mat
@@ -125,6 +128,6 @@ def _refuse(path: Path, id: int | str | None, stated: Stated, source: str) -> No
     """Arguments that the file's format leaves no room for."""
     if id is not None:
         raise ConfigError(f"{path} holds a single record, but id={id!r} was asked for; leave id out")
-    given = [name for name, value in vars(stated).items() if value is not None and name != "units"]
+    given = [name for name, value in vars(stated).items() if value is not None and name not in ("units", "dtype")]
     if given:
         raise ConfigError(f"{path} states its rate and leads by {source}; leave out {', '.join(given)}")

@@ -19,16 +19,18 @@ ASSUMED_RATE = 500  # Hz
 
 @dataclass
 class Stated:
-    """What a file, or else the caller, says about an array; None: nothing."""
+    """What a file, or else the caller, says about an array; None: nothing. `dtype` is what the caller computes in."""
 
     sample_rate: float | None = None
     leads: list[str] | None = None
     units: str | None = None
+    dtype: str = "float32"
 
     def over(self, other: "Stated") -> "Stated":
         """This, completed by `other` where it says nothing."""
         rate = self.sample_rate if self.sample_rate is not None else other.sample_rate
-        return Stated(rate, self.leads or other.leads, self.units or other.units)
+        dtype = other.dtype if self.dtype == "float32" else self.dtype
+        return Stated(rate, self.leads or other.leads, self.units or other.units, dtype)
 
     def with_caller(self, path: Path, caller: "Stated") -> "Stated":
         """This, what the file says, completed by the caller, whose units count more than the file's; says so."""
@@ -70,7 +72,8 @@ def array_record(
     believable(4 * values.size, os.path.getsize(path), f"{path}: its signal")
     factor = voltage_factor(stated.units, str(path)) if stated.units else 1.0
     upright = [upright_lead(name) for name in names or LEADS]
-    signal = np.empty(values.shape, dtype=np.float32)
+    whole = values.dtype.itemsize < 8 and factor == 1  # a file's own single precision is kept as it is
+    signal = np.empty(values.shape, dtype=np.float32 if whole and values.dtype.kind == "f" else stated.dtype)
     for row, (_, sign) in enumerate(upright):
         with np.errstate(over="ignore", invalid="ignore"):  # what single precision cannot hold is missing, see below
             signal[row] = values[row] if factor * sign == 1 else values[row].astype(np.float64) * (factor * sign)

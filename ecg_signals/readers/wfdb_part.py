@@ -112,7 +112,7 @@ class Part:
         believable(4 * len(self.leads) * self.frames * self.grid, stored, f"{header.path}: its signal")
 
     def write(self, signal: np.ndarray, rows: Sequence[int | None], notes: Notes) -> None:
-        """Each lead in mV to its row of `signal`, float32 [rows, samples]; None for a lead that is not wanted."""
+        """Each lead in mV to its row of `signal` [rows, samples]; None for a lead that is not wanted."""
         lead_of = {lead.index: (lead, row) for lead, row in zip(self.leads, rows)}
         stated = any(line.checksum for line in self.header.signals)  # a header that says 0 everywhere states none
         for file in self.files:

@@ -9,7 +9,7 @@ from ecg_signals.readers.wfdb_segments import read_segments
 from ecg_signals.signal.record import Record
 
 
-def read_wfdb(header: Header, units: str | None = None) -> Record:
+def read_wfdb(header: Header, units: str | None = None, dtype: str = "float32") -> Record:
     """The record that `header` describes, in mV.
 
     A signal that is no voltage is left out with a warning that names it; a checksum that does not fit the
@@ -22,13 +22,13 @@ def read_wfdb(header: Header, units: str | None = None) -> Record:
         voltage_factor(units, str(header.path))
     notes = Notes()
     if header.segments:
-        signal, names, grid = read_segments(header, units, notes)
+        signal, names, grid = read_segments(header, units, notes, dtype)
     else:
         part = Part(header, None, units, notes)
         if not part.leads:
             raise no_voltage(header)
         names, grid = [lead.name for lead in part.leads], part.grid
-        signal = np.empty((len(names), part.frames * grid), dtype=np.float32)
+        signal = np.empty((len(names), part.frames * grid), dtype=dtype)
         part.write(signal, range(len(names)), notes)
     metadata: dict[str, object] = {}
     for line in header.comments:

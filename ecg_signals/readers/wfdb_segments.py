@@ -14,13 +14,15 @@ from ecg_signals.readers.wfdb_part import Notes, Part, find_leads
 _GAP = "~"  # the name of a segment without samples
 
 
-def read_segments(header: Header, units: str | None, notes: Notes) -> tuple[np.ndarray, list[str], int]:
+def read_segments(
+    header: Header, units: str | None, notes: Notes, dtype: str = "float32"
+) -> tuple[np.ndarray, list[str], int]:
     """A record's segments in a row: NaN where one is a gap ("~"), lacks a lead or has no voltage at all.
 
     A first segment of length 0 is a layout: its names are the record's leads, and the others are matched by
     name; without one all segments have the leads of the first.
 
-    Returns: float32 mV [leads, samples], lead names, samples per frame.
+    Returns: mV [leads, samples], lead names, samples per frame.
     Raises: ConfigError for segments that do not fit the record or each other, and for more than the files can hold.
     """
     listed = header.segments
@@ -49,7 +51,7 @@ def read_segments(header: Header, units: str | None, notes: Notes) -> tuple[np.n
         notes.texts.append(f"{finer} of {len(parts)} segments have more samples per frame than others; averaged")
     stored = sum(file.size for part in holding for file in part.files)
     believable(4 * len(names) * frames * grid, stored, f"{header.path}: its {frames} samples, gaps included,")
-    signal = np.full((len(names), frames * grid), np.nan, dtype=np.float32)
+    signal = np.full((len(names), frames * grid), np.nan, dtype=dtype)
     start = 0
     for frames, part in parts:
         end = start + frames * grid

@@ -11,7 +11,7 @@ class Record:
     """What `read_record` returns.
 
     Attributes:
-        signal: float32 [leads, samples], mV, NaN where the file has no value.
+        signal: [leads, samples], mV, NaN where the file has no value; float32 unless float64 was asked for.
         sample_rate: Hz.
         leads: one name per row of `signal`.
         comments: free text lines of the file.

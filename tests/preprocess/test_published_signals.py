@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import wfdb
 from scipy.io import loadmat
 
 from ecg_signals.preprocess.datasets.physionet2021 import Physionet2021Config
@@ -158,3 +159,18 @@ def write_code15_parts(folder, raw):
             file["exam_id"] = np.append(part["exam_id"].to_numpy(), 0)
             file["tracings"] = tracings
     return raw
+
+
+def test_double_precision_begins_at_the_stored_counts(reference, tmp_path):
+    folder, records, _ = reference
+    cfg = Physionet2021Config(dtype="float64", keep_preprocessed=True)
+    preprocess_dataset("physionet2021", folder / "raw", tmp_path, cfg, workers=1)
+    name = next(name for name, item in records.items() if item["sample_rate"] == 500)
+    header = next((folder / "raw").rglob(f"{name.rpartition('_')[2]}.hea"))
+    counts, info = wfdb.rdsamp(str(header.with_suffix("")))
+    order = [info["sig_name"].index(lead) for lead in meta_leads(pd.read_csv(tmp_path / "meta.csv"))]
+    expected = counts.T[order]
+    spread = expected.std(axis=1, keepdims=True)
+    expected = (expected - expected.mean(axis=1, keepdims=True)) / np.where(spread == 0, 1, spread)
+    found = loadmat(tmp_path / "preprocessed" / f"{name}.mat")["feats"]
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)

@@ -64,7 +64,9 @@ class Chapman(Source):
         from ecg_signals.readers.read import read_record
 
         path = self.folder / row["path"]
-        return read_record(path) if path.suffix == ".hea" else read_record(path, sample_rate=RATE, units="uV")
+        if path.suffix == ".hea":
+            return read_record(path, dtype=self.cfg.dtype)
+        return read_record(path, sample_rate=RATE, units="uV", dtype=self.cfg.dtype)
 
     def facts(self, record: "Record") -> dict[str, Any]:
         return patient_facts(record.metadata)

@@ -53,7 +53,7 @@ class Code15(Source):
         from ecg_signals.readers.read import read_record
 
         units = None if self.cfg.scale == 1 else f"{self.cfg.scale!r}mV"
-        record = read_record(self.folder / row["path"], row.get("record_id"), units=units)
+        record = read_record(self.folder / row["path"], row.get("record_id"), units=units, dtype=self.cfg.dtype)
         record.signal = without_padding(record.signal)
         return record
 

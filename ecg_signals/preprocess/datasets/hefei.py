@@ -57,7 +57,7 @@ class Hefei(Source):
         from ecg_signals.readers.read import read_record
         from ecg_signals.signal.leads import LEADS, derive_limb_leads, order_leads
 
-        record = read_record(self.folder / row["path"], sample_rate=RATE, units=UNITS)
+        record = read_record(self.folder / row["path"], sample_rate=RATE, units=UNITS, dtype=self.cfg.dtype)
         signal = order_leads(record.signal, record.leads)
         record.signal, _ = derive_limb_leads(signal, LEADS)
         record.leads = list(LEADS)

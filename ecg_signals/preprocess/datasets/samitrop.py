@@ -31,7 +31,7 @@ class Samitrop(Source):
     def read(self, row: Mapping[str, Any]) -> "Record":
         from ecg_signals.readers.read import read_record
 
-        return read_record(self.folder / row["path"], row["record_id"])
+        return read_record(self.folder / row["path"], row["record_id"], dtype=self.cfg.dtype)
 
     def labels(self, meta: "pd.DataFrame") -> "pd.DataFrame":
         return meta[["idx", *LABELS]]
