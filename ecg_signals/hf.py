@@ -6,6 +6,7 @@ model's `features`, `.pooler_output` its `pooled`, `.logits` its `logits`.
 
 import contextlib
 import functools
+import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
@@ -216,8 +217,11 @@ class EcgSignalsModel(PreTrainedModel):
         hidden = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         attend = config.output_attentions if output_attentions is None else output_attentions
         masked = {} if mask_time_indices is None else {"mask": True, "mask_time_indices": mask_time_indices}
-        if masked and (self.model.cfg._name != "hubert_ecg" or hidden):
-            raise ConfigError("mask_time_indices are taken by 'hubert_ecg' alone, and without output_hidden_states")
+        if masked and ("mask_time_indices" not in inspect.signature(self.model.forward).parameters or hidden):
+            raise ConfigError(
+                f"mask_time_indices are not taken by '{self.model.cfg._name}', or not with output_hidden_states; "
+                f"'hubert_ecg' takes them"
+            )
         with contextlib.ExitStack() as stack:
             maps = stack.enter_context(_attention_of(self.model)) if attend else None
             if self.training and getattr(self, "gradient_checkpointing", False):
@@ -291,7 +295,7 @@ def _from_config(config: PretrainedConfig) -> Any:
     if options.get("model_path"):
         options["no_pretrained_weights"] = True  # a stranger's config names no file to read
     model = build("model", ours["name"], **options)
-    model.labels, model.logit_kind = labels, ours.get("logit_kind")
+    model.labels, model.logit_kind = labels, type(model).logit_kind or ours.get("logit_kind")
     model.origin = read_origin(ours.get("origin"))
     model.signal = SignalContract.from_dict(ours["signal"]) if ours.get("signal") else None
     return model

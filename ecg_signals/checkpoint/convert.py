@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ecg_signals import __version__
-from ecg_signals.checkpoint.fairseq import OURS, is_ours
+from ecg_signals.checkpoint.fairseq import OURS, built_in_contract, is_ours
 from ecg_signals.checkpoint.huggingface import check_folder, write_folder
 from ecg_signals.checkpoint.layout import ModelSource, layout_of
 from ecg_signals.checkpoint.load import complete, load_source
@@ -89,7 +89,7 @@ def to_fairseq(model: ModelSource) -> dict[str, Any]:
         "options": {**plain_values(model.cfg), "model": {"_name": model.name, **plain_values(model.options)}},
         "labels": plain_values(model.labels),
         "logit_kind": model.logit_kind,
-        "signal": plain_values(model.signal.to_dict()) if model.signal is not None else None,
+        "signal": _plain_contract(model),
         "origin": plain_values(model.origin),
     }
     return state
@@ -98,11 +98,18 @@ def to_fairseq(model: ModelSource) -> dict[str, Any]:
 def to_original(model: ModelSource) -> dict[str, Any]:
     """The published layout of the model's own family. Raises: ConfigError for models that only this package has."""
     if model.name in PEER_NAMES["model"]:
-        return _peer_layout(model)
+        state = _peer_layout(model)
+        if model.signal != built_in_contract(state["cfg"], model.options):  # else it would be read back as another
+            state["extra_state"]["signal"] = _plain_contract(model)
+        return state
     layout = layout_of(model.name)
     if layout is None or layout.export is None:
         raise ConfigError(f"no other project publishes the model '{model.name}'; use --to fairseq or --to hf")
     return layout.export(model)
+
+
+def _plain_contract(model: ModelSource) -> dict[str, Any] | None:
+    return plain_values(model.signal.to_dict()) if model.signal is not None else None
 
 
 def _peer_layout(model: ModelSource) -> dict[str, Any]:

@@ -59,14 +59,12 @@ def convert(raw: dict[str, Any], where: str) -> ModelSource:
         options |= _sizes_that_differ(options, entry, raw["model"], where)
     if "no_pretrained_weights" in entry.dataclass.__dataclass_fields__:
         options["no_pretrained_weights"] = True
-    stored = ours and ours.get("signal")
-    contract = SignalContract.from_dict(stored) if stored else _contract_that_fits(published_contract(cfg), options)
     return ModelSource(
         name=entry.name,
         options=options,
         state=dict(raw["model"]),
         labels=list(ours["labels"]) if ours and ours.get("labels") else None,
-        signal=contract,
+        signal=_contract(raw, cfg, options),
         origin=read_origin((ours or {}).get("origin")),
         cfg=cfg,
         raw=raw,
@@ -95,25 +93,37 @@ def model_entry(name: Any, cfg: Mapping[str, Any], where: str) -> Entry:
         ) from None
 
 
-def published_contract(cfg: Mapping[str, Any]) -> SignalContract:
-    """The input of files that carry no contract: ECG-FM's, with the rate, leads and filter that the recipe names."""
+def _contract(raw: Mapping[str, Any], cfg: Mapping[str, Any], options: Mapping[str, Any]) -> SignalContract | None:
+    """What the file states; for fairseq-signals' own, which state nothing, the built-in one. Never a guess for ours."""
+    extra = raw.get("extra_state") or {}
+    for stated in (extra.get(OURS), extra):
+        if isinstance(stated, Mapping) and "signal" in stated:
+            return SignalContract.from_dict(stated["signal"]) if stated["signal"] else None
+    return None if is_ours(raw) else built_in_contract(cfg, options)
+
+
+def built_in_contract(cfg: Mapping[str, Any], options: Mapping[str, Any]) -> SignalContract | None:
+    """The input of fairseq-signals' files: ECG-FM's, with the rate, leads and filter that the recipe names.
+
+    None where that is not known: for a model that takes another number of leads than its recipe names, and for input
+    that was normalised with files (task.mean_path) that the checkpoint does not hold.
+    """
     contract = ecg_fm()
     task = cfg.get("task") or {}
+    if task.get("normalize"):
+        return None
     rate = task.get("sample_rate")
     rate = float(rate) if isinstance(rate, (int, float)) and rate > 0 else contract.sample_rate
     chosen = task.get("leads_to_load")
     leads = contract.leads if chosen in (None, "???") else [LEADS[index] for index in lead_indices(chosen)]
     seconds = contract.window_samples / contract.sample_rate
+    taken = options.get("in_d", options.get("input_dim"))
+    if taken not in (None, len(leads)) and not options.get("leadwise"):
+        return None
     return replace(
         fairseq_signals(rate, leads, round(seconds * rate), zero_missing_leads=True, filtered=bool(task.get("filter"))),
         aggregate=contract.aggregate,
     )
-
-
-def _contract_that_fits(contract: SignalContract, options: Mapping[str, Any]) -> SignalContract | None:
-    """None for a model that takes another number of leads than its recipe names: which ones is not known."""
-    taken = options.get("in_d", options.get("input_dim"))
-    return contract if taken in (None, len(contract.leads)) or options.get("leadwise") else None
 
 
 def _config_from_args(args: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.config import ConfigError, resolve_input
 from ecg_signals.precision import compute_device
 from ecg_signals.registry import get_entry
-from ecg_signals.signal.contract import SignalContract
+from ecg_signals.signal.contract import SignalContract, no_contract
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,10 @@ def load_model(source: str | os.PathLike[str], device: str | torch.device = "cpu
         no such device; UsageError for an override that the model does not have.
     """
     place = compute_device(device)
-    return build_source(load_source(source), **overrides).to(place)
+    found = load_source(source)
+    if found.signal is None:
+        logger.warning(no_contract(found.where))
+    return build_source(found, **overrides).to(place)
 
 
 def build_source(source: ModelSource, **overrides: Any) -> Any:
@@ -85,7 +88,7 @@ def build_source(source: ModelSource, **overrides: Any) -> Any:
     fill(model, source.state if same_head else _with_fresh_head(model, source), source.where)
     model.labels = source.labels if same_head else None
     model.signal = source.signal
-    model.logit_kind = source.logit_kind
+    model.logit_kind = type(model).logit_kind or source.logit_kind
     model.origin = dict(source.origin)
     if source.signal is not None:
         model.register_forward_pre_hook(FirstBatchCheck(source.signal), with_kwargs=True)

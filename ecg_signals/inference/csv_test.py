@@ -27,6 +27,7 @@ from ecg_signals.metrics.per_label import (
 )
 from ecg_signals.models.hubert.key_map import KINDS_OF_TASKS
 from ecg_signals.models.hubert.layers import decimation_factor
+from ecg_signals.signal.contract import stated_contract
 from ecg_signals.tables import write_table
 
 CROP, LONG = 2500, 5000  # samples at 500 Hz: of the model's input, and of what crops are taken from
@@ -136,7 +137,7 @@ def task_of(model: Any, asked: str | None) -> str:
 
 def open_table(model: Any, options: EvaluationOptions) -> HubertCsvDataset:
     """The CSV, cropped and decimated as the model was trained; columns by the model's label names where it has them."""
-    steps = model.signal.steps if model.signal is not None else []
+    steps = stated_contract(model.signal, "MODEL").steps
     flat = any(step["name"] == "decimate" and step.get("flat", True) for step in steps)
     values = {
         "ecg_dir": options.ecg_dir,

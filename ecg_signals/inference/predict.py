@@ -18,6 +18,7 @@ from ecg_signals.data.label_names import listed
 from ecg_signals.metrics.logits import COSINES
 from ecg_signals.precision import compute_device
 from ecg_signals.readers.read import read_record
+from ecg_signals.signal.contract import stated_contract
 from ecg_signals.signal.record import Record
 
 logger = logging.getLogger(__name__)
@@ -62,10 +63,9 @@ class Predictor:
         self.device = compute_device(device)
         found = load_source(source)
         self.model = build_source(found).to(self.device)
-        if self.model.signal is None:
-            raise ConfigError(f"{source} does not say how its input is prepared, and '{found.name}' has no usual way")
+        self.signal = stated_contract(self.model.signal, str(source))
         count = logit_columns(self.model.cfg.to_dict())
-        if count is None or found.name == "arcface" or found.logit_kind == COSINES:
+        if count is None or self.model.logit_kind == COSINES:
             raise ConfigError(
                 f"{source} holds '{found.name}', which has no classification head. Fine-tune it first: "
                 f"ecg-train --config-name finetune/diagnosis model.model_path={source} ..."
@@ -84,7 +84,7 @@ class Predictor:
     @torch.no_grad()
     def windows(self, record: Record) -> np.ndarray:
         """[windows, labels]: probabilities of every window of a record."""
-        source, mask = self.model.signal.prepare(record, return_mask=True)
+        source, mask = self.signal.prepare(record, return_mask=True)
         parts = []
         for start in range(0, len(source), BATCH):
             batch = source[start : start + BATCH].to(self.device)
@@ -95,7 +95,7 @@ class Predictor:
 
     def aggregate(self, windows: np.ndarray) -> np.ndarray:
         """[windows, labels] -> [labels]: the mean, or the maximum for labels that the input contract names."""
-        rules = self.model.signal.aggregate
+        rules = self.signal.aggregate
         highest = [rules.get(label) == "max" for label in self.labels]
         return np.where(highest, windows.max(axis=0), windows.mean(axis=0))
 
@@ -112,7 +112,7 @@ class Predictor:
 
     def _predict(self, path: str, record: Record) -> Prediction:
         probabilities = self.windows(record)
-        signal = self.model.signal
+        signal = self.signal
         seconds = signal.window_samples / signal.sample_rate
         stride = (signal.stride_samples or signal.window_samples) / signal.sample_rate
         windows = [

@@ -9,6 +9,7 @@ from torch.utils import _pytree as pytree
 from ecg_signals.config import BaseConfig
 from ecg_signals.metrics.logits import probabilities_of
 from ecg_signals.signal.contract import SignalContract
+from ecg_signals.signal.published import fairseq_signals
 
 # what notebooks written for fairseq-signals read
 PEER_NAMES = {"out": "logits", "encoder_out": "features", "x": "features"}
@@ -57,6 +58,7 @@ class BaseModel(nn.Module):
     encoder_class: ClassVar["type[BaseModel] | None"] = None  # of `encoder`, in a model around one; None: itself
     ARCHITECTURE: ClassVar[tuple[str, ...] | None] = None  # options that must be the file's; None: what has a default
     NEW_WEIGHTS: ClassVar[tuple[str, ...]] = ()  # that a file may lack
+    logit_kind: str | None = None  # set in a class whose logits are the same by any criterion
     PEER_METHODS: ClassVar[dict[str, str]] = {
         "build_model": "__init__(self, cfg)",
         "get_logits": "forward(source, padding_mask=None, ...) -> {'features': ..., 'logits': ...}",
@@ -68,7 +70,6 @@ class BaseModel(nn.Module):
         self.cfg = cfg
         self.labels: list[str] | None = None
         self.signal: SignalContract | None = None
-        self.logit_kind: str | None = None
         self.origin: dict[str, Any] = {}
 
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -112,6 +113,11 @@ class BaseModel(nn.Module):
     def inherited_options(cls, cfg: Any) -> list[str]:
         """Options beside ARCHITECTURE that come from the encoder's file where `cfg`, a head's, has the default."""
         return []
+
+    @classmethod
+    def usual_input(cls) -> SignalContract:
+        """The input contract that a model of this class is trained to have, by what ecg-preprocess writes for it."""
+        return fairseq_signals()
 
     def after_validation(self, improved: bool, optimizer: Any) -> None:
         """Called after each validation; `improved`: best so far. Regularisation that follows lives here."""

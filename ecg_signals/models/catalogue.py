@@ -48,8 +48,7 @@ def list_models() -> list[ListedModel]:
     return [*PUBLISHED, *(_registered(name) for name in register_model.names())]
 
 
-def _published(name: str, model: str, parameters: int, licence: str) -> ListedModel:
-    contract = published.hubert_ecg() if model.startswith("hubert_ecg") else published.ecg_fm()
+def _published(name: str, model: str, parameters: int, contract: SignalContract, licence: str) -> ListedModel:
     return ListedModel(name, model, parameters, contract, licence, f'ecg_signals.load_model("{name}")')
 
 
@@ -60,16 +59,18 @@ def _registered(name: str) -> ListedModel:
     options = {key: value for key, value in _BUILT_WITH.items() if key in known}
     with torch.device("meta"):
         model = entry.cls(entry.dataclass.from_mapping({"_name": name, **options}))
-    contract = published.hubert_ecg() if name.startswith("hubert_ecg") else published.fairseq_signals()
     needed = "".join(f", {key}=..." for key in ("num_labels", "output_dim") if key in known)
     load = f'ecg_signals.registry.build("model", "{name}"{needed})'
-    return ListedModel(name, name, sum(value.numel() for value in model.parameters()), contract, YOURS, load)
+    return ListedModel(name, name, sum(value.numel() for value in model.parameters()), model.usual_input(), YOURS, load)
 
 
+ECG_FM, HUBERT_ECG = published.ecg_fm(), published.hubert_ecg()
 PUBLISHED = (
-    _published("wanglab/ecg-fm/mimic_iv_ecg_physionet_pretrained.pt", "wav2vec2_cmsc", 90_883_072, ON_ITS_PAGE),
-    _published("wanglab/ecg-fm/mimic_iv_ecg_finetuned.pt", "ecg_transformer_classifier", 90_386_321, ON_ITS_PAGE),
-    _published("Edoardo-BS/hubert-ecg-small", "hubert_ecg", 30_209_664, CC_BY_NC),
-    _published("Edoardo-BS/hubert-ecg-base", "hubert_ecg", 92_798_848, CC_BY_NC),
-    _published("Edoardo-BS/hubert-ecg-large", "hubert_ecg", 187_644_736, CC_BY_NC),
+    _published("wanglab/ecg-fm/mimic_iv_ecg_physionet_pretrained.pt", "wav2vec2_cmsc", 90_883_072, ECG_FM, ON_ITS_PAGE),
+    _published(
+        "wanglab/ecg-fm/mimic_iv_ecg_finetuned.pt", "ecg_transformer_classifier", 90_386_321, ECG_FM, ON_ITS_PAGE
+    ),
+    _published("Edoardo-BS/hubert-ecg-small", "hubert_ecg", 30_209_664, HUBERT_ECG, CC_BY_NC),
+    _published("Edoardo-BS/hubert-ecg-base", "hubert_ecg", 92_798_848, HUBERT_ECG, CC_BY_NC),
+    _published("Edoardo-BS/hubert-ecg-large", "hubert_ecg", 187_644_736, HUBERT_ECG, CC_BY_NC),
 )  # HuBERT-ECG: without cluster heads

@@ -11,6 +11,7 @@ from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.hubert_records import FOLDER
 from ecg_signals.preprocess.pipeline import writing_to
 from ecg_signals.preprocess.training_folder import ABOUT, METADATA, RAW, TABLES, make_target
+from ecg_signals.signal.contract import stated_contract
 from ecg_signals.tables import read_table, write_text
 
 if TYPE_CHECKING:
@@ -139,13 +140,13 @@ def _model_settings(model: str, folder: Path) -> list[str]:
         with_file, without = make_target("train", folder, "MODEL=PATH"), make_target("train-from-scratch", folder)
         hint = f"Then: {with_file}. Without pretrained weights: {without}"
         raise ConfigError(f"{str(error).rstrip('.')}. {hint}") from None
-    steps = source.signal.steps if source.signal is not None else []
-    decimation: dict[str, Any] = next((step for step in steps if step["name"] == "decimate"), {})
     if not source.name.startswith("hubert_ecg"):
         raise ConfigError(
             f"{model} holds the model '{source.name}', but this folder is prepared for HuBERT-ECG. For others: "
             f"ecg-preprocess npy {RAW} DEST, then ecg-train --config-name finetune/diagnosis"
         )
+    steps = stated_contract(source.signal, model).steps
+    decimation: dict[str, Any] = next((step for step in steps if step["name"] == "decimate"), {})
     factor = decimation.get("factor", "null")
     kind = "flat" if decimation.get("flat", True) else "per_lead"
     return [f"dataset.downsampling_factor={factor}", f"dataset.decimation={kind}"]

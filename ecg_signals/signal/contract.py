@@ -1,10 +1,12 @@
 """The input contract that travels with a model: the steps from a raw record to `source`."""
 
+import json
 import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from numbers import Integral, Real
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -201,6 +203,26 @@ class SignalContract:
 
     def _listed(self) -> str:
         return ", ".join(self.leads)
+
+
+def stated_contract(contract: SignalContract | None, where: str) -> SignalContract:
+    """A model's input contract. Raises: ConfigError saying how one is added, where the file `where` states none."""
+    if contract is None:
+        raise ConfigError(no_contract(where))
+    return contract
+
+
+def no_contract(where: str) -> str:
+    """What to say of a file that states no input contract, and what to type."""
+    folder = where if Path(where).is_dir() else "FOLDER"
+    example = json.dumps({**SignalContract(steps=[{"name": "standardise"}]).to_dict(), "leads": ["I", "II", "..."]})
+    convert = "" if folder == where else f"convert it, ecg-convert {where} {folder} --to hf, and "
+    return (
+        f"{where} states no input contract (model.signal is None): how records were prepared for it is not known, and "
+        f"nothing is assumed. If you know it: {convert}state it in {folder}/config.json, in place of "
+        f'"ecg_signals": {{"signal": null}}, in the form {example}. In Python: model.signal = '
+        f"ecg_signals.signal.contract.SignalContract(sample_rate=..., leads=[...], window_samples=..., steps=[...])"
+    )
 
 
 def _padded(signal: np.ndarray, samples: int) -> np.ndarray:

@@ -64,6 +64,13 @@ class BaseTask:
         contract = dataset.input_contract()
         if contract is not None:
             model.signal = contract if model.signal is None else succeed(model.signal, contract)
+        elif dataset.training:
+            kept = "none" if model.signal is None else "the pretrained model's"
+            logger.warning(
+                "the training data do not say how a raw record becomes their input (rate unknown, leads drawn per "
+                "item, rows without names, ...): checkpoints state %s as input contract, which ecg-predict goes by",
+                kept,
+            )
         model.origin["records"] = dataset.records()
         criterion.prepare(model, dataset)
 

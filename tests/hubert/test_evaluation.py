@@ -21,6 +21,7 @@ from ecg_signals.metrics.per_label import (
     regression_performance,
 )
 from ecg_signals.registry import build
+from ecg_signals.signal.published import hubert_ecg
 
 LABEL_METRICS = ("f1_score", "recall", "precision", "specificity", "auroc", "auprc")
 
@@ -113,7 +114,9 @@ def test_every_published_spelling_has_its_name(golden: Path) -> None:
 
 @pytest.fixture(scope="module")
 def linear(golden: Path, load: Any) -> Any:
-    return load(golden / "hubert_ecg/checkpoints/finetune_linear.pt")
+    model = load(golden / "hubert_ecg/checkpoints/finetune_linear.pt")
+    model.signal = hubert_ecg()
+    return model
 
 
 def evaluate(golden: Path, out: Path, *arguments: str) -> None:
@@ -172,12 +175,14 @@ def test_an_ecg_shorter_than_two_crops_is_cropped_inside_itself() -> None:
 def test_classes_and_real_numbers_are_evaluated(golden: Path, tmp_path: Path, tiny_encoder: dict[str, Any]) -> None:
     folder = golden / "hubert_ecg/dataset"
     model = build("model", "hubert_ecg_classifier", **tiny_encoder, num_labels=3).eval()
+    model.signal = hubert_ecg()
     options = {"ecg_dir": str(folder / "ecgs"), "out": str(tmp_path)}
     path = run_test(model, EvaluationOptions(str(folder / "multi_class.csv"), task="multi_class", **options))
     assert list(pandas.read_csv(path, index_col=0).index) == [
         "test_accuracy", "test_auroc", "test_recall", "test_specificity", "test_auprc",
     ]  # fmt: skip
     model = build("model", "hubert_ecg_classifier", **tiny_encoder, num_labels=1).eval()
+    model.signal = hubert_ecg()
     path = run_test(model, EvaluationOptions(str(folder / "multi_class.csv"), task="regression", **options))
     assert list(pandas.read_csv(path, index_col=0).index) == ["test_mse", "test_mae", "test_r2"]
 

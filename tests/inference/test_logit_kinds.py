@@ -19,6 +19,7 @@ from ecg_signals.inference.csv_test import task_of
 from ecg_signals.inference.predict import Predictor
 from ecg_signals.inference.validate import Evaluator
 from ecg_signals.registry import REGISTRIES, build, get_entry, register_criterion
+from ecg_signals.signal.published import fairseq_signals
 from ecg_signals.signal.record import Record
 
 KINDS = {
@@ -56,6 +57,7 @@ def saved(classification, tmp_path):
         network = build(
             "model", config.model._name, **{k: v for k, v in config.model.to_dict().items() if k != "_name"}
         )
+        network.signal = fairseq_signals()
         made = get_entry("criterion", criterion).cls(config.criterion)
         optimizer = torch.optim.Adam(network.parameters())
         schedule = get_entry("lr_scheduler", "fixed").cls(config.lr_scheduler)

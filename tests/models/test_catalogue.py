@@ -51,3 +51,16 @@ def test_the_published_sizes_of_ecg_fm_are_those_of_the_built_model():
 def test_the_page_of_models_is_up_to_date():
     done = subprocess.run([sys.executable, "tools/model_table.py", "--check"], cwd=ROOT)
     assert done.returncode == 0, "models changed: run `python tools/model_table.py` and commit docs/models.md"
+
+
+def test_a_model_says_itself_what_input_it_is_trained_on():
+    from ecg_signals.models.hubert.hubert_ecg import HubertEcg, HubertEcgConfig
+    from ecg_signals.signal import published
+
+    register_model("my_pretraining", dataclass=HubertEcgConfig)(type("MyPretraining", (HubertEcg,), {}))
+    try:
+        listed = {model.name: model for model in ecg_signals.list_models()}
+    finally:
+        del register_model.entries["my_pretraining"]
+    assert listed["my_pretraining"].signal == published.hubert_ecg()
+    assert listed["se_wrn"].signal == published.fairseq_signals()

@@ -1,6 +1,8 @@
 """Files of other projects carry no input contract: they get their family's."""
 
 import copy
+import json
+import logging
 import warnings
 
 import numpy as np
@@ -8,8 +10,13 @@ import pytest
 import torch
 
 from ecg_signals import load_model, read_record
+from ecg_signals.checkpoint.convert import convert
+from ecg_signals.composition import resolve_config
 from ecg_signals.config import ConfigError
+from ecg_signals.inference.predict import Predictor
 from ecg_signals.signal import published
+from ecg_signals.signal.leads import LEADS
+from ecg_signals.trainer import Trainer
 
 
 def test_hubert_ecg_files_reproduce_their_hidden_states_from_the_raw_record(data, golden):
@@ -74,3 +81,83 @@ def test_the_check_stays_out_of_an_exported_model(golden):
     exported = torch.export.export(model, (source,)).module()
     with torch.no_grad():
         torch.testing.assert_close(exported(source)["logits"], model(source)["logits"])
+
+
+@pytest.fixture(params=["ecg_transformer_classifier", "hubert_ecg_classifier"])
+def without_contract(request, classification, sample, tmp_path):
+    """A file of ours, trained on segments whose rate nobody wrote down."""
+    import scipy.io
+
+    if request.param == "hubert_ecg_classifier":
+        classification["model"] = {
+            "_name": request.param, "num_labels": 3, "hidden_size": 16, "num_hidden_layers": 1,
+            "num_attention_heads": 2, "intermediate_size": 16, "conv_dim": [4] * 5, "num_conv_pos_embeddings": 4,
+            "num_conv_pos_embedding_groups": 2,
+        }  # fmt: skip
+    folder = tmp_path / "unrated"
+    folder.mkdir()
+    for path in (sample.single.parent / "segmented").iterdir():
+        content = scipy.io.loadmat(path)
+        kept = {"feats": content["feats"][:, :1000], "idx": content["idx"], "patient_id": content["patient_id"]}
+        scipy.io.savemat(folder / path.name, kept)
+    for split in ("train", "valid"):
+        _, *rows = (sample.single / f"{split}.tsv").read_text().splitlines()
+        shorter = [row.replace("2500", "1000") for row in rows]
+        (folder / f"{split}.tsv").write_text("\n".join([str(folder), *shorter, ""]))
+    classification["task"]["data"] = str(folder)
+    classification["optimization"]["max_update"] = 1
+    Trainer(resolve_config(classification)).train()
+    return tmp_path / "checkpoints" / "checkpoint_last.pt"
+
+
+def test_no_contract_is_guessed_for_a_file_of_ours_in_any_layout(without_contract, tmp_path, caplog):
+    convert(without_contract, tmp_path / "folder", "hf")
+    convert(tmp_path / "folder", tmp_path / "fairseq.pt", "fairseq")
+    convert(tmp_path / "fairseq.pt", tmp_path / "original.pt", "original")
+    convert(tmp_path / "original.pt", tmp_path / "again.pt", "fairseq")
+    made = [tmp_path / name for name in ("folder", "fairseq.pt", "original.pt", "again.pt")]
+    for source in (without_contract, *made):
+        caplog.clear()
+        assert load_model(source).signal is None
+        assert f"{source} states no input contract" in caplog.text
+        with pytest.raises(ConfigError, match=r"states no input contract.*config\.json"):
+            Predictor(source)
+
+
+def test_a_contract_is_added_as_the_message_says(without_contract, tmp_path):
+    with pytest.raises(ConfigError, match=f"ecg-convert {without_contract} FOLDER --to hf"):
+        Predictor(without_contract)
+    convert(without_contract, tmp_path / "folder", "hf")
+    path = tmp_path / "folder" / "config.json"
+    config = json.loads(path.read_text())
+    assert config["ecg_signals"]["signal"] is None
+    config["ecg_signals"]["signal"] = {
+        "sample_rate": 250, "leads": list(LEADS), "window_samples": 1000, "steps": [{"name": "standardise"}],
+    }  # fmt: skip
+    path.write_text(json.dumps(config))
+    np.save(tmp_path / "record.npy", np.random.default_rng(0).normal(size=(12, 1000)))
+    found = Predictor(tmp_path / "folder").predict(tmp_path / "record.npy", sample_rate=250, leads=list(LEADS))
+    assert found.error is None and len(found.probabilities) == 3
+
+
+def test_training_says_that_the_data_fix_no_input(without_contract, caplog):
+    said = [record.getMessage() for record in caplog.get_records("setup") if record.levelno == logging.WARNING]
+    assert any("checkpoints state none as input contract" in text for text in said)
+
+
+def test_the_published_layout_keeps_a_contract_that_is_not_the_published_one(golden, tmp_path):
+    convert(golden / "wcr/clf/checkpoint.pt", tmp_path / "folder", "hf")
+    path = tmp_path / "folder" / "config.json"
+    config = json.loads(path.read_text())
+    config["ecg_signals"]["signal"]["window_samples"] = 1234
+    path.write_text(json.dumps(config))
+    convert(tmp_path / "folder", tmp_path / "original.pt", "original")
+    assert load_model(tmp_path / "original.pt").signal == load_model(tmp_path / "folder").signal
+    assert load_model(tmp_path / "original.pt").signal.window_samples == 1234
+
+
+def test_statistics_that_a_file_does_not_hold_leave_it_without_a_contract(golden, tmp_path):
+    content = torch.load(golden / "wcr/clf/checkpoint.pt", weights_only=False)
+    content["cfg"]["task"]["normalize"] = content["cfg"]["model"]["normalize"] = True
+    torch.save(content, tmp_path / "normalised.pt")
+    assert load_model(tmp_path / "normalised.pt").signal is None

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ecg_signals.metrics.logits import COSINES
 from ecg_signals.models.base import ModelOutput
 from ecg_signals.models.heads.ecg_transformer_classifier import ECGTransformerFinetuneConfig, FinetunedECGTransformer
 from ecg_signals.modules.pooling import pool_frames
@@ -17,6 +18,8 @@ class ArcFace(FinetunedECGTransformer):
     With pooling=nonzero padded frames are pooled, too, as in fairseq-signals.
     Source: Deng et al. 2019, ArcFace, arXiv:1801.07698.
     """
+
+    logit_kind = COSINES
 
     def __init__(self, cfg: ECGTransformerFinetuneConfig) -> None:
         super().__init__(cfg)

@@ -29,7 +29,9 @@ from ecg_signals.models.hubert.layers import (
 )
 from ecg_signals.models.hubert.masking import padded_frames, time_mask
 from ecg_signals.models.hubert.regulariser import DynamicRegulariser
-from ecg_signals.registry import register_model
+from ecg_signals.registry import get_entry, register_model
+from ecg_signals.signal.contract import SignalContract
+from ecg_signals.signal.published import hubert_ecg
 
 TEMPERATURE = 0.1  # of the cosine logits
 HEADS = ("final_proj.", "label_embedding.")
@@ -100,9 +102,13 @@ class HubertEcgConfig(HubertBackboneConfig):
 
 
 class RegulatedModel(BaseModel):
-    """A model whose dropout and weight decay follow validation; `__init__` sets `regulariser` last."""
+    """HuBERT-ECG, whose dropout and weight decay may follow validation; `__init__` sets `regulariser` last."""
 
     regulariser: DynamicRegulariser
+
+    @classmethod
+    def usual_input(cls) -> SignalContract:
+        return hubert_ecg()
 
     def after_validation(self, improved: bool, optimizer: Any) -> None:
         self.regulariser.after_validation(improved, optimizer)
@@ -197,7 +203,7 @@ def adopt(cfg: HubertBackboneConfig) -> ModelSource | None:
         return None
     source = load_source(cfg.model_path)
     check_size(source)
-    if source.name not in ("hubert_ecg", "hubert_ecg_classifier"):
+    if not issubclass(get_entry("model", source.name).cls, RegulatedModel):
         raise ConfigError(
             f"model.model_path={cfg.model_path} holds the model '{source.name}'; give a checkpoint of hubert_ecg or "
             f"hubert_ecg_classifier"

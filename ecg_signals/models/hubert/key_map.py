@@ -206,7 +206,10 @@ def _convert(content: dict[str, Any], where: str) -> ModelSource:
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
     stored = content.get("signal")
-    contract = SignalContract.from_dict(stored) if isinstance(stored, Mapping) else input_contract(options)
+    if "origin" in content:  # a file of ours: what it does not state is not known
+        contract = SignalContract.from_dict(stored) if stored else None
+    else:
+        contract = SignalContract.from_dict(stored) if isinstance(stored, Mapping) else input_contract(options)
     layout, kind = LAYOUTS[0].name, _logit_kind(content["model_config"])
     origin = read_origin(content.get("origin", {"licence": LICENCE}))  # files of ours say it
     return ModelSource(
