@@ -7,8 +7,10 @@ and its part of the index are renamed into place together at the end, and a seco
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +89,13 @@ def _plan(source: Path, dest: Path, dtype: str, shard_bytes: int) -> PackPlan:
     paths = [path for path in sorted(source.rglob("*.tsv")) if dest.resolve() not in path.resolve().parents]
     if not paths:
         raise ConfigError(f"{source} holds no manifest (*.tsv); name the folder that `ecg-preprocess manifest` wrote")
-    manifests = {path.relative_to(source): Manifest(path) for path in paths}
+    filled = [path for path in paths if not _lists_nothing(path)]
+    if len(filled) < len(paths):
+        without = ", ".join(str(path.relative_to(source)) for path in paths if path not in filled)
+        if not filled:
+            raise ConfigError(f"the manifests in {source} list no record ({without}); make them again")
+        warnings.warn(f"manifests that list no record are left out: {without}", stacklevel=3)
+    manifests = {path.relative_to(source): Manifest(path) for path in filled}
     units: dict[Unit, int] = {}  # -> samples
     placed: set[tuple[str, str]] = set()
     for manifest in sorted(manifests.values(), key=lambda manifest: manifest.kind != "cmsc"):  # pairs first
@@ -101,6 +109,13 @@ def _plan(source: Path, dest: Path, dtype: str, shard_bytes: int) -> PackPlan:
     plan = PackPlan(manifests, _cut_into_shards(units, dtype, shard_bytes), dtype)
     plan.fingerprints = [hashlib.sha256(repr((dtype, shard)).encode()).hexdigest() for shard in plan.shards]
     return plan
+
+
+def _lists_nothing(path: Path) -> bool:
+    """True for the root alone, and for root and extension (cmsc), as `ecg-preprocess` writes an empty split."""
+    with path.open("rb") as file:
+        lines = [line for line in islice(file, 1000) if line.strip()]
+    return len(lines) == 1 or (len(lines) == 2 and b"\t" not in lines[1].strip())
 
 
 def _check_dest(folder: Path, plan: PackPlan) -> None:

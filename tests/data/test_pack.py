@@ -204,3 +204,11 @@ def test_the_command_packs_and_says_what_to_type_next(folder):
     assert done.stdout == f"{folder}/packed: 10 records; train on it with task.data={folder}/packed\n"
     failed = subprocess.run([*command[:3], str(folder / "none"), str(folder / "x")], capture_output=True, text=True)
     assert failed.returncode == 1 and "holds no manifest" in failed.stderr and "Traceback" not in failed.stderr
+
+
+def test_a_manifest_without_records_is_left_out_and_said(folder):
+    (folder / "manifest/empty.tsv").write_text(f"\t{folder}\n")
+    (folder / "manifest/cmsc/empty.tsv").write_text(f"{folder}\nmat\n")
+    with pytest.warns(UserWarning, match=r"list no record are left out: cmsc/empty\.tsv, empty\.tsv"):
+        assert pack_manifests(folder / "manifest", folder / "packed") == 10
+    assert not list((folder / "packed").rglob("empty.tsv"))
