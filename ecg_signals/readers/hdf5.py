@@ -18,9 +18,7 @@ from ecg_signals.signal.record import Record
 CODE_RATE, SPH_RATE = 400, 500  # Hz; the files do not say them
 
 
-def read_hdf5(
-    path: Path, id: int | str | None, units: str | None = None, dtype: str = "float32"
-) -> Record:
+def read_hdf5(path: Path, id: int | str | None, units: str | None = None, dtype: str = "float32") -> Record:
     """The record `id` of a file with `tracings` [records, samples, 12], or the one record of an `ecg` [12, samples].
 
     Samples that are zero in all leads at either end are padding and left out; `metadata["stripped_samples"]`

@@ -32,9 +32,10 @@ def stored_dataset(path: Path, file: Any, name: str, dimensions: int) -> Any:
 
     if file.id.links.get_info(name.encode()).type != h5l.TYPE_HARD:
         raise ConfigError(f"{path}: '{name}' is a link to another place; store the values in the file itself")
-    if file.get(name, getclass=True) is not Dataset:
-        raise ConfigError(f"{path}: '{name}' is a group; expected numbers with {dimensions} dimensions")
-    data = h5d.open(file.id, name.encode())
+    try:
+        data = h5d.open(file.id, name.encode())
+    except (KeyError, TypeError, ValueError):
+        raise ConfigError(f"{path}: '{name}' is no array; expected numbers with {dimensions} dimensions") from None
     shape, dtype, created = data.shape, data.dtype, data.get_create_plist()
     if not shape or len(shape) != dimensions or dtype.kind not in "fiu":
         raise ConfigError(f"{path}: '{name}' is {dtype} {shape}; expected numbers with {dimensions} dimensions")

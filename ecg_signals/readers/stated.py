@@ -69,14 +69,18 @@ def array_record(
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
         believed = f"from {LOWEST_RATE:g} to {HIGHEST_RATE:g} Hz are believed"
         raise ConfigError(f"{path} has the sample rate {rate} Hz; {believed}. Set it with sample_rate=")
-    believable(4 * values.size, os.path.getsize(path), f"{path}: its signal")
+    believable(np.dtype(stated.dtype).itemsize * values.size, os.path.getsize(path), f"{path}: its signal")
     factor = voltage_factor(stated.units, str(path)) if stated.units else 1.0
     upright = [upright_lead(name) for name in names or LEADS]
     whole = values.dtype.itemsize < 8 and factor == 1  # a file's own single precision is kept as it is
     signal = np.empty(values.shape, dtype=np.float32 if whole and values.dtype.kind == "f" else stated.dtype)
-    for row, (_, sign) in enumerate(upright):
-        with np.errstate(over="ignore", invalid="ignore"):  # what single precision cannot hold is missing, see below
-            signal[row] = values[row] if factor * sign == 1 else values[row].astype(np.float64) * (factor * sign)
+    scales = [factor * sign for _, sign in upright]
+    with np.errstate(over="ignore", invalid="ignore"):  # what single precision cannot hold is told below
+        if scales.count(1) == len(scales):
+            signal[:] = values
+        else:
+            for row, scale in enumerate(scales):
+                signal[row] = values[row].astype(np.float64) * scale
     remove_infinite(path, signal)
     turned = [name for name, (_, sign) in zip(names or LEADS, upright) if sign < 0]
     if turned:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ecg_signals.config import ConfigError
-from ecg_signals.limits import believable
+from ecg_signals.limits import believable, shown
 from ecg_signals.readers.units import COUNTS, COUNTS_PER_MV, to_millivolt, voltage_factor
 from ecg_signals.readers.wfdb_files import SignalFile, signal_files
 from ecg_signals.readers.wfdb_formats import FORMATS
@@ -65,8 +65,9 @@ class Notes:
         )
         for names, text in counted:
             if names:
-                shown = ", ".join(list(names)[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")
-                warnings.warn(f"{path}: {text.format(shown)}", stacklevel=5)
+                listed = ", ".join(shown(name) for name in list(names)[:_SHOWN])
+                more = " ..." if len(names) > _SHOWN else ""
+                warnings.warn(f"{path}: {text.format(listed + more)}", stacklevel=5)
         for text in self.texts[:_SHOWN]:
             warnings.warn(f"{path}: {text}", stacklevel=5)
         if len(self.texts) > _SHOWN:
