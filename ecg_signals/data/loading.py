@@ -30,7 +30,7 @@ from ecg_signals.processes import ending
 logger = logging.getLogger(__name__)
 
 SHARED_MEMORY = Path("/dev/shm")
-_told: set[int] = set()  # sizes of batches that a warning was about: one for the whole process
+_told: set[str] = set()  # what was warned of: once for the whole process
 FEWER = "Lower dataset.num_workers or dataset.data_buffer_size, or load in the main process: dataset.num_workers=0"
 
 
@@ -108,8 +108,7 @@ def received(loader: DataLoader) -> Iterator[Any]:
     """The loader's batches. Raises: ConfigError from a loading process, or about one that died."""
     batches: Any = None
     try:
-        _check_semaphores(loader.num_workers)
-        batches = iter(loader)
+        batches = iter(loader if _can_start(loader) else _in_this_process(loader))
         for batch in batches:
             yield opened(batch)
     except RuntimeError as error:
@@ -125,11 +124,24 @@ def received(loader: DataLoader) -> Iterator[Any]:
         raise ConfigError(f"the loading processes cannot be started or reached: {error.strerror}. {FEWER}") from None
 
 
-def _check_semaphores(workers: int) -> None:
-    """Raises: OSError where the system has no room for those of a loader; PyTorch would add a traceback to it."""
-    if workers:
-        context = multiprocessing.get_context()
-        del [context.Lock() for _ in range(4 * workers + 8)][:]
+def _can_start(loader: DataLoader) -> bool:
+    """Whether the system has room for what a loader's processes need; PyTorch would fail half-way, with a traceback."""
+    if loader.num_workers == 0 or getattr(loader, "_iterator", None) is not None:  # running since an earlier epoch
+        return True
+    context = multiprocessing.get_context()
+    try:
+        del [context.Lock() for _ in range(4 * loader.num_workers + 8)][:]
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return False
+    return True
+
+
+def _in_this_process(loader: DataLoader) -> DataLoader:
+    _say_short("no loading process can be started, so items are read in the main process, which is slower")
+    sampler, generator = loader.batch_sampler, loader.generator  # its own, so that training draws the same numbers
+    return DataLoader(loader.dataset, batch_sampler=sampler, collate_fn=loader.collate_fn, generator=generator)
 
 
 @contextmanager
@@ -150,23 +162,24 @@ def opened(batch: Any) -> Any:
     if isinstance(batch, Failure):
         raise batch.error
     if isinstance(batch, Piped):
-        _say_short_of_memory(len(batch.content))
+        _say_short(f"batches ({len(batch.content):,} bytes each) come through pipes, which is slower")
         return pickle.loads(batch.content)
     return batch
 
 
-def _say_short_of_memory(size: int) -> None:
-    if _told:
+def _say_short(consequence: str) -> None:
+    """One warning per consequence and process, whatever the numbers in it."""
+    kind = re.sub(r"[\d,]+", "N", consequence)
+    if kind in _told:
         return
-    _told.add(size)
+    _told.add(kind)
     free = f"{shutil.disk_usage(SHARED_MEMORY).free:,} bytes are free" if SHARED_MEMORY.is_dir() else "there is none"
     logger.warning(
-        "shared memory (%s) is too small for the loading processes: a batch takes %s bytes, %s. Batches come through "
-        "pipes, which is slower. Enlarge it (docker run --shm-size=2g, or --ipc=host), or load in the main process "
-        "(dataset.num_workers=0)",
+        "shared memory (%s) is too small for the loading processes (%s): %s. Enlarge it (docker run --shm-size=2g, or "
+        "--ipc=host), or load in the main process (dataset.num_workers=0)",
         SHARED_MEMORY,
-        f"{size:,}",
         free,
+        consequence,
     )
 
 
