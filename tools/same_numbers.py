@@ -109,7 +109,7 @@ class Jobs:
         for path in sorted((self.folder / "extracted").glob("*.npy")):
             found[f"extracted {path.name}"] = digest(np.load(path).tobytes())
         record = next(iter(sorted((self.folder / "sample").rglob("*.hea"))))
-        found["predict"] = self.run("ecg-predict", record, "--model", model, "--json")
+        found["predict"] = self.run("ecg-predict", record, "--model", model, "--json").replace(str(self.folder), "")
         for layout in ("fairseq", "hf"):
             self.run("ecg-convert", model, f"converted_{layout}", "--to", layout)
         weights = torch.load(self.folder / "converted_fairseq", weights_only=True)["model"]
