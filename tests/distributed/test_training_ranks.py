@@ -129,4 +129,4 @@ def test_a_rank_that_dies_is_reported_by_name(launcher, pretraining, tmp_path):
         if running.poll() is None:
             os.killpg(running.pid, signal.SIGKILL)
     assert running.returncode == 1
-    assert "rank" in output and "-9" in output
+    assert "rank" in output and ("-9" in output or "SIGKILL" in output)  # torchrun says the one, we the other
