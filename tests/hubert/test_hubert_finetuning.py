@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from ecg_signals.checkpoint.convert import to_fairseq
+from ecg_signals.checkpoint.layout import ModelSource
+from ecg_signals.checkpoint.write import write_checkpoint
 from ecg_signals.config import ConfigError
 from ecg_signals.criteria.loss_weights import class_weights, label_weights
-from ecg_signals.registry import build
+from ecg_signals.models.hubert.hubert_ecg import HubertEcg, HubertEcgConfig
+from ecg_signals.registry import build, register_model
 
 
 @pytest.fixture(scope="module")
@@ -219,3 +223,16 @@ def test_regularisation_waits_for_its_interval_and_survives_a_restart(tiny: dict
     off, untouched = fresh(0)
     off.after_validation(False, untouched)
     assert untouched.param_groups[0]["weight_decay"] == 0.01 and off.training_state(untouched) == {}
+
+
+def test_a_plugins_pretraining_on_the_encoder_is_fine_tuned_like_ours(tiny: dict[str, Any], tmp_path: Path) -> None:
+    register_model("my_hubert", dataclass=HubertEcgConfig)(type("MyHubert", (HubertEcg,), {}))
+    try:
+        model = build("model", "my_hubert", **tiny)
+        source = ModelSource("my_hubert", {**tiny, "layerdrop": 0.0}, model.state_dict())
+        write_checkpoint(tmp_path / "mine.pt", to_fairseq(source))
+        tuned = build("model", "hubert_ecg_classifier", model_path=str(tmp_path / "mine.pt"), num_labels=2)
+    finally:
+        del register_model.entries["my_hubert"]
+    for name, value in tuned.hubert_ecg.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name]), name
