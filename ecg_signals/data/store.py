@@ -53,10 +53,11 @@ class PackedStore:
             missing or truncated.
         """
         row = self._find(address)
-        rate, dtype, scale, idx, patient = (column[row] for column in self._column.values())
-        leads, dtype = int(self._leads[row]), DTYPES.get(dtype)
+        rate, stored_as, scale, idx, patient = (column[row] for column in self._column.values())
+        leads, dtype = int(self._leads[row]), DTYPES.get(stored_as)
+        scales = leads if scale is None else len(scale)
         width = 0 if dtype is None else leads * dtype.itemsize
-        if width <= 0 or address.bytes % width or not address.bytes or (scale is not None and len(scale) != leads):
+        if dtype is None or width <= 0 or address.bytes % width or not address.bytes or scales != leads:
             raise ConfigError(
                 f"{self.folder / INDEX}, row {row}: {address} cannot be {leads} leads of the type and the scales it "
                 f"states. Use the manifests that `ecg-pack` wrote into {self.folder}, or make the store again"
