@@ -32,7 +32,7 @@ from ecg_signals.distributed.collectives import barrier
 from ecg_signals.distributed.ddp import average_gradients, heartbeat, synchronised, wrap
 from ecg_signals.distributed.launch import Placement, device_of
 from ecg_signals.guards import StopSignal, check_config, check_unused_subsets, profiler
-from ecg_signals.metrics.tally import Tally, sum_logs
+from ecg_signals.metrics.tally import Tally, of_update, sum_logs
 from ecg_signals.optim.ema import WeightAverage
 from ecg_signals.optim.scaler import LossScaler
 from ecg_signals.precision import autocast, explain_nonfinite, set_matmul_precision, uses_fp16
@@ -80,6 +80,7 @@ class Trainer:
         self.at = Position()
         self.train_tally, self.inner_tally = Tally(), Tally()
         self.started, self.seconds_before = time.monotonic(), 0.0
+        self.waiting_since = 0.0  # the end of the last update, and of what was due after it
         self.best_printed: dict[str, float] = {}
         self.runs_without_improvement = 0
         self.warned_undefined = False
@@ -210,6 +211,7 @@ class Trainer:
                 freq, total = self._epoch_plan()
                 done = self.at.batches // (freq * self.world_size)
                 self._set_rate()
+                self.waiting_since = time.perf_counter()
                 for step, group in enumerate(
                     self.reporter.progress(self._groups(freq, total), self.at.epoch, total, done), done + 1
                 ):
@@ -223,6 +225,7 @@ class Trainer:
                     self._after_update(step, total)
                     profile()
                     beat()
+                    self.waiting_since = time.perf_counter()
                     if self.stopping:
                         break
         self.manager.close()
@@ -292,7 +295,9 @@ class Trainer:
         self._set_rate()
         seconds = time.perf_counter() - began
         for tally in (self.train_tally, self.inner_tally):
-            tally.add(sums, gnorm, clip < 1.0, seconds)
+            tally.add(
+                of_update(sums, self.criterion.averaged), gnorm, clip < 1.0, seconds, began - self.waiting_since
+            )
 
     def _usable(self, gnorm: float) -> bool:
         """False when this update is to be skipped. Raises: FloatingPointError when training cannot go on."""
@@ -371,7 +376,7 @@ class Trainer:
 
     def _train_stats(self, tally: Tally) -> dict[str, float]:
         stats = self.criterion.metrics(tally.logs, {})
-        elapsed = max(tally.seconds, 1e-9)
+        elapsed = max(tally.seconds + tally.waited, 1e-9)
         stats |= {
             "ups": tally.updates / elapsed,
             "num_updates": self.at.num_updates,

@@ -5,6 +5,7 @@ import math
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from ecg_signals.composition import resolve_config
 from ecg_signals.config import LAUNCH_DIR, ConfigError
 from ecg_signals.criteria.base import BaseCriterion, CriterionOutput
+from ecg_signals.data.batching import BatchIterator
 from ecg_signals.registry import REGISTRIES, register_criterion
 from ecg_signals.trainer import Trainer
 
@@ -153,6 +155,30 @@ def test_every_subset_is_validated_and_the_first_one_decides(classification):
     trainer = train(classification, dataset__valid_subset="valid, train")
     assert len(rows(trainer, "valid")) == len([row for row in rows(trainer, "train") if "best_loss" in row]) == 2
     assert trainer.manager.best == min(row["loss"] for row in rows(trainer, "valid"))
+
+
+def test_statistics_count_as_the_published_ones_do(pretraining, tmp_path):
+    """8 pairs in batches of 3, 3 and 2: an update of two batches and one of the third; validation step by step."""
+    recipe = {**pretraining, "optimization": {"max_epoch": 1, "lr": [1e-5], "update_freq": [2]}}
+    trainer = train(recipe, dataset__batch_size=3, dataset__batch_size_valid=3)
+    inner, (epoch,), (valid,) = rows(trainer), rows(trainer, "train"), rows(trainer, "valid")
+    assert len(inner) == 2 and sum(row["nsignals"] for row in inner) == 16
+    assert epoch["nsignals"] == 8 and valid["nsignals"] == 4  # 4 pairs in steps of 3 and 1
+    for key in ("prob_perplexity", "code_perplexity", "gnorm", "temp"):
+        assert epoch[key] == pytest.approx(sum(row[key] for row in inner) / 2)
+
+
+def test_the_updates_per_second_count_the_waiting_for_batches(classification, monkeypatch):
+    plain = BatchIterator.batches
+
+    def slow(self, *given):
+        for batch in plain(self, *given):
+            time.sleep(0.2)
+            yield batch
+
+    monkeypatch.setattr(BatchIterator, "batches", slow)
+    trainer = train(classification, optimization__max_update=2, dataset__disable_validation=True)
+    assert all(row["ups"] <= 5 for row in rows(trainer))
 
 
 def test_max_valid_steps_is_what_it_says(classification):

@@ -25,7 +25,7 @@ class CriterionOutput:
             summed over accumulated batches and ranks.
         sample_size: what this batch adds to that divisor (number or 0-dim tensor).
         logs: scalars (numbers or detached 0-dim tensors; never call .item(): it stalls a GPU) that are summed over
-            batches, ranks and updates. The trainer adds `sample_size` and `batches` (calls).
+            batches, ranks and updates. The trainer adds `sample_size`, `batches` (calls) and `updates`.
         scores: in eval mode only, per-item arrays [items, ...] that need the whole subset, such as
             {"logits": ..., "target": ...}; the trainer gathers them in manifest order without duplicates.
     """
@@ -43,6 +43,7 @@ class BaseCriterion(nn.Module):
     logits: ClassVar[str | None] = None  # what the model's logits are: see metrics/logits.py; None: it reads none
     takes_class_numbers: ClassVar[bool] = False  # True: a label may be one column of class numbers
     per_label: ClassVar[tuple[str, ...]] = ()  # options, and buffers of the same name, with one value per label
+    averaged: Sequence[str] = ()  # logs that stand in one update as the mean of its batches, not as their sum
     PEER_METHODS: ClassVar[dict[str, str]] = {
         "compute_loss": "forward(model, batch) -> CriterionOutput",
         "reduce_metrics": "metrics(logs, scores) -> dict",
@@ -97,12 +98,18 @@ class BaseCriterion(nn.Module):
     def metrics(self, logs: Mapping[str, float], scores: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Printed statistics, in printing order, from logs summed over an interval or a validation.
 
-        `loss` and `loss_0`, `loss_1` ... are per sample and in bits, as fairseq prints them; `scores` is empty in
+        `loss` and `loss_0`, `loss_1` ... are per sample and in bits, as fairseq prints them; `nsignals` are the items
+        of an update, of a step of a validation during training, or of all that ecg-validate reads. `scores` is empty in
         training.
         """
         size = logs.get("sample_size", 0.0) or 1.0
         out = {"loss": logs.get("loss", math.nan) / size / math.log(2)}
-        out["nsignals"] = logs.get("nsignals", 0.0) / (logs.get("batches", 0.0) or 1.0)
+        out["nsignals"] = logs.get("nsignals", 0.0) / updates_in(logs)
         for key in sorted((key for key in logs if key.startswith("loss_")), key=lambda key: (len(key), key)):
             out[key] = logs[key] / size / math.log(2)
         return out
+
+
+def updates_in(logs: Mapping[str, float]) -> float:
+    """How many updates the logs were summed over; a batch counts as one where that is not told."""
+    return logs.get("updates") or logs.get("batches") or 1.0

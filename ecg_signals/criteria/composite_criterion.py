@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ecg_signals.config import BaseConfig, ConfigError, option
-from ecg_signals.criteria.base import BaseCriterion, CriterionOutput, Logs
+from ecg_signals.criteria.base import BaseCriterion, CriterionOutput, Logs, updates_in
 from ecg_signals.criteria.labels import item_count
 from ecg_signals.registry import build, get_entry, register_criterion
 
@@ -38,6 +38,7 @@ class CompositeCriterion(BaseCriterion):
         self.parts: list[BaseCriterion] = [
             build("criterion", name, **_without_name(options.get(name))) for name in cfg.criterion_names
         ]
+        self.averaged = [f"{number}_{key}" for number, part in enumerate(self.parts) for key in part.averaged]
         self.modes = nn.ModuleList(self.parts)  # so that train(), eval() and to() reach them
         self.weights = cfg.loss_weights or [1.0] * len(self.parts)
         if len(self.weights) != len(self.parts):
@@ -82,7 +83,7 @@ class CompositeCriterion(BaseCriterion):
             head = f"{number}_"
             mine = {key.removeprefix(head): value for key, value in logs.items() if key.startswith(head)}
             rows = {key.removeprefix(head): value for key, value in scores.items() if key.startswith(head)}
-            printed = part.metrics({**mine, "batches": logs.get("batches", 0.0)}, rows)
+            printed = part.metrics({**mine, "updates": updates_in(logs)}, rows)
             out |= {f"{head}{key}": value for key, value in printed.items() if key != "nsignals"}
         return out
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ecg_signals.config import BaseConfig, ConfigError, option
-from ecg_signals.criteria.base import BaseCriterion, CriterionOutput, Logs
+from ecg_signals.criteria.base import BaseCriterion, CriterionOutput, Logs, updates_in
 from ecg_signals.criteria.labels import item_count, sample_size_of
 from ecg_signals.metrics.counts import ratio
 from ecg_signals.registry import register_criterion
@@ -33,6 +33,7 @@ class Wav2Vec2Criterion(BaseCriterion):
     def __init__(self, cfg: Wav2Vec2CriterionConfig) -> None:
         super().__init__(cfg)
         self.cfg: Wav2Vec2CriterionConfig = cfg
+        self.averaged = tuple(cfg.log_keys)
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
         output = model(**batch["net_input"], mask=True)
@@ -71,9 +72,8 @@ class Wav2Vec2Criterion(BaseCriterion):
 
     def metrics(self, logs: Mapping[str, float], scores: Mapping[str, np.ndarray]) -> dict[str, float]:
         losses = super().metrics(logs, scores)
-        batches = logs.get("batches", 0.0) or 1.0
         out = {key: losses.pop(key) for key in ("loss", "nsignals")}
-        out |= {key: logs[key] / batches for key in self.cfg.log_keys if key in logs}
+        out |= {key: logs[key] / updates_in(logs) for key in self.cfg.log_keys if key in logs}
         return {**out, **losses, "accuracy": ratio(logs.get("correct", 0.0), logs.get("count", 0.0))}
 
 

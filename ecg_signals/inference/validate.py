@@ -199,6 +199,7 @@ class Evaluator:
             seed=self.config.common.seed,
             autocast=lambda: autocast(self.config, self.device),
             on_batch=store,
+            one_update=True,
         )
         self._close(extraction)
         return result, answers

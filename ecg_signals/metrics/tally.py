@@ -35,6 +35,23 @@ def sum_logs(
     return {key: known.get(key, sums[key]) for key in keys}, values[len(on_device) :]
 
 
+def sum_updates(updates: Sequence[Sequence[Mapping[str, Any]]], averaged: Sequence[str]) -> dict[str, float]:
+    """Sum the logs of updates, each a list of its batches' logs; see `of_update`."""
+    total: dict[str, float] = {}
+    for batches in updates:
+        keys = dict.fromkeys(key for batch in batches for key in batch)
+        sums = {key: sum(float(batch[key]) for batch in batches if key in batch) for key in keys}
+        for key, value in of_update(sums, averaged).items():
+            total[key] = total.get(key, 0.0) + value
+    return total
+
+
+def of_update(sums: Mapping[str, float], averaged: Sequence[str]) -> dict[str, float]:
+    """What one update adds to a tally: the sums over its batches, of `averaged` logs their means, and `updates` = 1."""
+    batches = sums.get("batches") or 1.0
+    return {key: value / batches if key in averaged else value for key, value in sums.items()} | {"updates": 1.0}
+
+
 def sum_column(column: Sequence[float | Tensor]) -> Any:
     """The sum of numbers and scalar tensors, of tensors in double precision, on their device."""
     total = column[0] if not isinstance(column[0], Tensor) else column[0].double()
@@ -58,14 +75,17 @@ class Tally:
     gnorm: float = 0.0
     clipped: int = 0
     seconds: float = 0.0
+    waited: float = 0.0
 
-    def add(self, logs: Mapping[str, float], gnorm: float, clipped: bool, seconds: float) -> None:
+    def add(self, logs: Mapping[str, float], gnorm: float, clipped: bool, seconds: float, waited: float = 0.0) -> None:
+        """One update: what it logged (`of_update`), and its seconds of computing and of waiting for its batches."""
         for key, value in logs.items():
             self.logs[key] = self.logs.get(key, 0.0) + value
         self.updates += 1
         self.gnorm += gnorm
         self.clipped += clipped
         self.seconds += seconds
+        self.waited += waited
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -74,8 +94,12 @@ class Tally:
             "gnorm": self.gnorm,
             "clipped": self.clipped,
             "seconds": self.seconds,
+            "waited": self.waited,
         }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Tally":
-        return cls(**state)
+        tally = cls(**state)
+        if tally.logs:
+            tally.logs.setdefault("updates", float(tally.updates))  # files of earlier versions
+        return tally

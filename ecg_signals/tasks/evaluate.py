@@ -1,6 +1,6 @@
 """One pass over a split without gradients: summed logs, and scores in manifest order."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ecg_signals.criteria.base import BaseCriterion
 from ecg_signals.distributed.collectives import all_gather_object
+from ecg_signals.metrics.tally import sum_updates
 
 
 def stream_seed(*key: int) -> int:
@@ -40,6 +41,7 @@ def evaluate_split(
     seed: int,
     autocast: Callable[[], Any],
     on_batch: Callable[[dict[str, Any], Any], None] | None = None,
+    one_update: bool = False,
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Run the criterion over this rank's batches.
 
@@ -48,11 +50,13 @@ def evaluate_split(
         seed: random masks of batch i depend on (seed, i) alone, so that validations compare.
         autocast: opens the precision context of a forward pass.
         on_batch: also called with every batch and its CriterionOutput.
+        one_update: statistics that are means over updates (nsignals, perplexities) take the whole split for one, as
+            fairseq's validate command does; else what the ranks see at a time is one, as in its training.
     Returns: logs summed over all ranks, and each score [items, ...] in manifest order, every item once.
     """
     model.eval()
     criterion.eval()
-    logs: list[dict[str, float | Tensor]] = []
+    logs: dict[int, dict[str, float | Tensor]] = {}  # by number of the batch on this rank
     rows: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
     for number, batch in enumerate(batches):
         if not batch:
@@ -61,7 +65,7 @@ def evaluate_split(
         torch.manual_seed(stream_seed(seed, 0x5A11D, number))
         with autocast():
             output = criterion(model, batch)
-        logs.append({**output.logs, "sample_size": output.sample_size, "batches": 1.0})
+        logs[number] = {**output.logs, "sample_size": output.sample_size, "batches": 1.0}
         if output.scores:
             rows.append(
                 (
@@ -74,19 +78,17 @@ def evaluate_split(
             )
         if on_batch is not None:
             on_batch(batch, output)
-    return _gather_logs(logs, device), gather_scores(rows)
+    return sum_updates(_updates(logs, one_update), criterion.averaged), gather_scores(rows)
 
 
-def _gather_logs(logs: list[dict[str, float | Tensor]], device: torch.device) -> dict[str, float]:
-    mine = {
-        key: float(sum(float(batch[key]) for batch in logs if key in batch))
-        for key in dict.fromkeys(k for b in logs for k in b)
-    }
-    total: dict[str, float] = {}
-    for part in all_gather_object(mine):
-        for key, value in part.items():
-            total[key] = total.get(key, 0.0) + value
-    return total
+def _updates(logs: Mapping[int, Mapping[str, float | Tensor]], one_update: bool) -> list[list[dict[str, float]]]:
+    """The batches' logs of all ranks, those of one step together."""
+    mine = {number: {key: float(value) for key, value in batch.items()} for number, batch in logs.items()}
+    steps: dict[int, list[dict[str, float]]] = {}
+    for rank in all_gather_object(mine):
+        for number, batch in rank.items():
+            steps.setdefault(0 if one_update else number, []).append(batch)
+    return [steps[number] for number in sorted(steps)]
 
 
 def gather_scores(rows: list[tuple[np.ndarray, dict[str, np.ndarray]]]) -> dict[str, np.ndarray]:

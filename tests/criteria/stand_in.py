@@ -30,5 +30,5 @@ def numbers(logs: dict[str, Any]) -> dict[str, float]:
 
 def printed_by(criterion: Any, out: Any) -> dict[str, float]:
     """What the criterion prints for this one output."""
-    logs = {**numbers(out.logs), "sample_size": float(out.sample_size), "batches": 1.0}
+    logs = {**numbers(out.logs), "sample_size": float(out.sample_size), "batches": 1.0, "updates": 1.0}
     return criterion.metrics(logs, {key: value.detach().numpy() for key, value in out.scores.items()})

@@ -8,6 +8,7 @@ from stand_in import StandIn, batch_of, numbers, printed_by
 
 from ecg_signals.checkpoint.load import load_model
 from ecg_signals.config import ConfigError
+from ecg_signals.metrics.tally import sum_updates
 from ecg_signals.registry import build
 
 RECIPE = {"infonce": True, "loss_weights": [0.1, 10.0], "log_keys": ["prob_perplexity", "code_perplexity", "temp"]}
@@ -112,10 +113,24 @@ def test_statistics_are_printed_in_the_order_of_the_reference(golden):
     assert printed["prob_perplexity"] == pytest.approx(21.5) and printed["temp"] == 1.5
 
 
-def test_perplexities_are_averaged_over_batches():
+def test_perplexities_are_means_over_updates_of_means_over_their_batches():
     criterion = build("criterion", "wav2vec2", **RECIPE)
-    logs = {"loss": 1.0, "sample_size": 4.0, "batches": 2.0, "prob_perplexity": 30.0, "correct": 1, "count": 4}
-    assert criterion.metrics(logs, {})["prob_perplexity"] == 15.0
+    batches = [{"loss": 1.0, "sample_size": 2.0, "batches": 1.0, "nsignals": 4, "prob_perplexity": value,
+                "correct": 1, "count": 4} for value in (10.0, 20.0, 40.0)]  # fmt: skip
+    for updates, perplexity, items in (([batches[:2], batches[2:]], 27.5, 6), ([batches], 70 / 3, 12),
+                                       ([[batch] for batch in batches], 70 / 3, 4)):  # fmt: skip
+        printed = criterion.metrics(sum_updates(updates, criterion.averaged), {})
+        assert printed["prob_perplexity"] == pytest.approx(perplexity) and printed["nsignals"] == items
+        assert printed["accuracy"] == 0.25 and printed["loss"] == pytest.approx(0.5 / math.log(2))
+
+
+def test_a_composite_hands_the_means_of_its_parts_on():
+    parts = {"wav2vec2": RECIPE}
+    criterion = build("criterion", "composite_criterion", criterion_names=["wav2vec2"], args=parts)
+    batches = [{"loss": 1.0, "batches": 1.0, "nsignals": 4, "0_nsignals": 4, "0_prob_perplexity": value}
+               for value in (10.0, 20.0)]  # fmt: skip
+    printed = criterion.metrics(sum_updates([batches], criterion.averaged), {})
+    assert printed["0_prob_perplexity"] == 15 and printed["nsignals"] == 8
 
 
 def test_a_term_of_weight_zero_is_left_out(golden):

@@ -35,6 +35,12 @@ def test_validation_of_a_checkpoint_prints_what_training_printed(trained):
         assert after[key] == pytest.approx(during[key], rel=1e-5), key
 
 
+def test_all_items_of_a_split_are_counted_whatever_the_batches(trained):
+    recipe, path = trained
+    recipe = {**recipe, "dataset": {**recipe["dataset"], "batch_size": 3}}
+    assert evaluator(recipe, path).validate()["valid"]["nsignals"] == 8
+
+
 def test_the_recipe_need_not_repeat_what_the_checkpoint_knows(trained):
     recipe, path = trained
     sections = {
