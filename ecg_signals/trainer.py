@@ -88,6 +88,7 @@ class Trainer:
         self.restore = self.manager.choose_restore()
         self.started_from: dict[str, Any] | None = None
         self.state = unpack_state(self.restore.path, config) if self.restore else None
+        self.published_options = self.state.keep_arithmetic(config) if self.state else {}
         self._build()
         if self.restore is not None and self.state is not None:
             self._restore(self.restore, self.state)
@@ -295,9 +296,7 @@ class Trainer:
         self._set_rate()
         seconds = time.perf_counter() - began
         for tally in (self.train_tally, self.inner_tally):
-            tally.add(
-                of_update(sums, self.criterion.averaged), gnorm, clip < 1.0, seconds, began - self.waiting_since
-            )
+            tally.add(of_update(sums, self.criterion.averaged), gnorm, clip < 1.0, seconds, began - self.waiting_since)
 
     def _usable(self, gnorm: float) -> bool:
         """False when this update is to be skipped. Raises: FloatingPointError when training cannot go on."""
@@ -532,6 +531,7 @@ class Trainer:
             "model": self.model.training_state(self.optimizer),
             "world_size": self.world_size,
             "started_from": self.started_from,
+            "published_options": self.published_options,
         }
         return pack_state(
             config=self.config,

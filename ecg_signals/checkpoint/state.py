@@ -29,6 +29,7 @@ from ecg_signals.checkpoint.write import snapshot
 from ecg_signals.composition import DEFAULT_NAMES
 from ecg_signals.config import MISSING, ConfigError, parse_literal, resolve_input
 from ecg_signals.distributed.collectives import from_rank_zero
+from ecg_signals.registry import get_entry
 from ecg_signals.sections import REGISTERED_GROUPS, Config, DatasetConfig
 from ecg_signals.signal.leads import lead_indices
 
@@ -129,7 +130,6 @@ class RestoredState:
     def load_model(self, model: Any, criterion: nn.Module) -> None:
         """Fill both with the stored weights. Raises: ConfigError naming the keys that do not fit."""
         fill(model, self.model_state, self.where)
-        self._mention_published_options(model)
         if self.criterion_state and criterion.state_dict():
             try:
                 criterion.load_state_dict(self.criterion_state)
@@ -139,14 +139,24 @@ class RestoredState:
                     f"the criterion it was trained with, {self.criterion_class_name}, and its options"
                 ) from None
 
-    def _mention_published_options(self, model: Any) -> None:
+    def keep_arithmetic(self, config: Config) -> dict[str, Any]:
+        """Set the model's options under which published weights were trained, before the model is built.
+
+        A run that goes on from a file of fairseq-signals keeps them to its end: its own checkpoints name them.
+        Returns: what `ours["published_options"]` of the next checkpoint holds; empty for a run that began with us.
+        """
         if self.ours.get("format"):
-            return
-        published = type(model).published_options()
-        different = {key: value for key, value in published.items() if getattr(model.cfg, key, value) != value}
-        if different:
-            listed = " ".join(f"model.{key}={value}" for key, value in different.items())
-            logger.warning("%s was trained with fairseq-signals' arithmetic; %s keeps it", self.where, listed)
+            kept = dict(self.ours.get("published_options") or {})
+        else:
+            kept = get_entry("model", config.model._name).cls.published_options()  # type: ignore[attr-defined]
+        kept = {key: value for key, value in kept.items() if hasattr(config.model, key)}
+        changed = {key: value for key, value in kept.items() if getattr(config.model, key) != value}
+        if changed:
+            listed = " ".join(f"model.{key}={value}" for key, value in changed.items())
+            logger.warning("%s was trained with the published arithmetic, which is kept: %s", self.where, listed)
+        for key, value in changed.items():
+            setattr(config.model, key, value)
+        return kept
 
     def load_optimizer(self, optimizer: torch.optim.Optimizer, criterion: nn.Module, config: Config) -> None:
         """Restore the optimizer's moments; its options are the recipe's, then `checkpoint.optimizer_overrides`.

@@ -271,14 +271,23 @@ def test_a_file_without_weights_is_named():
         restored_state({"state_dict": {}}, "a.pt")
 
 
-def test_resuming_published_weights_under_todays_arithmetic_names_the_options(golden, caplog):
-    raw = read_checkpoint(golden / FILES[0])
-    state = restored_state(raw, "old.pt")
-    parts = Parts(state.cfg)
-    published = type(parts.model).published_options()
+def test_a_run_that_goes_on_from_published_weights_keeps_their_arithmetic(golden, caplog):
+    state = restored_state(read_checkpoint(golden / FILES[0]), "old.pt")
+    config = resolve_config(state.cfg, lenient=True)
+    published = get_entry("model", config.model._name).cls.published_options()
+    assert published and all(getattr(config.model, key) != value for key, value in published.items())
     with caplog.at_level(logging.WARNING):
-        state.load_model(parts.model, parts.criterion)
-    assert all(f"model.{key}={value}" in caplog.text for key, value in published.items()) and published
+        kept = state.keep_arithmetic(config)
+    assert kept == published and {key: getattr(config.model, key) for key in published} == published
+    assert all(f"model.{key}={value}" in caplog.text for key, value in published.items())
+
+    again = resolve_config(state.cfg, lenient=True)  # the same recipe, and a checkpoint that this run wrote itself
+    state.ours |= {"format": 1, "published_options": kept}
+    assert state.keep_arithmetic(again) == published
+    assert {key: getattr(again.model, key) for key in published} == published
+    state.ours["published_options"] = {}
+    fresh = resolve_config(state.cfg, lenient=True)
+    assert state.keep_arithmetic(fresh) == {} and fresh.model.include_padding is False
 
 
 def test_values_that_weights_only_refuses_are_refused_when_writing():
