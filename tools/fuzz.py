@@ -133,12 +133,14 @@ class Target:
         read: reads them; returns what is compared for length, plain lists and numbers, or None.
         damaged: glob patterns of the files that are damaged.
         stated: the files state their lengths, so that another length needs a warning or an error.
+        places: texts that say where to look as well as a file's name does, such as the section of an option.
     """
 
     make: Callable[[Path], None]
     read: Callable[[Path], Any]
     damaged: tuple[str, ...]
     stated: bool = False
+    places: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -291,7 +293,7 @@ class Fuzzer:
         path = draw.choice(files)
         what = f"{path.relative_to(folder)}: {damage(path, draw)}"
         answer = in_a_process(lambda: answer_of(self.target.read, folder), self.limits)
-        return fault_in(answer, self.target, self.whole, [*self.names, str(folder)]), what, answer
+        return fault_in(answer, self.target, self.whole, [*self.names, *self.target.places, str(folder)]), what, answer
 
 
 def fuzz(targets: dict[str, Target], inputs: int, seed: int, limits: Limits, keep: Path | None = None) -> list[str]:

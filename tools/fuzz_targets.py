@@ -305,6 +305,7 @@ def read_own(folder: Path) -> None:
 
 # Recipes, checkpoints -----------------------------------------------------------------------------------------------
 
+SECTIONS = ("task.", "dataset.", "model.", "optimization.", "criterion.", "optimizer.", "lr_scheduler.", "common.")
 RECIPE = """# @package _global_
 defaults:
   - w2v_cmsc_rlm
@@ -384,7 +385,7 @@ TARGETS = {
     "ptbxl": Target(make_ptbxl, read_ptbxl, ("source/*.csv", "dest/progress.jsonl", "dest/*.csv")),
     "steps": Target(make_ptbxl, read_steps, ("dest/*.csv", "dest/labels/labels.csv", "dest/manifest/train.tsv")),
     "own": Target(make_own, read_own, ("table.csv", "r1.npy")),
-    "recipe": Target(make_recipe, read_recipe, ("mine.yaml",)),
+    "recipe": Target(make_recipe, read_recipe, ("mine.yaml",), places=SECTIONS),
     "checkpoint": Target(make_checkpoint, read_model("c.pt"), ("c.pt",), stated=True),
     "hugging_face": Target(make_checkpoint, read_model("hf"), ("hf/*",), stated=True),
 }

@@ -20,6 +20,7 @@ _FREE = {
     },
     "optimization": {"max_epoch", "max_update", "stop_time_hours", "stop_min_lr", "skip_nonfinite_updates"},
     "model": {"saliency"},
+    "task": {"label_file"},  # its labels are compared by name
 }  # fmt: skip
 _ONLY = {"common": {"seed"}, "checkpoint": {"best_checkpoint_metric", "maximize_best_checkpoint_metric"}}
 _BATCH = {("dataset", "batch_size"), ("dataset", "max_tokens"), ("optimization", "update_freq")}
