@@ -37,6 +37,7 @@ class ConvStem(nn.Module):
         mode: "default" normalises every channel over time after the first block (group norm); "layer_norm"
             normalises over channels after every block.
         over_padding: let padded frames enter the group norm's statistics, as fairseq-signals does.
+        leads_option: what says how many leads there are, for the message about another number.
     """
 
     def __init__(
@@ -47,9 +48,11 @@ class ConvStem(nn.Module):
         bias: bool = False,
         dropout: float = 0.0,
         over_padding: bool = False,
+        leads_option: str = "model.in_d",
     ) -> None:
         super().__init__()
         self.spec = spec
+        self.leads_option = leads_option
         self.in_leads = in_leads
         self.over_padding = over_padding
         self.conv_layers = nn.ModuleList()
@@ -85,7 +88,7 @@ class ConvStem(nn.Module):
         if source.dim() != 3 or source.shape[1] != expected:
             raise ConfigError(
                 f"source has shape {list(source.shape)}; expected [batch, {expected} leads, samples]. "
-                f"Set model.in_d to the number of leads, or task.leads_to_load to {expected} of them"
+                f"Set {self.leads_option} to the number of leads, or task.leads_to_load to {expected} of them"
             )
         if self.frames(source.shape[2]) < 1:
             raise ConfigError(

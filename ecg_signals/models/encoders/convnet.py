@@ -30,7 +30,9 @@ class ConvNet(BaseModel):
     def __init__(self, cfg: ConvNetConfig) -> None:
         super().__init__(cfg)
         spec = parse_conv_layers(cfg.conv_feature_layers)
-        self.feature_extractor = ConvStem(spec, cfg.input_dim, cfg.extractor_mode, cfg.conv_bias, cfg.dropout)
+        self.feature_extractor = ConvStem(
+            spec, cfg.input_dim, cfg.extractor_mode, cfg.conv_bias, cfg.dropout, leads_option="model.input_dim"
+        )
         self.final_proj = nn.Linear(self.feature_extractor.dim, cfg.output_dim)
 
     def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:

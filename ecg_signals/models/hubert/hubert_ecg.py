@@ -260,6 +260,8 @@ class HubertEcg(RegulatedModel, HubertBackbone):
     cfg: HubertEcgConfig
 
     def __init__(self, cfg: HubertEcgConfig) -> None:
+        if cfg.mask_time_length < 1:
+            raise ConfigError(f"model.mask_time_length={cfg.mask_time_length}; a masked span has at least 1 frame")
         previous = adopt(cfg)
         if previous is not None:
             cfg.masked_spec_embed = True
@@ -301,6 +303,11 @@ class HubertEcg(RegulatedModel, HubertBackbone):
             or `heads` cluster_logits, one [batch, frames, vocab] per head; with `mask` mask_time_indices.
         """
         masked = None
+        if mask and not self.cfg.masked_spec_embed:
+            raise ConfigError(
+                "model.masked_spec_embed=false leaves nothing to replace masked frames by; "
+                "set model.masked_spec_embed=true to pretrain"
+            )
         if mask:
             masked = self.draw_mask(source) if mask_time_indices is None else mask_time_indices.bool()
         states, padded = self.encode(source, padding_mask, masked)
