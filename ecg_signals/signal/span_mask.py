@@ -97,10 +97,9 @@ def _place_apart(lengths: Sequence[int], size: int, min_space: int, rng: np.rand
     free = [(0, size)]
     placed: list[int] = []
     shortest = min(lengths, default=0)
+    spare = max(min_space, 1)  # the last place of a stretch is never drawn
     for length in sorted(lengths, reverse=True):
-        room = np.array(
-            [end - start if end - start >= length + min_space else 0 for start, end in free], dtype=np.int64
-        )
+        room = np.array([end - start if end - start >= length + spare else 0 for start, end in free], dtype=np.int64)
         if room.sum() == 0:
             break
         start, end = free.pop(rng.choice(len(free), p=room / room.sum()))

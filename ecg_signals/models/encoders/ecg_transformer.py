@@ -249,3 +249,18 @@ def _check_sizes(cfg: ECGTransformerConfig) -> None:
                 f"model.encoder_embed_dim={cfg.encoder_embed_dim}; "
                 f"set model.{key} to a divisor"
             )
+    for kind in ("mask", "mask_channel"):
+        if getattr(cfg, f"{kind}_prob") > 0:
+            _check_spans(cfg, kind)
+
+
+def _check_spans(cfg: ECGTransformerConfig, kind: str) -> None:
+    length, selection = getattr(cfg, f"{kind}_length"), getattr(cfg, f"{kind}_selection")
+    other = getattr(cfg, f"{kind}_other")
+    if length < 1:
+        raise ConfigError(f"model.{kind}_length={length}; set model.{kind}_length to 1 or more")
+    if (selection == "uniform" and not 0 <= other <= 2 * length) or (selection == "normal" and other < 0):
+        most = f" to {2 * length}" if selection == "uniform" else " or more"
+        raise ConfigError(
+            f"model.{kind}_other={other} with model.{kind}_selection={selection}; set model.{kind}_other to 0{most}"
+        )

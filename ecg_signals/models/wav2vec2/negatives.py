@@ -25,11 +25,16 @@ class HiddenFrames:
 
     @classmethod
     def of(cls, mask: Tensor, device: torch.device) -> "HiddenFrames":
-        """Raises: ValueError when items hide different numbers of frames."""
+        """Raises: ValueError when items hide different numbers of frames, ConfigError when they hide none."""
         on_cpu = mask.cpu().bool()
         counts = on_cpu.sum(dim=1)
         if bool((counts != counts[0]).any()):
             raise ValueError(f"mask_indices hides {counts.tolist()} frames; every item must hide equally many")
+        if int(counts[0]) == 0:
+            raise ConfigError(
+                "an item hides no frame, hence nothing to predict; use longer segments, or set "
+                "model.mask_length or model.mask_min_space to less"
+            )
         rows = on_cpu.flatten().nonzero().squeeze(1)
         positions = rows.view(len(mask), -1) % mask.shape[1]
         return cls(mask.bool().to(device, non_blocking=True), rows.to(device, non_blocking=True), positions)

@@ -225,11 +225,13 @@ def _statistics(
 
 
 def _check_options(cfg: Wav2Vec2Config) -> None:
-    dim = cfg.latent_dim or cfg.final_dim or cfg.encoder_embed_dim
-    if (cfg.quantize_targets or cfg.quantize_input) and (cfg.latent_groups < 1 or dim % cfg.latent_groups):
-        raise ConfigError(
-            f"model.latent_groups={cfg.latent_groups} does not divide the {dim} values of a quantized frame; "
-            f"set model.latent_dim to a multiple of {cfg.latent_groups}"
-        )
+    of_targets = [cfg.latent_dim or cfg.final_dim or cfg.encoder_embed_dim] if cfg.quantize_targets else []
+    of_input = [cfg.latent_dim or cfg.encoder_embed_dim] if cfg.quantize_input else []
+    for dim in of_targets if cfg.same_quantizer and of_targets else of_targets + of_input:
+        if cfg.latent_groups < 1 or dim % cfg.latent_groups:
+            raise ConfigError(
+                f"model.latent_groups={cfg.latent_groups} does not divide the {dim} values of a quantized frame; "
+                f"set model.latent_dim to a multiple of {cfg.latent_groups}"
+            )
     if cfg.codebook_negatives > 0 and not cfg.quantize_targets:
         raise ConfigError("model.codebook_negatives needs a codebook; set model.quantize_targets=true")
