@@ -111,8 +111,8 @@ def _load(file: Path) -> Any:
         head = stream.read(512)
     if head[_TAR_MARK].startswith(b"ustar"):
         raise ConfigError(
-            "it is a tar archive, the form of torch before 0.4, which must be unpacked to disk; if you trust it, save "
-            "it again: torch.save(torch.load(FILE, weights_only=False), NEW_FILE)"
+            "it is a tar archive, the form of torch before 0.4, which must be unpacked to disk; have whoever made it "
+            "load it there and save it again with a current torch"
         )
     return read_zip(file) if head.startswith(ZIP_MAGIC) else read_legacy(file)
 

@@ -163,7 +163,7 @@ def opened(batch: Any) -> Any:
         raise batch.error
     if isinstance(batch, Piped):
         _say_short(f"batches ({len(batch.content):,} bytes each) come through pipes, which is slower")
-        return pickle.loads(batch.content)
+        return pickle.loads(batch.content)  # pickled by `_handed_over` in a process that this one started, not a file
     return batch
 
 
