@@ -33,6 +33,9 @@ def option(
     help: str,
     *,
     choices: Iterable[Any] | None = None,
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
     follows: str = "",
     ours: bool = False,
     dead: bool = False,
@@ -44,6 +47,7 @@ def option(
         default: used when neither the recipe nor the command line sets the key; lists, dicts and sections are copied.
         help: one phrase, with the unit.
         choices: the accepted values, None for any.
+        least, most, above: the accepted numbers, or those of a list: `least` and `most` included, `above` not.
         follows: "section.key" whose value is taken when this key is left unset and that key exists.
         ours: True when fairseq-signals has no such key; such keys stay out of a checkpoint's `cfg`.
         dead: True when the key is only accepted so that old recipes load; setting it prints one warning.
@@ -52,6 +56,9 @@ def option(
     metadata = {
         "help": help,
         "choices": tuple(choices) if choices else None,
+        "least": least,
+        "most": most,
+        "above": above,
         "follows": follows,
         "ours": ours,
         "dead": dead,
@@ -84,7 +91,7 @@ class BaseConfig:
     def from_mapping(cls, values: Mapping[str, Any], where: str = "") -> Self:
         """Build from plain values, converting each to its declared type.
 
-        Raises: UsageError for an unknown key, ConfigError for a value of the wrong type or outside `choices`.
+        Raises: UsageError for an unknown key, ConfigError for a value of the wrong type, or outside choices or range.
         """
         hints = typing.get_type_hints(cls)
         known = {item.name: item for item in fields(cls)}
@@ -93,10 +100,7 @@ class BaseConfig:
             if key not in known:
                 raise UsageError(unknown_message(f"key '{dotted(where, key)}'", key, known, f"{cls.__name__} has"))
             arguments[key] = coerce(value, hints[key], dotted(where, key))
-            choices = known[key].metadata.get("choices")
-            if choices and arguments[key] is not None and arguments[key] != MISSING and arguments[key] not in choices:
-                listed = ", ".join(map(str, choices))
-                raise ConfigError(f"{dotted(where, key)} is {arguments[key]!r}; it must be one of {listed}")
+            _check_value(arguments[key], known[key].metadata, dotted(where, key))
         made = cls(**arguments)
         made.__dict__["_where"] = where  # for messages alone
         return made
@@ -115,6 +119,31 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return value
+
+
+def range_of(metadata: Mapping[str, Any]) -> str:
+    """The numbers that an option takes, in words: "0 to 1", "1 or more", "more than 0"; "" for any."""
+    least, most, above = (metadata.get(key) for key in ("least", "most", "above"))
+    if above is not None:
+        return f"more than {above}"
+    return "" if least is None else f"{least} or more" if most is None else f"{least} to {most}"
+
+
+def _check_value(value: Any, metadata: Mapping[str, Any], name: str) -> None:
+    """Raises: ConfigError for a value outside an option's choices or range; None and `???` are neither."""
+    choices, accepted = metadata.get("choices"), range_of(metadata)
+    if choices and value is not None and value != MISSING and value not in choices:
+        raise ConfigError(f"{name} is {value!r}; it must be one of {', '.join(map(str, choices))}")
+    numbers = [one for one in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(one, (int, float))]
+    if accepted and not all(_in_range(number, metadata) for number in numbers):
+        every = " in every entry" if isinstance(value, (list, tuple)) else ""
+        raise ConfigError(f"{name}={str(plain(value))[:200]}; set {name} to {accepted}{every}")
+
+
+def _in_range(number: float, metadata: Mapping[str, Any]) -> bool:
+    """Not where it is NaN."""
+    least, most, above = (metadata.get(key) for key in ("least", "most", "above"))
+    return (least is None or number >= least) and (most is None or number <= most) and (above is None or number > above)
 
 
 def dotted(where: str, key: str) -> str:

@@ -15,6 +15,9 @@ class ExampleConfig(BaseConfig):
     on: bool = option(False, "switch")
     path: str | None = option(None, "a path")
     kind: str = option("a", "a choice", choices=("a", "b"))
+    share: float | None = option(None, "a share", least=0, most=1)
+    steps: list[int] = option([1], "steps", least=1)
+    heat: float = option(0.1, "a divisor", above=0)
 
 
 def test_strings_become_the_declared_types():
@@ -39,11 +42,26 @@ def test_a_single_number_serves_where_a_list_is_meant():
         {"kind": "c"},
         {"layers": None},
         {"sizes": "[__import__('os')]"},
+        {"share": 1.5},
+        {"share": "nan"},
+        {"steps": [2, 0]},
+        {"heat": 0},
     ],
 )
 def test_a_value_of_the_wrong_type_names_the_key(values):
     with pytest.raises(ConfigError, match=next(iter(values))):
         ExampleConfig.from_mapping(values, where="example")
+
+
+def test_a_number_outside_its_range_is_told_the_range_and_the_edges_are_inside():
+    with pytest.raises(ConfigError, match=r"example\.share=-0\.1; set example\.share to 0 to 1"):
+        ExampleConfig.from_mapping({"share": -0.1}, where="example")
+    with pytest.raises(ConfigError, match=r"example\.steps=\[2, 0\]; set example\.steps to 1 or more in every entry"):
+        ExampleConfig.from_mapping({"steps": [2, 0]}, where="example")
+    with pytest.raises(ConfigError, match=r"example\.heat to more than 0"):
+        ExampleConfig.from_mapping({"heat": 0}, where="example")
+    for values in ({"share": 0}, {"share": 1}, {"share": None}, {"share": "???"}, {"steps": []}, {"heat": 1e-9}):
+        ExampleConfig.from_mapping(values)
 
 
 def test_a_misspelt_key_gets_its_nearest_neighbour():

@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ecg_signals.config import BaseConfig, field_default, plain
+from ecg_signals.config import BaseConfig, field_default, plain, range_of
 from ecg_signals.registry import REGISTRIES, get_entry
 from ecg_signals.sections import REGISTERED_GROUPS, Config
 
@@ -55,6 +55,8 @@ def row(item: Any) -> str:
     notes = [text for flag, text in (("ours", "*ours*"), ("dead", "*no effect*")) if item.metadata.get(flag)]
     if item.metadata.get("choices"):
         notes.append("one of " + ", ".join(f"`{choice}`" for choice in item.metadata["choices"]))
+    if range_of(item.metadata):
+        notes.append(range_of(item.metadata))
     if item.metadata.get("follows"):
         notes.append(f"default: `{item.metadata['follows']}`")
     shown = "null" if default is None else str(default).lower() if isinstance(default, bool) else str(default)

@@ -18,7 +18,7 @@ from ecg_signals.cli.recipes import (
     recipe_names,
     recipe_sections,
 )
-from ecg_signals.config import MISSING, BaseConfig, UsageError, field_default, unknown_message
+from ecg_signals.config import MISSING, BaseConfig, UsageError, field_default, range_of, unknown_message
 from ecg_signals.registry import REGISTRIES, Entry, choose_summary, get_entry
 
 KINDS = (*REGISTRIES, "recipe")
@@ -155,6 +155,8 @@ def _option_row(item: Field) -> tuple[str, str, str]:
     notes = []
     if item.metadata.get("choices"):
         notes.append("one of " + ", ".join(map(str, item.metadata["choices"])))
+    if range_of(item.metadata):
+        notes.append(range_of(item.metadata))
     if item.metadata.get("follows"):
         notes.append(f"follows {item.metadata['follows']}")
     if item.metadata.get("dead"):

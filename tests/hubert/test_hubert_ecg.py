@@ -276,7 +276,6 @@ def test_options_that_do_not_fit_each_other_are_named(tiny: dict[str, Any]) -> N
         build("model", "hubert_ecg", **{**tiny, "conv_stride": [4, 2]})
 
 
-@pytest.mark.parametrize("heads", [0, 5])
-def test_heads_that_do_not_divide_the_width_are_an_error_of_the_users(heads):
-    with pytest.raises(ConfigError, match=f"hidden_size=768 is not a multiple of model.num_attention_heads={heads}"):
-        build("model", "hubert_ecg", num_attention_heads=heads)
+def test_heads_that_do_not_divide_the_width_are_an_error_of_the_users():
+    with pytest.raises(ConfigError, match=r"hidden_size=768 is not a multiple of model\.num_attention_heads=5"):
+        build("model", "hubert_ecg", num_attention_heads=5)

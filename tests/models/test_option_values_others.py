@@ -138,6 +138,15 @@ def test_a_masked_span_without_a_frame_is_refused(length):
         hubert(mask_time_length=length)
 
 
+@torch.no_grad()
+def test_a_span_without_a_frame_is_nothing_where_nothing_is_masked():
+    model = hubert(mask_time_length=0, mask_time_prob=0.0, mask_time_min_masks=0)
+    source = signal(2, 3, 100)
+    output = model(source, mask=True)
+    assert not output["mask_time_indices"].any()
+    same(output["features"], model(source)["features"])
+
+
 @pytest.mark.parametrize("stable", [False, True])
 @torch.no_grad()
 def test_layerdrop_of_1_skips_every_block_in_training_and_0_none(stable):

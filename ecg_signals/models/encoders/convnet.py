@@ -16,11 +16,11 @@ class ConvNetConfig(BaseConfig):
     extractor_mode: str = option(
         "default", "group norm after the first convolution, or layer norm after each", choices=("default", "layer_norm")
     )
-    dropout: float = option(0.0, "after every convolution, 0 to 1")
+    dropout: float = option(0.0, "after every convolution", least=0, most=1)
     conv_feature_layers: str = option("[(256, 2, 2)] * 4", "(dim, kernel, stride) of every convolution")
     conv_bias: bool = option(False, "convolutions have a bias")
-    input_dim: int = option(12, "leads")
-    output_dim: int = option(MISSING, "columns of the logits")
+    input_dim: int = option(12, "leads", least=1)
+    output_dim: int = option(MISSING, "columns of the logits", least=1)
 
 
 @register_model("convnet", dataclass=ConvNetConfig)

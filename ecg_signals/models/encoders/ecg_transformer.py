@@ -35,40 +35,40 @@ class ModelConfig(BaseConfig):
 
 @dataclass
 class ECGTransformerConfig(ModelConfig):
-    encoder_layers: int = option(12, "transformer layers")
-    encoder_embed_dim: int = option(768, "width of the transformer")
-    encoder_ffn_embed_dim: int = option(3072, "width inside the perceptrons")
-    encoder_attention_heads: int = option(12, "attention heads; they divide encoder_embed_dim")
+    encoder_layers: int = option(12, "transformer layers", least=0)
+    encoder_embed_dim: int = option(768, "width of the transformer", least=1)
+    encoder_ffn_embed_dim: int = option(3072, "width inside the perceptrons", least=1)
+    encoder_attention_heads: int = option(12, "attention heads; they divide encoder_embed_dim", least=1)
     layer_norm_first: bool = option(False, "layer norm before attention and perceptron (pre-norm)")
     saliency: bool = option(False, "also return the attention maps, key `saliency`; slower")
-    dropout: float = option(0.1, "after attention and perceptron, 0 to 1")
-    attention_dropout: float = option(0.1, "of attention weights, 0 to 1")
-    activation_dropout: float = option(0.0, "inside the perceptron, 0 to 1")
-    encoder_layerdrop: float = option(0.0, "chance of leaving a layer out of a training step")
-    dropout_input: float = option(0.0, "of the frames before the transformer")
-    dropout_features: float = option(0.0, "of the frames that the quantizer sees")
+    dropout: float = option(0.1, "after attention and perceptron", least=0, most=1)
+    attention_dropout: float = option(0.1, "of attention weights", least=0, most=1)
+    activation_dropout: float = option(0.0, "inside the perceptron", least=0, most=1)
+    encoder_layerdrop: float = option(0.0, "chance of leaving a layer out of a training step", least=0, most=1)
+    dropout_input: float = option(0.0, "of the frames before the transformer", least=0, most=1)
+    dropout_features: float = option(0.0, "of the frames that the quantizer sees", least=0, most=1)
     apply_mask: bool = option(False, "learn a mask embedding and hide spans of frames in training")
-    mask_length: int = option(10, "frames of a span")
-    mask_prob: float = option(0.0, "spans x mask_length / frames; overlaps hide less")
+    mask_length: int = option(10, "frames of a span", least=0)
+    mask_prob: float = option(0.0, "spans x mask_length / frames; overlaps hide less", least=0)
     mask_selection: str = option("static", "distribution of span lengths", choices=LENGTHS)
-    mask_other: float = option(0.0, "second parameter of that distribution")
+    mask_other: float = option(0.0, "second parameter of that distribution", least=0)
     no_mask_overlap: bool = option(False, "spans do not overlap")
-    mask_min_space: int = option(1, "frames between spans that do not overlap")
-    mask_channel_length: int = option(10, "channels of a span")
-    mask_channel_prob: float = option(0.0, "the same for feature channels, which are set to 0")
+    mask_min_space: int = option(1, "frames between spans that do not overlap", least=0)
+    mask_channel_length: int = option(10, "channels of a span", least=0)
+    mask_channel_prob: float = option(0.0, "the same for feature channels, which are set to 0", least=0)
     mask_channel_selection: str = option("static", "distribution of channel span lengths", choices=LENGTHS)
-    mask_channel_other: float = option(0.0, "second parameter of that distribution")
+    mask_channel_other: float = option(0.0, "second parameter of that distribution", least=0)
     no_mask_channel_overlap: bool = option(False, "channel spans do not overlap")
-    mask_channel_min_space: int = option(1, "channels between spans that do not overlap")
+    mask_channel_min_space: int = option(1, "channels between spans that do not overlap", least=0)
     extractor_mode: str = option(
         "default", "group norm after the first convolution, or layer norm after each", choices=("default", "layer_norm")
     )
     conv_feature_layers: str = option("[(256, 2, 2)] * 4", "(dim, kernel, stride) of every convolution")
-    in_d: int = option(12, "leads")
+    in_d: int = option(12, "leads", least=1)
     conv_bias: bool = option(False, "convolutions have a bias")
-    feature_grad_mult: float = option(1.0, "gradient of the convolutions is multiplied by it; 0 freezes them")
-    conv_pos: int = option(128, "frames seen by the positional convolution")
-    conv_pos_groups: int = option(16, "groups of the positional convolution; they divide encoder_embed_dim")
+    feature_grad_mult: float = option(1.0, "gradient of the convolutions is multiplied by it; 0 freezes them", least=0)
+    conv_pos: int = option(128, "frames seen by the positional convolution", least=1)
+    conv_pos_groups: int = option(16, "groups of the positional convolution; they divide encoder_embed_dim", least=1)
     include_padding: bool = option(
         False,
         "padded frames enter the group norm's statistics, the positional convolution and the features penalty",
@@ -239,11 +239,8 @@ def _is_empty(mask: Tensor) -> bool:
 
 
 def _check_sizes(cfg: ECGTransformerConfig) -> None:
-    for key in ("in_d", "conv_pos"):
-        if getattr(cfg, key) < 1:
-            raise ConfigError(f"model.{key}={getattr(cfg, key)}; set model.{key} to 1 or more")
     for key in ("encoder_attention_heads", "conv_pos_groups"):
-        if getattr(cfg, key) < 1 or cfg.encoder_embed_dim % getattr(cfg, key):
+        if cfg.encoder_embed_dim % getattr(cfg, key):
             raise ConfigError(
                 f"model.{key}={getattr(cfg, key)} does not divide "
                 f"model.encoder_embed_dim={cfg.encoder_embed_dim}; "
@@ -259,8 +256,8 @@ def _check_spans(cfg: ECGTransformerConfig, kind: str) -> None:
     other = getattr(cfg, f"{kind}_other")
     if length < 1:
         raise ConfigError(f"model.{kind}_length={length}; set model.{kind}_length to 1 or more")
-    if (selection == "uniform" and not 0 <= other <= 2 * length) or (selection == "normal" and other < 0):
-        most = f" to {2 * length}" if selection == "uniform" else " or more"
+    if selection == "uniform" and other > 2 * length:
         raise ConfigError(
-            f"model.{kind}_other={other} with model.{kind}_selection={selection}; set model.{kind}_other to 0{most}"
+            f"model.{kind}_other={other} with model.{kind}_selection=uniform; "
+            f"set model.{kind}_other to 0 to {2 * length}"
         )

@@ -24,11 +24,11 @@ from ecg_signals.registry import register_model
 
 @dataclass
 class Nejedly2021ResNetConfig(ModelConfig):
-    num_blocks: int = option(5, "residual blocks")
-    num_filters: int = option(256, "channels")
+    num_blocks: int = option(5, "residual blocks", least=0)
+    num_filters: int = option(256, "channels", least=1)
     kernel_size: str = option("[15, 9]", "samples of the first convolution, frames of those in the blocks; odd")
-    stride: int = option(2, "of the first convolution and of every block")
-    in_d: int = option(12, "leads; 1 with leadwise")
+    stride: int = option(2, "of the first convolution and of every block", least=1)
+    in_d: int = option(12, "leads; 1 with leadwise", least=1)
     conv_bias: bool = option(False, "convolutions have a bias")
     leadwise: bool = option(False, "the same filters on every lead alike; leads never mix")
 

@@ -28,13 +28,13 @@ BLOCK_DROPOUT = 0.3  # between the convolutions of a block
 
 @dataclass
 class SEWRNConfig(ModelConfig):
-    num_blocks: int = option(3, "blocks per group")
+    num_blocks: int = option(3, "blocks per group", least=1)
     num_filters: str = option("[16, 16, 32, 64, 128]", "channels of the first convolution and of every group")
-    widening_factor: int = option(1, "channels of every group are multiplied by it")
-    kernel_size: int = option(11, "samples or frames of every convolution; odd")
-    in_d: int = option(12, "leads")
+    widening_factor: int = option(1, "channels of every group are multiplied by it", least=1)
+    kernel_size: int = option(11, "samples or frames of every convolution; odd", least=1)
+    in_d: int = option(12, "leads", least=1)
     conv_bias: bool = option(False, "convolutions have a bias")
-    ratio: int = option(8, "channels / width of squeeze-and-excitation")
+    ratio: int = option(8, "channels / width of squeeze-and-excitation", least=1)
     leadwise: bool = option(False, "the same filters on every lead alike; leads never mix")
 
 

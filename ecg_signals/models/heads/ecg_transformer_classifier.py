@@ -14,9 +14,9 @@ from ecg_signals.registry import register_model
 
 @dataclass
 class ECGTransformerFinetuneConfig(FinetuneOptions, ECGTransformerConfig):
-    dropout: float = option(0.0, "after attention and perceptron, 0 to 1")
-    attention_dropout: float = option(0.0, "of attention weights, 0 to 1")
-    feature_grad_mult: float = option(0.0, "gradient of the convolutions is multiplied by it; 0 freezes them")
+    dropout: float = option(0.0, "after attention and perceptron", least=0, most=1)
+    attention_dropout: float = option(0.0, "of attention weights", least=0, most=1)
+    feature_grad_mult: float = option(0.0, "gradient of the convolutions is multiplied by it; 0 freezes them", least=0)
 
 
 class FinetunedECGTransformer(FinetunedModel):

@@ -26,9 +26,9 @@ logger = logging.getLogger(__name__)
 class FinetuneOptions(BaseConfig):
     model_path: str | None = option(None, "checkpoint whose encoder is taken over, with its sizes")
     no_pretrained_weights: bool = option(False, "start from random weights although model_path is set")
-    freeze_finetune_updates: int = option(0, "updates during which only the head trains")
-    final_dropout: float = option(0.0, "of the encoder's output, 0 to 1")
-    num_labels: int = option(MISSING, "columns of the logits")
+    freeze_finetune_updates: int = option(0, "updates during which only the head trains", least=0)
+    final_dropout: float = option(0.0, "of the encoder's output", least=0, most=1)
+    num_labels: int = option(MISSING, "columns of the logits", least=1)
 
 
 class FinetunedModel(BaseModel):

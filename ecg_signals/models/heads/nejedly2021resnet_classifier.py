@@ -18,7 +18,7 @@ ATTENTION_HEADS = 8
 
 @dataclass
 class Nejedly2021ResNetClassifierConfig(FinetuneOptions, Nejedly2021ResNetConfig):
-    final_dropout: float = option(0.5, "of the pooled features, 0 to 1")
+    final_dropout: float = option(0.5, "of the pooled features", least=0, most=1)
     indicate_leads: bool = option(False, "tell the classifier which leads hold no zero sample")
     use_mha: bool = option(False, "attention over frames before they are averaged")
 

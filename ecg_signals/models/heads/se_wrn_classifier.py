@@ -16,7 +16,7 @@ from ecg_signals.signal.leads import LEADS
 
 @dataclass
 class SEWRNClassifierConfig(FinetuneOptions, SEWRNConfig):
-    final_dropout: float = option(0.3, "of the frames before their maximum, 0 to 1")
+    final_dropout: float = option(0.3, "of the frames before their maximum", least=0, most=1)
 
 
 @register_model("se_wrn_classifier", dataclass=SEWRNClassifierConfig)

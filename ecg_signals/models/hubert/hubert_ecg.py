@@ -55,34 +55,40 @@ RECIPE_OPTIONS = (  # what a run that starts from a file decides itself; the enc
 class HubertBackboneConfig(BaseConfig):
     """Field names are those of the published `config.json`."""
 
-    conv_dim: list[int] = option([512] * 5, "channels of each convolution")
+    conv_dim: list[int] = option([512] * 5, "channels of each convolution", least=1)
     conv_kernel: list[int] = option(
-        [10, 3, 3, 2, 2], "samples, then frames, that each convolution sees; this: 100 Hz input"
+        [10, 3, 3, 2, 2], "samples, then frames, that each convolution sees; this: 100 Hz input", least=1
     )
-    conv_stride: list[int] = option([4, 2, 2, 2, 2], "stride of each convolution; the product is the samples per frame")
+    conv_stride: list[int] = option(
+        [4, 2, 2, 2, 2], "stride of each convolution; the product is the samples per frame", least=1
+    )
     conv_bias: bool = option(False, "convolutions have a bias")
     feat_extract_norm: str = option("group", "norm of the first convolution, or of all", choices=("group", "layer"))
     feat_extract_activation: str = option("gelu", "after each convolution", choices=tuple(ACTIVATIONS))
     feat_proj_layer_norm: bool = option(True, "layer norm before the projection")
-    feat_proj_dropout: float = option(0.0, "dropout after the projection, 0 to 1")
-    hidden_size: int = option(768, "width; 512 small, 768 base, 960 large")
-    num_hidden_layers: int = option(12, "blocks; 8 small, 12 base, 16 large")
-    num_attention_heads: int = option(12, "attention heads; 8 small, 12 base, 12 large")
-    intermediate_size: int = option(3072, "width of the feed-forward layers; 2048 small, 3072 base, 3840 large")
+    feat_proj_dropout: float = option(0.0, "dropout after the projection", least=0, most=1)
+    hidden_size: int = option(768, "width; 512 small, 768 base, 960 large", least=1)
+    num_hidden_layers: int = option(12, "blocks; 8 small, 12 base, 16 large", least=0)
+    num_attention_heads: int = option(12, "attention heads; 8 small, 12 base, 12 large", least=1)
+    intermediate_size: int = option(
+        3072, "width of the feed-forward layers; 2048 small, 3072 base, 3840 large", least=1
+    )
     hidden_act: str = option("gelu", "in the feed-forward layers", choices=tuple(ACTIVATIONS))
-    hidden_dropout: float = option(0.1, "dropout of every branch and of the encoder's input, 0 to 1")
-    activation_dropout: float = option(0.1, "dropout inside the feed-forward layers, 0 to 1")
-    attention_dropout: float = option(0.1, "dropout of attention weights, 0 to 1")
-    layerdrop: float = option(0.1, "chance of skipping a block in training; 0.1 small and base, 0 large")
-    layer_norm_eps: float = option(1e-5, "added to the variance in layer norms")
+    hidden_dropout: float = option(0.1, "dropout of every branch and of the encoder's input", least=0, most=1)
+    activation_dropout: float = option(0.1, "dropout inside the feed-forward layers", least=0, most=1)
+    attention_dropout: float = option(0.1, "dropout of attention weights", least=0, most=1)
+    layerdrop: float = option(
+        0.1, "chance of skipping a block in training; 0.1 small and base, 0 large", least=0, most=1
+    )
+    layer_norm_eps: float = option(1e-5, "added to the variance in layer norms", above=0)
     do_stable_layer_norm: bool = option(False, "norms before the branches instead of after")
-    num_conv_pos_embeddings: int = option(128, "frames that the positional convolution sees")
-    num_conv_pos_embedding_groups: int = option(16, "groups of the positional convolution")
-    initializer_range: float = option(0.02, "standard deviation of new linear weights")
+    num_conv_pos_embeddings: int = option(128, "frames that the positional convolution sees", least=1)
+    num_conv_pos_embedding_groups: int = option(16, "groups of the positional convolution", least=1)
+    initializer_range: float = option(0.02, "standard deviation of new linear weights", least=0)
     model_path: str | None = option(None, "checkpoint or folder whose encoder is taken; None: start from scratch")
     no_pretrained_weights: bool = option(False, "leave model_path unread: all options are in this section")
     dynamic_reg_interval: int = option(
-        0, "validations without improvement between two increases of dropout and weight decay; 0 off"
+        0, "validations without improvement between two increases of dropout and weight decay; 0 off", least=0
     )
     masked_spec_embed: bool = option(True, "hold the vector that replaces masked frames")
     frame_mask: str = option(
@@ -94,11 +100,15 @@ class HubertBackboneConfig(BaseConfig):
 
 @dataclass
 class HubertEcgConfig(HubertBackboneConfig):
-    mask_time_prob: float = option(0.33, "share of frames masked in pretraining")
-    mask_time_length: int = option(1, "frames per masked span")
-    mask_time_min_masks: int = option(2, "masked spans per ECG at least")
-    vocab_sizes: list[int] = option([100], "clusters of each k-means model, one prediction head each; [] for none")
-    classifier_proj_size: int = option(256, "width of the space in which frames and clusters are compared; 512 large")
+    mask_time_prob: float = option(0.33, "share of frames masked in pretraining", least=0, most=1)
+    mask_time_length: int = option(1, "frames per masked span", least=0)
+    mask_time_min_masks: int = option(2, "masked spans per ECG at least", least=0)
+    vocab_sizes: list[int] = option(
+        [100], "clusters of each k-means model, one prediction head each; [] for none", least=1
+    )
+    classifier_proj_size: int = option(
+        256, "width of the space in which frames and clusters are compared; 512 large", least=1
+    )
 
 
 class RegulatedModel(BaseModel):
@@ -230,16 +240,16 @@ def encoder_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def check_geometry(cfg: HubertBackboneConfig) -> None:
     """Raises: ConfigError when widths and counts do not fit each other."""
-    if not len(cfg.conv_dim) == len(cfg.conv_kernel) == len(cfg.conv_stride):
+    if not 0 < len(cfg.conv_dim) == len(cfg.conv_kernel) == len(cfg.conv_stride):
         raise ConfigError(
-            f"model.conv_dim, conv_kernel and conv_stride have {len(cfg.conv_dim)}, {len(cfg.conv_kernel)} and "
-            f"{len(cfg.conv_stride)} entries; give one entry of each per convolution"
+            f"model.conv_dim, model.conv_kernel and model.conv_stride have {len(cfg.conv_dim)}, "
+            f"{len(cfg.conv_kernel)} and {len(cfg.conv_stride)} entries; give one entry of each per convolution"
         )
     for name, parts in (
         ("num_attention_heads", cfg.num_attention_heads),
         ("num_conv_pos_embedding_groups", cfg.num_conv_pos_embedding_groups),
     ):
-        if parts < 1 or cfg.hidden_size % parts:
+        if cfg.hidden_size % parts:
             raise ConfigError(
                 f"model.hidden_size={cfg.hidden_size} is not a multiple of model.{name}={parts}; change one"
             )
@@ -260,8 +270,12 @@ class HubertEcg(RegulatedModel, HubertBackbone):
     cfg: HubertEcgConfig
 
     def __init__(self, cfg: HubertEcgConfig) -> None:
-        if cfg.mask_time_length < 1:
-            raise ConfigError(f"model.mask_time_length={cfg.mask_time_length}; a masked span has at least 1 frame")
+        if cfg.mask_time_length < 1 and (cfg.mask_time_prob > 0 or cfg.mask_time_min_masks > 0):
+            raise ConfigError(
+                f"model.mask_time_length={cfg.mask_time_length} with model.mask_time_prob={cfg.mask_time_prob} and "
+                f"model.mask_time_min_masks={cfg.mask_time_min_masks}; set model.mask_time_length to 1 or more, or "
+                f"both others to 0 to mask nothing"
+            )
         previous = adopt(cfg)
         if previous is not None:
             cfg.masked_spec_embed = True
@@ -323,7 +337,8 @@ class HubertEcg(RegulatedModel, HubertBackbone):
         cfg = self.cfg
         frames = num_frames(math.prod(source.shape[1:]), cfg.conv_kernel, cfg.conv_stride)
         rng = np.random.RandomState(int(torch.randint(2**31, ())))
-        mask = time_mask(len(source), frames, cfg.mask_time_prob, cfg.mask_time_length, cfg.mask_time_min_masks, rng)
+        length = max(1, cfg.mask_time_length)  # 0 only where nothing is masked
+        mask = time_mask(len(source), frames, cfg.mask_time_prob, length, cfg.mask_time_min_masks, rng)
         return torch.from_numpy(mask).to(source.device)
 
     def cluster_logits(self, features: Tensor) -> list[Tensor]:

@@ -34,16 +34,20 @@ HEAD_ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 @dataclass
 class HubertEcgClassifierConfig(HubertBackboneConfig):
-    num_labels: int = option(MISSING, "columns of the logits: labels, classes, or 1 for regression")
-    classifier_hidden_size: int | None = option(None, "width of a hidden layer in the head; None: one linear layer")
+    num_labels: int = option(MISSING, "columns of the logits: labels, classes, or 1 for regression", least=1)
+    classifier_hidden_size: int | None = option(
+        None, "width of a hidden layer in the head; None: one linear layer", least=1
+    )
     activation: str = option("tanh", "after the head's hidden layer", choices=tuple(HEAD_ACTIVATIONS))
     use_label_embedding: bool = option(False, "logits are cosines of the pooled features and one vector per label")
-    classifier_dropout_prob: float = option(0.1, "dropout of the pooled features, 0 to 1")
+    classifier_dropout_prob: float = option(0.1, "dropout of the pooled features", least=0, most=1)
     transformer_blocks_to_unfreeze: int | None = option(
-        None, "last blocks that train, with positional convolution and encoder norm frozen; None: everything trains"
+        None,
+        "last blocks that train, with positional convolution and encoder norm frozen; None: everything trains",
+        least=0,
     )
     unfreeze_conv_embedder: bool = option(False, "with transformer_blocks_to_unfreeze: the convolutions train too")
-    freezing_steps: int = option(0, "updates in which only the feature projection and the head train")
+    freezing_steps: int = option(0, "updates in which only the feature projection and the head train", least=0)
     layer_wise_lr: bool = option(False, "1e-7 below the last four blocks, 1e-5 for the head, optimization.lr between")
 
 
@@ -85,9 +89,7 @@ class HubertEcgClassifier(RegulatedModel):
         """The options under which the released weights were trained, where ours differ by default."""
         return HubertBackbone.published_options()
 
-    def forward(
-        self, source: Tensor, padding_mask: Tensor | None = None
-    ) -> ModelOutput:
+    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
         """source [batch, leads, samples] -> features, pooled, padding_mask and logits [batch, labels].
 
         padding_mask [batch, samples] or [batch, leads, samples], True = padding: such frames are left out.

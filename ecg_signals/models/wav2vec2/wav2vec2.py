@@ -19,21 +19,21 @@ from ecg_signals.registry import register_model
 
 @dataclass
 class Wav2Vec2Config(ECGTransformerConfig):
-    logit_temp: float = option(0.1, "cosines are divided by it")
+    logit_temp: float = option(0.1, "cosines are divided by it", above=0)
     quantize_targets: bool = option(False, "targets are codewords, else the convolutions' output")
     quantize_input: bool = option(False, "the transformer sees codewords, too")
     same_quantizer: bool = option(False, "one quantizer for targets and input")
     target_glu: bool = option(False, "gated linear unit on targets and negatives")
-    latent_vars: int = option(320, "codewords per group")
-    latent_groups: int = option(2, "groups of the codebook; they divide the target's width")
-    latent_dim: int = option(0, "values of a quantized frame; 0: final_dim")
-    final_dim: int = option(0, "values compared by the loss; 0: encoder_embed_dim")
-    num_negatives: int = option(100, "negatives per hidden frame, from the same item")
+    latent_vars: int = option(320, "codewords per group", least=1)
+    latent_groups: int = option(2, "groups of the codebook; they divide the target's width", least=1)
+    latent_dim: int = option(0, "values of a quantized frame; 0: final_dim", least=0)
+    final_dim: int = option(0, "values compared by the loss; 0: encoder_embed_dim", least=0)
+    num_negatives: int = option(100, "negatives per hidden frame, from the same item", least=0)
     negatives_from_everywhere: bool = option(False, "negatives from all frames, not only the hidden ones")
-    cross_sample_negatives: int = option(0, "further negatives from the hidden frames of all items")
-    codebook_negatives: int = option(0, "further negatives: random codewords; needs quantize_targets")
+    cross_sample_negatives: int = option(0, "further negatives from the hidden frames of all items", least=0)
+    codebook_negatives: int = option(0, "further negatives: random codewords; needs quantize_targets", least=0)
     latent_temp: tuple[float, float, float] = option(
-        (2.0, 0.5, 0.999995), "Gumbel temperature: start, end, factor per update"
+        (2.0, 0.5, 0.999995), "Gumbel temperature: start, end, factor per update", above=0
     )
 
 
@@ -228,7 +228,7 @@ def _check_options(cfg: Wav2Vec2Config) -> None:
     of_targets = [cfg.latent_dim or cfg.final_dim or cfg.encoder_embed_dim] if cfg.quantize_targets else []
     of_input = [cfg.latent_dim or cfg.encoder_embed_dim] if cfg.quantize_input else []
     for dim in of_targets if cfg.same_quantizer and of_targets else of_targets + of_input:
-        if cfg.latent_groups < 1 or dim % cfg.latent_groups:
+        if dim % cfg.latent_groups:
             raise ConfigError(
                 f"model.latent_groups={cfg.latent_groups} does not divide the {dim} values of a quantized frame; "
                 f"set model.latent_dim to a multiple of {cfg.latent_groups}"

@@ -264,7 +264,7 @@ def test_the_temperature_follows_the_updates():
     ({"in_d": 8}, "model.in_d"),
     ({"in_d": 0}, "model.in_d=0"),
     ({"encoder_attention_heads": 0}, "model.encoder_attention_heads"),
-    ({"latent_groups": 0}, "model.latent_dim"),
+    ({"latent_groups": 0}, "model.latent_groups to 1 or more"),
 ])  # fmt: skip
 def test_options_that_do_not_fit_say_what_to_set(options, message):
     with pytest.raises(ConfigError) as error:
