@@ -5,10 +5,28 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ecg_signals.config import ConfigError
 from ecg_signals.models.base import BaseModel, ModelOutput
 from ecg_signals.modules.centred_conv import add_leads_axis, hide_padding, lengths_of, padding_of, to_frames
+from ecg_signals.signal.leads import LEADS
 
 Map = tuple[Tensor, Tensor | None]  # a map as in centred_conv, and its unpadded frames [batch] if there is padding
+
+
+def check_leads(source: Tensor, leads: int, remedy: str) -> None:
+    """Raises: ConfigError for another number of leads; `remedy` is what else to set than the leads that are loaded."""
+    if source.dim() != 3 or source.shape[1] != leads:
+        raise ConfigError(
+            f"source has shape {list(source.shape)}; expected [batch, {leads} leads, samples]. Set {remedy}, or "
+            f"task.leads_to_load to {leads} of them"
+        )
+
+
+def check_all_leads(source: Tensor, leadwise: bool) -> None:
+    """Raises: ConfigError where a head with weights for each of the twelve leads gets another number of them."""
+    if leadwise:
+        remedy = f"model.leadwise=false with model.in_d={source.shape[1]} (the head has weights for every lead)"
+        check_leads(source, len(LEADS), remedy)
 
 
 class ResidualEncoder(BaseModel, ABC):
@@ -38,6 +56,8 @@ class ResidualEncoder(BaseModel, ABC):
         self, source: Tensor, padding_mask: Tensor | None = None, layers: str | None = None
     ) -> ModelOutput:
         """layers="all" adds `hidden_states`: the maps that `maps` gives, [batch, frames, dim] each."""
+        if not self.cfg.leadwise:
+            check_leads(source, self.cfg.in_d, f"model.in_d to {source.shape[1]}")
         maps = self.maps(add_leads_axis(source, self.cfg.leadwise), lengths_of(padding_mask))
         x, lengths = maps[-1]
         padding = padding_of(lengths, x.shape[-1])

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ecg_signals.config import ConfigError, option
 from ecg_signals.models.base import ModelOutput
 from ecg_signals.models.encoders.nejedly2021resnet import Nejedly2021ResNet, Nejedly2021ResNetConfig
+from ecg_signals.models.encoders.residual import check_all_leads
 from ecg_signals.models.heads.finetuned import FinetunedModel, FinetuneOptions
 from ecg_signals.modules.pooling import pool_frames
 from ecg_signals.registry import register_model
@@ -44,6 +45,7 @@ class Nejedly2021ResNetClassifier(FinetunedModel):
         nn.init.zeros_(self.proj.bias)
 
     def head(self, encoded: ModelOutput, source: Tensor, padding_mask: Tensor | None) -> ModelOutput:
+        check_all_leads(source, self.cfg.leadwise)
         features, padding = encoded["features"], encoded["padding_mask"]
         if self.mha is not None:
             features, _ = self.mha(features, features, features, key_padding_mask=padding, need_weights=False)

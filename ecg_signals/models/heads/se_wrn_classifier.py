@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ecg_signals.config import option
 from ecg_signals.models.base import ModelOutput
+from ecg_signals.models.encoders.residual import check_all_leads
 from ecg_signals.models.encoders.se_wrn import SEWRN, SEWRNConfig, group_dims, pool_maximum
 from ecg_signals.models.heads.finetuned import FinetunedModel, FinetuneOptions
 from ecg_signals.modules.centred_conv import batch_norm, to_frames
@@ -35,6 +36,7 @@ class SEWRNClassifier(FinetunedModel):
         nn.init.zeros_(self.proj.bias)
 
     def head(self, encoded: ModelOutput, source: Tensor, padding_mask: Tensor | None) -> ModelOutput:
+        check_all_leads(source, self.cfg.leadwise)
         x = encoded["features"].transpose(1, 2)  # [batch, (leads x) channels, frames]
         if self.cfg.leadwise:
             x = x.unflatten(1, (-1, group_dims(self.cfg)[-1])).transpose(1, 2)  # [batch, channels, leads, frames]

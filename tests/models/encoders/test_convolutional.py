@@ -112,6 +112,24 @@ def test_options_that_do_not_fit_say_what_to_set(name, options, message):
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize("leadwise, leads", [(False, 3), (False, 13), (True, 3), (True, 13)])
+@pytest.mark.parametrize("family", ["nejedly2021resnet", "se_wrn"])
+@torch.no_grad()
+def test_another_number_of_leads_than_a_network_was_built_for_says_what_to_set(family, leadwise, leads):
+    small = {"num_blocks": 1, "num_filters": 8 if family == "nejedly2021resnet" else "[4, 8]"}
+    small |= {"leadwise": leadwise, "in_d": 1 if leadwise else 12}
+    head = build("model", f"{family}_classifier", **small, num_labels=3, no_pretrained_weights=True).eval()
+    encoder = build("model", family, **small).eval()
+    source = torch.randn(2, leads, 200)
+    calls = [head, head.extract_features] + ([] if leadwise else [encoder, encoder.extract_features])
+    for call in calls:
+        with pytest.raises(ConfigError, match=f"has shape .*{leads}, 200.*12 leads.*task.leads_to_load") as error:
+            call(source)
+        assert ("model.leadwise=false" if leadwise else "model.in_d") in str(error.value)
+    if leadwise:
+        assert encoder(source)["features"].shape[2] == 8 * leads
+
+
 def test_the_hidden_states_of_a_convnet_are_its_input_and_every_layer():
     model = build("model", "convnet", conv_feature_layers="[(8, 5, 3), (6, 3, 2)]", output_dim=3).eval()
     source = torch.randn(2, 12, 100)
