@@ -309,6 +309,28 @@ ARCFACE = {
 }
 
 
+@pytest.mark.parametrize("interval", [0, 1, 2, 3])
+@pytest.mark.parametrize("make", [hubert, classifier])
+def test_dropout_and_weight_decay_follow_every_interval_of_validations_without_improvement(make, interval):
+    model = make(**QUIET, dynamic_reg_interval=interval)
+    optimizer = torch.optim.AdamW([{"params": [p], "weight_decay": 0.02} for p in list(model.parameters())[:2]])
+    dropouts = [module for name, module in model.named_modules() if name.endswith("dropout")]
+    before = [module.p for module in dropouts]
+    decay, shares, failures = 0.02, before, 0
+    for improved in [False] * 7 + [True, False, True, True] + [False] * 4:
+        model.after_validation(improved, optimizer)
+        failures = 0 if improved else failures + 1
+        if interval and improved:
+            decay, shares = max(0.01, decay / 5), [max(0.1, p - 0.05) for p in shares]
+        elif interval and failures % interval == 0:
+            decay, shares = decay * 5, [min(1.0, p + 0.05) for p in shares]
+        assert [group["weight_decay"] for group in optimizer.param_groups] == pytest.approx([decay] * 2)
+        assert [module.p for module in dropouts] == pytest.approx(shares)
+    assert (shares == before) == (interval == 0)
+    layers = getattr(model, "hubert_ecg", model).encoder.layers
+    assert {block.attention.dropout_probability for block in layers} == {0.0}
+
+
 @pytest.mark.parametrize("labels, leads", [(1, 12), (5, 3)])
 @pytest.mark.parametrize("pooling", ["valid", "nonzero"])
 @torch.no_grad()
@@ -332,6 +354,49 @@ def test_arcface_gives_cosines_that_no_length_of_a_persons_vector_changes(labels
     same(model(source)["logits"], before)
     model.kernel[0] = model(source)["pooled"][2]
     same(model(source)["logits"][2, 0], torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("options", [
+    {"mask_prob": 0.4, "mask_length": 1},
+    {"mask_prob": 0.4, "mask_length": 4, "mask_selection": "uniform", "mask_other": 1.0},
+    {"mask_prob": 0.4, "mask_length": 4, "mask_selection": "normal", "mask_other": 2.0},
+    {"mask_prob": 0.4, "mask_length": 4, "mask_selection": "poisson"},
+    {"mask_prob": 0.8, "mask_length": 3, "no_mask_overlap": True, "mask_min_space": 2},
+], ids=str)  # fmt: skip
+def test_what_arcface_hides_in_training_has_no_part_in_its_cosines(options, monkeypatch):
+    shape = {**ARCFACE, "num_labels": 4, "feature_grad_mult": 1.0, "extractor_mode": "layer_norm"}
+    model = shaken(build("model", "arcface", **shape, apply_mask=True, **options))
+    drawn, draw = [], model.encoder.draw_mask
+    monkeypatch.setattr(model.encoder, "draw_mask", lambda *given: drawn.append(draw(*given)) or drawn[-1])
+    source = signal(2, 12, 120).requires_grad_()
+    model.train()(source)["logits"].square().sum().backward()
+    (hidden,) = drawn
+    assert 0 < hidden.sum() < hidden.numel()
+    seen = source.grad.abs().sum(1).unflatten(1, (15, 8)).sum(2) > 0  # a frame sees 8 samples
+    assert torch.equal(seen, ~hidden) and model.encoder.mask_emb.grad.any()
+    plain = shaken(build("model", "arcface", **shape))
+    missing = plain.load_state_dict(model.state_dict(), strict=False)
+    assert missing.unexpected_keys == ["encoder.mask_emb"]
+    same(model.eval()(source)["logits"], plain(source)["logits"])
+    assert len(drawn) == 1
+
+
+@pytest.mark.parametrize("options", [
+    {"mask_channel_prob": 0.5, "mask_channel_length": 3},
+    {"mask_channel_prob": 0.5, "mask_channel_length": 2, "mask_channel_selection": "poisson"},
+    {"mask_channel_prob": 0.6, "mask_channel_length": 3, "no_mask_channel_overlap": True, "mask_channel_min_space": 2},
+], ids=str)  # fmt: skip
+def test_channels_that_arcface_hides_pass_no_gradient_to_their_projection(options, monkeypatch):
+    model = shaken(build("model", "arcface", **ARCFACE, num_labels=4, apply_mask=True, **options))
+    drawn, draw = [], model.encoder._draw_channel_mask
+    monkeypatch.setattr(model.encoder, "_draw_channel_mask", lambda frames: drawn.append(draw(frames)) or drawn[-1])
+    source = signal(1, 12, 120)
+    model.train()(source)["logits"].square().sum().backward()
+    (hidden,) = drawn
+    assert 0 < hidden.sum() < hidden.numel()
+    assert torch.equal(model.encoder.post_extract_proj.weight.grad.abs().sum(1) == 0, hidden[0])
+    model.eval()(source)
+    assert len(drawn) == 1
 
 
 @torch.no_grad()
