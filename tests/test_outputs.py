@@ -1,6 +1,7 @@
 """Every command that writes: outputs lie below DEST whatever a text says, and no input is written over."""
 
 import hashlib
+import json
 import os
 import shutil
 import zipfile
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from ecg_signals.checkpoint.convert import convert
 from ecg_signals.cli import cluster, preprocess
@@ -261,6 +263,55 @@ def test_converting_never_writes_over_its_source_or_a_folder_of_something_else(p
     assert hashes(place) == before
     for _ in range(2):
         convert(source, place / "out", "hf")
+
+
+@pytest.fixture
+def folders(place, shared):
+    """A converted folder, and one in two parts with their index, as transformers saves large models."""
+    convert(shared / "golden" / "hubert_ecg" / "checkpoints" / "finetune_linear.pt", place / "whole", "hf")
+    shutil.copytree(place / "whole", place / "parts")
+    weights = load_file(place / "whole" / "model.safetensors")
+    (place / "parts" / "model.safetensors").unlink()
+    names = {key: f"model-0000{number % 2 + 1}-of-00002.safetensors" for number, key in enumerate(weights)}
+    for part in sorted(set(names.values())):
+        save_file({key: value for key, value in weights.items() if names[key] == part}, place / "parts" / part)
+    index = {"metadata": {}, "weight_map": names}
+    (place / "parts" / "model.safetensors.index.json").write_text(json.dumps(index))
+    return place
+
+
+@pytest.mark.parametrize("source, dest, to", [
+    ("whole", "whole", "hf"),
+    ("whole", "link", "hf"),
+    ("whole/model.safetensors", "whole", "hf"),
+    ("whole/model.safetensors", "link", "hf"),
+    ("whole", "whole/model.safetensors", "fairseq"),
+    ("whole", "link/model.safetensors", "original"),
+    ("whole", "whole/config.json", "fairseq"),
+    ("whole", "borrowed", "hf"),
+    ("whole", "weights.pt", "fairseq"),
+    ("parts", "parts", "hf"),
+    ("parts", "parts/model-00002-of-00002.safetensors", "fairseq"),
+    ("parts", "parts/model.safetensors.index.json", "original"),
+    ("whole", "parts", "hf"),
+])  # fmt: skip
+def test_converting_never_writes_over_the_weights_it_reads_under_any_name(folders, source, dest, to):
+    (folders / "link").symlink_to("whole")
+    (folders / "weights.pt").symlink_to("whole/model.safetensors")
+    (folders / "borrowed").mkdir()
+    (folders / "borrowed" / "model.safetensors").hardlink_to(folders / "whole" / "model.safetensors")
+    shutil.copy(folders / "whole" / "config.json", folders / "borrowed")
+    before = hashes(folders)
+    with pytest.raises(ConfigError, match=r"over the input|another DEST"):
+        convert(folders / source, folders / dest, to)
+    assert hashes(folders) == before
+
+
+@pytest.mark.parametrize("source", ["whole", "parts", "whole/model.safetensors"])
+def test_converting_writes_beside_the_weights_it_reads_and_again(folders, source):
+    for _ in range(2):
+        convert(folders / source, folders / "whole" / "back.pt", "original")
+        convert(folders / source, folders / "other", "hf")
 
 
 def test_clustering_takes_no_folder_that_holds_something_else(place):

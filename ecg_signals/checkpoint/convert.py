@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ecg_signals import __version__
 from ecg_signals.checkpoint.fairseq import OURS, built_in_contract, is_ours
-from ecg_signals.checkpoint.huggingface import check_folder, write_folder
+from ecg_signals.checkpoint.huggingface import CONFIG, WEIGHTS, check_folder, write_folder
 from ecg_signals.checkpoint.layout import ModelSource, layout_of
-from ecg_signals.checkpoint.load import complete, load_source
+from ecg_signals.checkpoint.load import complete, files_read, load_source
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.checkpoint.state import (
     FORMAT,
@@ -35,12 +35,16 @@ _TRAINING = ("criterion", "optimizer_history", "task_state", "last_optimizer_sta
 
 @dataclass(frozen=True)
 class Converted:
-    """What `convert` did: the model's registered name, its weights in number, and where they lie now."""
+    """What `convert` did: the model's registered name, its weights in number, and where they lie now.
+
+    `optimizer_left`: the source holds an optimizer's state, which the written layout has no place for.
+    """
 
     name: str
     weights: int
     labels: list[str] | None
     dest: Path
+    optimizer_left: bool
 
 
 def convert(source: str | os.PathLike[str], dest: str | os.PathLike[str], to: str) -> Converted:
@@ -55,17 +59,25 @@ def convert(source: str | os.PathLike[str], dest: str | os.PathLike[str], to: st
     if to not in TARGETS:
         raise UsageError(f"--to {to} is unknown; choose one of {', '.join(TARGETS)}")
     model = complete(load_source(source))
-    check_no_input([Path(dest)], [Path(source)])
+    place = Path(dest)
+    check_no_input([place, place / CONFIG, place / WEIGHTS] if to == "hf" else [place], files_read(source))
+    content: dict[str, Any] = {}
     if to == "hf":
-        check_folder(Path(dest))
+        check_folder(place)
         write_folder(model, dest)
     else:
-        write_checkpoint(Path(dest), to_fairseq(model) if to == "fairseq" else to_original(model))
+        content = to_fairseq(model) if to == "fairseq" else to_original(model)
+        write_checkpoint(place, content)
     _check_written(model, dest)
     if to == "fairseq" or (to == "original" and model.name in PEER_NAMES["model"]):
         check_peer_layout(read_checkpoint(dest), str(dest))
     count = sum(value.numel() for value in model.state.values())
-    return Converted(model.name, count, model.labels, Path(dest))
+    return Converted(model.name, count, model.labels, place, _has_optimizer(model.raw) and not _has_optimizer(content))
+
+
+def _has_optimizer(content: Mapping[str, Any]) -> bool:
+    """Whether a file holds what a run needs to go on, in fairseq-signals' layout, ours or HuBERT-ECG's."""
+    return any(content.get(key) for key in ("last_optimizer_state", "optimizer_state_dict"))
 
 
 def _check_written(model: ModelSource, dest: str | os.PathLike[str]) -> None:

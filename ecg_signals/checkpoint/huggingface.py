@@ -23,6 +23,7 @@ from ecg_signals.registry import get_entry
 from ecg_signals.signal.contract import SignalContract
 
 CONFIG, WEIGHTS, OURS = "config.json", "model.safetensors", "ecg_signals"
+INDEX = f"{WEIGHTS}.index.json"  # of weights in several parts
 HUB_FILES = (CONFIG, "*.safetensors", "*.safetensors.index.json", "pytorch_model.bin")
 _CODE = '''"""Lets transformers load this folder with trust_remote_code=True; needs `pip install "ecg-signals[hf]"`."""
 
@@ -70,18 +71,28 @@ def read_folder(folder: str | os.PathLike[str], weights: str | None = None) -> d
     return {"huggingface": config, "weights": without_wrappers(state, str(path))}
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    index = path / f"{WEIGHTS}.index.json"
-    if index.is_file():
-        names = _parts(index)
-    elif (path / WEIGHTS).is_file():
-        names = [path / WEIGHTS]
-    elif (path / "pytorch_model.bin").is_file():
-        return read_checkpoint(path / "pytorch_model.bin")
-    else:
-        raise ConfigError(f"{path} has a {CONFIG} but no weights; put {WEIGHTS} beside it")
-    weights: dict[str, Tensor] = {}
-    for part in names:
+def files_of(folder: Path) -> list[Path]:
+    """What `read_folder` reads of a folder: its description, then its weights."""
+    index = folder / INDEX
+    return [folder / CONFIG, *([index] if index.is_file() else []), *_weight_files(folder)]
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """Its usual file, its parts, or the older kind. Raises: ConfigError when there is none."""
+    if (folder / INDEX).is_file():
+        return _parts(folder / INDEX)
+    for name in (WEIGHTS, "pytorch_model.bin"):
+        if (folder / name).is_file():
+            return [folder / name]
+    raise ConfigError(f"{folder} has a {CONFIG} but no weights; put {WEIGHTS} beside it")
+
+
+def _read_weights(folder: Path) -> dict[str, Any]:
+    files = _weight_files(folder)
+    if files[0].suffix == ".bin":
+        return read_checkpoint(files[0])
+    weights: dict[str, Any] = {}
+    for part in files:
         weights |= _read_safetensors(part)
     return weights
 
@@ -203,11 +214,11 @@ def write_folder(
 
 def check_folder(folder: Path) -> None:
     """Raises: ConfigError when what `write_folder` writes would take the place of files that it did not write."""
-    there = [name for name in (CONFIG, WEIGHTS, "README.md") if (folder / name).exists()]
+    there = [name for name in (INDEX, CONFIG, WEIGHTS, "README.md") if (folder / name).exists()]
     if not there:
         return
     try:
-        ours = OURS in json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        ours = INDEX not in there and OURS in json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError):
         ours = False
     if not ours:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from ecg_signals import limits
 from ecg_signals.checkpoint.building import WithoutDraws, build_model, check_size, naming
 from ecg_signals.checkpoint.hub import fetch, is_hub_name
-from ecg_signals.checkpoint.huggingface import read_folder
+from ecg_signals.checkpoint.huggingface import CONFIG, files_of, read_folder
 from ecg_signals.checkpoint.layout import ModelSource, is_state_dict, logit_columns, recognise
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.config import ConfigError, resolve_input
@@ -34,9 +35,7 @@ def load_source(source: str | os.PathLike[str]) -> ModelSource:
             (or `org/name/FILE.pt`) on the Hugging Face hub. The folder may be named by its `model.safetensors`.
     Raises: ConfigError when nothing is there, it cannot be read, its layout is unknown, or its model is not registered.
     """
-    path = resolve_input(source)
-    if not path.exists() and is_hub_name(str(source)):
-        path = fetch(str(source))
+    path = _place_of(source)
     if path.is_dir():
         raw = read_folder(path)
     elif path.suffix == ".safetensors" and path.is_file():
@@ -50,6 +49,20 @@ def load_source(source: str | os.PathLike[str]) -> ModelSource:
     if found.labels is not None and not all(isinstance(label, str) for label in found.labels):
         raise ConfigError(f"{source}: the names of its labels are no texts; store them as a list of texts")
     return found
+
+
+def _place_of(source: str | os.PathLike[str]) -> Path:
+    """The file or folder that is meant, in the hub's cache where it is one of the hub's names."""
+    path = resolve_input(source)
+    return fetch(str(source)) if not path.exists() and is_hub_name(str(source)) else path
+
+
+def files_read(source: str | os.PathLike[str]) -> list[Path]:
+    """The files and the folder that `load_source` reads; see there."""
+    path = _place_of(source)
+    if path.is_dir():
+        return [path, *files_of(path)]
+    return [path, path.parent / CONFIG] if path.suffix == ".safetensors" else [path]
 
 
 def load_model(source: str | os.PathLike[str], device: str | torch.device = "cpu", **overrides: Any) -> Any:

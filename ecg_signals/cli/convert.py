@@ -35,6 +35,11 @@ def run(argv: list[str]) -> None:
     done = convert(arguments.source, arguments.dest, arguments.to)
     labels = f", {len(done.labels)} labels" if done.labels else ""
     print(f"{done.dest}: {done.name}, {done.weights:,} weights{labels}; read back and equal bit by bit")
+    if done.optimizer_left:
+        print(
+            f"the optimizer's state is not in {done.dest}, as its layout has no place for that of {arguments.source}: "
+            f"to resume training keep {arguments.source}"
+        )
 
 
 if __name__ == "__main__":

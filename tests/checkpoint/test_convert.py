@@ -177,3 +177,30 @@ def test_the_command_says_what_it_wrote_and_ends_with_the_right_status(golden, t
     assert ecg_convert("nowhere.pt", tmp_path / "folder", "--to", "hf", monkeypatch=monkeypatch) == 1
     assert "error: nowhere.pt does not exist" in capsys.readouterr().err
     assert ecg_convert("nowhere.pt", tmp_path / "folder", "--to", "onnx", monkeypatch=monkeypatch) == 2
+
+
+@pytest.mark.parametrize("file, to, left", [
+    ("ours.pt", "original", True),
+    ("ours.pt", "hf", True),
+    ("ours.pt", "fairseq", False),
+    ("hubert_ecg/checkpoints/finetune_mlp.pt", "original", False),
+    ("hubert_ecg/checkpoints/finetune_mlp.pt", "fairseq", True),
+    ("fairseq_signals_trained/finetune/checkpoint_last.pt", "fairseq", False),
+    ("fairseq_signals_trained/finetune/checkpoint_last.pt", "original", False),
+    ("wcr/other_models/convnet.pt", "hf", False),
+])  # fmt: skip
+def test_an_optimizers_state_that_stays_behind_is_said(golden, tmp_path, monkeypatch, capsys, file, to, left):
+    source = golden / file
+    if file == "ours.pt":  # as a run of ours leaves it
+        source = tmp_path / file
+        convert(golden / "hubert_ecg" / "checkpoints" / "finetune_mlp.pt", source, "fairseq")
+        state = {**torch.load(source, weights_only=True), "last_optimizer_state": {"state": {}, "param_groups": []}}
+        torch.save(state, source)
+    assert ecg_convert(source, tmp_path / "out", "--to", to, monkeypatch=monkeypatch) == 0
+    said = capsys.readouterr().out
+    assert (f"to resume training keep {source}" in said) == left == ("the optimizer's state" in said)
+    if to != "hf":
+        written = torch.load(tmp_path / "out", weights_only=True)
+        stored = read_checkpoint(source)
+        keys = ("last_optimizer_state", "optimizer_state_dict")
+        assert any(stored.get(key) for key in keys) == (left or any(written.get(key) for key in keys))
