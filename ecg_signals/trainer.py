@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ecg_signals.checkpoint.manager import CheckpointManager, Restore
 from ecg_signals.checkpoint.origin import read_origin
-from ecg_signals.checkpoint.recipe import another_run, differences, without_excused
+from ecg_signals.checkpoint.recipe import another_run, differences, label_differences, without_excused
 from ecg_signals.checkpoint.state import RestoredState, pack_state, unpack_state, without_pretrained_file
 from ecg_signals.config import ConfigError, nearest
 from ecg_signals.criteria.base import CriterionOutput
@@ -108,11 +108,12 @@ class Trainer:
         self.criterion = self.task.build_criterion().to(self.device)
         if self.restore is not None and self.state is not None:
             try:
-                self.restore = self._checked(self.restore, self.state)
+                self.restore = self._checked(self.restore, self.state, train)
             except ConfigError:
                 self.task.prepare(self.model, self.criterion, train)  # says first what is wrong with the recipe itself
                 raise
         self._match_labels(train)
+        self.label_digests = train.label_digests()
         self.task.prepare(self.model, self.criterion, train)
         self.iterator = self._iterator(train, config.dataset.batch_size, config.dataset.max_tokens, shuffle=True)
         self.valid = {} if config.dataset.disable_validation else self._valid_iterators()
@@ -130,7 +131,7 @@ class Trainer:
             "%s: %s parameters on %s, %d rank(s)", config.model._name, f"{count:,}", self.device, self.world_size
         )
 
-    def _checked(self, restore: Restore, state: RestoredState) -> Restore:
+    def _checked(self, restore: Restore, state: RestoredState, train: BaseDataset) -> Restore:
         """The choice, when it is a checkpoint of this recipe; without resets that this run has made already.
 
         Raises: ConfigError when the folder's last checkpoint is another run's, naming the differences.
@@ -138,6 +139,8 @@ class Trainer:
         if all(restore.resets.values()):
             return restore  # only the weights are taken
         found = differences(state.cfg, self.config, stored_ranks=state.ours.get("world_size"), ranks=self.world_size)
+        if "label_digests" in state.ours:
+            found += label_differences(state.cfg, state.ours["label_digests"], train.label_digests(), self.config)
         made = state.ours.get("started_from", {}) or {}
         asked = [key for key, value in restore.resets.items() if value]
         if restore.own and asked and not found and set(asked) <= set(made.get("resets", [])):
@@ -532,6 +535,7 @@ class Trainer:
             "world_size": self.world_size,
             "started_from": self.started_from,
             "published_options": self.published_options,
+            "label_digests": self.label_digests,
         }
         return pack_state(
             config=self.config,

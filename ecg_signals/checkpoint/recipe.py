@@ -16,15 +16,15 @@ _FREE = {
     "dataset": {
         "num_workers", "data_buffer_size", "valid_subset", "ignore_unused_valid_subsets", "validate_interval",
         "validate_interval_updates", "validate_after_updates", "fixed_validation_seed", "disable_validation",
-        "max_tokens_valid", "batch_size_valid", "max_valid_steps",
+        "max_tokens_valid", "batch_size_valid", "max_valid_steps", "label_file",
     },
     "optimization": {"max_epoch", "max_update", "stop_time_hours", "stop_min_lr", "skip_nonfinite_updates"},
     "model": {"saliency"},
-    "task": {"label_file"},  # its labels are compared by name
+    "task": {"label_file"},  # what the table holds is compared: see label_differences
 }  # fmt: skip
 _ONLY = {"common": {"seed"}, "checkpoint": {"best_checkpoint_metric", "maximize_best_checkpoint_metric"}}
 _BATCH = {("dataset", "batch_size"), ("dataset", "max_tokens"), ("optimization", "update_freq")}
-_PATHS = {"data", "label_file", "mean_path", "std_path", "weights_file", "model_path", "ecg_dir", "targets"}
+_PATHS = {"data", "mean_path", "std_path", "weights_file", "model_path", "ecg_dir", "targets"}
 _EXCUSED = {  # differences that an option of `checkpoint` asks for
     "reset_optimizer": ("optimizer", "lr_scheduler", "optimization", "criterion"),
     "reset_dataloader": ("dataset", "task", "common"),
@@ -63,6 +63,29 @@ def differences(stored: Mapping[str, Any], config: Config, *, stored_ranks: int 
     if batch and _same_batch(stored, config, stored_ranks, ranks):
         found = [one for one in found if one not in batch]
     return found
+
+
+def label_differences(
+    stored: Mapping[str, Any], then: Mapping[str, str] | None, now: Mapping[str, str] | None, config: Config
+) -> list[Difference]:
+    """At most one: the label table has other values than the stored run was trained with.
+
+    Args:
+        stored, config: as in `differences`.
+        then, now: digests of the columns by label, None without a table. Labels are compared by name, without names in
+            their order; a label that the present table lacks is left to where columns are matched.
+    """
+    then, now = then or {}, now or {}
+    both = then.keys() & now.keys()
+    changed = [name for name in then if name in both and then[name] != now[name]]
+    if not both and list(then.values()) != list(now.values()):
+        changed = list(then or now)
+    if not changed:
+        return []
+    task, old = config.task, stored.get("task") or {}
+    key = "label_file" if getattr(task, "label_file", None) else "data"
+    listed = ", ".join(changed[:8]) + (f" and {len(changed) - 8} more" if len(changed) > 8 else "")
+    return [Difference("task", key, f"{old.get(key)} with other values of {listed}", getattr(task, key, None))]
 
 
 def _section_differences(

@@ -3,11 +3,13 @@
 import copy
 import json
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from ecg_signals.checkpoint.recipe import differences
+from ecg_signals.checkpoint.recipe import differences, label_differences
 from ecg_signals.cli import train as cli
 from ecg_signals.composition import resolve_config
 from ecg_signals.config import ConfigError
@@ -102,6 +104,68 @@ def test_another_runs_checkpoint_is_not_resumed(classification):
     last = str(first.save_dir / "checkpoint_last.pt")
     again = train(classification, checkpoint__restore_file=last, optimization__max_update=3)
     assert again.at.num_updates == 3
+
+
+def label_file(recipe, folder, change=lambda table, names: (table, names), dtype=np.float32):
+    """A changed copy of the recipe's table of labels and its names, in another folder."""
+    source = Path(recipe["task"]["label_file"])
+    header, *names = (source.parent / "label_def.csv").read_text().split()
+    table, names = change(np.load(source), names)
+    folder.mkdir()
+    np.save(folder / "y.npy", table.astype(dtype))
+    (folder / "label_def.csv").write_text("\n".join([header, *names]) + "\n")
+    return str(folder / "y.npy")
+
+
+def test_a_run_goes_on_with_its_labels_wherever_and_in_whatever_order_they_stand(classification, tmp_path):
+    train(classification, optimization__max_update=2)
+    copied = label_file(classification, tmp_path / "copied", dtype=np.float64)
+    turned = label_file(classification, tmp_path / "turned", lambda table, names: (table[:, ::-1], names[::-1]))
+    more = lambda table, names: (np.hstack([table[:, :1] * 0, table]), ["new", *names])  # noqa: E731
+    wider = label_file(classification, tmp_path / "wider", more)
+    for updates, place in enumerate((copied, turned, wider), 3):
+        assert train(classification, optimization__max_update=updates, task__label_file=place).at.num_updates == updates
+
+
+def test_labels_of_the_same_names_with_other_values_are_another_run(classification, tmp_path, caplog):
+    first = train(classification, optimization__max_update=2)
+
+    def corrected(table, names):
+        table[0, 1] = 1 - table[0, 1]
+        return table, names
+
+    other = {"task__label_file": label_file(classification, tmp_path / "other", corrected)}
+    with pytest.raises(ConfigError, match=r"label_file=.* with other values of \w+ \(now .*other/y\.npy\)") as error:
+        train(classification, optimization__max_update=3, **other)
+    assert "checkpoint.save_dir=" in str(error.value) and "checkpoint.restore_file=" in str(error.value)
+    other["checkpoint__restore_file"] = str(first.save_dir / "checkpoint_last.pt")
+    assert train(classification, optimization__max_update=3, **other).at.num_updates == 3
+    del other["checkpoint__restore_file"]
+    assert "with other values of" in caplog.text
+    assert train(classification, optimization__max_update=4, **other).at.num_updates == 4  # its own labels from here on
+
+
+def test_a_checkpoint_without_a_digest_of_its_labels_is_resumed(classification):
+    at = train(classification, optimization__max_update=2).save_dir / "checkpoint_last.pt"
+    state = torch.load(at, weights_only=True)
+    del state["extra_state"]["ecg_signals"]["label_digests"]
+    torch.save(state, at)
+    assert train(classification, optimization__max_update=3).at.num_updates == 3
+
+
+def test_labels_are_compared_column_by_column():
+    config = resolve_config({"task": {"_name": "ecg_classification", "data": "d", "label_file": "b"}})
+
+    def found(then, now):
+        return [str(one) for one in label_differences({"task": {"label_file": "a"}}, then, now, config)]
+
+    assert found({"x": "1", "y": "2"}, {"y": "2", "x": "1", "z": "3"}) == []
+    assert found({"x": "1", "y": "2"}, {"x": "1", "y": "4"}) == ["task.label_file=a with other values of y (now b)"]
+    assert found({"0": "1", "1": "2"}, {"x": "1", "y": "2"}) == []  # without names: in order
+    assert found({"0": "1", "1": "2"}, {"x": "2", "y": "1"}) == ["task.label_file=a with other values of 0, 1 (now b)"]
+    assert found(None, None) == []
+    assert found({"x": "1"}, None) == ["task.label_file=a with other values of x (now b)"]
+    assert found(None, {"x": "1"}) == ["task.label_file=a with other values of x (now b)"]
 
 
 def test_a_reset_is_made_once_by_the_same_command(classification):

@@ -41,6 +41,16 @@ def test_items_are_the_references(golden: Path, reference: dict[str, Any], facto
     assert dataset.labels == ["NORM", "AFIB", "1AVB", "LBBB"] and dataset.num_labels == 4
 
 
+def test_digests_are_of_the_values_of_each_label_whatever_their_order(golden: Path) -> None:
+    dataset, other = open_csv(golden), open_csv(golden)
+    whole = dataset.label_digests()
+    assert list(whole) == ["NORM", "AFIB", "1AVB", "LBBB"]
+    dataset.select_labels([2, 0])
+    assert dataset.label_digests() == {name: whole[name] for name in ("1AVB", "NORM")}
+    other.label_table[0, 1] = np.nan
+    assert [name for name, digest in other.label_digests().items() if digest != whole[name]] == ["AFIB"]
+
+
 def test_leads_decimated_one_by_one_are_the_references(golden: Path, reference: dict[str, Any]) -> None:
     dataset = open_csv(golden)
     source = dataset[dataset.names.index(str(reference["file_0"]))]["source"]

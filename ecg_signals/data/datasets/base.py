@@ -88,6 +88,10 @@ class BaseDataset(Dataset[dict[str, Any]]):
         """[labels] how many known values each column of the label table has; None where there is no table."""
         return None
 
+    def label_digests(self) -> dict[str, str] | None:
+        """label -> a digest of its column of the label table (label_file.column_digests); None without a table."""
+        return None
+
     def select_labels(self, columns: Sequence[int]) -> None:
         """From now on `label` and `labels` hold these columns, in this order: a model's labels, matched by name."""
         raise ConfigError(

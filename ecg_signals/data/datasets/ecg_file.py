@@ -192,6 +192,9 @@ class EcgFileDataset(BaseDataset):
     def known_labels(self) -> np.ndarray | None:
         return None if self.label_file is None else self.label_file.known()
 
+    def label_digests(self) -> dict[str, str] | None:
+        return None if self.label_file is None else self.label_file.digests()
+
     def select_labels(self, columns: Sequence[int]) -> None:
         assert self.label_file is not None  # without one there are no names to match
         self.label_file = self.label_file.select(columns)

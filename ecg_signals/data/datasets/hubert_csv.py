@@ -14,6 +14,7 @@ from torch import Tensor
 from ecg_signals import tables
 from ecg_signals.config import ConfigError, nearest, option, resolve_input
 from ecg_signals.data.datasets.base import BaseDataset
+from ecg_signals.data.label_file import column_digests
 from ecg_signals.data.packed_rows import PackedRows
 from ecg_signals.readers.npy_file import load_npy
 from ecg_signals.registry import register_dataset
@@ -240,6 +241,11 @@ class HubertCsvDataset(BaseDataset):
 
     def known_labels(self) -> np.ndarray | None:
         return None if self.label_table is None else (~np.isnan(self.label_table)).sum(axis=0)
+
+    def label_digests(self) -> dict[str, str] | None:
+        if self.label_table is None:
+            return None
+        return column_digests(self.label_table, list(range(len(self.columns))), self.columns)
 
     def select_labels(self, columns: Sequence[int]) -> None:
         assert self.label_table is not None  # without one there are no names to match
