@@ -30,7 +30,7 @@ except ImportError as error:
 
 from ecg_signals.checkpoint.hub import fetch, is_hub_name
 from ecg_signals.checkpoint.huggingface import KINDS_OF_PROBLEMS, OURS, folder_config, write_folder
-from ecg_signals.checkpoint.layout import ModelSource, logit_columns, logits_option
+from ecg_signals.checkpoint.layout import ModelSource, check_logit_kind, logit_columns, logits_option
 from ecg_signals.checkpoint.load import build_source, complete, load_source
 from ecg_signals.checkpoint.origin import read_origin
 from ecg_signals.config import ConfigError, resolve_input
@@ -294,6 +294,7 @@ def _from_config(config: PretrainedConfig) -> Any:
         options[key], labels = config.num_labels, _label_names(config)
     if options.get("model_path"):
         options["no_pretrained_weights"] = True  # a stranger's config names no file to read
+    check_logit_kind(ours.get("logit_kind"), "this config.json")
     model = build("model", ours["name"], **options)
     model.labels, model.logit_kind = labels, type(model).logit_kind or ours.get("logit_kind")
     model.origin = read_origin(ours.get("origin"))

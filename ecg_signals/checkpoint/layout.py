@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ecg_signals import limits
 from ecg_signals.config import BaseConfig, ConfigError, UsageError
+from ecg_signals.metrics.logits import KINDS
 from ecg_signals.registry import get_entry
 from ecg_signals.signal.contract import SignalContract
 
@@ -127,6 +128,15 @@ def logit_kind_of(cfg: Mapping[str, Any]) -> str | None:
     except (KeyError, UsageError):
         return None
     return entry.cls.logits_of(criterion)  # type: ignore[attr-defined]
+
+
+def check_logit_kind(kind: Any, where: str) -> None:
+    """Raises: ConfigError when a file says something about its logits that is not known here."""
+    if kind is not None and not (isinstance(kind, str) and kind in KINDS):
+        raise ConfigError(
+            f"{where} states logit_kind={limits.shown(repr(kind))}; known are {', '.join(KINDS)}. Update ecg-signals "
+            f"if a later version wrote it, else set logit_kind there to one of these, or to null"
+        )
 
 
 def is_state_dict(value: Any) -> bool:

@@ -15,7 +15,7 @@ from ecg_signals import limits
 from ecg_signals.checkpoint.building import WithoutDraws, build_model, check_size, naming
 from ecg_signals.checkpoint.hub import fetch, is_hub_name
 from ecg_signals.checkpoint.huggingface import CONFIG, files_of, read_folder
-from ecg_signals.checkpoint.layout import ModelSource, is_state_dict, logit_columns, recognise
+from ecg_signals.checkpoint.layout import ModelSource, check_logit_kind, is_state_dict, logit_columns, recognise
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.config import ConfigError, resolve_input
 from ecg_signals.precision import compute_device
@@ -46,6 +46,7 @@ def load_source(source: str | os.PathLike[str]) -> ModelSource:
         found = recognise(raw, str(source)).convert(raw, str(source))
     if not is_state_dict(found.state):
         raise ConfigError(f"{source}: its weights are no dict of names and tensors; save model.state_dict()")
+    check_logit_kind(found.logit_kind, str(source))
     if found.labels is not None and not all(isinstance(label, str) for label in found.labels):
         raise ConfigError(f"{source}: the names of its labels are no texts; store them as a list of texts")
     return found

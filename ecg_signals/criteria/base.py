@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor, nn
 
-from ecg_signals.config import BaseConfig, unknown_message
+from ecg_signals.config import BaseConfig, ConfigError, unknown_message
+from ecg_signals.metrics.logits import KINDS
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ class BaseCriterion(nn.Module):
 
     def __init__(self, cfg: BaseConfig) -> None:
         super().__init__()
+        if self.logits not in (None, *KINDS):
+            raise ConfigError(f"{type(self).__name__}.logits is {self.logits!r}; set it to None or {', '.join(KINDS)}")
         self.cfg = cfg
         self.said: set[str] = set()  # options whose unknown names were said
 

@@ -32,6 +32,7 @@ KINDS = {
     "mse": "values",
     "arcface": "cosines",
 }
+UNKNOWN = r"logit_kind.*labels, classes, values, cosines"
 PRETRAINING = {"3kg", "clocs", "cmsc", "hubert_pretraining", "simclr", "wav2vec2", "wav2vec2_with_cmsc"}
 
 
@@ -106,6 +107,44 @@ def test_predictions_are_what_the_criterion_says_also_through_every_layout(saved
         "values": "regression",
     }
     assert config["problem_type"] == problems[KINDS[criterion]]
+
+
+@pytest.mark.parametrize("kind", ["ranks", "Labels", 3, ["labels"], {"a": 1}, "x" * 10_000])
+def test_a_kind_that_is_not_known_is_one_error_that_lists_them(saved, tmp_path, kind):
+    path, folder = saved("cross_entropy"), tmp_path / "folder"
+    convert(path, folder, "hf")
+    state = torch.load(path, weights_only=True)
+    state["extra_state"]["ecg_signals"]["logit_kind"] = kind
+    torch.save(state, path)
+    config = json.loads((folder / "config.json").read_text())
+    config["ecg_signals"]["logit_kind"] = kind
+    (folder / "config.json").write_text(json.dumps(config))
+    for source in (path, folder):
+        for read in (load_model, Predictor, lambda source: convert(source, tmp_path / "out.pt", "fairseq")):
+            with pytest.raises(ConfigError, match=UNKNOWN) as error:
+                read(source)
+            assert str(source) in str(error.value) and "\n" not in str(error.value) and len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize("kind", ["ranks", ["labels"]])
+def test_a_kind_that_is_not_known_is_the_same_error_for_transformers(saved, tmp_path, kind):
+    transformers = pytest.importorskip("transformers")
+    import ecg_signals.hf
+
+    convert(saved("cross_entropy"), tmp_path / "folder", "hf")
+    config = json.loads((tmp_path / "folder" / "config.json").read_text())
+    config["ecg_signals"]["logit_kind"] = kind
+    (tmp_path / "folder" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match=UNKNOWN):
+        transformers.AutoModel.from_pretrained(tmp_path / "folder")
+    with pytest.raises(ConfigError, match=UNKNOWN):
+        ecg_signals.hf.EcgSignalsModel(transformers.AutoConfig.from_pretrained(tmp_path / "folder"))
+
+
+def test_a_criterion_with_a_kind_of_its_own_is_refused_before_anything_is_trained():
+    criterion = type("Ranked", (MSECriterion,), {"logits": "ranks"})
+    with pytest.raises(ConfigError, match=r"Ranked\.logits is 'ranks'; set it to None or labels, classes"):
+        criterion(get_entry("criterion", "mse").dataclass())
 
 
 def test_a_published_file_is_judged_by_its_criterion(golden):
