@@ -1,12 +1,16 @@
 """Fixtures that every test may use."""
 
+import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if importlib.util.find_spec("datasets") is None:
+    sys.modules["datasets"] = None  # type: ignore[assignment]  # else transformers takes tests/data/datasets for it
 
 import pytest
 
