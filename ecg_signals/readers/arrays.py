@@ -115,6 +115,9 @@ def _numbers(path: Path, table: Any, names: list[str] | None) -> np.ndarray:
 
     columns = []
     for index in range(table.shape[1]):
+        if table.dtypes[index].kind in "fiu":  # pandas has found nothing but numbers and empty cells
+            columns.append(table[index].to_numpy(np.float64))
+            continue
         numbers = pd.to_numeric(table[index], errors="coerce")
         bad = numbers.isna() & table[index].notna()
         if bad.any():

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ecg_signals.config import ConfigError
-from ecg_signals.limits import size_of
-from ecg_signals.readers.hdf5_values import read_rows, stored_dataset
+from ecg_signals.limits import shown, size_of
+from ecg_signals.readers.hdf5_values import opened, read_rows, stored_dataset
 from ecg_signals.readers.stated import remove_infinite
 from ecg_signals.readers.units import voltage_factor
 from ecg_signals.signal.leads import LEADS
@@ -28,19 +28,17 @@ def read_hdf5(path: Path, id: int | str | None, units: str | None = None, dtype:
         id: a value of the dataset `exam_id`; the row where the file has none; None if there is one record.
         units: of the values; the files do not say it and are taken to be in mV.
     """
-    import h5py
-
     size_of(path)
     try:
-        with h5py.File(path, "r") as file:
-            if "tracings" in file:
+        with opened(path) as file:
+            if b"tracings" in file:
                 return _from_tracings(path, file, id, units, dtype)
-            if "ecg" in file:
+            if b"ecg" in file:
                 if id is not None:
                     raise ConfigError(f"{path} holds a single record, but id={id!r} was asked for; leave id out")
                 data = stored_dataset(path, file, "ecg", 2)
                 return _record(path, read_rows(path, data), SPH_RATE, {}, units, dtype)
-            found = ", ".join(islice(file, 10)) or "nothing"
+            found = shown(", ".join(name.decode("utf-8", "replace") for name in islice(file, 10))) or "nothing"
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, zlib.error) as error:
         raise ConfigError(f"{path} is truncated or no HDF5 file ({error}); get the file again") from error
     raise ConfigError(f"{path} holds {found}; expected 'tracings' (CODE-15, SaMi-Trop) or 'ecg' (SPH)")
@@ -48,7 +46,7 @@ def read_hdf5(path: Path, id: int | str | None, units: str | None = None, dtype:
 
 def _from_tracings(path: Path, file: Any, id: int | str | None, units: str | None, dtype: str) -> Record:
     tracings = stored_dataset(path, file, "tracings", 3)
-    row, exam = _find(path, file, len(tracings), id)
+    row, exam = _find(path, file, tracings.shape[0], id)
     signal = read_rows(path, tracings, row).T
     used = np.flatnonzero((signal != 0).any(axis=0))
     first, end = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, signal.shape[1])
@@ -60,7 +58,7 @@ def _find(path: Path, file: Any, records: int, id: int | str | None) -> tuple[in
     """Row and exam id of the record that is meant."""
     ids: Any = range(records)
     real: Any = ids
-    if "exam_id" in file:
+    if b"exam_id" in file:
         ids = read_rows(path, stored_dataset(path, file, "exam_id", 1))
         if len(ids) != records:
             raise ConfigError(f"{path} holds {len(ids)} exam ids for {records} tracings; get the file again")

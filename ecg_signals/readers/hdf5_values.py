@@ -2,6 +2,8 @@
 
 The HDF5 library allocates what shapes and chunks say, follows links into other files, and inflates a chunk for as long
 as its stream goes on. So datasets and their chunks are looked at before they are read.
+
+h5py's low-level objects are used: of a record of 10 s, File and Dataset take as long as all that is done here.
 """
 
 import itertools
@@ -9,6 +11,8 @@ import math
 import os
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +27,29 @@ _HARMLESS = (2, 3)  # shuffled bytes, a checksum
 _CHUNKED = 2  # a layout as HDF5 numbers it
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """The HDF5 file as h5py's FileID, closed with the last dataset of it. Raises: OSError if it is none."""
+    from h5py import h5f
+
+    file = h5f.open(os.fsencode(path), h5f.ACC_RDONLY)
+    try:
+        yield file
+    finally:
+        file.close()
+
+
 def stored_dataset(path: Path, file: Any, name: str, dimensions: int) -> Any:
-    """The dataset `name` of an open file. Nothing is read.
+    """The dataset `name` of an open file, as h5py's DatasetID. Nothing is read.
 
     Raises: ConfigError for a link, for values that lie in other files, and for anything but stored numbers.
     """
-    from h5py import Dataset, h5d, h5l
+    from h5py import h5d, h5l
 
-    if file.id.links.get_info(name.encode()).type != h5l.TYPE_HARD:
+    if file.links.get_info(name.encode()).type != h5l.TYPE_HARD:
         raise ConfigError(f"{path}: '{name}' is a link to another place; store the values in the file itself")
     try:
-        data = h5d.open(file.id, name.encode())
+        data = h5d.open(file, name.encode())
     except (KeyError, TypeError, ValueError):
         raise ConfigError(f"{path}: '{name}' is no array; expected numbers with {dimensions} dimensions") from None
     shape, dtype, created = data.shape, data.dtype, data.get_create_plist()
@@ -43,38 +59,54 @@ def stored_dataset(path: Path, file: Any, name: str, dimensions: int) -> Any:
         raise ConfigError(f"{path}: '{name}' has its values in other files; store them in the file itself")
     if not math.prod(shape) or not data.get_storage_size():
         raise ConfigError(f"{path}: '{name}' is empty: no values are stored for its shape {shape}")
-    return Dataset(data)
+    return data
 
 
 def read_rows(path: Path, data: Any, row: int | None = None) -> np.ndarray:
-    """A whole dataset, or one row of it. What is not stored is NaN (0 for integers), with a warning.
+    """All of what `stored_dataset` found, or one row of it. What is not stored is NaN (0 for integers), with a warning.
 
     Raises: ConfigError for sizes that the file does not hold, for chunks that become larger than they say, and for
         compression other than gzip.
     """
-    shape, dtype, created = data.shape, data.dtype, data.id.get_create_plist()
+    shape, dtype, created = data.shape, data.dtype, data.get_create_plist()
     wanted = shape if row is None else shape[1:]
     chunks = created.get_chunk() if created.get_layout() == _CHUNKED else None
     size = math.prod(wanted) * dtype.itemsize
     chunk = math.prod(chunks) * dtype.itemsize if chunks else 0
-    storage = min(data.id.get_storage_size(), os.path.getsize(path))
+    storage = min(data.get_storage_size(), os.path.getsize(path))
     believable(size + chunk, storage, f"{path}: its values")
     absent = []
     if chunks:
-        what = f"{path}: {data.name[1:]}"
+        what = f"{path}: {_name(data)}"
         gain = _check_filters(what, created)
         every = math.prod(-(-length // step) for length, step in zip(shape, chunks))
-        if storage * gain > FREE_BYTES or data.id.get_num_chunks() < every:
+        if storage * gain > FREE_BYTES or data.get_num_chunks() < every:
             spans = [(0, shape[0]) if row is None else (row, row + 1), *((0, length) for length in shape[1:])]
             grid = [range(low // step * step, high, step) for (low, high), step in zip(spans, chunks)]
-            absent = _check_chunks(what, data.id, grid, chunk, gain)
-    values = data[()] if row is None else data[row]
+            absent = _check_chunks(what, data, grid, chunk, gain)
+    values = _read(data, row, wanted)
     for place in absent:
         values[place if row is None else place[1:]] = np.nan if values.dtype.kind == "f" else 0
     if absent:
-        found = f"{len(absent)} chunks of {data.name[1:]} are not stored"
+        found = f"{len(absent)} chunks of {_name(data)} are not stored"
         warnings.warn(f"{path}: {found}; is the file whole?", stacklevel=6)
     return values
+
+
+def _read(data: Any, row: int | None, wanted: tuple[int, ...]) -> np.ndarray:
+    from h5py import h5s
+
+    values, space = np.empty(wanted, data.dtype), data.get_space()
+    if row is not None:
+        space.select_hyperslab((row, *(0 for _ in wanted)), (1, *wanted))
+    data.read(h5s.create_simple(wanted), space, values)
+    return values
+
+
+def _name(data: Any) -> str:
+    from h5py import h5i
+
+    return h5i.get_name(data).decode("utf-8", "replace")[1:]
 
 
 def _check_filters(what: str, created: Any) -> int:

@@ -97,6 +97,17 @@ def test_sph_records_are_millivolt_at_500_hz(data):
     assert record.sample_rate == 500 and record.leads == list(LEADS)
 
 
+def test_an_hdf5_file_that_the_caller_has_open_is_read_and_stays_open(tmp_path, signal):
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        file["ecg"] = signal
+    with h5py.File(tmp_path / "t.h5") as file:
+        values = file["ecg"]
+        np.testing.assert_array_equal(read_record(tmp_path / "t.h5").signal, signal)
+        np.testing.assert_array_equal(values[()], signal)
+    with h5py.File(tmp_path / "t.h5", "a") as file:  # a file that was left open would refuse this
+        file["more"] = 1
+
+
 def test_hdf5_files_that_are_cut_or_foreign_are_named(tmp_path, data):
     content = (data / "physionet2021_sample/sph/SPH00002.h5").read_bytes()
     for size in (0, 100, 5000, len(content) - 5000):
