@@ -3,13 +3,13 @@
 import argparse
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 import ecg_signals
 from ecg_signals.cli.app import reported_errors
+from ecg_signals.cli.stopping import stopped_by_sigterm
 from ecg_signals.config import UsageError, nearest
 
 
@@ -52,11 +52,5 @@ def run_command(run: Callable[[list[str]], None]) -> None:
 
 def run_restartable(run: Callable[[list[str]], None]) -> None:
     """Run a command on its arguments; SIGTERM ends it with status 143 and says how to go on."""
-    with reported_errors():
-        signal.signal(signal.SIGTERM, _terminated)
+    with reported_errors(), stopped_by_sigterm():
         run(command_line())
-
-
-def _terminated(*_: Any) -> NoReturn:
-    print("terminated; run the same command again to go on", file=sys.stderr, flush=True)
-    raise SystemExit(143)
