@@ -30,7 +30,7 @@ from ecg_signals.preprocess.splits import (
     split_records,
     split_segments,
 )
-from ecg_signals.preprocess.workers import Work, process_all
+from ecg_signals.preprocess.workers import UNREADABLE, Work, process_all
 from ecg_signals.tables import check_columns, write_table
 
 if TYPE_CHECKING:
@@ -84,10 +84,10 @@ def open_source(name: str, folder: Path, cfg: PreprocessConfig, dest: Path) -> S
 
 @contextmanager
 def understood(source: Source) -> Iterator[None]:
-    """Turns what a table of another content does to the code that reads it into one message."""
+    """Turns what a table of another content does to the code that reads it into one message; a bug stays one."""
     try:
         yield
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+    except UNREADABLE as error:
         reason = f"{type(error).__name__}: {shown(error)}"
         raise ConfigError(
             f"the tables of {source.folder} hold something unexpected ({reason}); expected {source.layout}. "
@@ -123,6 +123,10 @@ def list_records(source: Source) -> "pd.DataFrame":
         records = source.records()
     if records.empty:
         raise ConfigError(f"no record found below {source.folder}; expected {source.layout}")
+    nameless = [not isinstance(path, str) or not path for path in records["path"]]
+    if any(nameless):
+        row = nameless.index(True) + 1
+        raise ConfigError(f"row {row} of the tables of {source.folder} names no record; expected {source.layout}")
     order = ["path", "record_id"] if "record_id" in records.columns else ["path"]
     records = records.sort_values(order, kind="stable").reset_index(drop=True)
     twice = records[records.duplicated(order)]

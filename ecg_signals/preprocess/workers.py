@@ -18,6 +18,8 @@ from ecg_signals.processes import process_pool
 
 CHUNK = 16  # records per task
 Outcome = dict[str, Any]  # idx, save_file, key and either facts or error
+# Input that cannot be read; anything else (TypeError, AssertionError, ...) is a mistake of ours and ends the run.
+UNREADABLE = (ArithmeticError, EOFError, MemoryError, ValueError)
 Work = Callable[[Source, Row, Path], dict[str, Any]]  # source, row, DEST -> facts; importable by name
 
 
@@ -63,7 +65,7 @@ def _gather(
 def process_chunk(name: str, folder: Path, cfg: Any, dest: Path, work: Work, rows: Sequence[Row]) -> list[Outcome]:
     """Process some rows; one that cannot be read gives `error`, and the next one follows.
 
-    Raises: CannotWrite if DEST is full or cannot be written.
+    Raises: CannotWrite if DEST is full or cannot be written; a mistake of ours as it is, with a note of the record.
     """
     source = find_source(name)(folder, cfg)
     outcomes = []
@@ -79,8 +81,11 @@ def process_chunk(name: str, folder: Path, cfg: Any, dest: Path, work: Work, row
             outcome["error"] = str(error)
         except ConfigError as error:
             outcome["error"] = str(error)
-        except Exception as error:  # a broken file may upset a reader in any way; the other records go on
+        except UNREADABLE as error:
             outcome["error"] = f"{type(error).__name__}: {error}"
+        except Exception as error:
+            error.add_note(f"while {row['path']} of {folder} was processed")
+            raise
         outcomes.append(outcome)
     return outcomes
 

@@ -457,3 +457,35 @@ def test_splits_are_seeded_and_their_shares_are_counted_in_patients(tmp_path):
         tables.append(pd.read_csv(tmp_path / "dest/meta_split.csv"))
     assert tables[0].equals(tables[1]) and not tables[0].equals(tables[2])
     assert tables[0]["split"].value_counts().to_dict() == {"train": 10, "valid": 5, "test": 5}
+
+
+@pytest.mark.parametrize("error", [TypeError, AssertionError, AttributeError, NameError])
+def test_a_mistake_of_ours_ends_the_run_and_is_no_bad_record_or_table(tmp_path, monkeypatch, error):
+    def wrong(*_):
+        raise error("ours")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "process_record", wrong)
+        with pytest.raises(error, match="ours") as caught:
+            run("ptbxl", SAMPLE, tmp_path / "a")
+    assert "records500" in caught.value.__notes__[0]
+    for name in ("records", "labels", "split"):
+        with monkeypatch.context() as patch:
+            patch.setattr(find_source("ptbxl"), name, wrong)
+            with pytest.raises(error, match="ours"):
+                run("ptbxl", SAMPLE, tmp_path / "b")
+
+
+@pytest.mark.parametrize("error", [ValueError, OverflowError, EOFError, MemoryError, OSError])
+def test_what_a_broken_file_does_to_a_reader_is_a_skipped_record(tmp_path, monkeypatch, error):
+    read = find_source("ptbxl").read
+
+    def broken(self, row):
+        if row["idx"] == 3:
+            raise error("its bytes")
+        return read(self, row)
+
+    monkeypatch.setattr(find_source("ptbxl"), "read", broken)
+    run("ptbxl", SAMPLE, tmp_path)
+    skipped = pd.read_csv(tmp_path / "skipped.csv")
+    assert skipped["kind"].tolist() == ["unreadable"] and "its bytes" in skipped["reason"][0]

@@ -1,10 +1,13 @@
 """The smaller public datasets, each from a folder laid out as its publisher does."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.io import loadmat
 
+from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.options import parse_options
 from ecg_signals.preprocess.pipeline import preprocess_dataset
 from ecg_signals.preprocess.source import dataset_names, find_source
@@ -189,3 +192,33 @@ def test_ludb_waves_are_merged_over_leads_and_cut_with_the_signal(tmp_path):
     run("ludb", tmp_path / "raw", tmp_path / "half", "sample_rate=250", "segment_seconds=10")
     half = loadmat(tmp_path / "half/segmented/ludb_1_0.mat")["segment_label"][0]
     assert half.shape == (2500,) and half[510] == 0 and half[560] == 1 and half[500 - 5] == 3
+
+
+def spoilt(table, column, value):
+    """The first row's value in a column of a CSV file is replaced."""
+    found = pd.read_csv(table, dtype=str, keep_default_na=False)
+    found.loc[0, column] = value
+    found.to_csv(table, index=False)
+
+
+def test_empty_names_and_numbers_for_words_in_tables_are_one_message_or_no_label(data, tmp_path):
+    shutil.copytree(data / "wfdb_samples/cpsc2018", tmp_path / "cpsc")
+    spoilt(tmp_path / "cpsc/REFERENCE.csv", "Recording", "")
+    meta, labels = run("cpsc2018", tmp_path / "cpsc", tmp_path / "cpsc_dest")
+    assert labels.iloc[:, 1:].isna().all(axis=1).sum() == 1 and len(meta) == len(labels)
+
+    raw = tmp_path / "chapman"
+    (raw / "ECGData").mkdir(parents=True)
+    for number in range(3):
+        counts = np.random.default_rng(number).integers(-900, 900, (5000, 12))
+        pd.DataFrame(counts, columns=LEADS).to_csv(raw / f"ECGData/M{number}.csv", index=False)
+    rows = "".join(f"M{number},7,TWC PVC,60,MALE\n" for number in range(3))
+    (raw / "Diagnostics.csv").write_text(f"FileName,Rhythm,Beat,PatientAge,Gender\n{rows}")
+    _, labels = run("chapman", raw, tmp_path / "chapman_dest")
+    assert positives(labels) == [["7", "PVC", "TWC"]] * 3
+
+    raw = tmp_path / "code15"
+    raw.mkdir()
+    (raw / "exams.csv").write_text("exam_id,is_male,trace_file\n7,True,\n")
+    with pytest.raises(ConfigError, match=r"row 1 of the tables of .*code15 names no record; expected exams.csv"):
+        run("code15", raw, tmp_path / "code15_dest")

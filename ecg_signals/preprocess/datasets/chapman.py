@@ -74,7 +74,7 @@ class Chapman(Source):
     def labels(self, meta: "pd.DataFrame") -> "pd.DataFrame | None":
         if "rhythm" in meta.columns:
             texts = zip(meta["rhythm"], meta["beat"])
-            found = [{rhythm, *str(beat).split()} - {"NONE", "nan"} for rhythm, beat in texts]
+            found = [{str(rhythm), *str(beat).split()} - {"NONE", "nan"} for rhythm, beat in texts]
             return multi_hot(meta["idx"], found)
         if "diagnosis" not in meta.columns:
             return None

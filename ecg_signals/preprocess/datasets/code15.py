@@ -44,7 +44,7 @@ class Code15(Source):
             table = table.drop(columns=["idx", "save_file"], errors="ignore")
         else:
             table = read_table(self.folder / "exams.csv", ["exam_id", "trace_file"])
-            table = table.assign(path=table["trace_file"], record_id=table["exam_id"])
+            table = table.assign(path=table["trace_file"].fillna("").astype(str), record_id=table["exam_id"])
         check_columns(table, ["is_male"], "the table of exams")
         female = 1.0 - numbers(table, "is_male", "the table of exams")
         return table.assign(name=table["exam_id"].astype(str), sex=female)

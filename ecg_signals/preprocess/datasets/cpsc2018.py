@@ -34,7 +34,8 @@ class Cpsc2018(Source):
         found = list(walk(self.folder, "reference.csv", self.skip))
         place = self.folder / (found[0] if found else "REFERENCE.csv")
         reference = read_table(place, ["Recording", *COLUMNS])
-        there, listed = set(table["name"]), reference["Recording"].astype(str).tolist()
+        reference["Recording"] = reference["Recording"].fillna("").astype(str)
+        there, listed = set(table["name"]), reference["Recording"].tolist()
         lost, without = [name for name in listed if name not in there], sorted(there.difference(listed))
         for text in tell_unmatched(place, listed, lost, len(there), without, "their labels are unknown"):
             self.remark(text)

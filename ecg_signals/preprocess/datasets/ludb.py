@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.comments import age_years, sex_code
 from ecg_signals.preprocess.labels import multi_hot
 from ecg_signals.preprocess.source import Source, walk
@@ -76,7 +77,10 @@ class Ludb(Source):
 
         found: dict[int, list[Wave]] = {number: [] for number in CLASSES.values()}
         for path, extension in self._mark_files(row):
-            marks = wfdb.rdann(str(path.with_suffix("")), extension)
+            try:
+                marks = wfdb.rdann(str(path.with_suffix("")), extension)
+            except Exception as error:  # it has no errors of its own: broken bytes trip it anywhere
+                raise ConfigError(f"{path} is no WFDB annotation file ({error!r}); get it again") from None
             for k in range(1, len(marks.sample) - 1):
                 if marks.symbol[k] in CLASSES and (marks.symbol[k - 1], marks.symbol[k + 1]) == ("(", ")"):
                     onset, peak, offset = (float(value) for value in marks.sample[k - 1 : k + 2])

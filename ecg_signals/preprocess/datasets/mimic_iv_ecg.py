@@ -34,6 +34,7 @@ class MimicIvEcg(Source):
         table = read_table(base / "record_list.csv", ["subject_id", "study_id", "path"])
         below = base.relative_to(self.folder).as_posix()
         prefix = "" if below == "." else f"{below}/"
+        table["path"] = table["path"].fillna("").astype(str)
         names = table["path"].str.removeprefix("files/")
         table = table.rename(columns={"subject_id": "patient_id"})
         table = table.assign(path=prefix + table["path"] + ".hea", name=names)

@@ -31,13 +31,16 @@ class Sph(Source):
     def labels(self, meta: "pd.DataFrame") -> "pd.DataFrame":
         """Named by code.csv's descriptions where it is there, else by the codes; the classes of the whole table."""
         whole = read_table(self.folder / "metadata.csv", ["AHA_Code"])["AHA_Code"]
-        codes = sorted({code for text in whole.astype(str) for code in primary_statements(text)}, key=int)
+        codes = sorted({code for text in whole.fillna("").astype(str) for code in primary_statements(text)}, key=int)
         names = dict(zip(codes, codes))
         if (self.folder / "code.csv").is_file():
             table = read_table(self.folder / "code.csv", ["Code", "Description"])
             names |= {str(code): str(text) for code, text in zip(table["Code"], table["Description"])}
-        found = [{names[code] for code in primary_statements(text)} or None for text in meta["AHA_Code"].astype(str)]
-        return multi_hot(meta["idx"], found, [names[code] for code in codes])
+        found = [
+            {names[code] for code in primary_statements(text)} or None
+            for text in meta["AHA_Code"].fillna("").astype(str)
+        ]
+        return multi_hot(meta["idx"], found, list(dict.fromkeys(names[code] for code in codes)))
 
 
 def primary_statements(text: str) -> list[str]:
