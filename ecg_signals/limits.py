@@ -44,9 +44,11 @@ MAX_FOLDER_ENTRIES = 10_000  # looked at for the names of recipes
 # Tables. The widest published one has some 1,300 columns, the largest 250 MB.
 MAX_TABLE_COLUMNS = 16_384  # as many as a spreadsheet takes
 MAX_TABLE_BYTES = 4 << 30  # also of one that a .gz holds
+MAX_TABLE_LINE = 16 << 20  # bytes
+MAX_GZIP_FILES = 1000  # gzip files behind each other in one
 MAX_ROWS_PER_LABELLED = 1000  # rows of y.npy for each labelled record, 10,000 more; idx decides how many there are
 
-# A data set's zip file; the published ones unpack to twice their size.
+# A data set's zip file, which the published ones unpack to twice its size, and a table in a .gz
 MAX_UNPACKED_PER_BYTE = 20
 MAX_UNPACKED_MORE = 64 << 20  # bytes, for small archives
 
@@ -67,7 +69,7 @@ MOST_COMMENTS = 1000  # lines before a table
 LONGEST_NAME = 256  # characters of a lead's, a column's or a file's name
 LONGEST_TEXT = 10**6  # characters of a text in a .mat file
 MOST_CELLS = 100_000  # elements of all cells and structs of a .mat file; an annotated day has as many beats
-MOST_ENTRIES = 1000  # arrays of an .npz file
+MOST_ENTRIES = 1000  # arrays of an .npz file; names of an HDF5 file that are listed
 DEEPEST = 16  # cells in cells in cells of a .mat file
 LOWEST_RATE, HIGHEST_RATE = 1.0, 1e6  # Hz; resampling makes samples of the first, the second is beyond any recorder
 MOST_CHUNKS = 65_536  # of an HDF5 dataset that one record lies in; each costs a look-up

@@ -6,7 +6,6 @@ separator is no comma. A row of another number of fields than the header is an e
 """
 
 import csv
-import gzip
 import io
 import re
 import warnings
@@ -19,7 +18,16 @@ import numpy as np
 
 from ecg_signals.config import ConfigError, unknown_message
 from ecg_signals.files import replacing
-from ecg_signals.limits import MAX_TABLE_BYTES, MAX_TABLE_COLUMNS, regular_file, shown
+from ecg_signals.limits import (
+    MAX_GZIP_FILES,
+    MAX_TABLE_BYTES,
+    MAX_TABLE_COLUMNS,
+    MAX_TABLE_LINE,
+    MAX_UNPACKED_MORE,
+    MAX_UNPACKED_PER_BYTE,
+    regular_file,
+    shown,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +37,7 @@ RISKY = frozenset("'=+-@\t\r\n")
 FORMULA = re.compile(r"'*[=+\-@\t\r\n]")  # what makes a spreadsheet run a cell, perhaps guarded already
 GUARDED = re.compile(r"'[=+\-@\t\r\n]")  # somewhere in a file
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_GZIP, _PIECE = 31, 1 << 20  # zlib's name of the format; bytes that are unpacked at a time
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?|[+-]?\d+")
 
 
@@ -187,15 +196,10 @@ def _content(path: Path) -> tuple[str, str]:
     if not path.exists():
         raise ConfigError(f"there is no table {path}; check the path")
     size = regular_file(path).stat().st_size
-    data = b"" if size > MAX_TABLE_BYTES else path.read_bytes()
-    if path.suffix == ".gz":
-        try:
-            with gzip.open(path) as file:
-                data = file.read(MAX_TABLE_BYTES + 1)
-        except (OSError, EOFError, zlib.error) as error:
-            raise ConfigError(f"{path} is not a whole gzip file ({error}); get it again") from None
-    if max(size, len(data)) > MAX_TABLE_BYTES:
+    if size > MAX_TABLE_BYTES:
         raise ConfigError(f"{path} is larger than the {MAX_TABLE_BYTES:,} bytes a table may have; split it")
+    data = _unpacked(path, size) if path.suffix == ".gz" else path.read_bytes()
+    _refuse_long_lines(path, data)
     text = _decoded(path, data)
     text = text if "\n" in text else text.replace("\r", "\n")  # lines of an old Macintosh
     first, _, rest = text.partition("\n")
@@ -206,6 +210,39 @@ def _content(path: Path) -> tuple[str, str]:
     if not first.strip():
         raise ConfigError(f"{path} is empty; expected a CSV table with a header line")
     return text, _separator(first)
+
+
+def _unpacked(path: Path, size: int) -> bytes:
+    """The content of a gzip file of `size` bytes, as far as it is believed."""
+    most = min(size * MAX_UNPACKED_PER_BYTE + MAX_UNPACKED_MORE, MAX_TABLE_BYTES)
+    unpacker, out, files = zlib.decompressobj(wbits=_GZIP), bytearray(), 1
+    try:
+        with open(path, "rb") as source:
+            while piece := unpacker.unconsumed_tail or source.read(_PIECE):
+                out += unpacker.decompress(piece, _PIECE)
+                if unpacker.eof and (rest := unpacker.unused_data.lstrip(b"\0")):  # gzip files behind each other
+                    source.seek(-len(rest), 1)
+                    unpacker, files = zlib.decompressobj(wbits=_GZIP), files + 1
+                if len(out) > most:
+                    raise ConfigError(
+                        f"{path} unpacks to over {most:,} bytes (docs/limits.md); unpack it first: gunzip"
+                    )
+                if files > MAX_GZIP_FILES:
+                    raise ConfigError(f"{path} is more than {MAX_GZIP_FILES:,} gzip files; pack it again as one")
+    except zlib.error as error:
+        raise ConfigError(f"{path} is not a whole gzip file ({error}); get it again") from None
+    if not unpacker.eof:
+        raise ConfigError(f"{path} is not a whole gzip file (it ends early); get it again")
+    return bytes(out)
+
+
+def _refuse_long_lines(path: Path, data: bytes) -> None:
+    at = 0
+    while len(data) - at > MAX_TABLE_LINE:
+        end = max(data.rfind(mark, at, at + MAX_TABLE_LINE) for mark in (b"\n", b"\r"))
+        if end < 0:
+            raise ConfigError(f"{path} has a line of more than {MAX_TABLE_LINE:,} bytes; expected one row per line")
+        at = end + 1
 
 
 def _decoded(path: Path, data: bytes, whole: bool = True) -> str:

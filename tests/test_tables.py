@@ -6,6 +6,7 @@ import gzip
 import numpy as np
 import pandas as pd
 import pytest
+from strangers import answered_in_time
 
 from ecg_signals.config import ConfigError
 from ecg_signals.data.label_file import read_label_names
@@ -89,8 +90,39 @@ def test_a_packed_table_is_bounded_and_a_cut_one_is_named(tmp_path, monkeypatch)
         read_table(tmp_path / "t.csv.gz")
     monkeypatch.setattr("ecg_signals.tables.MAX_TABLE_BYTES", 1000)
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"a,b\n" * 1000))
-    with pytest.raises(ConfigError, match="larger than the 1,000 bytes"):
+    with pytest.raises(ConfigError, match="unpacks to over 1,000 bytes"):
         read_table(tmp_path / "t.csv.gz")
+
+
+def test_gzip_files_behind_each_other_are_one_table(tmp_path):
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"a,b\n1,2\n") + gzip.compress(b"3,4\n") + bytes(8))
+    assert read_table(tmp_path / "t.csv.gz")["b"].tolist() == [2, 4]
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"a,b\n1,2\n") + b"more")
+    with pytest.raises(ConfigError, match="not a whole gzip file"):
+        read_table(tmp_path / "t.csv.gz")
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (gzip.compress(b"a,b\n" + b"1,1\n" * (75 << 20), 1), "unpacks to over"),
+        (gzip.compress(bytes(1 << 28), 1) * 12, "unpacks to over"),
+        (gzip.compress(b"") * 300_000, "more than 1,000 gzip files"),
+    ],
+    ids=["rows", "zeros", "files"],
+)
+def test_a_packed_table_takes_no_time_or_memory_that_its_bytes_do_not_stand_for(tmp_path, content, match):
+    (tmp_path / "t.csv.gz").write_bytes(content)
+    with answered_in_time(len(content)), pytest.raises(ConfigError, match=match):
+        read_table(tmp_path / "t.csv.gz")
+
+
+def test_a_table_of_one_endless_line_is_refused_in_time(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b"a,b\n" + b"," * 60_000_000)
+    with answered_in_time(60_000_000), pytest.raises(ConfigError, match="a line of more than 16,777,216 bytes"):
+        read_table(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_bytes(b"a,b\n" + b"1,2\n" * 5_000_000)
+    assert len(read_table(tmp_path / "t.csv")) == 5_000_000
 
 
 def test_a_number_that_does_not_parse_is_named_with_its_row():

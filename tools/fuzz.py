@@ -7,7 +7,8 @@ Each input is one file of a target (tools/fuzz_targets.py), damaged by one to th
 own. What counts as a failure:
 
     crash      the process died by a signal
-    hang       no answer within --seconds
+    slow       an answer that took more than --seconds of CPU
+    hang       no answer within --patience
     memory     the process asked for more than --megabytes beyond what it had
     raw        an exception that is no ConfigError
     unnamed    an error that names no file of the target
@@ -145,8 +146,9 @@ class Target:
 
 @dataclass(frozen=True)
 class Limits:
-    seconds: float = 10.0
+    seconds: float = 2.0  # of CPU
     megabytes: int = 500
+    patience: float = 60.0  # seconds, for one that waits
 
 
 def damage(path: Path, draw: random.Random) -> str:
@@ -203,7 +205,7 @@ def answer_of(read: Callable[[Path], Any], folder: Path) -> dict[str, Any]:
 
 
 def in_a_process(work: Callable[[], dict[str, Any]], limits: Limits) -> dict[str, Any]:
-    """`work` in a forked process under the limits; {"error": "crash" or "hang"} when it gives no answer."""
+    """`work` in a forked process under the limits; {"error": "crash", "hang" or "slow"} when it gives none in time."""
     receive, send = os.pipe()
     child = os.fork()
     if child == 0:
@@ -216,15 +218,15 @@ def in_a_process(work: Callable[[], dict[str, Any]], limits: Limits) -> dict[str
         finally:
             os._exit(0)
     os.close(send)
-    return _collect(child, receive, limits.seconds)
+    return _collect(child, receive, limits)
 
 
 def _virtual_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
-def _collect(child: int, receive: int, seconds: float) -> dict[str, Any]:
-    deadline = time.monotonic() + seconds
+def _collect(child: int, receive: int, limits: Limits) -> dict[str, Any]:
+    deadline = time.monotonic() + limits.patience
     os.set_blocking(receive, False)
     parts: list[bytes] = []
     hung = False
@@ -242,9 +244,12 @@ def _collect(child: int, receive: int, seconds: float) -> dict[str, Any]:
             break
         parts.append(part)
     os.close(receive)
-    _, status = os.waitpid(child, 0)
+    _, status, used = os.wait4(child, 0)
+    taken = used.ru_utime + used.ru_stime
+    if taken > limits.seconds:
+        return {"error": "slow", "message": f"{taken:.1f} s of CPU"}
     if hung:
-        return {"error": "hang", "message": f"no answer within {seconds} s"}
+        return {"error": "hang", "message": f"no answer within {limits.patience} s"}
     if os.WIFSIGNALED(status) or not parts:
         return {"error": "crash", "message": f"signal {os.WTERMSIG(status) if os.WIFSIGNALED(status) else 'none'}"}
     return json.loads(b"".join(parts))
@@ -253,7 +258,7 @@ def _collect(child: int, receive: int, seconds: float) -> dict[str, Any]:
 def fault_in(answer: dict[str, Any], target: Target, whole: Any, names: list[str]) -> str | None:
     """The kind of failure, None for an answer that is right."""
     error = answer.get("error")
-    if error in ("hang", "crash"):
+    if error in ("hang", "slow", "crash"):
         return error
     if error == "MemoryError":
         return "memory"
@@ -272,7 +277,7 @@ class Fuzzer:
         self.name, self.target, self.work, self.limits = name, target, work / name, limits
         self.clean = self.work / "clean"
         self.clean.mkdir(parents=True)
-        patient = Limits(seconds=120, megabytes=8000)
+        patient = Limits(seconds=120, megabytes=8000, patience=240)
         made = in_a_process(lambda: answer_of(target.make, self.clean), patient)
         answer = in_a_process(lambda: answer_of(target.read, self._copy("whole")), patient)
         if "error" in made or "error" in answer:
@@ -325,13 +330,14 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=2000, help="damaged files in all")
     parser.add_argument("--target", action="append", choices=sorted(TARGETS), help="one target; default: all")
     parser.add_argument("--seed", type=int, default=0, help="of the first input of every target")
-    parser.add_argument("--seconds", type=float, default=Limits.seconds, help="for one answer")
+    parser.add_argument("--seconds", type=float, default=Limits.seconds, help="of CPU, for one answer")
+    parser.add_argument("--patience", type=float, default=Limits.patience, help="seconds until one that waits is ended")
     parser.add_argument("--megabytes", type=int, default=Limits.megabytes, help="beyond what the process had")
     parser.add_argument("--keep", type=Path, help="folder for the files of failures")
     arguments = parser.parse_args()
     load_everything()
     chosen = {name: TARGETS[name] for name in arguments.target or TARGETS}
-    limits = Limits(arguments.seconds, arguments.megabytes)
+    limits = Limits(arguments.seconds, arguments.megabytes, arguments.patience)
     failures = fuzz(chosen, arguments.inputs, arguments.seed, limits, arguments.keep)
     print("\n".join(failures))
     print(f"{len(failures)} failures")

@@ -12,6 +12,7 @@ Why a file cannot reach anything:
 `plain.plain_tree` turns the result into a finite, shallow tree, so that code after it may walk it freely.
 """
 
+import gc
 import pickletools
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -32,6 +33,8 @@ from ecg_signals.checkpoint.names import (
     refusal,
 )
 from ecg_signals.config import ConfigError
+
+MARKS_PER_LEVEL = 4  # open at once for one container in another; a pickler has at most two
 
 
 class Machine:
@@ -54,7 +57,19 @@ class Machine:
         self.steps = self.text = self.claimed = self.number_keys = 0
 
     def run(self) -> Any:
-        """The object. Raises: ConfigError for what is refused; ValueError, IndexError, ... for damaged bytes."""
+        """The object. Raises: ConfigError for what is refused; ValueError, IndexError, ... for damaged bytes.
+
+        Python's garbage collector rests meanwhile: it would walk again and again through what is still being built.
+        """
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            return self._run()
+        finally:
+            if collecting:
+                gc.enable()
+
+    def _run(self) -> Any:
         for opcode, argument, _ in pickletools.genops(self.file):
             self.spend(1)
             if opcode.name == "STOP":
@@ -100,6 +115,8 @@ class Machine:
         self.stack.append(value)
 
     def mark(self, _: Any) -> None:
+        if len(self.marked) > MARKS_PER_LEVEL * limits.MAX_NESTING:
+            raise ConfigError(f"it nests more than {limits.MAX_NESTING} deep (docs/limits.md)")
         self.marked.append(self.stack)
         self.stack = []
 

@@ -6,7 +6,7 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from zipfile import ZipInfo
 
@@ -47,10 +47,23 @@ def _places(archive: Path, file: zipfile.ZipFile, dest: Path, wanted: Callable[[
             both = f"{found[path].filename} and {item.filename}"
             raise ConfigError(f"{archive} holds {both}, which would be one file; get it again")
         found[path] = item
-    size, most = sum(item.file_size for item in found.values()), archive.stat().st_size * MAX_UNPACKED_PER_BYTE
+    _check_size(archive, found.values())
+    return found
+
+
+def check_spreadsheet(path: Path) -> None:
+    """Raises: ConfigError for an .xlsx file, which is a zip, that would unpack to more than is believed of one."""
+    try:
+        with zipfile.ZipFile(regular_file(path)) as file:
+            _check_size(path, file.infolist())
+    except (zipfile.BadZipFile, ValueError, struct.error) as error:
+        raise ConfigError(f"{path} is truncated or no .xlsx file ({error}); get it again") from None
+
+
+def _check_size(archive: Path, members: Iterable[ZipInfo]) -> None:
+    size, most = sum(item.file_size for item in members), archive.stat().st_size * MAX_UNPACKED_PER_BYTE
     if size > most + MAX_UNPACKED_MORE:
         raise ConfigError(f"{archive} would unpack to {size:,} bytes, more than {most:,}; get it again")
-    return found
 
 
 def _kept(file: zipfile.ZipFile, path: Path, item: ZipInfo) -> bool:

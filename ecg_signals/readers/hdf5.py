@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ecg_signals.config import ConfigError
-from ecg_signals.limits import shown, size_of
+from ecg_signals.limits import MOST_ENTRIES, shown, size_of
 from ecg_signals.readers.hdf5_values import opened, read_rows, stored_dataset
 from ecg_signals.readers.stated import remove_infinite
 from ecg_signals.readers.units import voltage_factor
@@ -38,10 +38,17 @@ def read_hdf5(path: Path, id: int | str | None, units: str | None = None, dtype:
                     raise ConfigError(f"{path} holds a single record, but id={id!r} was asked for; leave id out")
                 data = stored_dataset(path, file, "ecg", 2)
                 return _record(path, read_rows(path, data), SPH_RATE, {}, units, dtype)
-            found = shown(", ".join(name.decode("utf-8", "replace") for name in islice(file, 10))) or "nothing"
+            found = _listed(file)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, zlib.error) as error:
         raise ConfigError(f"{path} is truncated or no HDF5 file ({error}); get the file again") from error
     raise ConfigError(f"{path} holds {found}; expected 'tracings' (CODE-15, SaMi-Trop) or 'ecg' (SPH)")
+
+
+def _listed(file: Any) -> str:
+    """The first names in the file; h5py gathers all before it gives one."""
+    if (count := file.get_num_objs()) > MOST_ENTRIES:
+        return f"{count} things"
+    return shown(", ".join(name.decode("utf-8", "replace") for name in islice(file, 10))) or "nothing"
 
 
 def _from_tracings(path: Path, file: Any, id: int | str | None, units: str | None, dtype: str) -> Record:

@@ -1,6 +1,7 @@
 """Checkpoints, folders and side files that want to run something, change the process, or take all memory or time.
 
-Run as a script it opens each of them in this one process, under limits, and prints what came of it as JSON lines:
+Run as a script it opens each of them in this one process, under limits, and prints what came of it as JSON lines, with
+the CPU time and the peak of memory of each file by itself:
 `python malicious.py FOLDER`. `test_malicious.py` reads that.
 """
 
@@ -14,11 +15,13 @@ import resource
 import struct
 import sys
 import tarfile
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from strangers import cost
 
 CANARY = "canary"
 SHELL = f"touch {CANARY}"
@@ -64,6 +67,9 @@ def tensor(offset: int = 0, size: tuple = (4,), stride: tuple = (1,), stored: by
     shape, steps = (b"(" + b"".join(map(number, numbers)) + b"t" for numbers in (size, stride))
     parts = (stored or storage(), number(offset), shape, steps, b"\x89", call("collections.OrderedDict"))
     return call("torch._utils._rebuild_tensor_v2", *parts)
+
+
+FAST = {"compression": zipfile.ZIP_DEFLATED, "compresslevel": 1}  # a bomb all the same
 
 
 def archive(path: Path, value: bytes, storages: dict[str, bytes] | None = None, **options: Any) -> Path:
@@ -300,12 +306,12 @@ pickles(
 
 @mechanism
 def deflated_pickle(folder: Path) -> Path:
-    return archive(folder / "a.pt", b"](" + b"N" * 30_000_000 + b"e", compression=zipfile.ZIP_DEFLATED)
+    return archive(folder / "a.pt", b"](" + b"N" * 30_000_000 + b"e", **FAST)
 
 
 @mechanism
 def deflated_tensor(folder: Path) -> Path:
-    return archive(folder / "a.pt", b"N", {"1": bytes(100_000_000)}, compression=zipfile.ZIP_DEFLATED)
+    return archive(folder / "a.pt", b"N", {"1": bytes(100_000_000)}, **FAST)
 
 
 @mechanism
@@ -640,7 +646,7 @@ def kmeans_in_a_deflated_archive(folder: Path) -> Path:
     header = {"descr": "<f4", "fortran_order": False, "shape": (1 << 16, 1 << 10)}
     content = io.BytesIO()
     np.lib.format.write_array_header_1_0(content, header)
-    with zipfile.ZipFile(folder / "kmeans.npz", "w", zipfile.ZIP_DEFLATED) as file:
+    with zipfile.ZipFile(folder / "kmeans.npz", "w", **FAST) as file:
         file.writestr("centers.npy", content.getvalue() + bytes(1 << 28))
     return folder / "kmeans.npz"
 
@@ -726,21 +732,21 @@ def attempt(name: str, folder: Path) -> dict[str, Any]:
     path = MECHANISMS[name](folder)
     before = {str(item) for item in folder.rglob("*")}
     open_it = opener(path)
-    memory, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-    try:
-        outcome, message = "opened", type(open_it(path)).__name__
-    except ConfigError as error:
-        outcome, message = "refused", str(error)
-    except BaseException as error:
-        outcome, message = "raised", f"{type(error).__name__}: {str(error)[:300]}"
+    with cost() as taken:
+        try:
+            outcome, message = "opened", type(open_it(path)).__name__
+        except ConfigError as error:
+            outcome, message = "refused", str(error)
+        except BaseException as error:
+            outcome, message = "raised", f"{type(error).__name__}: {str(error)[:300]}"
     return {
         "name": name,
         "outcome": outcome,
         "message": message,
         "path": str(path),
         "size": path.stat().st_size if path.is_file() else 0,
-        "seconds": time.process_time() - start,
-        "memory": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) << 10,
+        "seconds": taken.seconds,
+        "memory": taken.memory,
         "written": sorted({str(item) for item in folder.rglob("*")} - before),
     }
 
@@ -758,7 +764,7 @@ def main(folder: Path, names: list[str]) -> None:
     state = shared_state()
     for number_, name in enumerate(names or MECHANISMS):
         result = attempt(name, folder / f"{number_:03d}")
-        result["canary"] = (folder / CANARY).exists() or any(folder.rglob(CANARY))
+        result["canary"] = (folder / CANARY).exists() or any((folder / f"{number_:03d}").rglob(CANARY))
         result["changed"] = shared_state() != state
         print(json.dumps(result), flush=True)
 

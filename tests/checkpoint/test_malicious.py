@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 from malicious import MECHANISMS
-
-SECONDS = 10  # of CPU; on an idle machine none needs one
-MEMORY = 500 << 20  # bytes over the file's size
+from strangers import MEMORY, SECONDS
 
 
 @pytest.fixture(scope="module")

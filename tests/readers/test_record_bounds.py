@@ -2,32 +2,28 @@
 
 import os
 import struct
-import tracemalloc
+import zipfile
 import zlib
 
 import h5py
 import numpy as np
 import pytest
 import scipy.io
+from strangers import answered_in_time
 
 from ecg_signals import limits, read_record
 from ecg_signals.config import ConfigError
+from ecg_signals.preprocess.archives import check_spreadsheet, unpack
 from ecg_signals.readers.npy_file import load_npz
 from ecg_signals.readers.wfdb_header import read_header
 from ecg_signals.readers.wfdb_part import Notes, Part
 
-MOST = 300 * 2**20  # bytes that reading may take beyond a file of a few thousand
 
-
-def refused(path, match, **options):
-    """Reading `path` is a ConfigError that took no memory."""
-    tracemalloc.start()
-    try:
-        with pytest.raises(ConfigError, match=match) as caught:
-            read_record(path, **options)
-        assert tracemalloc.get_traced_memory()[1] < MOST
-    finally:
-        tracemalloc.stop()
+def refused(path, match, read=read_record, **options):
+    """Reading `path` is a ConfigError that took neither time nor memory."""
+    size = path.stat().st_size if path.is_file() else 0
+    with answered_in_time(size), pytest.raises(ConfigError, match=match) as caught:
+        read(path, **options)
     assert len(str(caught.value)) < 2000
     return str(caught.value)
 
@@ -277,6 +273,66 @@ def test_an_npz_archive_takes_no_memory_that_its_bytes_do_not_stand_for(tmp_path
     np.savez_compressed(tmp_path / "s.npz", a=np.arange(5), b=np.float32(3))
     found = load_npz(tmp_path / "s.npz")
     assert found["a"].tolist() == [0, 1, 2, 3, 4] and found["b"].shape == ()
+
+
+def lying(path, name, content, stated):
+    """A zip file whose member says that it has `stated` bytes."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+        file.writestr(name, content)
+    raw, size = bytearray(path.read_bytes()), struct.pack("<I", stated)
+    entry = raw.index(b"PK\x01\x02")
+    raw[22:26] = raw[entry + 24 : entry + 28] = size
+    path.write_bytes(raw)
+    return path
+
+
+def test_members_of_archives_that_become_more_than_they_say_are_refused(tmp_path):
+    header = b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + (NPY % ("<f4", (25,))).ljust(117).encode() + b"\n"
+    refused(lying(tmp_path / "r.npz", "a.npy", header + bytes(1 << 28), 228), "truncated or no plain .npz", load_npz)
+    archive = lying(tmp_path / "r.zip", "ptb/a.hea", bytes(1 << 28), 100)
+    refused(archive, "truncated or no zip file", unpack, dest=tmp_path / "out", wanted=lambda name: True)
+    assert not list((tmp_path / "out").rglob("*.hea"))
+
+
+def test_a_spreadsheet_that_unpacks_to_far_more_than_its_size_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "t.xlsx", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+        file.writestr("xl/worksheets/sheet1.xml", bytes(1 << 28))
+    refused(tmp_path / "t.xlsx", "would unpack to 268,435,456 bytes", check_spreadsheet)
+    (tmp_path / "t.xlsx").write_bytes(b"no zip")
+    refused(tmp_path / "t.xlsx", "no .xlsx file", check_spreadsheet)
+
+
+def test_an_npz_archive_of_many_members_or_of_another_compression_is_refused_in_time(tmp_path):
+    with zipfile.ZipFile(tmp_path / "r.npz", "w") as file:
+        for number in range(20_000):
+            file.writestr(f"{number}.npy", b"")
+    refused(tmp_path / "r.npz", "more than 1000 arrays", load_npz)
+    with zipfile.ZipFile(tmp_path / "b.npz", "w", zipfile.ZIP_BZIP2) as file:
+        file.writestr("a.npy", bytes(200 << 20))
+    refused(tmp_path / "b.npz", "its content would take", load_npz)
+
+
+def test_an_hdf5_file_of_many_names_or_bombs_beside_the_record_is_refused_in_time(tmp_path):
+    def many(file):
+        file["x"] = 1
+        for number in range(20_000):
+            file.id.links.create_hard(f"n{number}".encode(), file.id, b"x")
+
+    refused(hdf5(tmp_path / "r.h5", many), "holds 20001 things")
+
+    def ids(file):
+        file["tracings"] = np.ones((1, 100, 12), np.float32)
+        data = file.create_dataset("exam_id", (1,), "i8", chunks=(1,), compression="gzip")
+        data.id.write_direct_chunk((0,), zlib.compress(bytes(250 << 20), 1))
+
+    refused(hdf5(tmp_path / "i.h5", ids), "a chunk that becomes more than its 8 bytes")
+
+
+def test_a_mat_file_of_many_variables_is_refused_in_time(tmp_path):
+    scipy.io.savemat(tmp_path / "r.mat", {"x": 1})
+    content = (tmp_path / "r.mat").read_bytes()
+    (tmp_path / "r.mat").write_bytes(content[:128] + content[128:] * 200_000)
+    refused(tmp_path / "r.mat", "expected 'feats'")
 
 
 @pytest.mark.parametrize(

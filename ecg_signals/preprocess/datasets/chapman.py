@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from ecg_signals.config import ConfigError
+from ecg_signals.preprocess.archives import check_spreadsheet
 from ecg_signals.preprocess.comments import age_years, patient_facts, sex_code
 from ecg_signals.preprocess.labels import multi_hot
 from ecg_signals.preprocess.source import Source, walk
@@ -51,6 +52,7 @@ class Chapman(Source):
         sheet = self.folder / "Diagnostics.xlsx"
         if (self.folder / "Diagnostics.csv").is_file() or not sheet.is_file():
             return read_table(self.folder / "Diagnostics.csv", needed)
+        check_spreadsheet(sheet)
         try:
             table = pd.read_excel(sheet)
         except ImportError:
