@@ -7,6 +7,7 @@ separator is no comma. A row of another number of fields than the header is an e
 
 import csv
 import io
+import operator
 import re
 import warnings
 import zlib
@@ -96,8 +97,10 @@ def _each_cell(table: "pd.DataFrame", change: Callable[[str], str]) -> "pd.DataF
     changed = table.copy(deep=False)
     for name, column in table.items():
         if column.dtype.kind == "O":
-            values = [change(value) if isinstance(value, str) else value for value in column]
-            changed[name] = column.__class__(values, index=table.index, dtype=column.dtype)
+            given = list(column)
+            values = [change(value) if isinstance(value, str) else value for value in given]
+            if any(map(operator.is_not, values, given)):  # a column is slow to put in
+                changed[name] = column.__class__(values, index=table.index, dtype=column.dtype)
     return changed.rename(columns=lambda name: change(name) if isinstance(name, str) else name)
 
 
