@@ -119,7 +119,7 @@ def dataset_name(groups: Mapping[str, Any]) -> str | None:
     task = get_entry("task", groups["task"]["_name"])
     criterion = (groups.get("criterion") or {}).get("_name")
     usual = getattr(get_entry("criterion", criterion).cls, "dataset", "ecg_file") if criterion else "ecg_file"
-    return task.cls.dataset_name(groups["task"], usual)  # type: ignore[attr-defined]
+    return task.cls.dataset_name(groups["task"], usual)
 
 
 def _drop_unknown(values: Mapping[str, Any] | None, cls: type[BaseConfig]) -> dict[str, Any]:

@@ -76,7 +76,13 @@ def field_default(item: Field) -> Any:
 
 @dataclass
 class BaseConfig:
-    """Options of one registered thing or one section. Reading a value that is still `???` raises ConfigError."""
+    """Options of one registered thing or one section. Reading a value that is still `???` raises ConfigError.
+
+    Class attribute `options_of`: the kind of registered things whose options are options of this section as well, and
+    the section whose equal keys they follow; see `ecg_signals.registry.with_options_of`.
+    """
+
+    options_of = ("", "")
 
     _name: str | None = None
 

@@ -1,34 +1,43 @@
 """Registries: a decorator gives a class a name, `build` makes it from that name.
 
-Our own files are found by scanning for the decorators, so a name costs its module's import only when it
-is used. Plugins come from `common.user_dir` or the entry-point group `ecg_signals.plugins`.
+Our own files are found by scanning the folder of the kind's base class for the decorators, so a name costs its
+module's import only when it is used. Plugins come from `common.user_dir` or the entry-point group
+`ecg_signals.plugins`.
 """
 
 import importlib
 import importlib.metadata
 import re
 import sys
+import typing
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, field, fields, make_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from ecg_signals.absent import absence
-from ecg_signals.config import BaseConfig, ConfigError, UsageError, nearest
+from ecg_signals.config import BaseConfig, ConfigError, UsageError, field_default, nearest
 
 _PACKAGE = Path(__file__).parent
 _DECORATOR = re.compile(r'^@register_(\w+)\(\s*"([^"]+)"', re.MULTILINE)
+T = TypeVar("T")
+C = TypeVar("C")
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One registered thing: `cls(cfg)` builds it, `dataclass` holds its options."""
+class Entry(Generic[T]):
+    """One registered thing: `cls(cfg)` builds it; `declared` is the dataclass that stands beside it."""
 
     kind: str
     name: str
-    cls: type
-    dataclass: type[BaseConfig]
+    cls: type[T]
+    declared: type[BaseConfig]
+
+    @property
+    def dataclass(self) -> type[BaseConfig]:
+        """Its options: those that it declares, and those of the things of `options_of`."""
+        return with_options_of(self.declared)
 
     @property
     def file(self) -> str:
@@ -50,34 +59,41 @@ def choose_summary(of_class: str | None, of_module: str | None, alone: bool) -> 
 
 
 @cache
-def _scan() -> dict[str, dict[str, str]]:
-    """kind -> name -> module, of our own files."""
-    found: dict[str, dict[str, str]] = {}
-    for path in sorted(_PACKAGE.rglob("*.py")):
-        for kind, name in _DECORATOR.findall(path.read_text(encoding="utf-8")):
-            module = ".".join(("ecg_signals", *path.relative_to(_PACKAGE).with_suffix("").parts))
-            found.setdefault(kind, {})[name] = module
+def _scan(kind: str, folder: Path) -> dict[str, str]:
+    """name -> module, of our own files below `folder`."""
+    found = {}
+    for path in sorted(folder.rglob("*.py")):
+        for decorated, name in _DECORATOR.findall(path.read_text(encoding="utf-8")):
+            if decorated == kind:
+                found[name] = ".".join(("ecg_signals", *path.relative_to(_PACKAGE).with_suffix("").parts))
     return found
 
 
-class Registry:
-    """The names of one kind; see `register_model` and its siblings."""
+class Registry(Generic[T]):
+    """The names of one kind; see `register_model` and its siblings.
 
-    def __init__(self, kind: str, base: str) -> None:
+    Args:
+        kind: what things are called that are registered here.
+        base: "module:Class" that they extend; its docstring says what to write.
+        package: where ours lie; the base class's.
+    """
+
+    def __init__(self, kind: str, base: str, package: str = "") -> None:
         self.kind = kind
-        self.base = base  # "module:Class" that entries extend
-        self.entries: dict[str, Entry] = {}
+        self.base = base
+        self.folder = _PACKAGE.parent.joinpath(*(package or base.partition(":")[0].rpartition(".")[0]).split("."))
+        self.entries: dict[str, Entry[T]] = {}
 
-    def __call__(self, name: str, dataclass: type[BaseConfig] | None = None) -> Callable[[type], type]:
+    def __call__(self, name: str, dataclass: type[BaseConfig] | None = None) -> Callable[[type[C]], type[C]]:
         """Decorator that registers a class under `name`, with the dataclass of its options.
 
         Raises: ValueError when the name is taken, the class does not extend the base class, or `dataclass`
         does not extend BaseConfig; nothing is registered then.
         """
 
-        def register(cls: type) -> type:
+        def register(cls: type[C]) -> type[C]:
             self._check(name, cls, dataclass)
-            self.entries[name] = Entry(self.kind, name, cls, dataclass or BaseConfig)
+            self.entries[name] = Entry(self.kind, name, typing.cast(type[T], cls), dataclass or BaseConfig)
             return cls
 
         return register
@@ -86,7 +102,7 @@ class Registry:
         taken = self.entries.get(name)
         if taken and (taken.cls.__module__, taken.cls.__qualname__) != (cls.__module__, cls.__qualname__):
             raise ValueError(f"{self.kind} '{name}' is already registered by {taken.cls.__module__} ({taken.file})")
-        elsewhere = _scan().get(self.kind, {}).get(name)
+        elsewhere = self.ours().get(name)
         if elsewhere and elsewhere != cls.__module__:
             raise ValueError(f"{self.kind} '{name}' is already registered by {elsewhere}; choose another name")
         module, _, base_name = self.base.partition(":")
@@ -104,16 +120,24 @@ class Registry:
                 f"{self.kind} '{name}': its dataclass {options.__name__} must extend ecg_signals.config.BaseConfig"
             )
 
-    def names(self) -> list[str]:
-        return sorted({*_scan().get(self.kind, {}), *self.entries})
+    def ours(self) -> dict[str, str]:
+        """name -> module of this package; nothing is imported for it."""
+        return _scan(self.kind, self.folder)
 
-    def get(self, name: str) -> Entry:
+    def names(self) -> list[str]:
+        return sorted({*self.ours(), *self.entries})
+
+    def all(self) -> list[Entry[T]]:
+        """Every entry, sorted by name; imports ours."""
+        return [self.get(name) for name in self.names()]
+
+    def get(self, name: str) -> Entry[T]:
         """The entry called `name`, importing its module at the first look-up.
 
         Raises: UsageError naming the nearest registered name.
         """
-        if name not in self.entries and name in _scan().get(self.kind, {}):
-            importlib.import_module(_scan()[self.kind][name])
+        if name not in self.entries and name in self.ours():
+            importlib.import_module(self.ours()[name])
         failed = installed_plugins() if name not in self.entries else []
         if name not in self.entries:
             guess, missing = nearest(name, self.names()), absence(name)
@@ -127,27 +151,61 @@ class Registry:
         return self.entries[name]
 
 
-register_model = Registry("model", "ecg_signals.models.base:BaseModel")
-register_task = Registry("task", "ecg_signals.tasks.base:BaseTask")
-register_criterion = Registry("criterion", "ecg_signals.criteria.base:BaseCriterion")
-register_dataset = Registry("dataset", "ecg_signals.data.datasets.base:BaseDataset")
-register_optimizer = Registry("optimizer", "torch.optim:Optimizer")
-register_lr_scheduler = Registry("lr_scheduler", "ecg_signals.optim.schedule:Schedule")
+# No type parameter stands here: the classes belong to rooms that import this one, and narrow what they look up.
+register_model: Registry[Any] = Registry("model", "ecg_signals.models.base:BaseModel")
+register_task: Registry[Any] = Registry("task", "ecg_signals.tasks.base:BaseTask")
+register_criterion: Registry[Any] = Registry("criterion", "ecg_signals.criteria.base:BaseCriterion")
+register_dataset: Registry[Any] = Registry("dataset", "ecg_signals.data.datasets.base:BaseDataset")
+register_optimizer: Registry[Any] = Registry("optimizer", "torch.optim:Optimizer", "ecg_signals.optim")
+register_lr_scheduler: Registry[Any] = Registry("lr_scheduler", "ecg_signals.optim.schedule:Schedule")
+register_transform: Registry[Any] = Registry("transform", "ecg_signals.data.transforms.base:Transform")
 
-REGISTRIES: dict[str, Registry] = {
-    registry.kind: registry
-    for registry in (
-        register_model,
-        register_task,
-        register_criterion,
-        register_dataset,
-        register_optimizer,
-        register_lr_scheduler,
-    )
+REGISTRIES: dict[str, Registry[Any]] = {
+    value.kind: value for name, value in list(globals().items()) if name.startswith("register_")
 }
 
 
-def get_entry(kind: str, name: str) -> Entry:
+def with_options_of(declared: Any) -> type[BaseConfig]:
+    """`declared` with the options of every registered thing of its kind `options_of`; itself where it names none.
+
+    Raises: ConfigError when two of them mean different things by one name.
+    """
+    kind, follows = declared.options_of
+    return _extended(declared, tuple(REGISTRIES[kind].all()), follows) if kind else declared
+
+
+@cache
+def _extended(declared: Any, entries: tuple[Entry[Any], ...], follows: str) -> type[BaseConfig]:
+    known = {item.name: (typing.get_type_hints(declared)[item.name], item) for item in fields(declared)}
+    own, added = set(known), {}
+    for entry in entries:
+        hints = typing.get_type_hints(entry.declared)
+        for item in fields(entry.declared):
+            if item.name == "_name":
+                continue
+            before = known.setdefault(item.name, (hints[item.name], item))
+            if item.name in own or (before[0], field_default(before[1])) != (hints[item.name], field_default(item)):
+                where = f"{entry.kind} '{entry.name}' ({entry.file})"
+                raise ConfigError(f"{where} has an option '{item.name}' that means something else; call it otherwise")
+            added[item.name] = (item.name, hints[item.name], _copied(item, follows))
+    # an instance travels to another process as the class that was declared and its values
+    space = {"__reduce__": lambda self: (_restored, (declared, self.__dict__)), "__module__": declared.__module__}
+    return make_dataclass(declared.__name__, list(added.values()), bases=(declared,), namespace=space)
+
+
+def _copied(item: Field, follows: str) -> Any:
+    """A field of the same default and meaning; with `follows` it takes the value of that section's where left unset."""
+    metadata = {**item.metadata, **({"follows": f"{follows}.{item.name}", "ours": True} if follows else {})}
+    return field(default=item.default, default_factory=item.default_factory, metadata=metadata)
+
+
+def _restored(declared: type[BaseConfig], values: dict[str, Any]) -> BaseConfig:
+    made = object.__new__(with_options_of(declared))
+    made.__dict__.update(values)
+    return made
+
+
+def get_entry(kind: str, name: str) -> Entry[Any]:
     """The registered thing `name` of `kind`. Raises: UsageError for an unknown kind or name."""
     if kind not in REGISTRIES:
         raise UsageError(f"unknown kind '{kind}'; known: {', '.join(REGISTRIES)}")

@@ -20,6 +20,9 @@ line (`dataset.batch_size=64`) or in a recipe. Keys marked *ours* are not fairse
 are accepted so that its recipes run. `ecg-list KIND NAME` prints one table. What differs from fairseq-signals by
 default: [deviations.md](deviations.md).
 """
+NAMED = {  # where the names of a kind stand that is no section
+    "transform": "Named by `task.perturbation_mode`. The options are keys of `task` and of `dataset`.",
+}
 
 
 def reference() -> str:
@@ -29,7 +32,7 @@ def reference() -> str:
         if item.name not in ("_name", *REGISTERED_GROUPS):
             parts.append(f"## {item.name}\n\n{table(type(field_default(item)))}")
     for kind, registry in REGISTRIES.items():
-        parts.append(f"## {kind}\n\nChosen by `{kind}._name`.")
+        parts.append(f"## {kind}\n\n{NAMED.get(kind) or f'Chosen by `{kind}._name`.'}")
         parts += [f"### {kind} {name}\n\n{described(kind, name)}" for name in registry.names()]
     return "\n\n".join(parts) + "\n"
 

@@ -53,7 +53,7 @@ def convert(raw: dict[str, Any], where: str) -> ModelSource:
     found = cfg.get("model") or {}
     entry = model_entry(found.get("_name") or found.get("arch"), cfg, where)
     ours = raw["extra_state"][OURS] if is_ours(raw) else None
-    options = {} if ours else dict(entry.cls.published_options())  # type: ignore[attr-defined]
+    options = {} if ours else dict(entry.cls.published_options())
     options |= model_options(entry.dataclass, found)
     if not ours:
         options |= _sizes_that_differ(options, entry, raw["model"], where)

@@ -127,7 +127,7 @@ def logit_kind_of(cfg: Mapping[str, Any]) -> str | None:
         entry = get_entry("criterion", criterion["_name"])
     except (KeyError, UsageError):
         return None
-    return entry.cls.logits_of(criterion)  # type: ignore[attr-defined]
+    return entry.cls.logits_of(criterion)
 
 
 def check_logit_kind(kind: Any, where: str) -> None:

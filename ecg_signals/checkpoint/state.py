@@ -148,7 +148,7 @@ class RestoredState:
         if self.ours.get("format"):
             kept = dict(self.ours.get("published_options") or {})
         else:
-            kept = get_entry("model", config.model._name).cls.published_options()  # type: ignore[attr-defined]
+            kept = get_entry("model", config.model._name).cls.published_options()
         kept = {key: value for key, value in kept.items() if hasattr(config.model, key)}
         changed = {key: value for key, value in kept.items() if getattr(config.model, key) != value}
         if changed:

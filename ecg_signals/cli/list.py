@@ -4,7 +4,6 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import Field, fields
-from pathlib import Path
 from typing import Any
 
 from ecg_signals.cli.app import load_plugins
@@ -22,7 +21,6 @@ from ecg_signals.config import MISSING, BaseConfig, UsageError, field_default, r
 from ecg_signals.registry import REGISTRIES, Entry, choose_summary, get_entry
 
 KINDS = (*REGISTRIES, "recipe")
-_PACKAGE = Path(__file__).parents[1]
 
 
 def main() -> None:
@@ -112,7 +110,7 @@ def _overview(kind: str) -> str:
 def _descriptions(kind: str) -> dict[str, str]:
     """name -> `Entry.summary`, read from our source files."""
     found: dict[str, str] = {}
-    for path in sorted(_PACKAGE.rglob("*.py")):
+    for path in sorted(REGISTRIES[kind].folder.rglob("*.py")):
         text = path.read_text(encoding="utf-8")
         if f"@register_{kind}(" not in text:
             continue
@@ -179,6 +177,9 @@ def uses(sections: dict[str, Any], kind: str, name: str) -> bool:
         return False
     if kind == "dataset":
         return dataset_name({**sections, "criterion": sections.get("criterion") or {}}) == name
+    if kind == "transform":
+        named = [(sections.get(group) or {}).get("perturbation_mode") for group in ("task", "dataset")]
+        return any(isinstance(found, list) and name in found for found in named)
     section = sections.get(kind) or {"_name": DEFAULT_NAMES.get(kind)}
     return (section if isinstance(section, str) else section.get("_name")) == name
 

@@ -50,7 +50,7 @@ class CompositeCriterion(BaseCriterion):
     def logits_of(cls, options: Mapping[str, Any]) -> str | None:
         """What all parts agree on; None where they read logits of several kinds."""
         names, args = options.get("criterion_names") or [], options.get("args") or {}
-        kinds = {get_entry("criterion", name).cls.logits_of(args.get(name) or {}) for name in names}  # type: ignore[attr-defined]
+        kinds = {get_entry("criterion", name).cls.logits_of(args.get(name) or {}) for name in names}
         return kinds.pop() if len(kinds) == 1 else None
 
     def set_labels(self, labels: list[str]) -> None:

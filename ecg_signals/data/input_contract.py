@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ecg_signals.data.transforms.pipeline import loses_leads
 from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.leads import LEADS
 from ecg_signals.signal.published import fairseq_signals
@@ -30,7 +31,7 @@ def contract_of_segments(dataset: "EcgFileDataset") -> SignalContract | None:
         dataset.sample_rate,
         [LEADS[lead] for lead in leads],
         _window(dataset.sizes, cfg.max_sample_size),
-        zero_missing_leads="random_leads_masking" in (cfg.perturbation_mode or []),
+        zero_missing_leads=loses_leads(cfg),
         filtered=cfg.filter,
         mean=None if mean is None else mean.tolist(),
         std=None if std is None else std.tolist(),

@@ -106,7 +106,7 @@ class Evaluator:
         self.model: BaseModel = build_source(source, **overrides).to(self.device)
         criterion = get_entry("criterion", self.config.criterion._name).cls
         given = sections.get("criterion") or {}
-        per_label = criterion.per_label  # type: ignore[attr-defined]
+        per_label = criterion.per_label
         self.weights_follow_file = any(given.get(key) not in (None, MISSING) for key in per_label)
         self.task: BaseTask = get_entry("task", self.config.task._name).cls(self.config.task, self.config)
         self.reporter = Reporter(self.config, None, placement.rank == 0)

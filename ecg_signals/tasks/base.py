@@ -45,7 +45,7 @@ class BaseTask:
         """The split's dataset, built once. Raises: ConfigError naming the manifest that is missing."""
         if split not in self.datasets:
             entry = get_entry("dataset", self.config.dataset._name or "ecg_file")
-            path = resolve_input(self.cfg.data) / f"{split}{entry.cls.suffix}"  # type: ignore[attr-defined]
+            path = resolve_input(self.cfg.data) / f"{split}{entry.cls.suffix}"
             if not path.is_file():
                 raise ConfigError(missing_manifest(path, split))
             self.datasets[split] = entry.cls(self.config.dataset, path, training=training, seed=self.config.common.seed)

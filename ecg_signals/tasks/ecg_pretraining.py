@@ -10,6 +10,8 @@ from ecg_signals.tasks.base import BaseTask
 
 @dataclass
 class EcgPretrainingConfig(BaseConfig):
+    options_of = ("transform", "")
+
     data: str = option("???", "folder of the manifests, <split>.tsv")
     leads_to_load: Any = option(None, "leads by name or index, a list or a string such as 'I,II'; None: all 12")
     leads_bucket: Any = option(None, "leads of which one is drawn per item; it comes last")
@@ -27,19 +29,6 @@ class EcgPretrainingConfig(BaseConfig):
     precompute_mask_indices: bool = option(False, "draw masks in the loader", dead=True)
     perturbation_mode: list[str] | None = option(None, "augmentations in the order they are applied")
     p: list[float] = option([1.0], "probability of each augmentation; one value serves all")
-    max_amplitude: float = option(0.1, "largest amplitude of noise and baseline changes, in the signal's unit")
-    min_amplitude: float = option(0.0, "smallest amplitude")
-    dependency: bool = option(True, "recompute III, aVR, aVL and aVF from I and II after an augmentation")
-    shift_ratio: float = option(0.2, "share of the signal that a baseline shift covers")
-    num_segment: int = option(1, "baseline shifts per signal")
-    max_freq: float = option(0.2, "highest frequency of baseline wander, Hz")
-    min_freq: float = option(0.01, "lowest frequency of baseline wander, Hz")
-    k: int = option(3, "sinusoids of baseline wander")
-    mask_leads_selection: str = option(
-        "random", "random lead masking: each lead alone, or by group", choices=("random", "conditional")
-    )
-    mask_leads_prob: float = option(0.5, "chance that a lead is masked")
-    mask_leads_condition: tuple[int, int] = option((4, 5), "leads masked among the limb and among the chest leads")
     inferred_w2v_config: Any = option(None, "copied from the model in fairseq-signals", dead=True)
     inferred_3kg_config: dict[str, Any] | None = option(None, "angle (degrees), scale and mask_ratio of 3KG's views")
     criterion_name: str | None = option(None, "copied from the criterion", follows="criterion._name")

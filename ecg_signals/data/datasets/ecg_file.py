@@ -31,6 +31,8 @@ CROP, BUCKET = 1 << 16, 1 << 17  # random streams of an item; the numbers below 
 
 @dataclass
 class EcgFileConfig(DatasetConfig):
+    options_of = ("transform", "task")
+
     leads_to_load: list[str | int] | str | None = option(
         None, "leads by name or index, such as [I, II, 6]; None: all", follows="task.leads_to_load", ours=True
     )
@@ -91,55 +93,8 @@ class EcgFileConfig(DatasetConfig):
         None, "augmentations of training items, in order", follows="task.perturbation_mode", ours=True
     )
     p: list[float] = option([1.0], "probability of every augmentation, or one for each", follows="task.p", ours=True)
-    max_amplitude: float = option(
-        0.1,
-        "largest amplitude of noise, shift and wander, in the signal's unit",
-        follows="task.max_amplitude",
-        ours=True,
-    )
-    min_amplitude: float = option(
-        0.0, "smallest amplitude of noise, shift and wander", follows="task.min_amplitude", ours=True
-    )
-    dependency: bool = option(
-        True,
-        "recompute III, aVR, aVL and aVF from I and II after noise, shift and wander",
-        follows="task.dependency",
-        ours=True,
-    )
-    shift_ratio: float = option(
-        0.2, "mean length of a baseline shift, as a share of the item", follows="task.shift_ratio", ours=True
-    )
-    num_segment: int = option(1, "baseline shifts per item", follows="task.num_segment", ours=True)
-    shift_form: str = option(
-        "amplitude",
-        "a shift's height: sign x amplitude, or sign - amplitude as published",
-        choices=("amplitude", "published"),
-        ours=True,
-    )
     keep_original: bool = option(
         False, "give batches the signals before augmentation as `original`; published: true, read by nothing", ours=True
-    )
-    max_freq: float = option(0.2, "Hz of the fastest baseline wander", follows="task.max_freq", ours=True)
-    min_freq: float = option(0.01, "Hz of the slowest baseline wander", follows="task.min_freq", ours=True)
-    k: int = option(3, "cosines that make up a baseline wander", follows="task.k", ours=True)
-    mask_leads_selection: str = option(
-        "random",
-        "each lead by chance, or fixed numbers of them",
-        choices=("random", "conditional"),
-        follows="task.mask_leads_selection",
-        ours=True,
-    )
-    mask_leads_prob: float = option(
-        0.5,
-        "chance of a lead to be masked when mask_leads_selection is random",
-        follows="task.mask_leads_prob",
-        ours=True,
-    )
-    mask_leads_condition: list[int] = option(
-        [4, 5],
-        "limb leads and chest leads masked when mask_leads_selection is conditional",
-        follows="task.mask_leads_condition",
-        ours=True,
     )
     label_file: str | None = option(
         None, "table of labels, y.npy; row = the file's idx", follows="task.label_file", ours=True

@@ -1,47 +1,47 @@
 """Sudden steps of the baseline."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from ecg_signals.data.transforms.limb_leads import recompute_limb_leads
+from ecg_signals.config import option
+from ecg_signals.data.transforms.base import Noise, NoiseConfig
 from ecg_signals.data.transforms.rng import Rng
+from ecg_signals.registry import register_transform
 
 
-def baseline_shift(
-    signal: np.ndarray,
-    rng: Rng,
-    *,
-    max_amplitude: float = 0.25,
-    min_amplitude: float = 0.0,
-    shift_ratio: float = 0.2,
-    num_segment: int = 1,
-    p: float = 1.0,
-    leads: Sequence[int] | None = None,
-    published: bool = False,
-) -> np.ndarray:
-    """With probability `p`, move stretches of every lead up or down by one amplitude, each lead with its own sign.
+@dataclass
+class BaselineShiftConfig(NoiseConfig):
+    shift_ratio: float = option(0.2, "mean length of a baseline shift, as a share of the item")
+    num_segment: int = option(1, "baseline shifts per item")
+    shift_form: str = option(
+        "amplitude",
+        "a shift's height: sign x amplitude, or sign - amplitude as published",
+        choices=("amplitude", "published"),
+        ours=True,
+    )
 
-    Args:
-        signal: [leads, samples], left unchanged.
-        shift_ratio: mean length of a stretch as a share of the signal; the standard deviation is a fifth of it.
-        num_segment: stretches; where they overlap the shift counts once.
-        leads: row numbers in the standard order, to recompute III, aVR, aVL, aVF from I and II; None leaves them.
-        published: shift by sign - amplitude, as published, instead of sign x amplitude.
-    Returns: float32 [leads, samples].
+
+@register_transform("baseline_shift", dataclass=BaselineShiftConfig)
+class BaselineShift(Noise):
+    """Stretches of every lead go up or down by one amplitude, each lead with its own sign.
+
+    The standard deviation of a stretch's length is a fifth of its mean; where stretches overlap the shift counts once.
     """
-    if p <= rng.uniform():
-        return signal
-    samples = signal.shape[-1]
-    signs = rng.choice([1, -1], size=(len(signal), 1))
-    amplitude = rng.uniform(min_amplitude, max_amplitude, size=(1, 1))
-    spans = []
-    for _ in range(num_segment):
-        length = rng.normal(shift_ratio * samples, 0.2 * shift_ratio * samples)
-        first = int(rng.uniform(0, samples - length))
-        spans.append((first, int(first + length)))
-    shifted = add_shift(signal, signs, amplitude, spans, published=published)
-    return recompute_limb_leads(shifted, leads)
+
+    cfg: BaselineShiftConfig
+
+    def noisy(self, signal: np.ndarray, rng: Rng) -> np.ndarray:
+        samples, ratio = signal.shape[-1], self.cfg.shift_ratio
+        signs = rng.choice([1, -1], size=(len(signal), 1))
+        amplitude = self.amplitude(rng, (1, 1))
+        spans = []
+        for _ in range(self.cfg.num_segment):
+            length = rng.normal(ratio * samples, 0.2 * ratio * samples)
+            first = int(rng.uniform(0, samples - length))
+            spans.append((first, int(first + length)))
+        return add_shift(signal, signs, amplitude, spans, published=self.cfg.shift_form == "published")
 
 
 def add_shift(

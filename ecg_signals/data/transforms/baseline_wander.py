@@ -1,43 +1,36 @@
 """Slow drift of the baseline, as from breathing."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from ecg_signals.data.transforms.limb_leads import recompute_limb_leads
+from ecg_signals.config import option
+from ecg_signals.data.transforms.base import Noise, NoiseConfig
 from ecg_signals.data.transforms.rng import Rng
+from ecg_signals.registry import register_transform
 
 
-def baseline_wander(
-    signal: np.ndarray,
-    rng: Rng,
-    *,
-    sample_rate: float,
-    max_amplitude: float = 0.5,
-    min_amplitude: float = 0.0,
-    max_freq: float = 0.2,
-    min_freq: float = 0.01,
-    k: int = 3,
-    p: float = 1.0,
-    leads: Sequence[int] | None = None,
-) -> np.ndarray:
-    """With probability `p`, add a sum of `k` slow cosines, scaled differently for every lead.
+@dataclass
+class BaselineWanderConfig(NoiseConfig):
+    max_freq: float = option(0.2, "Hz of the fastest baseline wander")
+    min_freq: float = option(0.01, "Hz of the slowest baseline wander")
+    k: int = option(3, "cosines that make up a baseline wander")
 
-    Args:
-        signal: [leads, samples], left unchanged.
-        sample_rate: Hz.
-        max_freq, min_freq: Hz.
-        leads: row numbers in the standard order, to recompute III, aVR, aVL, aVF from I and II; None leaves them.
-    Returns: float32 [leads, samples].
-    """
-    if p <= rng.uniform():
-        return signal
-    scale = rng.normal(1.0, 0.5, size=(len(signal), 1))
-    amplitudes = rng.uniform(min_amplitude, max_amplitude, size=k)
-    waves = [(rng.uniform(min_freq, max_freq), rng.uniform(0.0, 2 * np.pi)) for _ in range(k)]
-    frequencies, phases = np.array(waves).reshape(k, 2).T
-    drifting = add_wander(signal, scale, amplitudes, frequencies, phases, sample_rate)
-    return recompute_limb_leads(drifting, leads)
+
+@register_transform("baseline_wander", dataclass=BaselineWanderConfig)
+class BaselineWander(Noise):
+    """A sum of `k` slow cosines, scaled differently for every lead."""
+
+    cfg: BaselineWanderConfig
+    needs_rate = True
+
+    def noisy(self, signal: np.ndarray, rng: Rng) -> np.ndarray:
+        cfg = self.cfg
+        scale = rng.normal(1.0, 0.5, size=(len(signal), 1))
+        amplitudes = self.amplitude(rng, cfg.k)
+        waves = [(rng.uniform(cfg.min_freq, cfg.max_freq), rng.uniform(0.0, 2 * np.pi)) for _ in range(cfg.k)]
+        frequencies, phases = np.array(waves).reshape(cfg.k, 2).T
+        return add_wander(signal, scale, amplitudes, frequencies, phases, self.sample_rate)
 
 
 def add_wander(

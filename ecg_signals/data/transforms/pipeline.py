@@ -1,88 +1,55 @@
 """The augmentations that a recipe names, applied in its order."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import fields
 
 import numpy as np
 
-from ecg_signals.config import ConfigError, UsageError, unknown_message
-from ecg_signals.data.transforms.baseline_shift import baseline_shift
-from ecg_signals.data.transforms.baseline_wander import baseline_wander
-from ecg_signals.data.transforms.emg_noise import emg_noise
-from ecg_signals.data.transforms.powerline_noise import powerline_noise
-from ecg_signals.data.transforms.random_leads_masking import (
-    check_condition,
-    conditional_leads_masking,
-    random_leads_masking,
-)
+from ecg_signals.config import BaseConfig, ConfigError
+from ecg_signals.data.transforms.base import Transform
 from ecg_signals.data.transforms.rng import Rng
-
-NAMES = ("random_leads_masking", "powerline_noise", "emg_noise", "baseline_shift", "baseline_wander")
-NEEDS_RATE = ("powerline_noise", "baseline_wander")
+from ecg_signals.registry import Entry, register_transform
 
 
 class Pipeline:
-    """What `cfg.perturbation_mode` lists: a function (signal, rng, leads) -> signal; see `build_pipeline`."""
+    """What `perturbation_mode` lists, each applied with its chance of `p`; see `build_pipeline`."""
 
-    def __init__(self, cfg: Any, sample_rate: float | None) -> None:
-        names = list(cfg.perturbation_mode)
-        chances = list(cfg.p) * len(names) if len(cfg.p) == 1 else list(cfg.p)
-        if len(chances) != len(names) or not all(0 <= p <= 1 for p in chances):
-            raise ConfigError(
-                f"task.p is {list(cfg.p)} for {len(names)} augmentations ({', '.join(names)}); expected one "
-                f"probability from 0 to 1, or one for each"
-            )
-        self.steps = [_step(name, cfg, p, sample_rate) for name, p in zip(names, chances)]
+    def __init__(self, transforms: Sequence[Transform], chances: Sequence[float]) -> None:
+        self.steps = list(zip(transforms, chances, strict=True))
 
     def __call__(self, signal: np.ndarray, rng: Rng, leads: Sequence[int]) -> np.ndarray:
         """signal [leads, samples], left unchanged -> float32 of the same shape; `leads`: the rows' standard numbers."""
-        for step, uses_leads in self.steps:
-            signal = step(signal, rng, leads=leads) if uses_leads else step(signal, rng)
+        for transform, chance in self.steps:
+            if rng.uniform() < chance:
+                signal = transform(signal, rng, leads)
         return signal
 
 
-def build_pipeline(cfg: Any, sample_rate: float | None) -> Pipeline | None:
-    """The augmentations of an EcgFileConfig, None when it names none.
+def build_pipeline(cfg: BaseConfig, sample_rate: float | None) -> Pipeline | None:
+    """The augmentations that the options of a dataset name, None when they name none.
 
     Args:
         sample_rate: Hz of the signals, None when neither the recipe nor the files say.
     Raises: UsageError for an unknown augmentation, ConfigError for options that do not fit.
     """
-    return Pipeline(cfg, sample_rate) if cfg.perturbation_mode else None
+    values = cfg.to_dict()
+    names = list(values["perturbation_mode"] or [])
+    chances = list(values["p"]) * (len(names) if len(values["p"]) == 1 else 1)
+    if names and (len(chances) != len(names) or not all(0 <= chance <= 1 for chance in chances)):
+        raise ConfigError(
+            f"task.p is {values['p']} for {len(names)} augmentations ({', '.join(names)}); expected one probability "
+            f"from 0 to 1, or one for each"
+        )
+    found = [_transform(register_transform.get(name), values, sample_rate) for name in names]
+    return Pipeline(found, chances) if found else None
 
 
-def _step(name: str, cfg: Any, p: float, sample_rate: float | None) -> tuple[Callable[..., np.ndarray], bool]:
-    """One augmentation with its options, and whether it must be told the leads."""
-    if name not in NAMES:
-        raise UsageError(unknown_message(f"augmentation '{name}' in task.perturbation_mode", name, NAMES, "Known"))
-    if name in NEEDS_RATE and not sample_rate:
-        raise ConfigError(f"{name} needs the sample rate, which the files do not hold; set task.sample_rate=HZ")
-    if name == "random_leads_masking":
-        if cfg.mask_leads_selection == "conditional":
-            counts = check_condition(cfg.mask_leads_condition)
-            return partial(conditional_leads_masking, p=p, counts=counts), True
-        return partial(random_leads_masking, p=p, prob=cfg.mask_leads_prob), False
-    shared = {"p": p, "max_amplitude": cfg.max_amplitude, "min_amplitude": cfg.min_amplitude}
-    own = {
-        "powerline_noise": {"sample_rate": sample_rate},
-        "emg_noise": {},
-        "baseline_shift": {
-            "shift_ratio": cfg.shift_ratio,
-            "num_segment": cfg.num_segment,
-            "published": cfg.shift_form == "published",
-        },
-        "baseline_wander": {
-            "sample_rate": sample_rate,
-            "max_freq": cfg.max_freq,
-            "min_freq": cfg.min_freq,
-            "k": cfg.k,
-        },
-    }
-    functions: dict[str, Callable[..., np.ndarray]] = {
-        "powerline_noise": powerline_noise,
-        "emg_noise": emg_noise,
-        "baseline_shift": baseline_shift,
-        "baseline_wander": baseline_wander,
-    }
-    return partial(functions[name], **shared, **own[name]), cfg.dependency
+def _transform(entry: Entry[Transform], values: dict[str, object], sample_rate: float | None) -> Transform:
+    """A transform with its part of a dataset's options."""
+    own = {item.name: values[item.name] for item in fields(entry.dataclass) if item.name in values}
+    return entry.cls(entry.dataclass.from_mapping({**own, "_name": entry.name}, where="task"), sample_rate)
+
+
+def loses_leads(cfg: BaseConfig) -> bool:
+    """Whether training zeroes whole leads, so that the model takes records without them."""
+    return any(register_transform.get(name).cls.loses_leads for name in cfg.to_dict()["perturbation_mode"] or [])

@@ -1,48 +1,61 @@
 """Random lead masking: whole leads become zero."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from ecg_signals.config import ConfigError
+from ecg_signals.config import BaseConfig, ConfigError, option
+from ecg_signals.data.transforms.base import Transform
 from ecg_signals.data.transforms.rng import Rng, integers
+from ecg_signals.registry import register_transform
 
 LIMB_LEADS = 6  # of twelve; the others are V1-V6
 
 
-def random_leads_masking(signal: np.ndarray, rng: Rng, *, prob: float, p: float = 1.0) -> np.ndarray:
-    """Zero each lead with probability `prob`, independently, with probability `p` at all.
+@dataclass
+class RandomLeadsMaskingConfig(BaseConfig):
+    mask_leads_selection: str = option(
+        "random", "each lead by chance, or fixed numbers of them", choices=("random", "conditional")
+    )
+    mask_leads_prob: float = option(0.5, "chance of a lead to be masked when mask_leads_selection is random")
+    mask_leads_condition: tuple[int, int] = option(
+        (4, 5), "limb leads and chest leads masked when mask_leads_selection is conditional"
+    )
 
-    Args:
-        signal: [leads, samples], left unchanged.
-        prob: chance of losing a lead, 0 to 1; 0.5 in the paper.
-    Returns: float32 [leads, samples]. No lead is guaranteed to survive.
+
+@register_transform("random_leads_masking", dataclass=RandomLeadsMaskingConfig)
+class RandomLeadsMasking(Transform):
+    """Each lead is lost by chance, so that none is sure to survive, or fixed numbers of limb and chest leads.
+
     Source: Oh et al. 2022, Lead-agnostic Self-supervised Learning, arXiv:2203.06889.
     """
-    if p < rng.uniform():
-        return signal
-    return keep_leads(signal, rng.uniform(size=len(signal)) >= prob)
 
+    cfg: RandomLeadsMaskingConfig
+    loses_leads = True
 
-def conditional_leads_masking(
-    signal: np.ndarray, rng: Rng, *, counts: Sequence[int], leads: Sequence[int], p: float = 1.0
-) -> np.ndarray:
-    """Zero `counts[0]` of the limb leads and `counts[1]` of the chest leads, drawn without replacement.
+    def __init__(self, cfg: RandomLeadsMaskingConfig, sample_rate: float | None) -> None:
+        super().__init__(cfg, sample_rate)
+        counts = cfg.mask_leads_condition
+        if cfg.mask_leads_selection == "conditional" and not all(0 <= count <= LIMB_LEADS for count in counts):
+            raise ConfigError(
+                f"mask_leads_condition is {counts}; expected how many of the six limb and of the six chest leads to "
+                f"mask, such as task.mask_leads_condition=[4,5]"
+            )
 
-    Where a selection holds fewer leads of a kind than that, all of them go.
+    def __call__(self, signal: np.ndarray, rng: Rng, leads: Sequence[int]) -> np.ndarray:
+        if self.cfg.mask_leads_selection == "conditional":
+            return keep_leads(signal, self._kept(rng, leads))
+        return keep_leads(signal, rng.uniform(size=len(signal)) >= self.cfg.mask_leads_prob)
 
-    Args:
-        signal: [leads, samples], left unchanged.
-        leads: number of each row in the order I II III aVR aVL aVF V1-V6.
-    """
-    if p < rng.uniform():
-        return signal
-    kept = np.ones(len(signal), dtype=bool)
-    for chest, count in zip((False, True), counts, strict=True):
-        rows = [row for row, lead in enumerate(leads) if (lead >= LIMB_LEADS) is chest]
-        for _ in range(min(count, len(rows))):
-            kept[rows.pop(int(integers(rng, len(rows))))] = False
-    return keep_leads(signal, kept)
+    def _kept(self, rng: Rng, leads: Sequence[int]) -> np.ndarray:
+        """[leads]; drawn without replacement. Where a selection holds fewer leads of a kind, all of them go."""
+        kept = np.ones(len(leads), dtype=bool)
+        for chest, count in zip((False, True), self.cfg.mask_leads_condition, strict=True):
+            rows = [row for row, lead in enumerate(leads) if (lead >= LIMB_LEADS) is chest]
+            for _ in range(min(count, len(rows))):
+                kept[rows.pop(int(integers(rng, len(rows))))] = False
+        return kept
 
 
 def keep_leads(signal: np.ndarray, kept: np.ndarray) -> np.ndarray:
@@ -50,13 +63,3 @@ def keep_leads(signal: np.ndarray, kept: np.ndarray) -> np.ndarray:
     masked = signal.astype(np.float32)
     masked[~kept] = 0
     return masked
-
-
-def check_condition(counts: Sequence[int]) -> tuple[int, int]:
-    """The two counts of `mask_leads_condition`. Raises: ConfigError for anything but two numbers from 0 to 6."""
-    if len(counts) != 2 or not all(0 <= count <= LIMB_LEADS for count in counts):
-        raise ConfigError(
-            f"mask_leads_condition is {tuple(counts)}; expected how many of the six limb and of the six chest leads "
-            f"to mask, such as task.mask_leads_condition=[4,5]"
-        )
-    return counts[0], counts[1]

@@ -151,7 +151,7 @@ def _encoder_of(cls: type[BaseModel]) -> type[BaseModel]:
 def _encoder_state(source: ModelSource, encoder: BaseModel) -> dict[str, Tensor]:
     """The encoder's weights in a pretrained or fine-tuned file; parts that it does not have stay behind."""
     state = source.state
-    if get_entry("model", source.name).cls.encoder_class:  # type: ignore[attr-defined]
+    if get_entry("model", source.name).cls.encoder_class:
         state = {key.removeprefix("encoder."): value for key, value in state.items() if key.startswith("encoder.")}
     state = encoder.upgrade_state_dict(dict(state))
     own = encoder.state_dict()

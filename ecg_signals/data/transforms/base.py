@@ -1,0 +1,73 @@
+"""What an augmentation is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ecg_signals.config import BaseConfig, ConfigError, option
+from ecg_signals.data.transforms.limb_leads import recompute_limb_leads
+from ecg_signals.data.transforms.rng import Rng
+
+
+class Transform(ABC):
+    """Extend it, write `__call__`, and name it with `@register_transform("name", dataclass=Options)`.
+
+    `task.perturbation_mode` lists names, `task.p` the chance of each: the pipeline draws whether it is applied. The
+    options of all registered transforms are keys of the sections `task` and `dataset`, used or not; two transforms may
+    share one when type and default are the same.
+
+    Class attributes:
+        needs_rate: it cannot work without the sample rate.
+        loses_leads: whole leads may be zero afterwards, so that a model trained with it takes records without them.
+    """
+
+    needs_rate: ClassVar[bool] = False
+    loses_leads: ClassVar[bool] = False
+
+    def __init__(self, cfg: Any, sample_rate: float | None) -> None:
+        """
+        Args:
+            cfg: an instance of the registered dataclass.
+            sample_rate: Hz of the signals, None when neither the recipe nor the files say.
+        Raises: ConfigError for options that do not fit.
+        """
+        if self.needs_rate and not sample_rate:
+            raise ConfigError(
+                f"{cfg._name} needs the sample rate, which the files do not hold; set task.sample_rate=HZ"
+            )
+        self.cfg, self.sample_rate = cfg, float(sample_rate or 0)
+
+    @abstractmethod
+    def __call__(self, signal: np.ndarray, rng: Rng, leads: Sequence[int]) -> np.ndarray:
+        """signal [leads, samples], left unchanged -> float32 of the same shape.
+
+        Args:
+            rng: all that is random comes from it, so that a resumed run sees the same items.
+            leads: number of each row in the order I II III aVR aVL aVF V1-V6.
+        """
+
+
+@dataclass
+class NoiseConfig(BaseConfig):
+    max_amplitude: float = option(0.1, "largest amplitude of noise, shift and wander, in the signal's unit")
+    min_amplitude: float = option(0.0, "smallest amplitude of noise, shift and wander")
+    dependency: bool = option(True, "recompute III, aVR, aVL and aVF from I and II after noise, shift and wander")
+
+
+class Noise(Transform):
+    """What is added to every lead of its own; with `dependency` the limb leads agree with each other afterwards."""
+
+    cfg: NoiseConfig
+
+    def __call__(self, signal: np.ndarray, rng: Rng, leads: Sequence[int]) -> np.ndarray:
+        return recompute_limb_leads(self.noisy(signal, rng), leads if self.cfg.dependency else None)
+
+    @abstractmethod
+    def noisy(self, signal: np.ndarray, rng: Rng) -> np.ndarray:
+        """signal [leads, samples], left unchanged -> float32 of the same shape, as if each lead were measured alone."""
+
+    def amplitude(self, rng: Rng, size: int | tuple[int, int]) -> np.ndarray:
+        return rng.uniform(self.cfg.min_amplitude, self.cfg.max_amplitude, size=size)
