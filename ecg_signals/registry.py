@@ -159,6 +159,7 @@ register_dataset: Registry[Any] = Registry("dataset", "ecg_signals.data.datasets
 register_optimizer: Registry[Any] = Registry("optimizer", "torch.optim:Optimizer", "ecg_signals.optim")
 register_lr_scheduler: Registry[Any] = Registry("lr_scheduler", "ecg_signals.optim.schedule:Schedule")
 register_transform: Registry[Any] = Registry("transform", "ecg_signals.data.transforms.base:Transform")
+register_step: Registry[Any] = Registry("step", "ecg_signals.signal.steps.base:Step")
 
 REGISTRIES: dict[str, Registry[Any]] = {
     value.kind: value for name, value in list(globals().items()) if name.startswith("register_")

@@ -32,8 +32,9 @@ from ecg_signals.data.datasets.hubert_csv import crop, open_ecg, read_table
 from ecg_signals.data.loading import batches_in_order
 from ecg_signals.data.packed_rows import PackedRows
 from ecg_signals.processes import process_pool
-from ecg_signals.signal.contract import SignalContract, stated_contract
+from ecg_signals.signal.contract import stated_contract
 from ecg_signals.signal.hubert_ecg import decimate_crop
+from ecg_signals.signal.steps.hubert_ecg import decimation_of
 from ecg_signals.tables import write_table
 
 logger = logging.getLogger(__name__)
@@ -134,7 +135,7 @@ def dump_latents(
     model = load_model(checkpoint, device=compute_device())
     if not isinstance(model, (HubertEcg, HubertEcgClassifier)):
         raise ConfigError(f"{checkpoint} holds a {type(model).__name__}; give a checkpoint of hubert_ecg")
-    how = decimation or decimation_of(stated_contract(model.signal, checkpoint))
+    how = decimation or decimation_of(stated_contract(model.signal, checkpoint).steps)[1]
     settings = {
         "what": "features",
         "kind": "latent",
@@ -167,12 +168,6 @@ class Sources(Dataset[Tensor]):
         window, _ = crop(signal, 0, WINDOW)
         source = decimate_crop(window, self.factor, self.flat)
         return torch.from_numpy(np.full_like(source, np.nan) if np.isnan(signal).all() else source)
-
-
-def decimation_of(contract: SignalContract) -> str:
-    """How a model's input contract decimates: "flat" or "per_lead"."""
-    flat = any(step["name"] == "decimate" and step.get("flat", True) for step in contract.steps)
-    return "flat" if flat else "per_lead"
 
 
 @torch.inference_mode()

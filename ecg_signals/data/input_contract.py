@@ -9,6 +9,7 @@ from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.leads import LEADS
 from ecg_signals.signal.published import fairseq_signals
 from ecg_signals.signal.scale import scale_problem
+from ecg_signals.signal.steps.base import make_step
 
 if TYPE_CHECKING:
     from ecg_signals.data.datasets.ecg_file import EcgFileDataset
@@ -54,4 +55,4 @@ def _in_millivolt(dataset: "EcgFileDataset") -> bool:
     signals = [dataset.open(dataset.manifest.addresses(int(row))[0]).signal for row in rows]
     shortest = min(signal.shape[-1] for signal in signals)
     leads = np.concatenate([np.asarray(signal, dtype=np.float32)[:, :shortest] for signal in signals])
-    return scale_problem(leads[None], [{"name": "standardise"}]) is not None
+    return scale_problem(leads[None], [make_step({"name": "standardise"})]) is not None

@@ -28,6 +28,7 @@ from ecg_signals.metrics.per_label import (
 from ecg_signals.models.hubert.key_map import KINDS_OF_TASKS
 from ecg_signals.models.hubert.layers import decimation_factor
 from ecg_signals.signal.contract import stated_contract
+from ecg_signals.signal.steps.hubert_ecg import decimation_of
 from ecg_signals.tables import write_table
 
 CROP, LONG = 2500, 5000  # samples at 500 Hz: of the model's input, and of what crops are taken from
@@ -137,14 +138,12 @@ def task_of(model: Any, asked: str | None) -> str:
 
 def open_table(model: Any, options: EvaluationOptions) -> HubertCsvDataset:
     """The CSV, cropped and decimated as the model was trained; columns by the model's label names where it has them."""
-    steps = stated_contract(model.signal, "MODEL").steps
-    flat = any(step["name"] == "decimate" and step.get("flat", True) for step in steps)
     values = {
         "ecg_dir": options.ecg_dir,
         "label_columns": _columns_by_name(model, options) if options.task == "multi_label" else None,
         "label_start_index": options.label_start_index,
         "task_type": options.task,
-        "decimation": "flat" if flat else "per_lead",
+        "decimation": decimation_of(stated_contract(model.signal, "MODEL").steps)[1],
         "downsampling_factor": decimation_factor(model.cfg.conv_stride),
         "window_samples": LONG if options.crops else CROP,
         "random_crop_valid": bool(options.crops),

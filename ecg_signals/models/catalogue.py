@@ -38,9 +38,7 @@ class ListedModel:
     def input(self) -> str:
         """The input contract in a few words."""
         seconds = self.signal.window_samples / self.signal.sample_rate
-        steps = [step["name"] for step in self.signal.steps]
-        value = "z-scores" if "standardise" in steps else "scaled to [-1, 1]" if "scale" in steps else "mV"
-        return f"{len(self.signal.leads)} leads, {seconds:g} s at {self.signal.sample_rate:g} Hz, {value}"
+        return f"{len(self.signal.leads)} leads, {seconds:g} s at {self.signal.sample_rate:g} Hz, {self.signal.values}"
 
 
 def list_models() -> list[ListedModel]:

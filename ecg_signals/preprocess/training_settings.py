@@ -5,13 +5,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.hubert_records import FOLDER
 from ecg_signals.preprocess.pipeline import writing_to
 from ecg_signals.preprocess.training_folder import ABOUT, METADATA, RAW, TABLES, make_target
 from ecg_signals.signal.contract import stated_contract
+from ecg_signals.signal.steps.hubert_ecg import decimation_of
 from ecg_signals.tables import read_table, write_text
 
 if TYPE_CHECKING:
@@ -145,11 +146,8 @@ def _model_settings(model: str, folder: Path) -> list[str]:
             f"{model} holds the model '{source.name}', but this folder is prepared for HuBERT-ECG. For others: "
             f"ecg-preprocess npy {RAW} DEST, then ecg-train --config-name finetune/diagnosis"
         )
-    steps = stated_contract(source.signal, model).steps
-    decimation: dict[str, Any] = next((step for step in steps if step["name"] == "decimate"), {})
-    factor = decimation.get("factor", "null")
-    kind = "flat" if decimation.get("flat", True) else "per_lead"
-    return [f"dataset.downsampling_factor={factor}", f"dataset.decimation={kind}"]
+    factor, kind = decimation_of(stated_contract(source.signal, model).steps)
+    return [f"dataset.downsampling_factor={factor or 'null'}", f"dataset.decimation={kind}"]
 
 
 def _remember(run: Path, tables: Sequence[Path], model: str | None) -> None:

@@ -16,11 +16,13 @@ from ecg_signals.limits import HIGHEST_RATE, LOWEST_RATE, MAX_WINDOW_SAMPLES
 from ecg_signals.signal.leads import LEADS, derive_limb_leads, order_leads
 from ecg_signals.signal.record import Record
 from ecg_signals.signal.scale import scale_problem
-from ecg_signals.signal.steps import FILLS_NAN, PAD, WINDOW, check_step, run_step
+from ecg_signals.signal.steps.base import Step, by_todays_name, make_step
 from ecg_signals.signal.windows import segment
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+WINDOW, PAD = "window", "pad"  # marks among the steps: where the record is cut, and a short one filled up with zeros
 
 
 @dataclass
@@ -31,9 +33,9 @@ class SignalContract:
         sample_rate: Hz of the prepared windows.
         leads: ordered lead names.
         window_samples: samples per window at `sample_rate`.
-        steps: names and options of the processing steps, in order (`signal/steps.py`). The step "window" says where
+        steps: names and options of the processing steps, in order (`ecg-list step`). The mark "window" says where
             the record is cut (at the end, if it is not named): steps before it see the whole record, steps behind
-            it one window. The step "pad" says where a short record is filled up with zeros (at the end as well).
+            it one window. The mark "pad" says where a short record is filled up with zeros (at the end as well).
         stride_samples: distance of two windows at `sample_rate`; None: `window_samples` (no overlap).
         zero_missing_leads: True for models trained with lead masking: a missing lead is zero, else an error.
         aggregate: how windows become one record: the mean of the probabilities, but {label: "max"} where named.
@@ -48,13 +50,17 @@ class SignalContract:
     aggregate: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for step in self.steps:
-            check_step(step)
+        self.steps = [by_todays_name(step) for step in self.steps]
+        self.made()  # an error for what does not exist
         sizes = (self.window_samples, self.stride_samples or 1)
         if any(not isinstance(size, Integral) or not 1 <= size <= MAX_WINDOW_SAMPLES for size in sizes):
             raise ConfigError(f"the input contract has windows of {sizes} samples; 1 to {MAX_WINDOW_SAMPLES:,} can be")
         if not isinstance(self.sample_rate, Real) or not LOWEST_RATE <= self.sample_rate <= HIGHEST_RATE:
             raise ConfigError(f"the input contract has the sample rate {self.sample_rate!r}; expected Hz")
+
+    def made(self) -> list[Step | str]:
+        """The steps as they run, the marks by their names."""
+        return [step["name"] if step["name"] in (WINDOW, PAD) else make_step(step) for step in self.steps]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers; the inverse of `from_dict`."""
@@ -92,12 +98,14 @@ class SignalContract:
         import torch
 
         signal, missing = self._ordered(record)
-        cut = next((index for index, step in enumerate(self.steps) if step["name"] == WINDOW), len(self.steps))
+        steps = self.made()
+        cut = steps.index(WINDOW) if WINDOW in steps else len(steps)
         rate = record.sample_rate
-        for step in self.steps[:cut]:
-            signal, rate = run_step(step, signal, rate, self.sample_rate)
-        later = [step for step in self.steps[cut:] if step["name"] != WINDOW]
-        factor = math.prod(step["factor"] for step in later if step["name"] == "decimate")
+        for step in steps[:cut]:
+            if isinstance(step, Step):
+                signal, rate = step(signal, rate, self.sample_rate)
+        later = [step for step in steps[cut:] if step != WINDOW]
+        factor = math.prod(step.factor for step in later if isinstance(step, Step))
         if not math.isclose(rate, self.sample_rate * factor):
             raise ConfigError(
                 f"the record has {rate:g} Hz, but the model takes {self.sample_rate * factor:g} Hz and its contract "
@@ -133,7 +141,7 @@ class SignalContract:
             text = f"source has {shape[2]} samples per window; the model was trained on {self.window_samples}"
             text += f" ({seconds:g} s at {self.sample_rate:g} Hz). Make it with model.signal.prepare(record)"
             warnings.warn(text, stacklevel=2)
-        problem = scale_problem(source.detach().float().cpu().numpy(), self.steps)
+        problem = scale_problem(source.detach().float().cpu().numpy(), self.made())
         if problem:
             warnings.warn(f"{problem}. Make source with model.signal.prepare(record)", stacklevel=2)
 
@@ -169,7 +177,7 @@ class SignalContract:
         if gaps.any():
             counts = [f"{lead} {int(count)}" for lead, count in zip(self.leads, gaps.sum(axis=-1)) if count]
             text = f"samples of the record are missing (NaN): {', '.join(counts)}"
-            if not any(step["name"] in FILLS_NAN for step in self.steps):
+            if not any(isinstance(step, Step) and step.fills_nan for step in self.made()):
                 raise ConfigError(
                     f"{text}; the model was trained on records without. Cut them off, or fill them: "
                     "record.signal = ecg_signals.signal.missing.interpolate_nan(record.signal)"
@@ -192,14 +200,20 @@ class SignalContract:
         warnings.warn(f"the record has {found}; it is filled up with zeros", stacklevel=3)
         return [signal]
 
-    def _finish(self, piece: np.ndarray, rate: float, steps: list[dict[str, Any]], factor: int) -> np.ndarray:
+    def _finish(self, piece: np.ndarray, rate: float, steps: Sequence[Step | str], factor: int) -> np.ndarray:
         """The steps behind the cut, and zeros up to the length of a window."""
         for step in steps:
-            if step["name"] == PAD:
-                piece = _padded(piece, self.window_samples * factor)
+            if isinstance(step, Step):
+                piece, rate = step(piece, rate, self.sample_rate)
             else:
-                piece, rate = run_step(step, piece, rate, self.sample_rate)
+                piece = _padded(piece, self.window_samples * factor)
         return _padded(piece, self.window_samples)
+
+    @property
+    def values(self) -> str:
+        """What the values of `source` are, in a few words."""
+        found = [step.values for step in self.made() if isinstance(step, Step) and step.values]
+        return found[-1] if found else "mV"
 
     def _listed(self) -> str:
         return ", ".join(self.leads)

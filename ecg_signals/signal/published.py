@@ -71,15 +71,15 @@ def hubert_ecg(factor: int | None = 5, flat: bool = True) -> SignalContract:
     if factor not in FACTORS:
         raise UsageError(f"the decimation factor is {factor}; HuBERT-ECG has front ends for {FACTORS}")
     steps: list[dict[str, Any]] = [
-        {"name": "band_pass"},
+        {"name": "hubert_band_pass"},
         {"name": "resample", "method": "fourier", "to": HUBERT_RATE},
-        {"name": "scale"},
+        {"name": "hubert_scale"},
         {"name": "window"},
         {"name": "nan_to_mean"},
         {"name": "pad"},
     ]
     if factor is not None:
-        steps.append({"name": "decimate", "factor": factor, "flat": flat})
+        steps.append({"name": "hubert_decimate", "factor": factor, "flat": flat})
     rate = HUBERT_RATE / (factor or 1)
     return SignalContract(rate, list(LEADS), int(5 * rate), steps)
 

@@ -95,7 +95,7 @@ def test_a_stopped_pretraining_ends_as_the_undisturbed_one(folder: Path, tmp_pat
     trainer = assert_resumes(whole, parts, stop)
     printed = (trainer.save_dir / "metrics.jsonl").read_text()
     assert '"masked_loss"' in printed and '"accuracy"' in printed
-    assert trainer.model.signal.steps[-1] == {"name": "decimate", "factor": 5, "flat": False}
+    assert trainer.model.signal.steps[-1] == {"name": "hubert_decimate", "factor": 5, "flat": False}
 
 
 def test_a_stopped_fine_tuning_ends_as_the_undisturbed_one(

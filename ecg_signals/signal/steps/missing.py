@@ -1,0 +1,27 @@
+"""What stands where samples are missing."""
+
+import numpy as np
+
+from ecg_signals.registry import register_step
+from ecg_signals.signal.missing import interpolate_nan, nan_to_mean
+from ecg_signals.signal.steps.base import Step
+
+
+@register_step("interpolate_nan")
+class InterpolateNan(Step):
+    """A straight line from neighbour to neighbour."""
+
+    fills_nan = True
+
+    def __call__(self, signal: np.ndarray, rate: float, contract_rate: float) -> tuple[np.ndarray, float]:
+        return interpolate_nan(signal), rate
+
+
+@register_step("nan_to_mean")
+class NanToMean(Step):
+    """The mean of the lead."""
+
+    fills_nan = True
+
+    def __call__(self, signal: np.ndarray, rate: float, contract_rate: float) -> tuple[np.ndarray, float]:
+        return nan_to_mean(signal), rate
