@@ -7,6 +7,7 @@ module's import only when it is used. Plugins come from `common.user_dir` or the
 
 import importlib
 import importlib.metadata
+import os
 import re
 import sys
 import typing
@@ -20,6 +21,7 @@ from ecg_signals.absent import absence
 from ecg_signals.config import BaseConfig, ConfigError, UsageError, field_default, nearest
 
 _PACKAGE = Path(__file__).parent
+USER_DIRS = "ECG_SIGNALS_USER_DIRS"  # environment variable: plugins that processes of ours import as well
 _DECORATOR = re.compile(r'^@register_(\w+)\(\s*"([^"]+)"', re.MULTILINE)
 T = TypeVar("T")
 C = TypeVar("C")
@@ -35,7 +37,7 @@ class Entry(Generic[T]):
     declared: type[BaseConfig]
 
     @property
-    def dataclass(self) -> type[BaseConfig]:
+    def dataclass(self) -> type[Any]:
         """Its options: those that it declares, and those of the things of `options_of`."""
         return with_options_of(self.declared)
 
@@ -115,10 +117,10 @@ class Registry(Generic[T]):
                 )
         if not (isinstance(cls, type) and issubclass(cls, base)):
             raise ValueError(f"{self.kind} '{name}': {cls.__name__} must extend {module}.{base_name}")
-        if options is not None and not issubclass(options, BaseConfig):
-            raise ValueError(
-                f"{self.kind} '{name}': its dataclass {options.__name__} must extend ecg_signals.config.BaseConfig"
-            )
+        wanted = getattr(base, "options_class", BaseConfig)
+        if not issubclass(options or BaseConfig, wanted):
+            found, expected = (options or BaseConfig).__name__, f"{wanted.__module__}.{wanted.__name__}"
+            raise ValueError(f"{self.kind} '{name}': its dataclass {found} must extend {expected}")
 
     def ours(self) -> dict[str, str]:
         """name -> module of this package; nothing is imported for it."""
@@ -160,6 +162,7 @@ register_optimizer: Registry[Any] = Registry("optimizer", "torch.optim:Optimizer
 register_lr_scheduler: Registry[Any] = Registry("lr_scheduler", "ecg_signals.optim.schedule:Schedule")
 register_transform: Registry[Any] = Registry("transform", "ecg_signals.data.transforms.base:Transform")
 register_step: Registry[Any] = Registry("step", "ecg_signals.signal.steps.base:Step")
+register_source: Registry[Any] = Registry("source", "ecg_signals.preprocess.source:Source")
 
 REGISTRIES: dict[str, Registry[Any]] = {
     value.kind: value for name, value in list(globals().items()) if name.startswith("register_")
@@ -242,6 +245,8 @@ def import_user_dir(path: str | Path) -> None:
     if str(folder.parent) not in sys.path:
         sys.path.insert(0, str(folder.parent))
     import_plugin_modules(name, folder, f"common.user_dir={path}")
+    known = list(filter(None, os.environ.get(USER_DIRS, "").split(os.pathsep)))
+    os.environ[USER_DIRS] = os.pathsep.join(dict.fromkeys([*known, str(folder)]))
 
 
 def import_plugin_modules(name: str, folder: Path, where: str) -> None:
@@ -262,7 +267,19 @@ def import_plugin_modules(name: str, folder: Path, where: str) -> None:
 @cache
 def installed_plugins() -> list[str]:
     """`load_entry_points`, once per process: a name that is not ours may be an installed plugin's."""
-    return load_entry_points()
+    return [*inherited_plugins(), *load_entry_points()]
+
+
+@cache
+def inherited_plugins() -> list[str]:
+    """Import what `import_user_dir` did in the process that started this one. Returns: a message per one that fails."""
+    failed = []
+    for path in filter(None, os.environ.get(USER_DIRS, "").split(os.pathsep)):
+        try:
+            import_user_dir(path)
+        except ConfigError as error:
+            failed.append(str(error))
+    return failed
 
 
 def load_entry_points() -> list[str]:

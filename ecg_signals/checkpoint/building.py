@@ -32,7 +32,7 @@ def build_model(source: ModelSource, options: Mapping[str, Any]) -> Any:
     with naming(source.where, f"no model '{source.name}' can be built from its options"):
         cfg = entry.dataclass.from_mapping({"_name": source.name, **options}, where="model")
         if getattr(cfg, "model_path", None):
-            cfg.no_pretrained_weights = True  # type: ignore[attr-defined]  # all weights are in `source`
+            cfg.no_pretrained_weights = True  # all weights are in `source`
         with _NoLargerThan(source):
             return entry.cls(cfg)
 

@@ -46,9 +46,9 @@ def complete(command: str, before: list[str], word: str) -> list[str]:
     elif command == "list":
         found = _of_list(before, word)
     elif command == "preprocess" and not before:
-        from ecg_signals.cli.preprocess import STEPS, dataset_names
+        from ecg_signals.cli.preprocess import STEPS
 
-        found = _whole([*dataset_names(), *STEPS])
+        found = _whole([*REGISTRIES["source"].names(), *STEPS])
     else:
         found = _of_parser(command, last, word)
     return sorted({text for text in found if text.startswith(word)})

@@ -19,8 +19,10 @@ from ecg_signals.cli.recipes import (
 )
 from ecg_signals.config import MISSING, BaseConfig, UsageError, field_default, range_of, unknown_message
 from ecg_signals.registry import REGISTRIES, Entry, choose_summary, get_entry
+from ecg_signals.sections import REGISTERED_GROUPS
 
 KINDS = (*REGISTRIES, "recipe")
+NAMED_BY_RECIPES = (*REGISTERED_GROUPS, "dataset", "transform")
 
 
 def main() -> None:
@@ -143,7 +145,7 @@ def _details(entry: Entry) -> str:
             f"file: {entry.file} ({entry.cls.__name__})",
             "options:" if rows else "options: none",
             *_table(rows),
-            f"recipes: {', '.join(recipes) or 'none'}",
+            *([f"recipes: {', '.join(recipes) or 'none'}"] if entry.kind in NAMED_BY_RECIPES else []),
         ]
     )
 

@@ -4,15 +4,16 @@ import argparse
 import os
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ecg_signals.absent import absence
-from ecg_signals.cli.app import said_version
+from ecg_signals.cli.app import load_plugins, said_version
 from ecg_signals.cli.arguments import Parser, run_restartable
 from ecg_signals.config import UsageError, field_default, unknown_message
 from ecg_signals.limits import printable
-from ecg_signals.preprocess.source import dataset_names, find_source
+from ecg_signals.registry import installed_plugins, register_source
 
 STEPS = {
     "split": "divide records into train, valid and test",
@@ -46,25 +47,44 @@ def main() -> None:
 
 
 def run(argv: list[str]) -> None:
+    user_dir, argv = taken(argv)
     if not argv or argv[0] in ("-h", "--help"):
+        load_plugins(user_dir)
         print(overview())
         if not argv:
             raise UsageError("name a dataset or a step, such as: ecg-preprocess ptbxl SOURCE DEST")
         return
     if said_version(argv[:1]):
         return
+    if user_dir:
+        load_plugins(user_dir)
     name, *rest = argv
     if name == "hubert":
         run_hubert(rest)
     elif name in STEPS:
         run_step(name, rest)
-    elif name in dataset_names():
-        run_dataset(name, rest)
     else:
-        known, missing = [*dataset_names(), *STEPS], absence(name)
-        if missing:
-            raise UsageError(f"unknown dataset or step '{name}': {missing} There are: {', '.join(sorted(known))}")
-        raise UsageError(unknown_message(f"dataset or step '{name}'", name, known, "There are"))
+        check_dataset(name, "dataset or step", STEPS)
+        run_dataset(name, rest)
+
+
+def taken(argv: list[str]) -> tuple[str | None, list[str]]:
+    """The value of --user-dir, and the words without it."""
+    parser = Parser(prog="ecg-preprocess", add_help=False)
+    parser.add_argument("--user-dir")
+    found, rest = parser.parse_known_args(argv)
+    return found.user_dir, rest
+
+
+def check_dataset(name: str, what: str, others: Iterable[str] = ()) -> None:
+    """Raises: UsageError naming the nearest dataset; `others` are names that may stand there as well."""
+    if name not in register_source.names():
+        failed = "".join(f" {text}." for text in installed_plugins())
+        known, missing = sorted([*register_source.names(), *others]), absence(name)
+        if name not in known:
+            usual = unknown_message(f"{what} '{name}'", name, known, "There are")
+            listed = f"unknown {what} '{name}': {missing} There are: {', '.join(known)}"
+            raise UsageError((listed if missing else usual) + failed)
 
 
 def overview() -> str:
@@ -75,11 +95,12 @@ def overview() -> str:
         __doc__ or "",
         "",
         "datasets (ecg-preprocess DATASET --help lists the options of one):",
-        *(f"  {name:15} {find_source(name).title}" for name in dataset_names()),
+        *(f"  {entry.name:15} {entry.cls.title}" for entry in register_source.all()),
         "",
         "steps (ecg-preprocess STEP --help lists their options):",
         *(f"  {name:15} {purpose}" for name, purpose in STEPS.items()),
         "",
+        "--user-dir PATH: folder or module that registers datasets or readers of your own.",
         "A second run does only what is missing. DEST gets records.csv, meta.csv, org/, segmented/, labels/, manifest/",
         "and skipped.csv, which says what was left out and why.",
         "",
@@ -91,7 +112,8 @@ def overview() -> str:
 def dataset_help(name: str) -> str:
     from ecg_signals.preprocess.options import option_fields
 
-    source = find_source(name)
+    entry = register_source.get(name)
+    source = entry.cls
     lines = [
         f"usage: ecg-preprocess {name} SOURCE DEST [--workers N] [key=value ...]",
         "",
@@ -103,7 +125,7 @@ def dataset_help(name: str) -> str:
         "",
         "options:",
     ]
-    for key, item in option_fields(source.config).items():
+    for key, item in option_fields(entry.dataclass).items():
         default = field_default(item)
         shown = ",".join(map(str, default)) if isinstance(default, list) else _shown(default)
         lines += [f"  {key}={shown}", f"      {item.metadata['help']}"]
@@ -128,7 +150,7 @@ def run_dataset(name: str, argv: list[str], for_hubert: bool = False) -> None:
         raise UsageError(f"--workers is {args.workers}; it must be at least 1")
     from ecg_signals.preprocess.options import parse_options
 
-    cfg = parse_options(settings, find_source(name).config)
+    cfg = parse_options(settings, register_source.get(name).dataclass)
     if for_hubert:
         from ecg_signals.preprocess.hubert_records import preprocess_for_hubert as preprocess
     else:
@@ -142,9 +164,8 @@ def run_hubert(argv: list[str]) -> None:
         print(HUBERT_HELP)
         if not argv:
             raise UsageError("name a dataset, such as: ecg-preprocess hubert ptbxl SOURCE DEST")
-    elif argv[0] not in dataset_names():
-        raise UsageError(unknown_message(f"dataset '{argv[0]}'", argv[0], dataset_names(), "There are"))
     else:
+        check_dataset(argv[0], "dataset")
         run_dataset(argv[0], argv[1:], for_hubert=True)
 
 

@@ -86,7 +86,7 @@ def preprocess_for_hubert(name: str, folder: Path, dest: Path, cfg: PreprocessCo
         check_distinct(records["array"], records["path"], dest)
         journal = ArrayJournal(dest, source.prefix)
         report = ArrayReport(dest, len(records), SPLITS)
-        read_all(name, source, records, journal, workers, report, process_whole)
+        read_all(source, records, journal, workers, report, process_whole)
         meta = meta_table(records, journal, source.cfg, dest)
         labels = label_table(source, meta)
         split = split_table(source, meta, report)

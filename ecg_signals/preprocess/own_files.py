@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.comments import patient_facts, sex_code
 from ecg_signals.preprocess.matching import below, match_files, tell_unmatched
-from ecg_signals.preprocess.options import OwnConfig, PreprocessConfig
 from ecg_signals.preprocess.source import Row, Source, walk
 from ecg_signals.tables import check_columns, header_of, read_table
 
@@ -24,7 +23,6 @@ ABOUT = ("patient_id", "age", "sex", "report", "sample_rate", "dataset", "split"
 class OwnFiles(Source):
     """Every file with `suffix` below SOURCE, and the rows of the table that name one."""
 
-    config: ClassVar[type[PreprocessConfig]] = OwnConfig
     suffix: ClassVar[str]
     reading_options: ClassVar[tuple[str, ...]] = ("units",)
 

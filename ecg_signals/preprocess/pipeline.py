@@ -20,7 +20,7 @@ from ecg_signals.preprocess.manifests import pairs_step, write_manifests
 from ecg_signals.preprocess.options import FLAGS, PreprocessConfig
 from ecg_signals.preprocess.report import Report
 from ecg_signals.preprocess.signals import FOLDERS, process_record, segment_name
-from ecg_signals.preprocess.source import Source, find_source
+from ecg_signals.preprocess.source import Source
 from ecg_signals.preprocess.splits import (
     TRUE,
     SplitRules,
@@ -31,6 +31,7 @@ from ecg_signals.preprocess.splits import (
     split_segments,
 )
 from ecg_signals.preprocess.workers import UNREADABLE, Work, process_all
+from ecg_signals.registry import register_source
 from ecg_signals.tables import check_columns, write_table
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def preprocess_dataset(name: str, folder: Path, dest: Path, cfg: PreprocessConfi
         journal.path.touch()  # from now on this folder is ours
         write_table(dest / "records.csv", records.drop(columns=["patient_number"]))
         report = Report(dest, len(records), SPLITS)
-        read_all(name, source, records, journal, workers, report, process_record)
+        read_all(source, records, journal, workers, report, process_record)
         write_tables(source, records, journal, dest, report)
     return report
 
@@ -78,7 +79,7 @@ def writing_to(dest: Path) -> Iterator[None]:
 
 def open_source(name: str, folder: Path, cfg: PreprocessConfig, dest: Path) -> Source:
     """The dataset in SOURCE. Raises: ConfigError saying what is expected there."""
-    cls = find_source(name)
+    cls: type[Source] = register_source.get(name).cls
     return cls(cls.locate(folder.expanduser(), cfg).resolve(), cfg, skip=dest)
 
 
@@ -96,7 +97,6 @@ def understood(source: Source) -> Iterator[None]:
 
 
 def read_all(
-    name: str,
     source: Source,
     records: "pd.DataFrame",
     journal: Journal,
@@ -105,7 +105,7 @@ def read_all(
     work: Work,
 ) -> None:
     """Process what is missing; the report says what cannot be read. Raises: ConfigError if nothing can."""
-    errors = process_missing(name, source, records, journal, workers, work)
+    errors = process_missing(source, records, journal, workers, work)
     for idx, reason in errors.items():
         report.skip(idx, records.loc[idx, "path"], "unreadable", reason)
     if len(errors) == len(records):
@@ -142,7 +142,7 @@ def list_records(source: Source) -> "pd.DataFrame":
 
 
 def process_missing(
-    name: str, source: Source, records: "pd.DataFrame", journal: Journal, workers: int, work: Work
+    source: Source, records: "pd.DataFrame", journal: Journal, workers: int, work: Work
 ) -> dict[int, str]:
     """Process what the journal does not have. Returns: by idx, why a record could not be read."""
     from tqdm import tqdm
@@ -158,8 +158,10 @@ def process_missing(
     journal.open()
     try:
         done = len(records) - len(todo)
-        with tqdm(total=len(records), initial=done, unit="record", desc=f"{name} -> {journal.dest.name}") as bar:
-            for outcomes in process_all(name, source.folder, source.cfg, journal.dest, todo, workers, work):
+        with tqdm(
+            total=len(records), initial=done, unit="record", desc=f"{source.prefix} -> {journal.dest.name}"
+        ) as bar:
+            for outcomes in process_all(source, journal.dest, todo, workers, work):
                 journal.add([outcome for outcome in outcomes if "facts" in outcome])
                 errors |= {outcome["idx"]: outcome["error"] for outcome in outcomes if "error" in outcome}
                 bar.update(len(outcomes))

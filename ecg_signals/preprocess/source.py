@@ -1,19 +1,13 @@
-"""What a dataset tells the pipeline: which records there are, how one is read, its labels and its splits.
-
-A dataset is one file in `preprocess/datasets/` with one subclass of `Source`; the file's name is its name.
-"""
+"""What a dataset tells the pipeline: which records there are, how one is read, its labels and its splits."""
 
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
-from importlib import import_module
 from pathlib import Path, PurePosixPath
-from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ecg_signals.config import ConfigError, UsageError, unknown_message
-from ecg_signals.preprocess.options import PreprocessConfig, SplitConfig
+from ecg_signals.config import ConfigError
+from ecg_signals.preprocess.options import PreprocessConfig
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,12 +20,15 @@ JOURNALS = ("progress.jsonl", "progress_hubert.jsonl")  # a folder with one of t
 
 
 class Source(ABC):
-    """One dataset below `folder`.
+    """One dataset below `folder`; `ecg-preprocess NAME SOURCE DEST` reads it.
+
+    Extend it, write `records`, override what is otherwise here, and name it with
+    `@register_source("name", dataclass=SplitConfig)`, or with options of your own that extend SplitConfig, as the
+    published datasets in `preprocess/datasets/` do.
 
     Class attributes:
         title: what it is, one line.
         layout: what must lie in SOURCE, one line.
-        config: its options.
         prefix: what file names start with, and the column `source`.
         reading_options: those of its options that change the signals that `read` returns.
         without_split: why `split` has none for a record.
@@ -39,7 +36,7 @@ class Source(ABC):
 
     title: ClassVar[str]
     layout: ClassVar[str]
-    config: ClassVar[type[PreprocessConfig]] = SplitConfig
+    options_class: ClassVar[type[PreprocessConfig]] = PreprocessConfig  # that the registered dataclass extends
     prefix: ClassVar[str]
     reading_options: ClassVar[tuple[str, ...]] = ()
     without_split: ClassVar[str] = "its table names no split for it"
@@ -47,7 +44,7 @@ class Source(ABC):
     def __init__(self, folder: Path, cfg: Any, skip: Path | None = None) -> None:
         """
         Args:
-            cfg: an instance of `config`.
+            cfg: an instance of the registered dataclass.
             skip: a folder below `folder` that holds no records: DEST, if it lies there.
         """
         self.folder, self.cfg, self.skip = folder, cfg, skip
@@ -61,7 +58,7 @@ class Source(ABC):
     def locate(cls, folder: Path, cfg: Any) -> Path:
         """The folder that holds the dataset; SOURCE itself. Raises: ConfigError saying what is expected there."""
         if not folder.is_dir():
-            raise ConfigError(f"SOURCE {folder} is not a folder; {dataset_name(cls)} expects {cls.layout}")
+            raise ConfigError(f"SOURCE {folder} is not a folder; {cls.prefix} expects {cls.layout}")
         return folder
 
     @abstractmethod
@@ -113,29 +110,6 @@ class Source(ABC):
     def split(self, meta: "pd.DataFrame") -> "pd.Series | None":
         """The published split of every row ("train", "valid", "test" or None); None: make a seeded one."""
         return None
-
-
-def dataset_name(source: type[Source]) -> str:
-    """The name under which `ecg-preprocess` knows a source: its file's."""
-    return source.__module__.rpartition(".")[2]
-
-
-def dataset_names() -> list[str]:
-    """All datasets that `ecg-preprocess` knows, sorted, without importing them."""
-    from ecg_signals.preprocess import datasets
-
-    return sorted(item.name for item in iter_modules(datasets.__path__))
-
-
-@lru_cache
-def find_source(name: str) -> type[Source]:
-    """The class of a dataset. Raises: UsageError naming the nearest dataset."""
-    names = dataset_names()
-    if name not in names:
-        raise UsageError(unknown_message(f"dataset '{name}'", name, names, "There are"))
-    module = import_module(f"ecg_signals.preprocess.datasets.{name}")
-    found = [item for item in vars(module).values() if isinstance(item, type) and issubclass(item, Source)]
-    return next(item for item in found if item.__module__ == module.__name__)
 
 
 def walk(folder: Path, suffix: str, skip: Path | None = None) -> Iterator[str]:

@@ -101,7 +101,7 @@ def prepare_folder(folder: Path, cfg: FolderConfig, workers: int) -> FolderRepor
         check_distinct(records["array"], records["path"], folder)
         journal = ArrayJournal(folder, source.prefix)
         report = FolderReport(folder, len(records), tuple(TABLES))
-        read_all("npy", source, records, journal, workers, report, process_whole)
+        read_all(source, records, journal, workers, report, process_whole)
         meta = meta_table(records, journal, source.cfg, folder)
         usable = leave_out(source, meta, report)
         known = _known_rows(folder)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ecg_signals.config import ConfigError
 from ecg_signals.files import CannotWrite, cannot_write
-from ecg_signals.preprocess.source import Row, Source, find_source
+from ecg_signals.preprocess.source import Row, Source
 from ecg_signals.processes import process_pool
 
 CHUNK = 16  # records per task
@@ -23,9 +23,7 @@ UNREADABLE = (ArithmeticError, EOFError, MemoryError, ValueError)
 Work = Callable[[Source, Row, Path], dict[str, Any]]  # source, row, DEST -> facts; importable by name
 
 
-def process_all(
-    name: str, folder: Path, cfg: Any, dest: Path, rows: Sequence[Row], workers: int, work: Work
-) -> Iterator[list[Outcome]]:
+def process_all(source: Source, dest: Path, rows: Sequence[Row], workers: int, work: Work) -> Iterator[list[Outcome]]:
     """The outcome of every row, in groups, in any order.
 
     Few records are processed here, since starting a process takes longer than they do.
@@ -34,11 +32,12 @@ def process_all(
     workers = min(workers, len(chunks) // 2)
     if workers < 2:
         for row in rows:
-            yield process_chunk(name, folder, cfg, dest, work, [row])
+            yield process_chunk(type(source), source.folder, source.cfg, dest, work, [row])
         return
     fewer = f"What is done is kept; run the same command again with fewer workers: --workers {max(1, workers // 2)}"
     with process_pool(workers, fewer, initializer=_prepare_worker) as pool:
-        yield from _gather(pool, chunks, partial(process_chunk, name, folder, cfg, dest, work), 2 * workers)
+        job = partial(process_chunk, type(source), source.folder, source.cfg, dest, work)
+        yield from _gather(pool, chunks, job, 2 * workers)
 
 
 def _gather(
@@ -62,12 +61,14 @@ def _gather(
             yield future.result()
 
 
-def process_chunk(name: str, folder: Path, cfg: Any, dest: Path, work: Work, rows: Sequence[Row]) -> list[Outcome]:
+def process_chunk(
+    kind: type[Source], folder: Path, cfg: Any, dest: Path, work: Work, rows: Sequence[Row]
+) -> list[Outcome]:
     """Process some rows; one that cannot be read gives `error`, and the next one follows.
 
     Raises: CannotWrite if DEST is full or cannot be written; a mistake of ours as it is, with a note of the record.
     """
-    source = find_source(name)(folder, cfg)
+    source = kind(folder, cfg)
     outcomes = []
     for row in rows:
         outcome: Outcome = {"idx": int(row["idx"]), "save_file": row["save_file"], "key": row["key"]}

@@ -12,7 +12,7 @@ import pytest
 from scipy.io import loadmat
 
 from ecg_signals.cli.preprocess import main
-from ecg_signals.preprocess.source import dataset_names
+from ecg_signals.registry import register_source
 from ecg_signals.signal.leads import LEADS
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "sample"
@@ -50,7 +50,7 @@ def test_every_dataset_and_step_has_a_help_page(typed):
     status, overview, _ = typed("--help")
     assert status == 0
     steps = ("split", "labels", "manifest", "pairs", "subset", "hubert", "identify", "prepare", "settings")
-    for name in (*dataset_names(), *steps):
+    for name in (*register_source.names(), *steps):
         assert f"  {name} " in overview
         status, page, _ = typed(name, "--help")
         assert status == 0 and page.startswith(f"usage: ecg-preprocess {name}"), name

@@ -14,8 +14,8 @@ from ecg_signals.data.datasets.hubert_csv import HubertCsvConfig, HubertCsvDatas
 from ecg_signals.preprocess.datasets.ptbxl import ARCHIVE
 from ecg_signals.preprocess.hubert_records import preprocess_for_hubert
 from ecg_signals.preprocess.options import parse_options
-from ecg_signals.preprocess.source import find_source
 from ecg_signals.readers.read import read_record
+from ecg_signals.registry import register_source
 from ecg_signals.signal import published
 from ecg_signals.signal.hubert_ecg import hubert_preprocess
 
@@ -23,7 +23,7 @@ SAMPLE = Path(__file__).parents[2] / "examples" / "sample"
 
 
 def run(name, source, dest, *settings):
-    return preprocess_for_hubert(name, source, dest, parse_options(settings, find_source(name).config), 1)
+    return preprocess_for_hubert(name, source, dest, parse_options(settings, register_source.get(name).dataclass), 1)
 
 
 @pytest.fixture(scope="module")

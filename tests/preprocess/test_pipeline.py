@@ -13,14 +13,16 @@ from ecg_signals.config import ConfigError, UsageError
 from ecg_signals.preprocess import pipeline
 from ecg_signals.preprocess.options import parse_options
 from ecg_signals.preprocess.pipeline import preprocess_dataset
-from ecg_signals.preprocess.source import find_source
+from ecg_signals.registry import register_source
 from ecg_signals.signal.leads import LEADS
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "sample"
 
 
 def run(name, source, dest, *settings, processes=1):
-    return preprocess_dataset(name, source, dest, parse_options(settings, find_source(name).config), processes)
+    return preprocess_dataset(
+        name, source, dest, parse_options(settings, register_source.get(name).dataclass), processes
+    )
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +99,8 @@ def test_all_71_labels_are_sorted_and_follow_the_statements(sample):
     "task, classes", [("diagnostic", 44), ("subdiagnostic", 23), ("superdiagnostic", 5), ("form", 19), ("rhythm", 12)]
 )
 def test_the_benchmark_tasks_have_their_published_numbers_of_classes(sample, task, classes):
-    cfg = parse_options([f"labels={task}"], find_source("ptbxl").config)
-    source = find_source("ptbxl")(SAMPLE, cfg)
+    cfg = parse_options([f"labels={task}"], register_source.get("ptbxl").dataclass)
+    source = register_source.get("ptbxl").cls(SAMPLE, cfg)
     meta = pd.read_csv(sample / "meta.csv")
     labels = source.labels(meta)
     assert labels.shape == (92, classes + 1)

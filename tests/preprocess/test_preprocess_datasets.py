@@ -10,12 +10,12 @@ from scipy.io import loadmat
 from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.options import parse_options
 from ecg_signals.preprocess.pipeline import preprocess_dataset
-from ecg_signals.preprocess.source import dataset_names, find_source
+from ecg_signals.registry import register_source
 from ecg_signals.signal.leads import LEADS
 
 
 def run(name, source, dest, *settings):
-    preprocess_dataset(name, source, dest, parse_options(settings, find_source(name).config), 1)
+    preprocess_dataset(name, source, dest, parse_options(settings, register_source.get(name).dataclass), 1)
     labels = dest / "labels/labels.csv"
     return pd.read_csv(dest / "meta.csv"), pd.read_csv(labels) if labels.is_file() else None
 
@@ -38,7 +38,7 @@ def positives(labels):
 def test_every_name_of_the_contract_is_a_dataset():
     wanted = "ptbxl physionet2021 code15 mimic_iv_ecg sph samitrop hefei ecg_id ludb cpsc2018 chapman incart ptb"
     wanted += " wfdb npy csv"
-    assert set(wanted.split()) == set(dataset_names())
+    assert set(wanted.split()) == set(register_source.names())
 
 
 def test_sph_labels_are_the_primary_statements(tmp_path):

@@ -11,7 +11,7 @@ from scipy.io import loadmat
 
 from ecg_signals.preprocess.datasets.physionet2021 import Physionet2021Config
 from ecg_signals.preprocess.pipeline import preprocess_dataset
-from ecg_signals.preprocess.source import find_source
+from ecg_signals.registry import register_source
 
 TOLERANCE = {"rtol": 1e-6, "atol": 1e-6}
 
@@ -84,14 +84,19 @@ def test_labels_equal_the_reference_with_built_in_and_with_given_classes(referen
         "weight_abbrev_path": str(folder / "weights_abbreviations.csv"),
     }
     cfg = Physionet2021Config(**({} if built_in else given))
-    labels = find_source("physionet2021")(folder / "raw", cfg).labels(pd.read_csv(made / "meta.csv")).set_index("idx")
+    labels = (
+        register_source.get("physionet2021")
+        .cls(folder / "raw", cfg)
+        .labels(pd.read_csv(made / "meta.csv"))
+        .set_index("idx")
+    )
     expected = [sorted(item["positive_labels"]) for item in records.values()]
     assert [sorted(labels.columns[row == 1]) for row in labels.to_numpy()] == expected
     assert labels.shape[1] == 26
 
 
 def test_uncombined_labels_have_one_column_per_code(golden):
-    classes = find_source("physionet2021")(golden, Physionet2021Config(uncombined=True)).classes()
+    classes = register_source.get("physionet2021").cls(golden, Physionet2021Config(uncombined=True)).classes()
     assert len(classes) == 30 and classes["PVC"] == ["427172004"] and classes["VPB"] == ["17338001"]
 
 
@@ -121,7 +126,7 @@ def meta_leads(meta):
 def test_code15_segments_equal_the_published_files_bit_for_bit(data, tmp_path, layout):
     folder = data / "code15"
     source = folder if layout == "org" else write_code15_parts(folder, tmp_path / "raw")
-    cfg = find_source("code15").config(dtype="float64")
+    cfg = register_source.get("code15").dataclass(dtype="float64")
     preprocess_dataset("code15", source, tmp_path / "dest", cfg, workers=1)
     published = sorted((folder / "segmented").glob("*.mat"))
     assert [path.name for path in published] == sorted(p.name for p in (tmp_path / "dest/segmented").iterdir())

@@ -8,7 +8,9 @@ from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.archives import check_spreadsheet
 from ecg_signals.preprocess.comments import age_years, patient_facts, sex_code
 from ecg_signals.preprocess.labels import multi_hot
+from ecg_signals.preprocess.options import SplitConfig
 from ecg_signals.preprocess.source import Source, walk
+from ecg_signals.registry import register_source
 from ecg_signals.tables import check_columns, read_table
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ RATE = 500  # Hz
 NAMES = "ConditionNames_SNOMED-CT.csv"
 
 
+@register_source("chapman", dataclass=SplitConfig)
 class Chapman(Source):
     """The first edition (10,646 .csv files in uV) has one rhythm and several beat findings per record; the full
     one (45,152 WFDB records) SNOMED CT codes, named by the acronyms of its table of conditions."""

@@ -9,6 +9,7 @@ import numpy as np
 from ecg_signals.config import option
 from ecg_signals.preprocess.options import SplitConfig
 from ecg_signals.preprocess.source import Source
+from ecg_signals.registry import register_source
 from ecg_signals.tables import check_columns, numbers, read_table
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Code15Config(SplitConfig):
     scale: float = option(1.0, "factor to mV; the files state no unit and are taken as mV, as ECG-FM does")
 
 
+@register_source("code15", dataclass=Code15Config)
 class Code15(Source):
     """Samples that are zero in all leads at either end are padding and cut off.
 
@@ -32,7 +34,6 @@ class Code15(Source):
 
     title = "CODE-15% 1.0.0 (zenodo.org/records/4916206)"
     layout = "exams.csv and exams_part*.hdf5, or meta.csv and org/*.mat as fairseq-signals writes them"
-    config = Code15Config
     prefix = "code_15"
     reading_options = ("scale",)
 

@@ -7,7 +7,9 @@ from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.comments import age_years, sex_code
 from ecg_signals.preprocess.labels import multi_hot
 from ecg_signals.preprocess.matching import tell_unmatched
+from ecg_signals.preprocess.options import SplitConfig
 from ecg_signals.preprocess.source import Source, walk
+from ecg_signals.registry import register_source
 from ecg_signals.tables import numbers, read_table
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ CLASSES = ("Normal", "AF", "I-AVB", "LBBB", "RBBB", "PAC", "PVC", "STD", "STE") 
 COLUMNS = ("First_label", "Second_label", "Third_label")
 
 
+@register_source("cpsc2018", dataclass=SplitConfig)
 class Cpsc2018(Source):
     """A record has up to three labels."""
 

@@ -9,6 +9,7 @@ from ecg_signals.config import option
 from ecg_signals.preprocess.comments import patient_facts
 from ecg_signals.preprocess.options import SplitConfig
 from ecg_signals.preprocess.source import Source, walk
+from ecg_signals.registry import register_source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,12 +23,12 @@ class EcgIdConfig(SplitConfig):
     filtered: bool = option(True, "take the filtered signal; false: the raw one")
 
 
+@register_source("ecg_id", dataclass=EcgIdConfig)
 class EcgId(Source):
     """Every file has lead I twice, raw and filtered; the folder names the person."""
 
     title = "ECG-ID 1.0.0 (physionet.org/content/ecgiddb)"
     layout = "Person_*/rec_*.hea with .dat files"
-    config = EcgIdConfig
     prefix = "ecg_id"
     reading_options = ("filtered",)
 

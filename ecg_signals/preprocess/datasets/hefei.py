@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.comments import age_years, sex_code
 from ecg_signals.preprocess.labels import multi_hot
+from ecg_signals.preprocess.options import SplitConfig
 from ecg_signals.preprocess.source import Source, walk
+from ecg_signals.registry import register_source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +20,7 @@ RATE = 500  # Hz
 UNITS = "4.88uV"  # of one count
 
 
+@register_source("hefei", dataclass=SplitConfig)
 class Hefei(Source):
     """III, aVR, aVL and aVF are computed from I and II."""
 

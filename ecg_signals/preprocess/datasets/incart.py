@@ -4,7 +4,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ecg_signals.preprocess.comments import age_years, known, sex_code
+from ecg_signals.preprocess.options import SplitConfig
 from ecg_signals.preprocess.source import Source, walk
+from ecg_signals.registry import register_source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 _FIELD = re.compile(r"<(\w+)>:?\s*([^<]*)")
 
 
+@register_source("incart", dataclass=SplitConfig)
 class Incart(Source):
     """Headers name age, sex, diagnoses and the patient; several records are of one patient."""
 

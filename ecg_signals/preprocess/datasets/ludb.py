@@ -10,7 +10,9 @@ import numpy as np
 from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.comments import age_years, sex_code
 from ecg_signals.preprocess.labels import multi_hot
+from ecg_signals.preprocess.options import SplitConfig
 from ecg_signals.preprocess.source import Source, walk
+from ecg_signals.registry import register_source
 from ecg_signals.signal.leads import LEADS
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ _FIELD = re.compile(r"<(age|sex)>:?\s*(\S+)")
 Wave = tuple[float, float, float]  # onset, peak, offset, samples
 
 
+@register_source("ludb", dataclass=SplitConfig)
 class Ludb(Source):
     """Segments hold `segment_label` (P 0, QRS 1, T 2, none 3) and `segment_mask` (true outside the marked part).
 

@@ -8,6 +8,7 @@ from ecg_signals.config import ConfigError, option
 from ecg_signals.preprocess.comments import sex_code
 from ecg_signals.preprocess.options import SplitConfig
 from ecg_signals.preprocess.source import Source
+from ecg_signals.registry import register_source
 from ecg_signals.tables import check_columns, numbers, read_table
 
 if TYPE_CHECKING:
@@ -21,12 +22,12 @@ class MimicIvEcgConfig(SplitConfig):
     mimic_iv_root: str | None = option(None, "folder of MIMIC-IV with hosp/patients.csv(.gz), for age and sex")
 
 
+@register_source("mimic_iv_ecg", dataclass=MimicIvEcgConfig)
 class MimicIvEcg(Source):
     """Labels come from report texts: give the labeler's table with label_file=FILE.csv (column study_id or idx)."""
 
     title = "MIMIC-IV-ECG 1.0 (physionet.org/content/mimic-iv-ecg)"
     layout = "record_list.csv, machine_measurements.csv and files/, at SOURCE or in one folder below it"
-    config = MimicIvEcgConfig
     prefix = "mimic_iv_ecg"
 
     def records(self) -> "pd.DataFrame":

@@ -10,6 +10,7 @@ from ecg_signals.preprocess.comments import patient_facts
 from ecg_signals.preprocess.labels import multi_hot
 from ecg_signals.preprocess.options import SplitConfig
 from ecg_signals.preprocess.source import Source, walk
+from ecg_signals.registry import register_source
 from ecg_signals.tables import read_table
 
 if TYPE_CHECKING:
@@ -35,12 +36,12 @@ class Physionet2021Config(SplitConfig):
     weight_abbrev_path: str | None = option(None, "the same table with abbreviations as names, in the same order")
 
 
+@register_source("physionet2021", dataclass=Physionet2021Config)
 class Physionet2021(Source):
     """Any tree of .hea files; a record's dataset is the first folder below SOURCE, or below `training/`."""
 
     title = "PhysioNet/CinC Challenge 2021 (physionet.org/content/challenge-2021), or any tree of its records"
     layout = "WFDB records (.hea with .mat or .dat) at any depth, one folder per hospital"
-    config = Physionet2021Config
     prefix = "physionet2021"
 
     def records(self) -> "pd.DataFrame":

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from ecg_signals.preprocess.comments import known, patient_facts
 from ecg_signals.preprocess.labels import multi_hot
+from ecg_signals.preprocess.options import SplitConfig
 from ecg_signals.preprocess.source import Source, walk
+from ecg_signals.registry import register_source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from ecg_signals.signal.record import Record
 
 
+@register_source("ptb", dataclass=SplitConfig)
 class Ptb(Source):
     """One label per reason for admission; a record whose header names none has unknown labels."""
 

@@ -9,6 +9,7 @@ from ecg_signals.preprocess.archives import unpack
 from ecg_signals.preprocess.labels import multi_hot
 from ecg_signals.preprocess.options import PreprocessConfig
 from ecg_signals.preprocess.source import Row, Source
+from ecg_signals.registry import register_source
 from ecg_signals.tables import numbers, read_table
 
 if TYPE_CHECKING:
@@ -32,12 +33,12 @@ class PtbxlConfig(PreprocessConfig):
     test_fold: int = option(10, "fold that is the test split; the other folds are train")
 
 
+@register_source("ptbxl", dataclass=PtbxlConfig)
 class Ptbxl(Source):
     """A statement counts as positive whatever its likelihood, also 0 (unknown), as in the published benchmark."""
 
     title = "PTB-XL 1.0.3 (physionet.org/content/ptb-xl)"
     layout = "ptbxl_database.csv, scp_statements.csv and records500/ (or records100/)"
-    config = PtbxlConfig
     prefix = "ptbxl"
     without_split = "it has no statement of this label set"
 

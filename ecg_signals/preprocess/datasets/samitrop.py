@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ecg_signals.preprocess.options import SplitConfig
 from ecg_signals.preprocess.source import Source
+from ecg_signals.registry import register_source
 from ecg_signals.tables import numbers, read_table
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 LABELS = ("is_male", "normal_ecg", "death")
 
 
+@register_source("samitrop", dataclass=SplitConfig)
 class Samitrop(Source):
     """The rows of exams.csv and of the tracings are in the same order; zeros at both ends are padding and cut off."""
 

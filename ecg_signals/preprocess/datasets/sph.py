@@ -4,13 +4,16 @@ from typing import TYPE_CHECKING
 
 from ecg_signals.preprocess.comments import sex_code
 from ecg_signals.preprocess.labels import multi_hot
+from ecg_signals.preprocess.options import SplitConfig
 from ecg_signals.preprocess.source import Source
+from ecg_signals.registry import register_source
 from ecg_signals.tables import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+@register_source("sph", dataclass=SplitConfig)
 class Sph(Source):
     """Labels are the primary statements: `60+310;22` means 60 and 22; what follows a + only modifies."""
 

@@ -1,11 +1,14 @@
 """One's own WFDB records."""
 
 from ecg_signals.config import ConfigError
+from ecg_signals.preprocess.options import OwnConfig
 from ecg_signals.preprocess.own_files import OwnFiles
 from ecg_signals.preprocess.source import walk
 from ecg_signals.readers.wfdb_header import read_header
+from ecg_signals.registry import register_source
 
 
+@register_source("wfdb", dataclass=OwnConfig)
 class Wfdb(OwnFiles):
     """Every .hea below SOURCE; the segments of a multi-segment record belong to it and are no records."""
 
