@@ -163,6 +163,7 @@ register_lr_scheduler: Registry[Any] = Registry("lr_scheduler", "ecg_signals.opt
 register_transform: Registry[Any] = Registry("transform", "ecg_signals.data.transforms.base:Transform")
 register_step: Registry[Any] = Registry("step", "ecg_signals.signal.steps.base:Step")
 register_source: Registry[Any] = Registry("source", "ecg_signals.preprocess.source:Source")
+register_reader: Registry[Any] = Registry("reader", "ecg_signals.readers.base:Reader")
 
 REGISTRIES: dict[str, Registry[Any]] = {
     value.kind: value for name, value in list(globals().items()) if name.startswith("register_")

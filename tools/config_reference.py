@@ -21,6 +21,7 @@ are accepted so that its recipes run. `ecg-list KIND NAME` prints one table. Wha
 default: [deviations.md](deviations.md).
 """
 NAMED = {  # where the names of a kind stand that is no section
+    "reader": "Found by `read_record` from a file's suffix and first bytes.",
     "source": "Read by `ecg-preprocess NAME SOURCE DEST key=value ...`; see `ecg-preprocess NAME --help`.",
     "step": "Named by the input contract that is stored with a model (`model.signal.steps`), with its options.",
     "transform": "Named by `task.perturbation_mode`. The options are keys of `task` and of `dataset`.",

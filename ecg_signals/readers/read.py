@@ -2,21 +2,16 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 from ecg_signals.config import ConfigError, resolve_input
 from ecg_signals.limits import regular_file
+from ecg_signals.readers.base import Reader
 from ecg_signals.readers.plausible import check_scale
 from ecg_signals.readers.stated import Stated
+from ecg_signals.registry import inherited_plugins, installed_plugins, register_reader
 from ecg_signals.signal.record import Record
-
-if TYPE_CHECKING:
-    from ecg_signals.readers.wfdb_header import Header
-
-TABLES = (".csv", ".tsv", ".txt")
-HDF5 = (".h5", ".hdf5")
-FORMATS = ".hea (WFDB; also without extension or by a signal file), .mat, .h5, .hdf5, .npy, .csv, .tsv, .txt"
 
 
 def read_record(
@@ -48,69 +43,52 @@ def read_record(
     """
     path = resolve_input(path)
     try:
-        record = _read(path, id, Stated(sample_rate, None if leads is None else list(leads), units, dtype))
+        stated = Stated(sample_rate, None if leads is None else list(leads), units, dtype)
+        reader, found = _chosen(path, id, stated)
+        record = reader.read(found, id, stated)
     except OSError as error:
         raise ConfigError(f"{error.filename or path} cannot be read ({error.strerror or error}); check it") from None
     check_scale(path, record)
     return record
 
 
-def _read(path: Path, id: int | str | None, stated: Stated) -> Record:
-    header = _wfdb_header(path)
-    if header is not None:
-        _refuse(path, id, stated, "its header")
-        from ecg_signals.readers.wfdb_record import read_wfdb
-
-        return read_wfdb(header, stated.units, stated.dtype)
+def _chosen(path: Path, id: int | str | None, stated: Stated) -> tuple[Reader, Any]:
+    """The reader of a file, and what it needs. Raises: ConfigError where there is none or arguments do not fit."""
+    inherited_plugins()
+    found = _recognised(path)
+    if found is None:
+        installed_plugins()
+        found = _recognised(path)
+    if found is not None:
+        _refuse(path, id, stated, found[0])
+        return found
     _check_exists(path)
-    suffix = path.suffix.lower()
-    if suffix in HDF5:
-        _refuse(path, None, stated, "its layout")
-        from ecg_signals.readers.hdf5 import read_hdf5
-
-        return read_hdf5(path, id, stated.units, stated.dtype)
-    _refuse(path, id, Stated(), "")
-    if suffix == ".mat":
-        from ecg_signals.readers.mat import read_mat
-
-        return read_mat(path, stated)
-    if suffix == ".npy" or suffix in TABLES:
-        from ecg_signals.readers.arrays import read_npy, read_table
-
-        return read_npy(path, stated) if suffix == ".npy" else read_table(path, stated)
     beside = path.with_suffix(".hea")
     hint = f"{beside.name} beside it is one" if beside.is_file() else "convert it to one of them"
-    raise ConfigError(
-        f"{path} has the extension '{suffix}', which no reader knows; the known ones are {FORMATS}; {hint}"
-    )
+    known = f"the known ones are {_formats()}"
+    raise ConfigError(f"{path} has the extension '{path.suffix.lower()}', which no reader knows; {known}; {hint}")
 
 
-def _wfdb_header(path: Path) -> "Header | None":
-    """The header if `path` names a WFDB record: by its .hea, without extension, or by a signal file that it lists."""
-    from ecg_signals.readers.wfdb_header import read_header
+def _readers() -> list[Reader]:
+    """In the order in which they are asked."""
+    ours = register_reader.ours()
+    entries = sorted(register_reader.all(), key=lambda entry: (entry.cls.rank, entry.name in ours, entry.name))
+    return [entry.cls(entry.dataclass()) for entry in entries]
 
-    suffix = path.suffix.lower()
-    if suffix == ".hea":
-        try:
-            return read_header(path)
-        except FileNotFoundError:
-            _check_exists(path)
-            raise
-    beside = path.parent / f"{path.name}.hea"
-    if beside.is_file() and (not suffix or not path.is_file()):
-        return read_header(beside)
-    if suffix in ("", ".npy", *TABLES, *HDF5):
-        return None
-    for file in (beside, path.with_suffix(".hea")):
-        header = read_header(file) if file.is_file() else None
-        if header and any(PurePosixPath(line.file).name == path.name for line in header.signals):
-            return header
-    return None
+
+def _recognised(path: Path) -> tuple[Reader, Any] | None:
+    """The first reader that knows the file, and what it needs of it."""
+    asked = ((reader, reader.recognise(path)) for reader in _readers())
+    return next(((reader, found) for reader, found in asked if found is not None), None)
+
+
+def _formats() -> str:
+    return ", ".join(", ".join(reader.suffixes) + reader.note for reader in _readers())
 
 
 def _check_exists(path: Path) -> None:
     if path.is_dir():
-        raise ConfigError(f"{path} is a folder; give one record file in it, of a known format: {FORMATS}")
+        raise ConfigError(f"{path} is a folder; give one record file in it, of a known format: {_formats()}")
     if path.is_file():
         if path.suffix.lower() == ".dat":
             raise ConfigError(
@@ -124,10 +102,10 @@ def _check_exists(path: Path) -> None:
     raise ConfigError(f"there is no file {path} (nor {path.name}.hea); its folder exists, so check the name")
 
 
-def _refuse(path: Path, id: int | str | None, stated: Stated, source: str) -> None:
+def _refuse(path: Path, id: int | str | None, stated: Stated, reader: Reader) -> None:
     """Arguments that the file's format leaves no room for."""
-    if id is not None:
+    if id is not None and not reader.many:
         raise ConfigError(f"{path} holds a single record, but id={id!r} was asked for; leave id out")
     given = [name for name, value in vars(stated).items() if value is not None and name not in ("units", "dtype")]
-    if given:
-        raise ConfigError(f"{path} states its rate and leads by {source}; leave out {', '.join(given)}")
+    if given and reader.stated_by:
+        raise ConfigError(f"{path} states its rate and leads by {reader.stated_by}; leave out {', '.join(given)}")

@@ -101,7 +101,7 @@ def test_what_a_file_says_and_the_caller_contradicts_is_mentioned(tmp_path):
 def test_the_named_file_is_read_not_a_header_beside_it(tmp_path, signal, suffix):
     write(tmp_path, "hea", signal)
     shutil.copy(tmp_path / "r.dat", tmp_path / f"r{suffix}")
-    with pytest.raises(ConfigError, match=rf"r{suffix} has the extension .*the known ones are .hea.*r.hea beside it"):
+    with pytest.raises(ConfigError, match=rf"r{suffix} has the extension .*known ones are .*[.]hea .*r.hea beside it"):
         read_record(tmp_path / f"r{suffix}")
     assert read_record(tmp_path / "r.dat").signal.shape == read_record(tmp_path / "r").signal.shape == (12, 5000)
     (tmp_path / "r.hea").write_text((tmp_path / "r.hea").read_text().replace("r.dat", f"r{suffix}"))
