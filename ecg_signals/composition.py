@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from ecg_signals.config import BaseConfig, ConfigError, UsageError, field_default, unknown_message
+from ecg_signals.interop.fairseq_signals.ignored import IGNORED, ignored_values
 from ecg_signals.registry import get_entry
 from ecg_signals.sections import REGISTERED_GROUPS, Config
 
@@ -46,15 +47,17 @@ def resolve_config(raw: Mapping[str, Any], *, lenient: bool = False) -> Config:
         if not groups.get(group) and groups.get("model") is not None and not lenient:
             groups[group] = {"_name": name}
     classes = _section_classes(groups)
-    if lenient:
-        groups = {key: _drop_unknown(value, classes[key]) for key, value in groups.items() if key in classes}
-    _warn_about_dead(groups, classes)
-    merged = {key: _with_defaults(groups.get(key) or {}, cls) for key, cls in classes.items()}
+    groups |= {key: groups.get(key) or {} for key in classes}
+    ignored = {key: ignored_values(key, groups[key], cls.__dataclass_fields__) for key, cls in classes.items()}
+    groups |= {key: _options_of(key, groups[key], cls, lenient) for key, cls in classes.items()}
+    merged = {key: _with_defaults(groups[key], cls) for key, cls in classes.items()}
     merged["dataset"]["_name"] = dataset_name(groups)
     _follow(merged, groups, classes)
     resolved = _resolve_references(merged)
     sections: dict[str, Any] = {key: cls.from_mapping(resolved[key], where=key) for key, cls in classes.items()}
-    return Config(**sections)
+    config = Config(**sections)
+    config.ignored = {key: found for key, found in ignored.items() if found}
+    return config
 
 
 def without_resolvers(stored: Any) -> Any:
@@ -122,18 +125,10 @@ def dataset_name(groups: Mapping[str, Any]) -> str | None:
     return task.cls.dataset_name(groups["task"], usual)
 
 
-def _drop_unknown(values: Mapping[str, Any] | None, cls: type[BaseConfig]) -> dict[str, Any]:
-    known = {item.name for item in fields(cls)}
-    return {key: value for key, value in (values or {}).items() if key in known}
-
-
-def _warn_about_dead(groups: Mapping[str, Any], classes: Mapping[str, type[BaseConfig]]) -> None:
-    for group, cls in classes.items():
-        for item in fields(cls):
-            set_to = (groups.get(group) or {}).get(item.name, field_default(item))
-            reference = isinstance(set_to, str) and set_to.startswith("${")
-            if item.metadata.get("dead") and set_to != field_default(item) and not reference:
-                logger.warning("%s.%s=%s has no effect (%s)", group, item.name, set_to, item.metadata["help"])
+def _options_of(group: str, values: Mapping[str, Any], cls: type[BaseConfig], lenient: bool) -> dict[str, Any]:
+    """A section without the keys that do nothing; lenient: without all that are no options."""
+    left_out = values if lenient else IGNORED.get(group, {})
+    return {key: value for key, value in values.items() if key in cls.__dataclass_fields__ or key not in left_out}
 
 
 def _with_defaults(values: Mapping[str, Any], cls: type[BaseConfig]) -> dict[str, Any]:

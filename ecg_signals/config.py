@@ -38,7 +38,6 @@ def option(
     above: float | None = None,
     follows: str = "",
     ours: bool = False,
-    dead: bool = False,
     as_pretrained: bool = False,
 ) -> Any:
     """A dataclass field with its meaning.
@@ -50,7 +49,6 @@ def option(
         least, most, above: the accepted numbers, or those of a list: `least` and `most` included, `above` not.
         follows: "section.key" whose value is taken when this key is left unset and that key exists.
         ours: True when fairseq-signals has no such key; such keys stay out of a checkpoint's `cfg`.
-        dead: True when the key is only accepted so that old recipes load; setting it prints one warning.
         as_pretrained: True when a model may start only from a file with the same value, as it says how input is made.
     """
     metadata = {
@@ -61,7 +59,6 @@ def option(
         "above": above,
         "follows": follows,
         "ours": ours,
-        "dead": dead,
         "as_pretrained": as_pretrained,
     }
     if isinstance(default, (list, dict, set, BaseConfig)):

@@ -30,7 +30,7 @@ except ImportError as error:
 
 from ecg_signals.checkpoint.hub import fetch, is_hub_name
 from ecg_signals.checkpoint.huggingface import KINDS_OF_PROBLEMS, OURS, folder_config, write_folder
-from ecg_signals.checkpoint.layout import ModelSource, check_logit_kind, logit_columns, logits_option
+from ecg_signals.checkpoint.layout import ModelSource, check_logit_kind, logit_columns, logits_option, model_options
 from ecg_signals.checkpoint.load import build_source, complete, load_source
 from ecg_signals.checkpoint.origin import read_origin
 from ecg_signals.config import ConfigError, resolve_input
@@ -288,7 +288,8 @@ def _from_config(config: PretrainedConfig) -> Any:
     ours = getattr(config, OURS, None) or {}
     if not ours:
         raise ConfigError("this config.json does not say how the model is built; use from_pretrained on its folder")
-    options, labels = dict(ours["options"]), ours.get("labels")
+    options = model_options(get_entry("model", ours["name"]).dataclass, ours["options"])
+    labels = ours.get("labels")
     key = logits_option(options)
     if key is not None and options[key] != config.num_labels:
         options[key], labels = config.num_labels, _label_names(config)

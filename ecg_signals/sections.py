@@ -27,27 +27,14 @@ class CommonConfig(BaseConfig):
         None, "updates without overflow before the scale doubles; None: 2^14 / ranks / update_freq"
     )
     fp16_scale_tolerance: float = option(0.0, "share of overflows tolerated before the scale is halved, 0 to 1")
-    on_cpu_convert_precision: bool = option(False, "convert floats before the copy to the device", dead=True)
     min_loss_scale: float = option(1e-4, "training stops when the loss scale falls to this")
     threshold_loss_scale: float | None = option(None, "the loss scale is never halved below this")
     bf16: bool = option(False, "bfloat16 autocast; weights, gradients and optimizer stay float32", ours=True)
     memory_efficient_bf16: bool = option(False, "the same as bf16 here", ours=True)
     amp: bool = option(False, "the same as fp16 here: autocast with a dynamic loss scale", ours=True)
-    amp_batch_retries: int = option(2, "overflowing batches are skipped at once here", ours=True, dead=True)
-    amp_init_scale: int = option(128, "see fp16_init_scale", ours=True, dead=True)
-    amp_scale_window: int | None = option(None, "see fp16_scale_window", ours=True, dead=True)
-    tpu: bool = option(False, "TPUs are not supported", ours=True, dead=True)
-    azureml_logging: bool = option(False, "AzureML logging", ours=True, dead=True)
-    aim_repo: str | None = option(None, "Aim logging", ours=True, dead=True)
-    aim_run_hash: str | None = option(None, "Aim logging", ours=True, dead=True)
-    quantization_config_path: str | None = option(None, "quantisation-aware training", ours=True, dead=True)
-    use_plasma_view: bool = option(False, "manifests are memory-mapped here", ours=True, dead=True)
-    plasma_path: str = option("/tmp/plasma", "manifests are memory-mapped here", ours=True, dead=True)
     tf32: bool = option(False, "TensorFloat-32 matrix products on GPUs that have them", ours=True)
     compile: bool = option(False, "torch.compile the model", ours=True)
     empty_cache_freq: int = option(0, "updates between two emptyings of the CUDA cache; 0 never")
-    all_gather_list_size: int = option(16384, "bytes per rank for statistics; no limit here", dead=True)
-    model_parallel_size: int = option(1, "model parallel ranks", dead=True)
     profile: bool = option(False, "write a torch profiler trace of updates 3 to 5 beside the checkpoints")
     reset_logging: bool = option(False, "fairseq's log line format instead of hydra's")
     suppress_crashes: bool = option(False, "log an exception and return inf, for sweeps")
@@ -62,36 +49,13 @@ class DistributedTrainingConfig(BaseConfig):
     distributed_init_method: str | None = option(None, "rendezvous, such as tcp://host:port")
     distributed_port: int = option(12355, "port of the rendezvous on the first SLURM node")
     distributed_no_spawn: bool = option(False, "never start further processes", ours=True)
-    distributed_num_procs: int | None = option(None, "see distributed_world_size", ours=True, dead=True)
-    nprocs_per_node: int | None = option(None, "see distributed_world_size", ours=True, dead=True)
-    fast_stat_sync: bool = option(False, "statistics are always summed in one exchange", ours=True, dead=True)
-    zero_sharding: str = option("none", "sharded optimizer state", ours=True, dead=True)
-    no_reshard_after_forward: bool = option(False, "sharded weights", ours=True, dead=True)
-    fp32_reduce_scatter: bool = option(False, "sharded weights", ours=True, dead=True)
-    cpu_offload: bool = option(False, "sharded weights", ours=True, dead=True)
-    use_sharded_state: bool = option(False, "sharded weights", ours=True, dead=True)
-    not_fsdp_flatten_parameters: bool = option(False, "sharded weights", ours=True, dead=True)
-    localsgd_frequency: int = option(3, "local SGD", ours=True, dead=True)
-    slowmo_algorithm: str = option("LocalSGD", "slow momentum", ours=True, dead=True)
-    slowmo_base_algorithm: str = option("localsgd", "slow momentum", ours=True, dead=True)
-    slowmo_momentum: float | None = option(None, "slow momentum", ours=True, dead=True)
     device_id: int = option(0, "GPU of this process; LOCAL_RANK wins")
-    ddp_backend: str = option(
-        "pytorch_ddp",
-        "always torch's DDP",
-        choices=("pytorch_ddp", "c10d"),
-        ours=True,
-        dead=True,
-    )
     ddp_comm_hook: str = option("none", "gradient compression", choices=("none", "fp16"))
     bucket_cap_mb: int = option(25, "megabytes per gradient bucket")
     gradient_as_bucket_view: bool = option(False, "gradients share memory with the buckets", ours=True)
-    fix_batches_to_gpus: bool = option(False, "the same batches on the same GPU", dead=True)
     find_unused_parameters: bool = option(False, "let DDP look for parameters without a gradient in every update")
     heartbeat_timeout: int = option(-1, "seconds without progress before the process interrupts itself; -1 never")
     broadcast_buffers: bool = option(False, "synchronise buffers in every forward pass")
-    fp16: bool = option(False, "copied from common", follows="common.fp16", dead=True)
-    memory_efficient_fp16: bool = option(False, "copied from common", follows="common.memory_efficient_fp16", dead=True)
 
 
 @dataclass
@@ -99,14 +63,12 @@ class DatasetConfig(BaseConfig):
     """The `dataset` section; a registered dataset's own options extend it."""
 
     num_workers: int = option(1, "loading processes; 0 loads in the training process")
-    skip_invalid_size_inputs_valid_test: bool = option(False, "skip items of invalid size", dead=True)
     max_tokens: int | None = option(None, "samples per batch: longest length x items")
     batch_size: int | None = option(None, "items per batch and process; for cmsc an item is a pair of segments")
     required_batch_size_multiple: int = option(1, "batch sizes above it are rounded down to a multiple")
     data_buffer_size: int = option(10, "batches loaded ahead; 0 none")
     train_subset: str = option("train", "name of the training manifest, without .tsv")
     valid_subset: str = option("valid", "comma-separated manifests to validate on; the first decides best and patience")
-    combine_valid_subsets: bool | None = option(None, "combine validation manifests", dead=True)
     ignore_unused_valid_subsets: bool = option(False, "accept valid*.tsv files that valid_subset does not name")
     validate_interval: int = option(1, "epochs between validations")
     validate_interval_updates: int = option(0, "updates between validations; 0 off")
@@ -117,11 +79,6 @@ class DatasetConfig(BaseConfig):
     batch_size_valid: int | None = option(None, "batch_size of validation", follows="dataset.batch_size")
     max_valid_steps: int | None = option(None, "validation batches per subset at most")
     curriculum: int = option(0, "first epochs in which batches are not shuffled")
-    num_shards: int = option(1, "shards of the data", dead=True)
-    shard_id: int = option(0, "this shard", dead=True)
-    grouped_shuffling: bool = option(False, "ranks take neighbouring batches", ours=True, dead=True)
-    update_epoch_batch_itr: bool = option(False, "see update_ordered_indices_seed", ours=True, dead=True)
-    required_seq_len_multiple: int = option(1, "lengths are padded to a multiple", ours=True, dead=True)
     update_ordered_indices_seed: bool = option(
         True, "draw new batches every epoch; false freezes them as published", ours=True
     )
@@ -137,9 +94,6 @@ class OptimizationConfig(BaseConfig):
     lr: list[float] = option([0.25], "learning rate; for `fixed` one per epoch")
     stop_min_lr: float = option(-1.0, "stop when the learning rate falls to this")
     skip_remainder_batch: bool = option(False, "leave out an epoch's last update if it has fewer batches", ours=True)
-    sentence_avg: bool = option(False, "the criterion says what a gradient is divided by", ours=True, dead=True)
-    use_bmuf: bool = option(False, "blockwise model updates", ours=True, dead=True)
-    debug_param_names: bool = option(False, "debugging", ours=True, dead=True)
     skip_nonfinite_updates: bool = option(
         False, "skip an update whose gradient is not finite instead of stopping", ours=True
     )
@@ -154,7 +108,6 @@ class CheckpointConfig(BaseConfig):
     continue_once: str | None = option(None, "file to start from when save_dir has no last checkpoint", ours=True)
     finetune_from_model: str | None = option(None, "start from these weights with everything else reset")
     reset_dataloader: bool = option(False, "start the data at epoch 1")
-    reset_lr_scheduler: bool = option(False, "the rate always follows from the recipe and the update", dead=True)
     reset_meters: bool = option(False, "forget stored statistics and the best score")
     reset_optimizer: bool = option(False, "forget the stored optimizer state")
     optimizer_overrides: str = option("{}", "options that replace the stored optimizer's, as a dict")
@@ -172,7 +125,6 @@ class CheckpointConfig(BaseConfig):
     maximize_best_checkpoint_metric: bool = option(False, "larger is better")
     patience: int = option(-1, "stop after this many validations without improvement; -1 never")
     checkpoint_suffix: str = option("", "added to checkpoint names before .pt")
-    checkpoint_shard_count: int = option(1, "shards of a checkpoint", dead=True)
     load_checkpoint_on_all_dp_ranks: bool = option(False, "every rank reads the file, instead of rank 0 sending it")
     write_checkpoints_asynchronously: bool = option(False, "write in a background thread", ours=True)
 
@@ -180,7 +132,6 @@ class CheckpointConfig(BaseConfig):
 @dataclass
 class CommonEvalConfig(BaseConfig):
     path: str | None = option(None, "checkpoint to evaluate")
-    quiet: bool = option(False, "print less", dead=True)
     model_overrides: str = option("{}", "options that replace the stored model's, as a dict")
     extract: list[str] | None = option(None, "what to store: any of output, encoder_out, saliency")
     results_path: str | None = option(None, "folder for what is stored")
@@ -194,7 +145,6 @@ class EmaConfig(BaseConfig):
     ema_decay: float = option(0.9999, "share of the old average kept per update", ours=True)
     ema_start_update: int = option(0, "the average equals the weights until this update", ours=True)
     ema_update_freq: int = option(1, "updates between two steps of the average", ours=True)
-    ema_seed_model: str | None = option(None, "start the average from a file", ours=True, dead=True)
     ema_fp32: bool = option(False, "keep the average in float32", ours=True)
 
 
@@ -217,6 +167,14 @@ class Config(BaseConfig):
     criterion: Any = None
     optimizer: Any = None
     lr_scheduler: Any = None
+
+    def __post_init__(self) -> None:
+        self.ignored: dict[str, dict[str, Any]] = {}  # section -> what the recipe sets of options that do nothing here
+
+    def to_dict(self) -> dict[str, Any]:
+        """With what is ignored, so that it is written back to where it came from."""
+        found = super().to_dict()
+        return found | {group: found[group] | values for group, values in self.ignored.items()}
 
     def peer_dict(self) -> dict[str, Any]:
         """The part that fairseq-signals' own schema holds, as plain containers: a checkpoint's `cfg`."""

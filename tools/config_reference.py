@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_signals.config import BaseConfig, field_default, plain, range_of
+from ecg_signals.interop.fairseq_signals.ignored import IGNORED
 from ecg_signals.registry import REGISTRIES, get_entry
 from ecg_signals.sections import REGISTERED_GROUPS, Config
 
@@ -16,9 +17,9 @@ FILE = Path(__file__).parents[1] / "docs" / "config_reference.md"
 HEAD = """# Config reference
 
 Made by `python tools/config_reference.py` from the dataclasses; a test keeps it up to date. Set a key on the command
-line (`dataset.batch_size=64`) or in a recipe. Keys marked *ours* are not fairseq-signals'; keys marked *no effect*
-are accepted so that its recipes run. `ecg-list KIND NAME` prints one table. What differs from fairseq-signals by
-default: [deviations.md](deviations.md).
+line (`dataset.batch_size=64`) or in a recipe. Keys marked *ours* are not fairseq-signals'; keys of its recipes that do
+nothing here stand [at the end](#accepted-without-effect). `ecg-list KIND NAME` prints one table. What differs from
+fairseq-signals by default: [deviations.md](deviations.md).
 """
 NAMED = {  # where the names of a kind stand that is no section
     "reader": "Found by `read_record` from a file's suffix and first bytes.",
@@ -37,7 +38,25 @@ def reference() -> str:
     for kind, registry in REGISTRIES.items():
         parts.append(f"## {kind}\n\n{NAMED.get(kind) or f'Chosen by `{kind}._name`.'}")
         parts += [f"### {kind} {name}\n\n{described(kind, name)}" for name in registry.names()]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, ignored()]) + "\n"
+
+
+def ignored() -> str:
+    """The keys that are accepted and do nothing."""
+    rows = [
+        f"| {section}.{key} | `{shown(one.usual)}` | {one.meaning} |"
+        for section, table in IGNORED.items()
+        for key, one in table.items()
+    ]
+    lead = (
+        "So that fairseq-signals' recipes, command lines and checkpoints are taken as they are; a value other than the "
+        "usual one gives\na warning."
+    )
+    return "\n".join(["## Accepted without effect", "", lead, "", "| key | usual | meaning |", "|---|---|---|", *rows])
+
+
+def shown(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def described(kind: str, name: str) -> str:
@@ -58,16 +77,15 @@ def table(dataclass: type[BaseConfig], inherited: BaseConfig | None = None) -> s
 
 def row(item: Any) -> str:
     default = plain(field_default(item))
-    notes = [text for flag, text in (("ours", "*ours*"), ("dead", "*no effect*")) if item.metadata.get(flag)]
+    notes = ["*ours*"] if item.metadata.get("ours") else []
     if item.metadata.get("choices"):
         notes.append("one of " + ", ".join(f"`{choice}`" for choice in item.metadata["choices"]))
     if range_of(item.metadata):
         notes.append(range_of(item.metadata))
     if item.metadata.get("follows"):
         notes.append(f"default: `{item.metadata['follows']}`")
-    shown = "null" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
     meaning = "; ".join([item.metadata.get("help", ""), *notes]).replace("|", "\\|")
-    return f"| {item.name} | `{shown}` | {meaning} |".replace("| ;", "|")
+    return f"| {item.name} | `{shown(default)}` | {meaning} |".replace("| ;", "|")
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 _NUMBER = r"(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
 _DEFAULT_RESTORE = field_default(CheckpointConfig.__dataclass_fields__["restore_file"])
-_RESETS = ("reset_optimizer", "reset_lr_scheduler", "reset_meters", "reset_dataloader")
+_RESETS = ("reset_optimizer", "reset_meters", "reset_dataloader")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,6 @@ class Restore:
     own: bool = False
     named: bool = False
     reset_optimizer: bool = False
-    reset_lr_scheduler: bool = False
     reset_meters: bool = False
     reset_dataloader: bool = False
 

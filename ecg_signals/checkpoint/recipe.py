@@ -99,7 +99,7 @@ def _section_differences(
     now = section.to_dict()
     for item in fields(section):
         key = item.name
-        free = key in _FREE.get(name, ()) or key not in _ONLY.get(name, {key}) or item.metadata.get("dead")
+        free = key in _FREE.get(name, ()) or key not in _ONLY.get(name, {key})
         if free or key == "_name" or key not in then:
             continue
         if _decided_elsewhere(item.metadata, then[key], now[key], stored, config):

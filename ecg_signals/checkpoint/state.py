@@ -29,6 +29,7 @@ from ecg_signals.checkpoint.write import snapshot
 from ecg_signals.composition import DEFAULT_NAMES
 from ecg_signals.config import MISSING, ConfigError, parse_literal, resolve_input
 from ecg_signals.distributed.collectives import from_rank_zero
+from ecg_signals.interop.fairseq_signals.ignored import stored_values
 from ecg_signals.registry import get_entry
 from ecg_signals.sections import REGISTERED_GROUPS, Config, DatasetConfig
 from ecg_signals.signal.leads import lead_indices
@@ -267,12 +268,15 @@ def peer_config(cfg: Config) -> dict[str, Any]:
     dataset_keys = [key for key, item in DatasetConfig.__dataclass_fields__.items() if not item.metadata.get("ours")]
     found["dataset"] = {key: found["dataset"][key] for key in dataset_keys}
     found["dataset"]["_name"] = None
+    for section in (key for key in found if found[key]):
+        usual = stored_values(section, found[section]["_name"], found)
+        found[section] |= {key: cfg.ignored.get(section, {}).get(key, value) for key, value in usual.items()}
     for group in REGISTERED_GROUPS:
         section = getattr(cfg, group)
         if section is not None and section._name not in PEER_NAMES[group]:
             found[group] = section.to_dict()
     if found["task"] and found["task"]["_name"] == "ecg_identification":
-        found["task"] |= {key: getattr(getattr(cfg, group), key) for key, group in _IDENTIFICATION.items()}
+        found["task"] |= {key: found[group][key] for key, group in _IDENTIFICATION.items()}
     for key in ("leads_to_load", "leads_bucket"):  # a string there, which the peer takes for a list of numbers
         if found["task"] and found["task"].get(key) not in (None, MISSING):
             found["task"][key] = str(lead_indices(found["task"][key]))

@@ -14,6 +14,7 @@ from typing import Any
 from ecg_signals.cli.overrides import GROUPS
 from ecg_signals.cli.recipes import packaged_recipes
 from ecg_signals.config import MISSING, BaseConfig, ConfigError, UsageError, field_default, plain
+from ecg_signals.interop.fairseq_signals.ignored import IGNORED
 from ecg_signals.registry import get_entry
 from ecg_signals.sections import REGISTERED_GROUPS, Config, DatasetConfig
 
@@ -211,6 +212,7 @@ def named_section(sections: Mapping[str, Any], group: str) -> dict[str, Any]:
 
 def _kept_keys(group: str, name: str) -> set[str]:
     shared = {item.name for item in fields(DatasetConfig)} if group == "dataset" else set()
+    shared |= set(IGNORED.get(group, {}))
     options = fields(get_entry(group, name).dataclass)
     return shared | {item.name for item in options if field_default(item) == MISSING}
 

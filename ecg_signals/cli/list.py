@@ -159,8 +159,6 @@ def _option_row(item: Field) -> tuple[str, str, str]:
         notes.append(range_of(item.metadata))
     if item.metadata.get("follows"):
         notes.append(f"follows {item.metadata['follows']}")
-    if item.metadata.get("dead"):
-        notes.append("has no effect")
     default = field_default(item)
     shown = "null" if default is None else str(default.to_dict() if isinstance(default, BaseConfig) else default)
     return item.name, shown, item.metadata.get("help", "") + (f" ({'; '.join(notes)})" if notes else "")

@@ -16,7 +16,6 @@ class AdamConfig(BaseConfig):
     adam_betas: tuple[float, float] = option((0.9, 0.999), "decay of the running mean and of the running square")
     adam_eps: float = option(1e-8, "added to the root of the running square")
     weight_decay: float = option(0.0, "share of a weight removed per update and unit of learning rate, biases included")
-    use_old_adam: bool = option(False, "an older implementation of the same arithmetic", dead=True)
     lr: list[float] = option([1e-3], "learning rate; the first one counts", follows="optimization.lr")
 
 

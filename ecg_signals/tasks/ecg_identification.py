@@ -1,12 +1,10 @@
 """Recognising people by their ECG: trained as a classification of identities, validated by retrieval."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ecg_signals.config import option
 from ecg_signals.criteria.base import BaseCriterion
 from ecg_signals.metrics.retrieval import retrieval_accuracy
 from ecg_signals.registry import register_task
@@ -14,12 +12,7 @@ from ecg_signals.tasks.base import BaseTask
 from ecg_signals.tasks.ecg_pretraining import EcgPretrainingConfig
 
 
-@dataclass
-class EcgIdentificationConfig(EcgPretrainingConfig):
-    visualize: bool = option(False, "plot the embedding space", dead=True)
-
-
-@register_task("ecg_identification", dataclass=EcgIdentificationConfig)
+@register_task("ecg_identification", dataclass=EcgPretrainingConfig)
 class EcgIdentification(BaseTask):
     """`valid_subset=valid` reads valid_gallery.tsv and valid_probe.tsv."""
 

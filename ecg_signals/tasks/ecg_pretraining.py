@@ -15,7 +15,6 @@ class EcgPretrainingConfig(BaseConfig):
     data: str = option("???", "folder of the manifests, <split>.tsv")
     leads_to_load: Any = option(None, "leads by name or index, a list or a string such as 'I,II'; None: all 12")
     leads_bucket: Any = option(None, "leads of which one is drawn per item; it comes last")
-    bucket_selection: str = option("uniform", "the one way to draw from leads_bucket", choices=("uniform",), dead=True)
     sample_rate: int | None = option(None, "Hz every file must have; None: the first file's")
     filter: bool = option(False, "high-pass at 0.5 Hz and remove 50 Hz")
     normalize: bool = option(False, "standardise with the values of mean_path and std_path")
@@ -26,10 +25,8 @@ class EcgPretrainingConfig(BaseConfig):
     max_sample_size: int | None = option(None, "longest item, samples; longer ones are cropped at random")
     min_sample_size: int | None = option(None, "shorter items are left out, samples")
     num_batch_buckets: int = option(0, "pad batches to one of this many lengths; 0 off")
-    precompute_mask_indices: bool = option(False, "draw masks in the loader", dead=True)
     perturbation_mode: list[str] | None = option(None, "augmentations in the order they are applied")
     p: list[float] = option([1.0], "probability of each augmentation; one value serves all")
-    inferred_w2v_config: Any = option(None, "copied from the model in fairseq-signals", dead=True)
     inferred_3kg_config: dict[str, Any] | None = option(None, "angle (degrees), scale and mask_ratio of 3KG's views")
     criterion_name: str | None = option(None, "copied from the criterion", follows="criterion._name")
 

@@ -140,7 +140,7 @@ def test_finetune_from_model_resets_everything_until_the_run_has_its_own_file(tm
     run = manager(tmp_path, finetune_from_model=str(tmp_path / "base.pt"))
     chosen = run.choose_restore()
     assert chosen.path == tmp_path / "base.pt"
-    assert chosen.reset_optimizer and chosen.reset_lr_scheduler and chosen.reset_meters and chosen.reset_dataloader
+    assert chosen.reset_optimizer and chosen.reset_meters and chosen.reset_dataloader
     run.save(state, 1, 1, end_of_epoch=True)
     assert run.choose_restore().path.name == "checkpoint_last.pt"
     assert not run.choose_restore().reset_optimizer

@@ -473,21 +473,21 @@ def test_a_mistake_of_ours_ends_the_run_and_is_no_bad_record_or_table(tmp_path, 
     assert "records500" in caught.value.__notes__[0]
     for name in ("records", "labels", "split"):
         with monkeypatch.context() as patch:
-            patch.setattr(find_source("ptbxl"), name, wrong)
+            patch.setattr(register_source.get("ptbxl").cls, name, wrong)
             with pytest.raises(error, match="ours"):
                 run("ptbxl", SAMPLE, tmp_path / "b")
 
 
 @pytest.mark.parametrize("error", [ValueError, OverflowError, EOFError, MemoryError, OSError])
 def test_what_a_broken_file_does_to_a_reader_is_a_skipped_record(tmp_path, monkeypatch, error):
-    read = find_source("ptbxl").read
+    read = register_source.get("ptbxl").cls.read
 
     def broken(self, row):
         if row["idx"] == 3:
             raise error("its bytes")
         return read(self, row)
 
-    monkeypatch.setattr(find_source("ptbxl"), "read", broken)
+    monkeypatch.setattr(register_source.get("ptbxl").cls, "read", broken)
     run("ptbxl", SAMPLE, tmp_path)
     skipped = pd.read_csv(tmp_path / "skipped.csv")
     assert skipped["kind"].tolist() == ["unreadable"] and "its bytes" in skipped["reason"][0]

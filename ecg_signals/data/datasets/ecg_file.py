@@ -39,14 +39,6 @@ class EcgFileConfig(DatasetConfig):
     leads_bucket: list[str | int] | str | None = option(
         None, "leads of which every item gets one at random, put last", follows="task.leads_bucket", ours=True
     )
-    bucket_selection: str = option(
-        "uniform",
-        "the one way to draw from leads_bucket",
-        choices=("uniform",),
-        follows="task.bucket_selection",
-        ours=True,
-        dead=True,
-    )
     sample_rate: int | None = option(
         None, "Hz that every file must have; None: the first file's", follows="task.sample_rate", ours=True
     )

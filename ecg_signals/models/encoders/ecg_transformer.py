@@ -30,7 +30,6 @@ class ModelConfig(BaseConfig):
     )
     filter: bool = option(False, "the input was filtered", follows="task.filter", as_pretrained=True)
     data: str | None = option(None, "folder of the manifests; kept for the record", follows="task.data")
-    args: str | None = option(None, "always null", dead=True)
 
 
 @dataclass
