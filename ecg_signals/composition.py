@@ -42,7 +42,7 @@ def resolve_config(raw: Mapping[str, Any], *, lenient: bool = False) -> Config:
     for key in raw:
         if key not in known and not lenient:
             raise UsageError(unknown_message(f"section '{key}'", key, known, "A recipe has"))
-    groups = {key: _as_mapping(key, value) for key, value in raw.items() if key in known}
+    groups: dict[str, Any] = {key: _as_mapping(key, value) for key, value in raw.items() if key in known}
     for group, name in DEFAULT_NAMES.items():
         if not groups.get(group) and groups.get("model") is not None and not lenient:
             groups[group] = {"_name": name}
