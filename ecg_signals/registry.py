@@ -164,6 +164,7 @@ register_transform: Registry[Any] = Registry("transform", "ecg_signals.data.tran
 register_step: Registry[Any] = Registry("step", "ecg_signals.signal.steps.base:Step")
 register_source: Registry[Any] = Registry("source", "ecg_signals.preprocess.source:Source")
 register_reader: Registry[Any] = Registry("reader", "ecg_signals.readers.base:Reader")
+register_metric: Registry[Any] = Registry("metric", "ecg_signals.metrics.base:Metric")
 
 REGISTRIES: dict[str, Registry[Any]] = {
     value.kind: value for name, value in list(globals().items()) if name.startswith("register_")

@@ -15,7 +15,7 @@ from ecg_signals.criteria.base import BaseCriterion, CriterionOutput, Logs
 from ecg_signals.criteria.labels import check_label_weights, item_count, label_matrix, sample_size_of
 from ecg_signals.metrics.counts import precision_recall_f1, ratio
 from ecg_signals.metrics.logits import LABELS
-from ecg_signals.metrics.ranking import AVERAGES, summarise_ranking
+from ecg_signals.metrics.summary import AVERAGES, summarise_ranking
 from ecg_signals.registry import register_criterion
 
 

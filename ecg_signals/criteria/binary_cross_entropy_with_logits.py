@@ -18,7 +18,7 @@ from ecg_signals.data.label_names import listed
 from ecg_signals.metrics.cinc import challenge_score, read_score_weights, score_terms, sinus_rhythm_index
 from ecg_signals.metrics.counts import ratio
 from ecg_signals.metrics.groups import grouped_answers
-from ecg_signals.metrics.ranking import AVERAGES
+from ecg_signals.metrics.summary import AVERAGES
 from ecg_signals.registry import register_criterion
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,8 @@ from ecg_signals.config import ConfigError, option
 from ecg_signals.criteria.base import CriterionOutput
 from ecg_signals.criteria.cross_entropy import CrossEntropyConfig, CrossEntropyCriterion, class_targets
 from ecg_signals.criteria.loss_weights import class_weights, training_targets
-from ecg_signals.metrics.ranking import ranking_metrics
+from ecg_signals.metrics.base import Scored, make_metrics, mean_defined, measure
+from ecg_signals.metrics.logits import CLASSES
 from ecg_signals.registry import register_criterion
 
 
@@ -59,11 +60,9 @@ class HubertMultiClass(CrossEntropyCriterion):
             return out
         known = scores["target"] >= 0
         logits, target = scores["logits"][known].astype(np.float64), scores["target"][known]
-        one_hot = (target[:, None] == np.arange(logits.shape[1])).astype(np.float64)
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-        per_class = ranking_metrics(shifted / shifted.sum(axis=1, keepdims=True), one_hot)
-        present = one_hot.sum(axis=0) > 0
-        right = (logits.argmax(axis=1) == target)[:, None] * one_hot
-        out["accuracy_macro"] = float((right.sum(axis=0)[present] / one_hot.sum(axis=0)[present]).mean())
-        out["auroc"], out["auprc"] = per_class.averages("macro")
-        return out
+        probabilities = Scored.of(shifted / shifted.sum(axis=1, keepdims=True), target, CLASSES)
+        values = measure(make_metrics(("recall",), CLASSES), Scored.of(logits, target, CLASSES))
+        values |= measure(make_metrics(("auroc", "auprc"), CLASSES), probabilities)
+        names = {"recall": "accuracy_macro"}
+        return out | {names.get(name, name): mean_defined(value) for name, value in values.items()}

@@ -14,7 +14,8 @@ from ecg_signals.criteria.binary_cross_entropy_with_logits import (
     BinaryCrossEntropyWithLogitsCriterion,
 )
 from ecg_signals.criteria.loss_weights import label_weights, training_targets
-from ecg_signals.metrics.per_label import label_performance, mean_defined
+from ecg_signals.metrics.base import Scored, make_metrics, mean_defined, measure
+from ecg_signals.metrics.logits import LABELS
 from ecg_signals.registry import register_criterion
 
 
@@ -39,7 +40,7 @@ class HubertMultiLabel(BinaryCrossEntropyWithLogitsCriterion):
         """Also means over labels: `f1_macro`, `recall_macro`, `precision_macro`, `specificity_macro`."""
         out = super().metrics(logs, scores)
         if scores:
-            values = label_performance(scores["logits"], scores["target"], threshold=self.cut)
-            for name in ("f1_score", "recall", "precision", "specificity"):
-                out[f"{name.removesuffix('_score')}_macro"] = mean_defined(values[name])
+            metrics = make_metrics(("f1_score", "recall", "precision", "specificity"), LABELS)
+            values = measure(metrics, Scored.of(scores["logits"], scores["target"], LABELS, self.cut))
+            out |= {f"{name.removesuffix('_score')}_macro": mean_defined(value) for name, value in values.items()}
         return out

@@ -16,21 +16,18 @@ from ecg_signals.data.label_names import listed, matching_columns
 from ecg_signals.data.loading import batches_in_order
 from ecg_signals.files import replacing, writing
 from ecg_signals.limits import check_no_input, path_below
+from ecg_signals.metrics.base import Scored, make_metrics, mean_defined, measure
 from ecg_signals.metrics.bootstrap import intervals, resampled_items
 from ecg_signals.metrics.condition_score import condition_score
-from ecg_signals.metrics.logits import probabilities_of
-from ecg_signals.metrics.per_label import (
-    class_performance,
-    label_performance,
-    mean_defined,
-    regression_performance,
-)
+from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES, probabilities_of
+from ecg_signals.metrics.results import USUAL
 from ecg_signals.models.hubert.key_map import KINDS_OF_TASKS
 from ecg_signals.models.hubert.layers import decimation_factor
 from ecg_signals.signal.contract import stated_contract
 from ecg_signals.signal.steps.hubert_ecg import decimation_of
 from ecg_signals.tables import write_table
 
+METRICS = {CLASSES: ("accuracy", "auroc", "recall", "specificity", "auprc")}  # published rows, where not the usual ones
 CROP, LONG = 2500, 5000  # samples at 500 Hz: of the model's input, and of what crops are taken from
 
 
@@ -225,14 +222,14 @@ def write_performance(
     targets = table.label_table
     assert targets is not None
     columns = table.columns if options.task == "multi_label" else [table.columns[0]]
+    kind = KINDS_OF_TASKS[options.task or "multi_label"]
+    metrics = make_metrics(METRICS.get(kind, USUAL[kind]), kind)
+    zeros = options.published_zeros and kind != VALUES
 
     def values(chosen: np.ndarray) -> dict[str, Any]:
-        scores, labels = probabilities[chosen], targets[chosen]
-        if options.task == "multi_label":
-            return label_performance(scores, labels, zeros=options.published_zeros)
-        if options.task == "multi_class":
-            return class_performance(scores, labels[:, 0], zeros=options.published_zeros)
-        return regression_performance(scores, labels)
+        labels = targets[chosen][:, 0] if options.task == "multi_class" else targets[chosen]
+        found = measure(metrics, Scored.of(probabilities[chosen], labels, kind), zeros=zeros)
+        return found if kind == LABELS else {name: mean_defined(np.atleast_1d(value)) for name, value in found.items()}
 
     found = values(np.arange(len(targets)))
     _write(path, columns, {f"test_{name}": np.atleast_1d(value) for name, value in found.items()})

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,8 @@ class Answers:
         targets = target.detach().cpu().double().numpy().reshape(len(ids), -1)
         self.rows.append((ids, {"id": ids, "scores": scores, "targets": targets, "owner": owners}))
 
-    def finish(self, rounds: int, seed: int) -> "SplitResults | None":
-        """Score everything that was collected; None when that is nothing."""
+    def finish(self, rounds: int, seed: int, metrics: Sequence[str] | None = None) -> "SplitResults | None":
+        """Score everything that was collected, by registered metrics or the usual ones; None when that is nothing."""
         found = gather_scores(self.rows)
         if not found:
             return None
@@ -56,7 +56,9 @@ class Answers:
         if self.kind != CLASSES and targets.shape != scores.shape:
             return None
         labels = self.names or [str(number) for number in range(scores.shape[1])]
-        results = evaluate(scores, targets, labels, self.kind, owners=found["owner"], rounds=rounds, seed=seed)
+        results = evaluate(
+            scores, targets, labels, self.kind, metrics=metrics, owners=found["owner"], rounds=rounds, seed=seed
+        )
         return SplitResults(self.dataset, results, found["id"], found["owner"], scores, targets)
 
 

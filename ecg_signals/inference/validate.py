@@ -161,18 +161,19 @@ class Evaluator:
         """
         criterion = self.task.build_criterion().to(self.device)
         out, written, summaries = {}, [], {}
+        section, seed = self.config.common_eval, self.config.common.seed
         for subset in self.subsets():
             results = {}
             for split in self.task.splits_of(subset):
                 results[split], answers = self._validate_split(split, criterion)
-                found = answers.finish(self.config.common_eval.intervals, self.config.common.seed) if folder else None
+                found = answers.finish(section.intervals, seed, section.metrics) if folder else None
                 if folder and found and self.placement.rank == 0:
                     written += found.write(folder, split)
-                    summaries[split] = found.summary(self.config.common_eval.intervals)
+                    summaries[split] = found.summary(section.intervals)
             out[subset] = self.task.subset_metrics(criterion, results)
             self.reporter.summary(subset, out[subset])
         if folder and self.placement.rank == 0:
-            content = {"checkpoint": self.config.common_eval.path, "statistics": out, "splits": summaries}
+            content = {"checkpoint": section.path, "statistics": out, "splits": summaries}
             for path in [write_results(folder, content), *written]:
                 logger.info("wrote %s", path.absolute())
         return out

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ecg_signals.metrics.counts import precision_recall_f1, ratio
-from ecg_signals.metrics.ranking import summarise_ranking
+from ecg_signals.metrics.summary import summarise_ranking
 
 NO_GROUP = -1  # id of items that belong to no group
 

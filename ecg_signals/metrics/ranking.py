@@ -1,11 +1,9 @@
-"""Area under the ROC curve and average precision, exact with ties, per label and averaged."""
+"""Area under the ROC curve and average precision, exact with ties, per label."""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
-
-AVERAGES = ("macro", "micro", "weighted")
 
 
 @dataclass(frozen=True)
@@ -22,17 +20,6 @@ class RankingMetrics:
     average_precision: np.ndarray
     positives: np.ndarray
 
-    def averages(self, average: str) -> tuple[float, float]:
-        """AUROC and average precision over the defined labels: their `macro` mean, or `weighted` by positives."""
-        return self._mean(self.auroc, average), self._mean(self.average_precision, average)
-
-    def _mean(self, values: np.ndarray, average: str) -> float:
-        defined = ~np.isnan(values)
-        if not defined.any():
-            return math.nan
-        weights = self.positives[defined] if average == "weighted" else None
-        return float(np.average(values[defined], weights=weights))
-
 
 def ranking_metrics(scores: np.ndarray, targets: np.ndarray) -> RankingMetrics:
     """Both areas of every label, from one sort per label.
@@ -45,26 +32,6 @@ def ranking_metrics(scores: np.ndarray, targets: np.ndarray) -> RankingMetrics:
     values = [_areas(score, target) for score, target in zip(*columns)]
     auroc, precision, positives = np.array(values, dtype=np.float64).reshape(-1, 3).T
     return RankingMetrics(auroc, precision, positives)
-
-
-def micro_ranking_metrics(scores: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
-    """AUROC and average precision of all (item, label) pairs as one problem; NaN where undefined."""
-    auroc, precision, _ = _areas(np.ravel(scores), np.ravel(targets))
-    return auroc, precision
-
-
-def summarise_ranking(scores: np.ndarray, targets: np.ndarray, average: str) -> dict[str, float]:
-    """What criteria print: `auroc`, `auprc` by `average`, the number of labels behind `auroc`, and the micro values."""
-    micro_auroc, micro_precision = micro_ranking_metrics(scores, targets)
-    per_label = ranking_metrics(scores, targets)
-    auroc, precision = (micro_auroc, micro_precision) if average == "micro" else per_label.averages(average)
-    return {
-        "auroc": auroc,
-        "auprc": precision,
-        "auroc_labels": float(np.count_nonzero(~np.isnan(per_label.auroc))),
-        "auroc_micro": micro_auroc,
-        "auprc_micro": micro_precision,
-    }
 
 
 def _areas(scores: np.ndarray, targets: np.ndarray) -> tuple[float, float, int]:

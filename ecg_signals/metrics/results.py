@@ -1,18 +1,16 @@
 """Results of one evaluation, with intervals: every label by itself, and their means."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ecg_signals.metrics.base import Metric, Scored, make_metrics, mean_defined, measure
 from ecg_signals.metrics.bootstrap import intervals, resampled_groups
-from ecg_signals.metrics.logits import CLASSES, VALUES
-from ecg_signals.metrics.per_label import (
-    label_performance,
-    mean_defined,
-    performance_by_class,
-    regression_performance,
-)
+from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES
+
+_ANSWERS = ("f1_score", "recall", "precision", "specificity", "auroc", "auprc")
+USUAL = {LABELS: _ANSWERS, CLASSES: ("accuracy", *_ANSWERS), VALUES: ("mse", "mae", "r2")}
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,7 @@ class Results:
         known, positives: [labels] items whose answer is known, and those among them with the label (values: 0).
         values: metric -> [labels].
         ends: metric -> [2, labels], ends of the 95 % interval; {} without rounds.
-        means: metric -> mean over the labels that define it; for classes also `accuracy` over items.
+        means: metric -> mean over the labels that define it, or its value of the whole set.
         mean_ends: metric -> [2]; {} without rounds.
     """
 
@@ -63,6 +61,7 @@ def evaluate(
     labels: Sequence[str],
     kind: str | None,
     *,
+    metrics: Sequence[str] | None = None,
     owners: np.ndarray,
     rounds: int = 0,
     seed: int = 0,
@@ -74,18 +73,20 @@ def evaluate(
         targets: [items, labels], NaN where unknown; for classes [items] class numbers, negative where unknown.
         labels: names of the columns.
         kind: what the scores are, see metrics/logits.py.
+        metrics: registered names; None: the usual ones.
         owners: [items] whom an item is of (a patient, else a record): drawn together, since their items are alike.
         rounds: of the bootstrap; 0: no intervals.
     """
+    chosen_metrics = make_metrics(USUAL[kind or LABELS] if metrics is None else metrics, kind)
     if kind == CLASSES:
         kept = targets >= 0
         scores, targets, owners = scores[kept], targets[kept], owners[kept]
 
     def statistic(chosen: np.ndarray) -> dict[str, np.ndarray | float]:
-        by_label, means = _measure(scores[chosen], targets[chosen], kind)
+        by_label, means = _measure(chosen_metrics, scores[chosen], targets[chosen], kind)
         return {**by_label, **{f"mean {name}": value for name, value in means.items()}}
 
-    values, means = _measure(scores, targets, kind)
+    values, means = _measure(chosen_metrics, scores, targets, kind)
     ends = intervals(statistic, resampled_groups(owners, rounds, seed)) if rounds else {}
     one_hot = targets[:, None] == np.arange(scores.shape[1]) if kind == CLASSES else targets == 1
     known = np.full(scores.shape[1], len(targets)) if kind == CLASSES else (~np.isnan(targets)).sum(axis=0)
@@ -101,17 +102,10 @@ def evaluate(
 
 
 def _measure(
-    scores: np.ndarray, targets: np.ndarray, kind: str | None
+    metrics: Mapping[str, Metric], scores: np.ndarray, targets: np.ndarray, kind: str | None
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """Every metric by label, and the means over labels."""
-    extra = {}
-    if kind == VALUES:
-        columns = [regression_performance(score, target) for score, target in zip(scores.T, targets.T)]
-        values = {name: np.array([column[name] for column in columns]) for name in columns[0]}
-    elif kind == CLASSES:
-        values = performance_by_class(scores, targets)
-        right = scores.argmax(axis=1) == targets
-        extra = {"accuracy": float(right.mean()) if len(right) else float("nan")}
-    else:
-        values = label_performance(scores, targets)
-    return values, {**extra, **{name: mean_defined(column) for name, column in values.items()}}
+    """Every metric by label, and the means over labels; what is of the whole set stands among the means."""
+    found = measure(metrics, Scored.of(scores, targets, kind))
+    values = {name: value for name, value in found.items() if not metrics[name].of_set}
+    means = {name: float(value) if metrics[name].of_set else mean_defined(value) for name, value in found.items()}
+    return values, means

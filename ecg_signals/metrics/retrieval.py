@@ -5,13 +5,11 @@ import numpy as np
 
 def retrieve(probe: np.ndarray, gallery: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """probe [probes, dim], gallery [gallery, dim] -> dot products [probes, gallery], best gallery row [probes]."""
-    similarity = np.asarray(probe) @ np.asarray(gallery).T           # [probes, gallery]
+    similarity = np.asarray(probe) @ np.asarray(gallery).T  # [probes, gallery]
     return similarity, similarity.argmax(axis=1)
 
 
-def retrieval_accuracy(
-    probe: np.ndarray, gallery: np.ndarray, probe_id: np.ndarray, gallery_id: np.ndarray
-) -> float:
+def retrieval_accuracy(probe: np.ndarray, gallery: np.ndarray, probe_id: np.ndarray, gallery_id: np.ndarray) -> float:
     """Share of probes whose most similar gallery row is of the same patient.
 
     Args:

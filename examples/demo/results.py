@@ -10,8 +10,8 @@ import numpy as np
 import report
 
 from ecg_signals import read_record
+from ecg_signals.metrics.base import mean_defined
 from ecg_signals.metrics.bootstrap import intervals, resampled_groups
-from ecg_signals.metrics.per_label import mean_defined
 from ecg_signals.metrics.ranking import RankingMetrics, ranking_metrics
 
 LEAST = 5  # records that must have a label, and as many that must lack it, before the headline counts it

@@ -12,18 +12,19 @@ import torch
 from ecg_signals.cli import test
 from ecg_signals.config import ConfigError
 from ecg_signals.inference.csv_test import EvaluationOptions, crops_of, predict_windows, run_test
+from ecg_signals.metrics.base import Scored, make_metrics, mean_defined, measure
 from ecg_signals.metrics.bootstrap import intervals, resampled_items
 from ecg_signals.metrics.condition_score import condition_name, condition_score
-from ecg_signals.metrics.per_label import (
-    class_performance,
-    label_performance,
-    mean_defined,
-    regression_performance,
-)
+from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES
+from ecg_signals.metrics.results import USUAL
 from ecg_signals.registry import build
 from ecg_signals.signal.published import hubert_ecg
 
 LABEL_METRICS = ("f1_score", "recall", "precision", "specificity", "auroc", "auprc")
+
+
+def label_performance(scores, targets, zeros=False):
+    return measure(make_metrics(LABEL_METRICS, LABELS), Scored.of(scores, targets, LABELS), zeros=zeros)
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +58,12 @@ def test_training_prints_the_means_that_choose_the_best_file(reference: Any, exp
 
 
 def test_values_over_classes_are_the_references(reference: Any, expected: Any) -> None:
-    found = class_performance(reference["mc_probs"], reference["mc_labels"])
-    for name, value in found.items():
-        assert value == pytest.approx(expected["multi_class"][f"test_{name}"], abs=1e-6), name
+    names = ("accuracy", "auroc", "recall", "specificity", "auprc")
+    scored = Scored.of(reference["mc_probs"], reference["mc_labels"], CLASSES)
+    for name, value in measure(make_metrics(names, CLASSES), scored).items():
+        assert mean_defined(np.atleast_1d(value)) == pytest.approx(expected["multi_class"][f"test_{name}"], abs=1e-6), (
+            name
+        )
 
 
 def test_a_label_without_positives_is_undefined_and_left_out_of_the_mean() -> None:
@@ -73,7 +77,9 @@ def test_a_label_without_positives_is_undefined_and_left_out_of_the_mean() -> No
 
 
 def test_errors_of_a_regression_are_worked_by_hand() -> None:
-    found = regression_performance(np.array([[1.0], [3], [9]]), np.array([[2.0], [4], [np.nan]]))
+    scored = Scored.of(np.array([[1.0], [3], [9]]), np.array([[2.0], [4], [np.nan]]), VALUES)
+    values = measure(make_metrics(USUAL[VALUES], VALUES), scored)
+    found = {name: float(value[0]) for name, value in values.items()}
     assert found == {"mse": 1.0, "mae": 1.0, "r2": 0.0}
 
 

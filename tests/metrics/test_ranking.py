@@ -4,7 +4,8 @@ import time
 import numpy as np
 import pytest
 
-from ecg_signals.metrics.ranking import micro_ranking_metrics, ranking_metrics, summarise_ranking
+from ecg_signals.metrics.ranking import ranking_metrics
+from ecg_signals.metrics.summary import summarise_ranking
 
 
 def sigmoid(values: np.ndarray) -> np.ndarray:
@@ -59,9 +60,10 @@ def test_areas_equal_scikit_learns_with_few_and_many_ties(levels):
     precision = average_precision_score(targets, scores, average=None)
     np.testing.assert_allclose(found.average_precision, precision, rtol=1e-12)
     areas = (roc_auc_score, average_precision_score)
-    assert found.averages("weighted") == pytest.approx([area(targets, scores, average="weighted") for area in areas])
-    micro = micro_ranking_metrics(scores, targets)
-    assert micro == pytest.approx([area(targets, scores, average="micro") for area in areas])
+    for average in ("weighted", "micro"):
+        printed = summarise_ranking(scores, targets, average)
+        wanted = [area(targets, scores, average=average) for area in areas]
+        assert [printed["auroc"], printed["auprc"]] == pytest.approx(wanted)
 
 
 def test_unknown_targets_count_for_nothing():

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ecg_signals.config import BaseConfig, option
 from ecg_signals.criteria.base import BaseCriterion, CriterionOutput
-from ecg_signals.metrics.ranking import summarise_ranking
+from ecg_signals.metrics.summary import summarise_ranking
 from ecg_signals.registry import register_criterion
 
 
