@@ -198,6 +198,14 @@ def test_the_metric_stands_among_the_results(model, data, place):
     assert list(means) == ["auroc", "sureness"] and means["sureness"]["low"] <= means["sureness"]["value"]
 
 
+def test_a_metric_that_does_not_exist_is_said_before_the_first_batch(model, data, place):
+    words = [f"common_eval.path={model}", f"task.data={data / 'manifest'}", f"task.label_file={data / 'labels/y.npy'}"]
+    words += ["common_eval.metrics=[auroc,surenes]", "dataset.valid_subset=test", "hydra.run.dir=refused"]
+    said = command("ecg-validate", "--config-name", "scratch/diagnosis", *words, "common.user_dir=wardlab", cwd=place,
+                   fails=True)  # fmt: skip
+    assert "unknown metric 'surenes'; did you mean 'sureness'" in said
+
+
 def test_the_step_prepares_the_plugins_records_for_a_model(model, place):
     command("ecg-convert", model, "folder", "--to", "hf", "--user-dir", "wardlab", cwd=place)
     whole = command("ecg-predict", "raw/00.toy", "--model", "folder", "--user-dir", "wardlab", "--json", cwd=place)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ecg_signals.data.datasets.base import BaseDataset
+from ecg_signals.metrics.base import make_metrics
 from ecg_signals.metrics.logits import CLASSES, COSINES, probabilities_of
 from ecg_signals.metrics.results import Results, evaluate
 from ecg_signals.tables import write_table, write_text
@@ -26,10 +27,16 @@ class Answers:
         dataset: the split; told to say whom its items are of.
         labels: names of the logits' columns, None: their numbers.
         kind: what the logits are, see metrics/logits.py.
+        metrics: registered names; None: the usual ones of the kind.
+    Raises: UsageError for a metric that does not exist or cannot score the kind.
     """
 
-    def __init__(self, dataset: BaseDataset, labels: list[str] | None, kind: str | None) -> None:
+    def __init__(
+        self, dataset: BaseDataset, labels: list[str] | None, kind: str | None, metrics: Sequence[str] | None = None
+    ) -> None:
         self.dataset, self.names, self.kind = dataset, labels, kind
+        self.metrics = metrics
+        make_metrics(metrics or (), kind)  # an error before the first batch, not behind the last one
         self.rows: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
         dataset.with_owners = True
 
@@ -46,8 +53,8 @@ class Answers:
         targets = target.detach().cpu().double().numpy().reshape(len(ids), -1)
         self.rows.append((ids, {"id": ids, "scores": scores, "targets": targets, "owner": owners}))
 
-    def finish(self, rounds: int, seed: int, metrics: Sequence[str] | None = None) -> "SplitResults | None":
-        """Score everything that was collected, by registered metrics or the usual ones; None when that is nothing."""
+    def finish(self, rounds: int, seed: int) -> "SplitResults | None":
+        """Score everything that was collected; None when that is nothing."""
         found = gather_scores(self.rows)
         if not found:
             return None
@@ -57,7 +64,7 @@ class Answers:
             return None
         labels = self.names or [str(number) for number in range(scores.shape[1])]
         results = evaluate(
-            scores, targets, labels, self.kind, metrics=metrics, owners=found["owner"], rounds=rounds, seed=seed
+            scores, targets, labels, self.kind, metrics=self.metrics, owners=found["owner"], rounds=rounds, seed=seed
         )
         return SplitResults(self.dataset, results, found["id"], found["owner"], scores, targets)
 

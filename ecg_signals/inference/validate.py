@@ -166,7 +166,7 @@ class Evaluator:
             results = {}
             for split in self.task.splits_of(subset):
                 results[split], answers = self._validate_split(split, criterion)
-                found = answers.finish(section.intervals, seed, section.metrics) if folder else None
+                found = answers.finish(section.intervals, seed) if folder else None
                 if folder and found and self.placement.rank == 0:
                     written += found.write(folder, split)
                     summaries[split] = found.summary(section.intervals)
@@ -185,7 +185,7 @@ class Evaluator:
         extraction = self._extraction(split, len(dataset), required=False)
         called = Remembering(self.model)
         kind = self.model.logit_kind or logit_kind_of(self.config.to_dict())
-        answers = Answers(dataset, self.model.labels, kind)
+        answers = Answers(dataset, self.model.labels, kind, self.config.common_eval.metrics)
 
         def store(batch: dict[str, Any], output: CriterionOutput) -> None:
             answers.add(batch, called.output)

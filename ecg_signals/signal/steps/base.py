@@ -9,7 +9,6 @@ import numpy as np
 from ecg_signals.registry import Entry, register_step
 
 Leads = list[np.ndarray]  # of one record, without zeros, none of them flat
-_TODAY = {"band_pass": "hubert_band_pass", "scale": "hubert_scale", "decimate": "hubert_decimate"}  # names in old files
 
 
 class Step(ABC):
@@ -20,11 +19,13 @@ class Step(ABC):
 
     Class attributes:
         fills_nan: no sample is NaN afterwards.
+        earlier: names under which files of earlier versions store it.
         values: what the values are afterwards, in a few words; empty where it does not bring them to a scale. With it,
             write `problem` as well.
     """
 
     fills_nan: ClassVar[bool] = False
+    earlier: ClassVar[tuple[str, ...]] = ()
     values: ClassVar[str] = ""
 
     def __init__(self, cfg: Any) -> None:
@@ -60,4 +61,6 @@ def make_step(step: Mapping[str, Any]) -> Step:
 
 def by_todays_name(step: Mapping[str, Any]) -> dict[str, Any]:
     """A step of a stored contract, whenever it was stored."""
-    return {**step, "name": _TODAY.get(str(step.get("name")), step.get("name"))}
+    name = str(step.get("name"))
+    known = [] if name in register_step.names() else register_step.all()
+    return {**step, "name": next((entry.name for entry in known if name in entry.cls.earlier), name)}

@@ -24,6 +24,7 @@ class HubertBandPass(Step):
     """An FIR filter of 0.3 s, run forwards and backwards: in effect a low-pass at `high`."""
 
     cfg: HubertBandPassConfig
+    earlier = ("band_pass",)
 
     def __call__(self, signal: np.ndarray, rate: float, contract_rate: float) -> tuple[np.ndarray, float]:
         return band_pass(signal, rate, (self.cfg.low, self.cfg.high)), rate
@@ -33,6 +34,7 @@ class HubertBandPass(Step):
 class HubertScale(Step):
     """Each lead to [-1, 1) by its own minimum and maximum; a flat one becomes -1."""
 
+    earlier = ("scale",)
     values = "scaled to [-1, 1]"
 
     def __call__(self, signal: np.ndarray, rate: float, contract_rate: float) -> tuple[np.ndarray, float]:
@@ -59,6 +61,7 @@ class HubertDecimate(Step):
     """A Chebyshev low-pass of order 8, and every `factor`-th sample of a window."""
 
     cfg: HubertDecimateConfig
+    earlier = ("decimate",)
 
     @property
     def factor(self) -> int:
