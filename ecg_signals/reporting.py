@@ -17,7 +17,7 @@ from ecg_signals.config import ConfigError
 from ecg_signals.files import cannot_write, replacing, writing
 from ecg_signals.metrics.format import format_stat, rounded
 from ecg_signals.pulse import Pulse
-from ecg_signals.sections import Config
+from ecg_signals.sections import CommonConfig, Config
 
 logger = logging.getLogger(__name__)
 
@@ -28,12 +28,12 @@ ADVICE = (
 )
 
 
-def setup_logging(config: Config, master: bool) -> None:
+def setup_logging(common: CommonConfig, master: bool) -> None:
     """fairseq's line format on request, the log file once, and warnings only on ranks other than the first."""
     root = logging.getLogger()
     if not root.handlers:
         logging.basicConfig(level=os.environ.get("LOGLEVEL", "INFO").upper(), stream=sys.stdout)
-    if config.common.reset_logging:
+    if common.reset_logging:
         for handler in root.handlers:
             handler.setFormatter(
                 logging.Formatter("%(asctime)s | %(levelname)s | %(name)s | %(message)s", "%Y-%m-%d %H:%M:%S")
@@ -42,8 +42,8 @@ def setup_logging(config: Config, master: bool) -> None:
         root.setLevel(logging.WARNING)
         return
     root.setLevel(os.environ.get("LOGLEVEL", "INFO").upper())
-    if config.common.log_file:
-        wanted = os.path.abspath(config.common.log_file)
+    if common.log_file:
+        wanted = os.path.abspath(common.log_file)
         if wanted not in [getattr(handler, "baseFilename", None) for handler in root.handlers]:
             with writing(Path(wanted), advice="Give common.log_file another path, or leave it out"):
                 os.makedirs(os.path.dirname(wanted), exist_ok=True)

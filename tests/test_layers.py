@@ -15,20 +15,20 @@ ORDER = """
 config absent
 registry sections files limits pulse processes interop.fairseq_signals.ignored
 composition tables
-signal distributed
+signal runtime
 readers optim metrics
-precision reporting
+reporting
 checkpoint data modules interop
 models criteria preprocess labeler
 tasks
-guards
-trainer inference
-clustering evaluation
+evaluation
+training inference
+clustering
 cli
 __main__
 """
 LAYERS = {name: depth for depth, line in enumerate(ORDER.split("\n")) for name in line.split()}
-ALIASES = {"utils", "hf"}  # import paths kept for others' notebooks; they may import anything, nothing imports them
+ALIASES = {"utils", "hf", "trainer"}  # import paths kept for others; they may import anything, nothing imports them
 DATA = {"configs", "sample"}  # recipes and records, which hold no code
 # An optional package is never imported at a module's top; a slow one neither, where training passes by.
 OPTIONAL = {"transformers", "huggingface_hub", "onnx", "onnxscript", "onnxruntime", "wandb", "trackio", "submitit"}

@@ -95,7 +95,7 @@ def test_the_log_file_gets_every_message_once(tmp_path):
     before = list(root.handlers)
     try:
         for _ in range(3):
-            setup_logging(found, master=True)
+            setup_logging(found.common, master=True)
         logging.getLogger("x").warning("once")
     finally:
         for handler in [item for item in root.handlers if item not in before]:
@@ -193,7 +193,7 @@ def test_a_log_that_cannot_be_written_is_given_up_with_one_message(tmp_path, ful
     root = logging.getLogger()
     before = list(root.handlers)
     try:
-        setup_logging(config(log_file=str(tmp_path / "train.log")), master=True)
+        setup_logging(config(log_file=str(tmp_path / "train.log")).common, master=True)
         for number in range(3):
             logging.getLogger("anyone").warning("line %d", number)
     finally:

@@ -18,8 +18,9 @@ from ecg_signals.checkpoint.huggingface import CONFIG, files_of, read_folder
 from ecg_signals.checkpoint.layout import ModelSource, check_logit_kind, is_state_dict, logit_columns, recognise
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.config import ConfigError, resolve_input
-from ecg_signals.precision import compute_device
 from ecg_signals.registry import get_entry
+from ecg_signals.runtime.placement import compute_device
+from ecg_signals.runtime.strategy import Load, load_whole
 from ecg_signals.signal.contract import SignalContract, no_contract
 
 logger = logging.getLogger(__name__)
@@ -148,7 +149,7 @@ class FirstBatchCheck:
             self.contract.check_source(source)
 
 
-def fill(model: Any, state: Mapping[str, Tensor], where: str) -> None:
+def fill(model: Any, state: Mapping[str, Tensor], where: str, load: Load = load_whole) -> None:
     """Load weights into a model, strictly. Raises: ConfigError listing the keys that do not fit."""
     if not is_state_dict(state):
         raise ConfigError(f"{where}: its weights are no dict of names and tensors; save model.state_dict()")
@@ -171,7 +172,7 @@ def fill(model: Any, state: Mapping[str, Tensor], where: str) -> None:
             f"match: use the checkpoint of this model, or set the options that differ (model.KEY=VALUE)."
         )
     with naming(where, "its weights cannot be taken as numbers of the model's type"):
-        model.load_state_dict(state)
+        load(model, dict(state))
 
 
 def _listed(keys: list[str]) -> str:

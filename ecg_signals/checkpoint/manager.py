@@ -13,8 +13,8 @@ from ecg_signals.checkpoint.fairseq import OURS
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.checkpoint.write import AsyncWriter, remove_stale, write_checkpoint
 from ecg_signals.config import ConfigError, field_default, resolve_input
-from ecg_signals.distributed.collectives import from_rank_zero
 from ecg_signals.files import check_writable
+from ecg_signals.runtime.collectives import from_rank_zero
 from ecg_signals.sections import CheckpointConfig
 
 logger = logging.getLogger(__name__)
@@ -89,6 +89,11 @@ class CheckpointManager:
             return False
         self.best = score
         return True
+
+    def is_due(self, epoch: int, updates: int, end_of_epoch: bool) -> bool:
+        """Whether the recipe asks for a save after this update."""
+        every = self.cfg.save_interval_updates
+        return (end_of_epoch and epoch % self.cfg.save_interval == 0) or (every > 0 < updates and updates % every == 0)
 
     def names(self, epoch: int, updates: int, *, end_of_epoch: bool, score: float | None, is_best: bool) -> list[str]:
         """File names of one save, in the order of fairseq-signals; the first is written, the others are links.

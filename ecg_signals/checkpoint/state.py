@@ -28,10 +28,11 @@ from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.checkpoint.write import snapshot
 from ecg_signals.composition import DEFAULT_NAMES
 from ecg_signals.config import MISSING, ConfigError, parse_literal, resolve_input
-from ecg_signals.distributed.collectives import from_rank_zero
 from ecg_signals.interop.fairseq_signals.ignored import stored_values
 from ecg_signals.registry import get_entry
-from ecg_signals.sections import REGISTERED_GROUPS, Config, DatasetConfig
+from ecg_signals.runtime.collectives import from_rank_zero
+from ecg_signals.runtime.strategy import Load, load_whole
+from ecg_signals.sections import REGISTERED_GROUPS, CheckpointConfig, Config, DatasetConfig
 from ecg_signals.signal.leads import lead_indices
 
 logger = logging.getLogger(__name__)
@@ -104,12 +105,42 @@ _SAME_OPTIMIZER = {"FairseqAdam": "Adam", "FP16Optimizer": "Adam", "MemoryEffici
 
 
 @dataclass
-class RestoredState:
-    """What a checkpoint holds for training.
+class Moment:
+    """Where a run stands, in the numbers that fairseq-signals' layout has a place for.
 
     `num_updates`, `epoch` and `iterations_in_epoch` (of one rank) are those after the last finished update; at the
-    end of epoch e they are e + 1 and 0. `ours` is empty for files of fairseq-signals, but for a stored loss scale.
+    end of epoch e they are e + 1 and 0. `val_loss` is the score of this save and `best` the best so far, None before
+    the first validation; `training_time` in seconds, of all runs that led here.
     """
+
+    num_updates: int
+    epoch: int
+    iterations_in_epoch: int
+    val_loss: float | None
+    best: float | None
+    training_time: float
+
+
+@dataclass
+class Trained:
+    """What training changes; an `average` of the weights and the `scaler` of losses where the recipe has them."""
+
+    model: Any
+    criterion: Any
+    optimizer: torch.optim.Optimizer
+    schedule: Any
+    average: Any = None
+    scaler: Any = None
+
+    def states(self) -> dict[str, Any]:
+        """The states that hold tensors, by name and by reference."""
+        parts = {"model": self.model, "criterion": self.criterion, "optimizer": self.optimizer, "average": self.average}
+        return {key: part.state_dict() for key, part in parts.items() if part is not None}
+
+
+@dataclass
+class RestoredState(Moment):
+    """What a checkpoint holds for training; `ours` is empty for fairseq-signals' files, but for a stored loss scale."""
 
     where: str
     cfg: dict[str, Any]
@@ -119,29 +150,23 @@ class RestoredState:
     optimizer_class_name: str | None
     optimizer: dict[str, Any] | None
     schedule_state: dict[str, Any]
-    num_updates: int
-    epoch: int
-    iterations_in_epoch: int
-    val_loss: float | None
-    best: float | None
-    training_time: float
     average: dict[str, Tensor] | None = None
     ours: dict[str, Any] = field(default_factory=dict)
 
-    def load_model(self, model: Any, criterion: nn.Module) -> None:
+    def load_model(self, model: Any, criterion: nn.Module, load: Load = load_whole) -> None:
         """Fill both with the stored weights. Raises: ConfigError naming the keys that do not fit."""
-        fill(model, self.model_state, self.where)
+        fill(model, self.model_state, self.where, load)
         if self.criterion_state and criterion.state_dict():
             try:
-                criterion.load_state_dict(self.criterion_state)
+                load(criterion, self.criterion_state)
             except RuntimeError as error:
                 raise ConfigError(
                     f"{self.where}: the stored criterion does not fit this recipe's: {error}. Go on with "
                     f"the criterion it was trained with, {self.criterion_class_name}, and its options"
                 ) from None
 
-    def keep_arithmetic(self, config: Config) -> dict[str, Any]:
-        """Set the model's options under which published weights were trained, before the model is built.
+    def keep_arithmetic(self, options: Any) -> dict[str, Any]:
+        """Set the options of a model under which published weights were trained, before the model is built.
 
         A run that goes on from a file of fairseq-signals keeps them to its end: its own checkpoints name them.
         Returns: what `ours["published_options"]` of the next checkpoint holds; empty for a run that began with us.
@@ -149,17 +174,19 @@ class RestoredState:
         if self.ours.get("format"):
             kept = dict(self.ours.get("published_options") or {})
         else:
-            kept = get_entry("model", config.model._name).cls.published_options()
-        kept = {key: value for key, value in kept.items() if hasattr(config.model, key)}
-        changed = {key: value for key, value in kept.items() if getattr(config.model, key) != value}
+            kept = get_entry("model", options._name).cls.published_options()
+        kept = {key: value for key, value in kept.items() if hasattr(options, key)}
+        changed = {key: value for key, value in kept.items() if getattr(options, key) != value}
         if changed:
             listed = " ".join(f"model.{key}={value}" for key, value in changed.items())
             logger.warning("%s was trained with the published arithmetic, which is kept: %s", self.where, listed)
         for key, value in changed.items():
-            setattr(config.model, key, value)
+            setattr(options, key, value)
         return kept
 
-    def load_optimizer(self, optimizer: torch.optim.Optimizer, criterion: nn.Module, config: Config) -> None:
+    def load_optimizer(
+        self, optimizer: torch.optim.Optimizer, criterion: nn.Module, config: Config, load: Load = load_whole
+    ) -> None:
         """Restore the optimizer's moments; its options are the recipe's, then `checkpoint.optimizer_overrides`.
 
         Raises: ConfigError when the stored state belongs to another criterion, optimizer or set of parameters.
@@ -171,23 +198,14 @@ class RestoredState:
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         steps = self.ours.get("optimizer_steps")
         stored = snapshot(unflatten_optimizer_state(self.optimizer, parameters, steps))  # off the memory-mapped file
-        optimizer.load_state_dict(merge_optimizer_state(stored, optimizer.state_dict(), overrides))
+        load(optimizer, merge_optimizer_state(stored, optimizer.state_dict(), overrides))
 
 
 def pack_state(
-    *,
     config: Config,
-    model: Any,
-    criterion: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: Any,
-    num_updates: int,
-    epoch: int,
-    iterations_in_epoch: int,
-    val_loss: float | None,
-    best: float | None,
-    training_time: float,
-    average: Any = None,
+    trained: Trained,
+    moment: Moment,
+    states: Mapping[str, Any],
     ours: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """A checkpoint's content, with plain containers only and the keys in fairseq-signals' order.
@@ -195,49 +213,49 @@ def pack_state(
     Args:
         config: the whole recipe; what fairseq-signals has goes into `cfg`, all of it into
             `extra_state["ecg_signals"]`, beside the model's labels and input contract.
-        model, criterion: their weights are stored as float32 on the CPU.
-        optimizer: left out with `checkpoint.no_save_optimizer_state`.
-        schedule: the learning-rate schedule.
-        num_updates: finished updates.
-        epoch, iterations_in_epoch: of the next batch of one rank.
-        val_loss: score of this save, `best`: the best so far; None before the first validation.
-        training_time: seconds in all.
-        average: moving average of the weights, with a `state_dict()`.
+        states: `trained.states()`, every tensor whole; weights are stored as float32 on the CPU, the optimizer's
+            not with `checkpoint.no_save_optimizer_state`.
         ours: what else only this package has: data position, statistics, ...; no validation scores.
     """
-    position = {"version": 2, "epoch": int(epoch), "iterations_in_epoch": int(iterations_in_epoch), "shuffle": True}
     extra: dict[str, Any] = {
         "metrics": {},
-        "previous_training_time": float(training_time),
-        "train_iterator": position,
-        "val_loss": None if val_loss is None else float(val_loss),
+        "previous_training_time": float(moment.training_time),
+        "train_iterator": {
+            "version": 2,
+            "epoch": int(moment.epoch),
+            "iterations_in_epoch": int(moment.iterations_in_epoch),
+            "shuffle": True,
+        },
+        "val_loss": None if moment.val_loss is None else float(moment.val_loss),
     }
-    if best is not None:
-        extra["best"] = float(best)
-    extra[OURS] = _ours(config, model, average) | plain_values(ours)
+    if moment.best is not None:
+        extra["best"] = float(moment.best)
+    extra[OURS] = _ours(config, trained.model, states.get("average")) | plain_values(ours)
     history = {
-        "criterion_name": _criterion_class(config, type(criterion).__name__),
-        "optimizer_name": _optimizer_class(config, type(optimizer).__name__),
-        "lr_scheduler_state": plain_values(schedule.state_dict()),
-        "num_updates": int(num_updates),
+        "criterion_name": _criterion_class(config, type(trained.criterion).__name__),
+        "optimizer_name": _optimizer_class(config, type(trained.optimizer).__name__),
+        "lr_scheduler_state": plain_values(trained.schedule.state_dict()),
+        "num_updates": int(moment.num_updates),
     }
     state = {
         "args": None,
         "cfg": peer_config(config),
-        "model": to_cpu(model.state_dict()),
-        "criterion": to_cpu(criterion.state_dict()) or None,
+        "model": to_cpu(states["model"]),
+        "criterion": to_cpu(states["criterion"]) or None,
         "optimizer_history": [history],
         "task_state": {},
         "extra_state": extra,
     }
     if not config.checkpoint.no_save_optimizer_state:
-        state["last_optimizer_state"] = _pack_optimizer(config, optimizer, extra[OURS])
+        state["last_optimizer_state"] = _pack_optimizer(config, trained.optimizer, states["optimizer"], extra[OURS])
     return state
 
 
-def _pack_optimizer(config: Config, optimizer: torch.optim.Optimizer, ours: dict[str, Any]) -> dict[str, Any]:
+def _pack_optimizer(
+    config: Config, optimizer: torch.optim.Optimizer, state: dict[str, Any], ours: dict[str, Any]
+) -> dict[str, Any]:
     """`last_optimizer_state`, in the form that fairseq-signals has for this recipe."""
-    state = plain_values(optimizer.state_dict())
+    state = plain_values(state)
     if config.optimizer._name == "adam":
         for item in state["state"].values():
             item["step"] = int(item["step"])
@@ -258,7 +276,7 @@ def _ours(config: Config, model: Any, average: Any) -> dict[str, Any]:
         "logit_kind": logit_kind_of(config.to_dict()),
         "signal": plain_values(model.signal.to_dict()) if model.signal is not None else None,
         "origin": plain_values(model.origin),
-        "average": to_cpu(average.state_dict()) if average is not None else None,
+        "average": to_cpu(average) if average is not None else None,
     }
 
 
@@ -363,7 +381,7 @@ def plain_values(value: Any) -> Any:
     raise TypeError(f"a checkpoint holds plain values only, not {type(value).__name__}")
 
 
-def unpack_state(path: str | os.PathLike[str], config: Config) -> RestoredState:
+def unpack_state(path: str | os.PathLike[str], section: CheckpointConfig) -> RestoredState:
     """A checkpoint's content taken apart; older forms of fairseq-signals' layout are brought up to date.
 
     With several ranks rank 0 reads the file, unless `checkpoint.load_checkpoint_on_all_dp_ranks` is set.
@@ -373,7 +391,7 @@ def unpack_state(path: str | os.PathLike[str], config: Config) -> RestoredState:
     def read() -> dict[str, Any]:
         return read_checkpoint(path)
 
-    raw = read() if config.checkpoint.load_checkpoint_on_all_dp_ranks else from_rank_zero(read)
+    raw = read() if section.load_checkpoint_on_all_dp_ranks else from_rank_zero(read)
     with naming(str(path), "its training state is not of this form; set checkpoint.restore_file to another checkpoint"):
         return restored_state(raw, str(path))
 

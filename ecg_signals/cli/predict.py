@@ -45,7 +45,7 @@ def parser() -> Parser:
 def predict(arguments: argparse.Namespace) -> int:
     """Print the predictions. Returns the number of records without one."""
     from ecg_signals.inference.predict import Predictor, as_dict, as_text
-    from ecg_signals.precision import compute_device
+    from ecg_signals.runtime.placement import compute_device
 
     load_plugins(arguments.user_dir)
     device = compute_device(arguments.device)

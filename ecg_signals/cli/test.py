@@ -20,7 +20,7 @@ def run(argv: list[str]) -> None:
 
     from ecg_signals.checkpoint.load import load_model
     from ecg_signals.inference.csv_test import EvaluationOptions, run_test
-    from ecg_signals.precision import compute_device
+    from ecg_signals.runtime.placement import compute_device
 
     options = EvaluationOptions(
         csv=arguments.csv,

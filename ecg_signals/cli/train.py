@@ -19,7 +19,7 @@ from ecg_signals.cli.app import (
 from ecg_signals.cli.console import remember_command, told_where
 
 if TYPE_CHECKING:
-    from ecg_signals.distributed.launch import Placement
+    from ecg_signals.runtime.placement import Placement
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +52,8 @@ def run(raw: Any) -> float:
         from ecg_signals.composition import resolve_config
 
         config = resolve_config(sections)  # before the trainer's imports: a misspelt key should not wait for them
-        from ecg_signals.distributed.launch import process_group
-        from ecg_signals.trainer import Trainer
+        from ecg_signals.runtime.launch import process_group
+        from ecg_signals.training.trainer import Trainer
 
         try:
             with process_group(config, partial(run_rank, sections)) as placement:
@@ -71,8 +71,8 @@ def run(raw: Any) -> float:
 def run_rank(sections: dict[str, Any], placement: "Placement") -> None:
     """The job of a further local process, which rank 0 started."""
     from ecg_signals.composition import resolve_config
-    from ecg_signals.distributed.launch import joined
-    from ecg_signals.trainer import Trainer
+    from ecg_signals.runtime.launch import joined
+    from ecg_signals.training.trainer import Trainer
 
     with reported_errors():
         load_plugins(user_dir_of(sections))

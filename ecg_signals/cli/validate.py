@@ -43,8 +43,8 @@ def with_evaluator(raw: Any, action: Callable[[Any], Any]) -> None:
     with reported_errors():
         sections = job_sections(raw)
         from ecg_signals.composition import resolve_config
-        from ecg_signals.distributed.launch import process_group
         from ecg_signals.inference.validate import Evaluator
+        from ecg_signals.runtime.launch import process_group
 
         cpu = {"cpu": (sections.get("common") or {}).get("cpu", False)}
         ranks = resolve_config({"common": cpu, "distributed_training": sections.get("distributed_training")})

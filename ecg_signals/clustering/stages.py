@@ -130,7 +130,7 @@ def dump_latents(
     from ecg_signals.models.hubert.hubert_ecg import HubertEcg
     from ecg_signals.models.hubert.hubert_ecg_classifier import HubertEcgClassifier
     from ecg_signals.models.hubert.layers import decimation_factor
-    from ecg_signals.precision import compute_device
+    from ecg_signals.runtime.placement import compute_device
 
     model = load_model(checkpoint, device=compute_device())
     if not isinstance(model, (HubertEcg, HubertEcgClassifier)):

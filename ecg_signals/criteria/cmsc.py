@@ -10,8 +10,8 @@ from ecg_signals.config import BaseConfig, option
 from ecg_signals.criteria.base import BaseCriterion, CriterionOutput, Logs
 from ecg_signals.criteria.contrastive import hide, pooled_rows, similarities
 from ecg_signals.criteria.labels import item_count, sample_size_of
-from ecg_signals.distributed.collectives import gather_rows
 from ecg_signals.registry import register_criterion
+from ecg_signals.runtime.collectives import gather_rows
 
 GATHER_HELP = "in training, compare with the segments of all ranks instead of this rank's alone"
 
@@ -38,7 +38,7 @@ class CMSCCriterion(BaseCriterion):
         self.cfg: CMSCConfig = cfg
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
-        rows = pooled_rows(model, batch, self.cfg.eps)               # [items, dim]
+        rows = pooled_rows(model, batch, self.cfg.eps)  # [items, dim]
         loss = cmsc_loss(rows, batch, self.cfg.temp, gather=self.cfg.all_gather and self.training)
         logs: Logs = {"loss": loss.detach(), "nsignals": item_count(batch)}
         return CriterionOutput(loss, sample_size_of(batch, 1.0), logs)

@@ -11,8 +11,8 @@ from ecg_signals.criteria.base import CriterionOutput, Logs
 from ecg_signals.criteria.cmsc import GATHER_HELP
 from ecg_signals.criteria.contrastive import ContrastiveCriterion, hide, pooled_rows, similarities
 from ecg_signals.criteria.labels import item_count, sample_size_of
-from ecg_signals.distributed.collectives import gather_rows
 from ecg_signals.registry import register_criterion
+from ecg_signals.runtime.collectives import gather_rows
 
 
 @dataclass

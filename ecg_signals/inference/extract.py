@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from ecg_signals.config import ConfigError, resolve_input
-from ecg_signals.distributed.collectives import barrier, rank
 from ecg_signals.files import writing
 from ecg_signals.inference.store import create_array, open_array
 from ecg_signals.limits import path_below
+from ecg_signals.runtime.collectives import barrier, rank
 
 KINDS = ("output", "encoder_out", "saliency")
 

@@ -16,8 +16,8 @@ from ecg_signals.checkpoint.origin import notes
 from ecg_signals.config import ConfigError
 from ecg_signals.data.label_names import listed
 from ecg_signals.metrics.logits import COSINES
-from ecg_signals.precision import compute_device
 from ecg_signals.readers.read import read_record
+from ecg_signals.runtime.placement import compute_device
 from ecg_signals.signal.contract import stated_contract
 from ecg_signals.signal.record import Record
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from ecg_signals.data.datasets.base import BaseDataset
+from ecg_signals.evaluation.run import gather_scores
 from ecg_signals.metrics.base import make_metrics
 from ecg_signals.metrics.logits import CLASSES, COSINES, probabilities_of
 from ecg_signals.metrics.results import Results, evaluate
 from ecg_signals.tables import write_table, write_text
-from ecg_signals.tasks.evaluate import gather_scores
 
 FILE = "results.json"
 

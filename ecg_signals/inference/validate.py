@@ -17,17 +17,18 @@ from ecg_signals.criteria.base import CriterionOutput
 from ecg_signals.data.batching import BatchIterator
 from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.data.label_names import listed
-from ecg_signals.distributed.launch import Placement, device_of
+from ecg_signals.evaluation.run import evaluate_split
 from ecg_signals.files import check_writable, sized
 from ecg_signals.inference.extract import Extraction
 from ecg_signals.inference.results import Answers, write_results
 from ecg_signals.models.base import BaseModel
-from ecg_signals.precision import autocast, set_matmul_precision
 from ecg_signals.registry import get_entry
 from ecg_signals.reporting import Reporter, setup_logging
+from ecg_signals.runtime.batch import to_device
+from ecg_signals.runtime.placement import Placement, device_of
+from ecg_signals.runtime.precision import autocast, set_matmul_precision
 from ecg_signals.sections import CommonEvalConfig, Config
 from ecg_signals.tasks.base import BaseTask
-from ecg_signals.tasks.evaluate import evaluate_split, to_device
 
 logger = logging.getLogger(__name__)
 
@@ -96,8 +97,8 @@ class Evaluator:
         source = load_source(str(resolve_input(path)))
         self.config: Config = resolve_config(stored_sections(sections, source))
         _check_logits(self.config, source)
-        setup_logging(self.config, placement.rank == 0)
-        set_matmul_precision(self.config)
+        setup_logging(self.config.common, placement.rank == 0)
+        set_matmul_precision(self.config.common)
         self.placement, self.device = placement, device_of(self.config, placement)
         overrides = self._model_overrides(source)
         wants_saliency = "saliency" in (self.config.common_eval.extract or [])
@@ -198,7 +199,7 @@ class Evaluator:
             batches.batches(1),
             self.device,
             seed=self.config.common.seed,
-            autocast=lambda: autocast(self.config, self.device),
+            autocast=lambda: autocast(self.config.common, self.device),
             on_batch=store,
             one_update=True,
         )
@@ -246,7 +247,7 @@ class Evaluator:
                 for batch in self._batches(split).batches(1):
                     if batch:
                         batch = to_device(batch, self.device)
-                        with autocast(self.config, self.device):
+                        with autocast(self.config.common, self.device):
                             output = self.model(**batch["net_input"])
                         extraction.add(batch, output, None)
                 self._close(extraction)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ecg_signals.distributed.collectives import sum_over_ranks, world_size
+from ecg_signals.runtime.collectives import sum_over_ranks, world_size
 
 
 def sum_logs(
@@ -97,9 +97,12 @@ class Tally:
             "waited": self.waited,
         }
 
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> "Tally":
-        tally = cls(**state)
-        if tally.logs:
-            tally.logs.setdefault("updates", float(tally.updates))  # files of earlier versions
-        return tally
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for key, value in state.items():
+            setattr(self, key, dict(value) if key == "logs" else value)
+        if self.logs:
+            self.logs.setdefault("updates", float(self.updates))  # files of earlier versions
+
+    def clear(self) -> None:
+        """Begin a new interval or epoch."""
+        self.load_state_dict(Tally().state_dict())

@@ -41,12 +41,9 @@ class WeightAverage:
     def state_dict(self) -> dict[str, Tensor]:
         return dict(self.weights)
 
-    def restore(self, model: nn.Module, stored: dict[str, Tensor] | None) -> None:
-        """Continue from what a checkpoint holds; from the model's weights where it holds no average."""
-        if stored is None:
-            self.weights = self._copy_of(model)
-        else:
-            self.load_state_dict(stored)
+    def restart(self, model: nn.Module) -> None:
+        """Start anew from the model's weights."""
+        self.weights = self._copy_of(model)
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Raises: ConfigError naming the weights that are missing or have another shape."""

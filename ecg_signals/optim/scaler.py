@@ -3,7 +3,7 @@
 from typing import Any
 
 from ecg_signals.config import ConfigError
-from ecg_signals.sections import Config
+from ecg_signals.sections import CommonConfig
 
 
 class LossScaler:
@@ -36,9 +36,8 @@ class LossScaler:
         self.overflows = 0  # since the last change
 
     @classmethod
-    def from_config(cls, config: Config, world_size: int) -> "LossScaler":
+    def from_config(cls, common: CommonConfig, update_freq: list[int], world_size: int) -> "LossScaler":
         """The recipe's scaler; without `fp16_scale_window` the window is 2^14 batches, counted over ranks."""
-        common, update_freq = config.common, config.optimization.update_freq
         window = common.fp16_scale_window
         if window is None:
             if len(update_freq) > 1:

@@ -15,7 +15,7 @@ from ecg_signals.checkpoint.state import unpack_state
 from ecg_signals.config import BaseConfig, ConfigError, UsageError, option
 from ecg_signals.models.base import BaseModel
 from ecg_signals.registry import register_model
-from ecg_signals.sections import Config
+from ecg_signals.sections import CheckpointConfig
 
 
 @dataclass
@@ -240,4 +240,4 @@ def test_parts_that_a_hugging_face_cache_keeps_elsewhere_load(folder, tmp_path):
 def test_a_training_state_of_another_form_is_one_error_that_names_the_file(tmp_path, state):
     file = peer_file(tmp_path / "a.pt", **state)
     with pytest.raises(ConfigError, match=r"a\.pt"):
-        unpack_state(file, Config())
+        unpack_state(file, CheckpointConfig())

@@ -8,7 +8,7 @@ import torch.multiprocessing as mp
 
 from ecg_signals.checkpoint.manager import CheckpointManager
 from ecg_signals.config import ConfigError
-from ecg_signals.distributed.collectives import from_rank_zero
+from ecg_signals.runtime.collectives import from_rank_zero
 from ecg_signals.sections import CheckpointConfig
 
 

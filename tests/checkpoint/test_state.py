@@ -10,6 +10,8 @@ from torch import nn
 from ecg_signals.checkpoint.optimizer_state import merge_optimizer_state, unflatten_optimizer_state
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.checkpoint.state import (
+    Moment,
+    Trained,
     pack_state,
     peer_config,
     plain_values,
@@ -43,10 +45,11 @@ class Parts:
         state.load_model(self.model, self.criterion)
         state.load_optimizer(self.optimizer, self.criterion, self.config)
 
-    def pack(self, **changes):
-        parts = {key: getattr(self, key) for key in ("config", "model", "criterion", "optimizer", "schedule")}
+    def pack(self, ours=(), **changes):
+        trained = Trained(self.model, self.criterion, self.optimizer, self.schedule)
         moment = {"num_updates": 6, "epoch": 4, "iterations_in_epoch": 0, "training_time": 1.5}
-        return pack_state(**{**parts, **moment, "val_loss": 8.5, "best": 8.5, **changes})
+        moment = Moment(**{**moment, "val_loss": 8.5, "best": 8.5, **changes})
+        return pack_state(self.config, trained, moment, trained.states(), dict(ours))
 
 
 @pytest.fixture(scope="module", params=FILES)
@@ -104,7 +107,7 @@ def test_a_written_state_comes_back_whole_with_weights_only(resumed, tmp_path):
     ours = {"position": {"epoch": 4, "samples": 12}, "best_printed": {"valid": 8.5}}
     write_checkpoint(tmp_path / "a.pt", parts.pack(ours=ours))
     torch.load(tmp_path / "a.pt", weights_only=True)
-    state = unpack_state(tmp_path / "a.pt", parts.config)
+    state = unpack_state(tmp_path / "a.pt", parts.config.checkpoint)
     again = Parts(state.cfg)
     again.restore(state)
     assert again.config.to_dict() == parts.config.to_dict() and state.ours["position"] == ours["position"]
@@ -277,17 +280,17 @@ def test_a_run_that_goes_on_from_published_weights_keeps_their_arithmetic(golden
     published = get_entry("model", config.model._name).cls.published_options()
     assert published and all(getattr(config.model, key) != value for key, value in published.items())
     with caplog.at_level(logging.WARNING):
-        kept = state.keep_arithmetic(config)
+        kept = state.keep_arithmetic(config.model)
     assert kept == published and {key: getattr(config.model, key) for key in published} == published
     assert all(f"model.{key}={value}" in caplog.text for key, value in published.items())
 
     again = resolve_config(state.cfg, lenient=True)  # the same recipe, and a checkpoint that this run wrote itself
     state.ours |= {"format": 1, "published_options": kept}
-    assert state.keep_arithmetic(again) == published
+    assert state.keep_arithmetic(again.model) == published
     assert {key: getattr(again.model, key) for key in published} == published
     state.ours["published_options"] = {}
     fresh = resolve_config(state.cfg, lenient=True)
-    assert state.keep_arithmetic(fresh) == {} and fresh.model.include_padding is False
+    assert state.keep_arithmetic(fresh.model) == {} and fresh.model.include_padding is False
 
 
 def test_values_that_weights_only_refuses_are_refused_when_writing():

@@ -9,16 +9,16 @@ from torch.nn import functional as F
 
 from ecg_signals import load_model
 from ecg_signals.checkpoint.convert import convert
-from ecg_signals.checkpoint.state import pack_state
+from ecg_signals.checkpoint.state import Moment, Trained, pack_state
 from ecg_signals.checkpoint.write import write_checkpoint
 from ecg_signals.composition import resolve_config
 from ecg_signals.config import ConfigError
 from ecg_signals.criteria.mse import MSECriterion
-from ecg_signals.distributed.launch import Placement
 from ecg_signals.inference.csv_test import task_of
 from ecg_signals.inference.predict import Predictor
 from ecg_signals.inference.validate import Evaluator
 from ecg_signals.registry import REGISTRIES, build, get_entry, register_criterion
+from ecg_signals.runtime.placement import Placement
 from ecg_signals.signal.published import fairseq_signals
 from ecg_signals.signal.record import Record
 
@@ -62,19 +62,9 @@ def saved(classification, tmp_path):
         made = get_entry("criterion", criterion).cls(config.criterion)
         optimizer = torch.optim.Adam(network.parameters())
         schedule = get_entry("lr_scheduler", "fixed").cls(config.lr_scheduler)
-        state = pack_state(
-            config=config,
-            model=network,
-            criterion=made,
-            optimizer=optimizer,
-            schedule=schedule,
-            num_updates=1,
-            epoch=1,
-            iterations_in_epoch=1,
-            val_loss=None,
-            best=None,
-            training_time=0.0,
-        )
+        trained = Trained(network, made, optimizer, schedule)
+        moment = Moment(1, 1, 1, val_loss=None, best=None, training_time=0.0)
+        state = pack_state(config, trained, moment, trained.states())
         write_checkpoint(tmp_path / f"{criterion}.pt", state)
         return tmp_path / f"{criterion}.pt"
 

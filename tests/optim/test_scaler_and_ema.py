@@ -28,13 +28,13 @@ def test_the_loss_scale_follows_the_reference(golden):
 def test_the_recipe_sets_the_loss_scaler():
     config = Config()
     config.common.threshold_loss_scale = 0.5
-    scaler = LossScaler.from_config(config, world_size=4)
+    scaler = LossScaler.from_config(config.common, config.optimization.update_freq, world_size=4)
     assert (scaler.scale, scaler.window, scaler.min_scale, scaler.threshold) == (128, 4096, 1e-4, 0.5)
     config.optimization.update_freq = [1, 2]
     with pytest.raises(ConfigError, match="fp16_scale_window=N"):
-        LossScaler.from_config(config, world_size=4)
+        LossScaler.from_config(config.common, config.optimization.update_freq, world_size=4)
     config.common.fp16_scale_window = 7
-    assert LossScaler.from_config(config, world_size=4).window == 7
+    assert LossScaler.from_config(config.common, config.optimization.update_freq, world_size=4).window == 7
 
 
 def test_a_restored_loss_scale_continues_its_count():
@@ -104,9 +104,9 @@ def test_an_average_of_another_model_is_refused():
         average.load_state_dict({"weight": torch.zeros(2)})
     net = model(3.0)
     restored = WeightAverage(net, EmaConfig())
-    restored.restore(net, average.state_dict())
+    restored.load_state_dict(average.state_dict())
     assert restored.state_dict()["weight"].tolist() == [1.0, 1.0]
-    restored.restore(net, None)
+    restored.restart(net)
     assert restored.state_dict()["weight"].tolist() == [3.0, 3.0]
 
 

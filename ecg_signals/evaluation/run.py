@@ -8,27 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ecg_signals.criteria.base import BaseCriterion
-from ecg_signals.distributed.collectives import all_gather_object
 from ecg_signals.metrics.tally import sum_updates
-
-
-def stream_seed(*key: int) -> int:
-    """A 63-bit seed that depends on every part of the key; streams with different keys are independent."""
-    return int(
-        np.random.SeedSequence([part & 0xFFFFFFFF for part in key]).generate_state(1, np.uint64)[0] >> np.uint64(1)
-    )
-
-
-def to_device(value: Any, device: torch.device) -> Any:
-    """Tensors of a batch on the device; 64-bit floats become 32-bit."""
-    if isinstance(value, Tensor):
-        kind = torch.float32 if value.dtype == torch.float64 else value.dtype
-        return value.to(device, dtype=kind, non_blocking=True)
-    if isinstance(value, dict):
-        return {key: to_device(item, device) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(to_device(item, device) for item in value)
-    return value
+from ecg_signals.runtime.batch import stream_seed, to_device
+from ecg_signals.runtime.collectives import all_gather_object
 
 
 @torch.no_grad()

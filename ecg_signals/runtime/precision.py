@@ -7,47 +7,31 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ecg_signals.config import ConfigError
-from ecg_signals.sections import Config
+from ecg_signals.sections import CommonConfig
 
 
-def compute_device(name: str | torch.device | None = None) -> torch.device:
-    """The device of that name; None: the GPU if there is one. Raises: ConfigError where there is no such device."""
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name is None:
-        return torch.device("cuda" if gpus else "cpu")
-    try:
-        device = torch.device(name)
-    except (RuntimeError, TypeError):
-        raise ConfigError(f"device={name} is none that torch knows; set it to cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and (device.index or 0) >= gpus:
-        found = f"only {gpus} GPU{'s' if gpus > 1 else ''}" if gpus else "no GPU"
-        raise ConfigError(f"device={name} was asked for, but torch sees {found} here; use device=cpu")
-    return device
-
-
-def uses_fp16(config: Config) -> bool:
+def uses_fp16(common: CommonConfig) -> bool:
     """Whether losses must be scaled."""
-    return config.common.fp16 or config.common.memory_efficient_fp16 or config.common.amp
+    return common.fp16 or common.memory_efficient_fp16 or common.amp
 
 
-def uses_bf16(config: Config) -> bool:
-    return config.common.bf16 or config.common.memory_efficient_bf16
+def uses_bf16(common: CommonConfig) -> bool:
+    return common.bf16 or common.memory_efficient_bf16
 
 
-def autocast(config: Config, device: torch.device) -> AbstractContextManager[Any]:
+def autocast(common: CommonConfig, device: torch.device) -> AbstractContextManager[Any]:
     """The precision of a forward pass; weights, gradients and optimizer state stay float32."""
-    if uses_fp16(config):
+    if uses_fp16(common):
         return torch.autocast(device.type, dtype=torch.float16)
-    if uses_bf16(config):
+    if uses_bf16(common):
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
 
 
-def set_matmul_precision(config: Config) -> None:
+def set_matmul_precision(common: CommonConfig) -> None:
     """Allow TensorFloat-32, or not, as `common.tf32` says."""
-    torch.set_float32_matmul_precision("high" if config.common.tf32 else "highest")
-    torch.backends.cudnn.allow_tf32 = config.common.tf32
+    torch.set_float32_matmul_precision("high" if common.tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = common.tf32
 
 
 def explain_nonfinite(model: nn.Module, criterion: nn.Module, batches: Iterable[dict[str, Any]]) -> str:

@@ -19,11 +19,11 @@ from ecg_signals.criteria.binary_cross_entropy_with_logits import (
     BinaryCrossEntropyWithLogitsConfig,
     BinaryCrossEntropyWithLogitsCriterion,
 )
-from ecg_signals.distributed.ddp import leaves_parameters_out, synchronised, wrap
 from ecg_signals.models.base import BaseModel, ModelOutput
 from ecg_signals.models.encoders.convnet import ConvNet, ConvNetConfig
 from ecg_signals.registry import build, register_criterion, register_model
-from ecg_signals.sections import Config
+from ecg_signals.runtime.strategy import DDP, leaves_parameters_out
+from ecg_signals.sections import DistributedTrainingConfig
 from ecg_signals.trainer import Trainer
 
 HUBERT = {
@@ -105,7 +105,7 @@ def run(recipe):
 
 def run_all(file: str) -> None:
     """One rank of all recipes of a json file."""
-    from ecg_signals.distributed.launch import process_group
+    from ecg_signals.runtime.launch import process_group
 
     register()
     recipes = json.loads(Path(file).read_text())
@@ -164,10 +164,11 @@ def test_a_model_that_does_not_say_so_ends_with_one_message(tmp_path):
     model = UnsaidTwoWays(ConvNetConfig(conv_feature_layers="[(4, 16, 16)]", output_dim=3))
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
     try:
-        wrapped = wrap(model, Config(), torch.device("cpu"), ranks=2)
+        strategy = DDP(DistributedTrainingConfig(), torch.device("cpu"))
+        wrapped = strategy.setup(model)
         with pytest.raises(ConfigError) as caught:
             for _ in range(2):
-                with synchronised(wrapped, last=True):
+                with strategy.synchronised(last=True):
                     wrapped(torch.randn(2, 12, 64))["logits"].sum().backward()
     finally:
         dist.destroy_process_group()

@@ -1,14 +1,11 @@
-"""Where this process stands among all: torchrun's and SLURM's environments, tcp:// by hand, or started from here."""
+"""The processes of a run: started from here or by others, joined into one group, and missed when one has ended."""
 
 import logging
 import multiprocessing
 import os
-import socket
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -18,98 +15,12 @@ import torch.distributed as dist
 
 from ecg_signals.config import ConfigError
 from ecg_signals.processes import ending
+from ecg_signals.runtime.placement import Placement, device_of, find_placement, use_cuda
 from ecg_signals.sections import Config
 
 logger = logging.getLogger(__name__)
 
 _LOST = ("connection closed by peer", "connection reset", "timed out", "socket closed", "broken pipe", "remote process")
-
-
-@dataclass(frozen=True)
-class Placement:
-    """One process among `world_size`; `spawn` more processes are to be started from this one."""
-
-    rank: int = 0
-    world_size: int = 1
-    local_rank: int = 0
-    init_method: str | None = None
-    spawn: int = 0
-
-
-def use_cuda(config: Config) -> bool:
-    """Whether to compute on a GPU: there is one, and `common.cpu` is not set."""
-    return torch.cuda.is_available() and not config.common.cpu
-
-
-def device_of(config: Config, placement: Placement) -> torch.device:
-    """Where a rank computes: the GPU of its place on this machine, or `device_id` when it is alone; else the CPU."""
-    if not use_cuda(config):
-        return torch.device("cpu")
-    index = placement.local_rank if placement.world_size > 1 else config.distributed_training.device_id
-    return torch.device("cuda", index % torch.cuda.device_count())
-
-
-def find_placement(config: Config) -> Placement:
-    """From the environment first (torchrun, SLURM), then from the `distributed_training` section.
-
-    A recipe that asks for more ranks than there are GPUs runs on what is there; `raise_update_freq` keeps its batch.
-    Raises: ConfigError for an environment that contradicts itself.
-    """
-    env, section = os.environ, config.distributed_training
-    if all(key in env for key in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")):
-        return Placement(int(env["RANK"]), int(env["WORLD_SIZE"]), int(env.get("LOCAL_RANK", 0)), "env://")
-    if int(env.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in env and section.distributed_init_method is None:
-        return _from_slurm(section.distributed_port)
-    if section.distributed_init_method:
-        here = _local_processes(config, section.distributed_world_size or 1)
-        if section.distributed_no_spawn:
-            here = 1
-        return Placement(
-            section.distributed_rank,
-            section.distributed_world_size or here,
-            section.device_id,
-            section.distributed_init_method,
-            here - 1,
-        )
-    world = _local_processes(config, section.distributed_world_size)
-    if world == 1 or section.distributed_no_spawn:
-        return Placement()
-    return Placement(0, world, 0, f"tcp://127.0.0.1:{free_port()}", world - 1)
-
-
-def _local_processes(config: Config, wanted: int | None) -> int:
-    if use_cuda(config):
-        return min(wanted or torch.cuda.device_count(), torch.cuda.device_count())
-    gloo = config.distributed_training.distributed_backend == "gloo"  # asked for by name: several CPU processes
-    return (wanted or 1) if gloo else 1
-
-
-def _from_slurm(port: int) -> Placement:
-    nodes = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_JOB_NODELIST")
-    if not nodes:
-        raise ConfigError(
-            "SLURM_NTASKS is set but neither SLURM_STEP_NODELIST nor SLURM_JOB_NODELIST is; start with srun"
-        )
-    try:
-        answer = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise ConfigError(
-            f"`scontrol show hostnames {nodes}` failed ({error}); set distributed_training.distributed_init_method"
-        ) from None
-    host = answer.stdout.split()[0]
-    return Placement(
-        int(os.environ["SLURM_PROCID"]),
-        int(os.environ["SLURM_NTASKS"]),
-        int(os.environ.get("SLURM_LOCALID", 0)),
-        f"tcp://{host}:{port}",
-    )
-
-
-def free_port() -> int:
-    """A TCP port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def raise_update_freq(config: Config, placement: Placement) -> None:
@@ -149,7 +60,7 @@ def joined(config: Config, placement: Placement) -> Iterator[None]:
     if placement.world_size == 1:
         yield
         return
-    cuda = use_cuda(config)
+    cuda = use_cuda(config.common)
     if cuda:
         torch.cuda.set_device(device_of(config, placement))
     backend = config.distributed_training.distributed_backend if cuda else "gloo"

@@ -4,8 +4,9 @@ import pytest
 
 from ecg_signals.composition import resolve_config
 from ecg_signals.config import ConfigError
-from ecg_signals.distributed import launch
-from ecg_signals.distributed.launch import Placement, find_placement, raise_update_freq
+from ecg_signals.runtime import placement
+from ecg_signals.runtime.launch import raise_update_freq
+from ecg_signals.runtime.placement import Placement, find_placement
 
 VARIABLES = (
     "RANK",
@@ -56,7 +57,7 @@ def test_slurms_environment_is_taken(monkeypatch):
     }.items():
         monkeypatch.setenv(name, value)
     answer = subprocess.CompletedProcess([], 0, stdout="n1\nn2\n")
-    monkeypatch.setattr(launch.subprocess, "run", lambda *args, **options: answer)
+    monkeypatch.setattr(placement.subprocess, "run", lambda *args, **options: answer)
     assert find_placement(config(distributed_port=777)) == Placement(2, 4, 0, "tcp://n1:777")
 
 

@@ -1,0 +1,1 @@
+"""The training loop, what it stores and restores, when it validates, and what ends it."""

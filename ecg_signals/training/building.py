@@ -1,0 +1,141 @@
+"""What a run is made of, built in the one order that every rank and every start repeats."""
+
+import logging
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ecg_signals.checkpoint.origin import read_origin
+from ecg_signals.checkpoint.state import Trained, without_pretrained_file
+from ecg_signals.config import ConfigError
+from ecg_signals.criteria.base import BaseCriterion
+from ecg_signals.data.batching import BatchIterator
+from ecg_signals.data.datasets.base import BaseDataset
+from ecg_signals.data.label_names import listed
+from ecg_signals.models.base import BaseModel
+from ecg_signals.optim.ema import WeightAverage
+from ecg_signals.optim.scaler import LossScaler
+from ecg_signals.registry import get_entry
+from ecg_signals.runtime.placement import Placement
+from ecg_signals.runtime.precision import uses_fp16
+from ecg_signals.runtime.strategy import Strategy
+from ecg_signals.sections import Config
+from ecg_signals.tasks.base import BaseTask
+from ecg_signals.training.start import Start
+
+logger = logging.getLogger(__name__)
+
+
+def check_config(config: Config) -> None:
+    """Raises: ConfigError or UsageError for what every training run needs and this one lacks."""
+    for kind in ("task", "model", "criterion", "optimizer", "lr_scheduler"):
+        if getattr(config, kind) is None:
+            raise ConfigError(
+                f"no {kind} is set; name a recipe (--config-name w2v_cmsc_rlm) or set {kind}=NAME (`ecg-list {kind}`)"
+            )
+    if config.dataset.max_tokens is None and config.dataset.batch_size is None:
+        raise ConfigError(
+            "set dataset.batch_size=N (items per batch and process) or dataset.max_tokens=N (samples per batch)"
+        )
+
+
+@dataclass
+class Batches:
+    """The batches of a run's splits, as this rank sees them."""
+
+    config: Config
+    placement: Placement
+    device: torch.device
+    task: BaseTask
+
+    def train(self, dataset: BaseDataset) -> BatchIterator:
+        section = self.config.dataset
+        return self._of(dataset, section.batch_size, section.max_tokens, shuffle=True)
+
+    def valid(self, split: str, model: BaseModel, criterion: BaseCriterion) -> BatchIterator:
+        """In manifest order, the labels' columns as the model has them."""
+        dataset, section = self.task.load_dataset(split), self.config.dataset
+        if split != section.train_subset:
+            self.task.align(model, criterion, dataset)
+        return self._of(dataset, section.batch_size_valid, section.max_tokens_valid, shuffle=False)
+
+    def _of(self, dataset: BaseDataset, batch_size: int | None, max_tokens: int | None, shuffle: bool) -> BatchIterator:
+        section = self.config.dataset
+        return BatchIterator(
+            dataset,
+            batch_size=batch_size,
+            max_tokens=max_tokens,
+            seed=self.config.common.seed,
+            shuffle=shuffle,
+            required_batch_size_multiple=section.required_batch_size_multiple,
+            redraw=section.update_ordered_indices_seed,
+            curriculum=section.curriculum,
+            num_workers=section.num_workers,
+            buffer=section.data_buffer_size,
+            rank=self.placement.rank,
+            world_size=self.placement.world_size,
+            pin_memory=self.device.type == "cuda",
+        )
+
+
+def build_model(
+    config: Config, task: BaseTask, train: BaseDataset, device: torch.device, ranks: int, start: Start | None
+) -> tuple[BaseModel, BaseCriterion]:
+    """Model and criterion with the labels of the data, or of the checkpoint that is continued; weights are not loaded.
+
+    Raises: ConfigError where recipe, data and checkpoint do not fit together.
+    """
+    with without_pretrained_file(config, start.chosen.path if start else None):
+        model = task.build_model().to(device)
+    criterion = task.build_criterion().to(device)
+    try:
+        if start is not None:
+            start.check(config, ranks, train)
+    except ConfigError:
+        task.prepare(model, criterion, train)  # says first what is wrong with the recipe itself
+        raise
+    _match_labels(start, task, model, criterion, train)
+    task.prepare(model, criterion, train)
+    return model, criterion
+
+
+def _match_labels(
+    start: Start | None, task: BaseTask, model: BaseModel, criterion: BaseCriterion, train: BaseDataset
+) -> None:
+    """A run that continues keeps the labels it was started with: the data's columns follow them, by name."""
+    if start is not None:
+        stored = start.stored
+        model.labels = list(stored.ours.get("labels") or []) or None
+        model.origin = {**read_origin(stored.ours.get("origin")), **model.origin}
+        if model.labels is None and train.labels:
+            logger.warning(
+                "%s does not name its labels: the columns of the data are taken in order, %s",
+                stored.where,
+                listed(train.labels),
+            )
+    found = train.num_labels
+    columns = task.align(model, criterion, train)
+    if columns is not None and found is not None:
+        criterion.select_labels(columns, found)
+
+
+def build_optimizer(
+    config: Config, model: BaseModel, criterion: BaseCriterion, strategy: Strategy, ranks: int
+) -> tuple[nn.Module, Trained]:
+    """The model as the criterion calls it, and all that training changes."""
+    called = strategy.setup(model)
+    groups = model.param_groups(config)
+    # In the first group, with its options: a group of their own would be another layout of the optimizer's state in
+    # checkpoints, which stored runs and fairseq-signals do not have.
+    groups[0]["params"] = [*groups[0]["params"], *trained_parameters(criterion)]
+    optimizer = get_entry("optimizer", config.optimizer._name).cls(groups, config.optimizer)
+    schedule = get_entry("lr_scheduler", config.lr_scheduler._name).cls(config.lr_scheduler)
+    average = WeightAverage(model, config.ema) if config.ema.store_ema else None
+    freqs = config.optimization.update_freq
+    scaler = LossScaler.from_config(config.common, freqs, ranks) if uses_fp16(config.common) else None
+    return called, Trained(model, criterion, optimizer, schedule, average, scaler)
+
+
+def trained_parameters(module: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]

@@ -1,0 +1,245 @@
+"""The training loop: epochs, updates, validation, saving and stopping.
+
+`Trainer.train` runs epochs; `Trainer.train_update` makes one optimizer step out of `update_freq` batches.
+Everything random in a batch is drawn after seeding torch from (seed, num_updates, k), where k is the
+number of the batch inside the update over all ranks: a resumed run, another number of loading processes,
+or two ranks instead of update_freq=[2] draw the same numbers.
+"""
+
+import logging
+import math
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ecg_signals.checkpoint.manager import CheckpointManager
+from ecg_signals.config import ConfigError
+from ecg_signals.criteria.base import CriterionOutput
+from ecg_signals.data.batching import Batch
+from ecg_signals.metrics.tally import of_update, sum_logs
+from ecg_signals.registry import get_entry
+from ecg_signals.reporting import Reporter, setup_logging
+from ecg_signals.runtime.batch import stream_seed, to_device
+from ecg_signals.runtime.collectives import barrier
+from ecg_signals.runtime.placement import Placement, device_of
+from ecg_signals.runtime.precision import autocast, explain_nonfinite, set_matmul_precision
+from ecg_signals.runtime.profile import profiler
+from ecg_signals.runtime.strategy import DDP, Strategy
+from ecg_signals.sections import Config
+from ecg_signals.tasks.base import BaseTask
+from ecg_signals.training.building import Batches, build_model, build_optimizer, check_config, trained_parameters
+from ecg_signals.training.start import Start, find_start
+from ecg_signals.training.state import TrainState
+from ecg_signals.training.stopping import Stopping, heartbeat
+from ecg_signals.training.validation import Validation
+
+logger = logging.getLogger(__name__)
+
+
+class Trainer:
+    """One rank of one run.
+
+    Args:
+        config: the composed recipe.
+        placement: this process among all ranks.
+    Raises: ConfigError where the recipe, the data or a checkpoint do not fit together.
+    """
+
+    def __init__(self, config: Config, placement: Placement | None = None) -> None:
+        self.config = config
+        self.placement = placement or Placement()
+        self.world_size, self.rank = self.placement.world_size, self.placement.rank
+        self.master = self.rank == 0
+        self.device = device_of(config, self.placement)
+        setup_logging(config.common, self.master)
+        check_config(config)
+        torch.manual_seed(config.common.seed)
+        set_matmul_precision(config.common)
+        self.save_dir = Path(config.checkpoint.save_dir)
+        self.manager = CheckpointManager(config.checkpoint, writer=self.master)
+        self.state = TrainState(config, self.manager, self.world_size)
+        self.at = self.state.at
+        self.stopping = Stopping(config.optimization, config.checkpoint.patience)
+        self.waiting_since = 0.0  # the end of the last update, and of what was due after it
+        start = find_start(config, self.manager)
+        self._build(start)
+        if start is not None:
+            self.state.restore(start, self.strategy.load_state)
+        self.validation.check_metric()
+        self.reporter = Reporter(config, None if config.checkpoint.no_save else self.save_dir, self.master)
+        self.reporter.rewind(self.at.num_updates)
+
+    def _build(self, start: Start | None) -> None:
+        config, ranks = self.config, self.world_size
+        self.task: BaseTask = get_entry("task", config.task._name).cls(config.task, config)
+        train = self.task.load_dataset(config.dataset.train_subset, training=True)
+        self.model, self.criterion = model, criterion = build_model(config, self.task, train, self.device, ranks, start)
+        batches = Batches(config, self.placement, self.device, self.task)
+        self.iterator = batches.train(train)
+        self.validation = Validation(config, self.task, model, criterion, self.device, batches, self.manager.is_better)
+        kind = DDP if ranks > 1 else Strategy
+        self.strategy: Strategy = kind(config.distributed_training, self.device, config.common.compile)
+        self.wrapped, self.trained = build_optimizer(config, model, criterion, self.strategy, ranks)
+        self.optimizer, self.scaler, self.average = self.trained.optimizer, self.trained.scaler, self.trained.average
+        self.parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        self.state.hold(self.trained, self.iterator, self.validation)
+        count = sum(parameter.numel() for parameter in model.parameters())
+        logger.info("%s: %s parameters on %s, %d rank(s)", config.model._name, f"{count:,}", self.device, ranks)
+
+    def train(self) -> float:
+        """Train until a stop rule holds. Returns: the best value of checkpoint.best_checkpoint_metric; the worst one,
+        inf or -inf, if there is none.
+        """
+        stopping, beats = self.stopping, heartbeat(self.config.distributed_training.heartbeat_timeout)
+        with stopping.signal.watched(), profiler(self.config.common.profile, self.save_dir) as profile, beats as beat:
+            while not stopping.before_epoch(self.at.num_updates, self.at.epoch, self.state.rate()):
+                freq, total = self.state.epoch_plan()
+                done = self.at.batches // (freq * self.world_size)
+                self.state.set_rate()
+                self.waiting_since = time.perf_counter()
+                for step, group in enumerate(
+                    self.reporter.progress(self.state.batches(freq, total), self.at.epoch, total, done), done + 1
+                ):
+                    try:
+                        self.train_update(group)
+                    except FloatingPointError as error:
+                        self._give_up(group, error)
+                    except torch.cuda.OutOfMemoryError as error:
+                        self._skip_batch(error)
+                    self.at.batches = min(step * freq * self.world_size, self.iterator.num_batches(self.at.epoch))
+                    self._after_update(step, total)
+                    profile()
+                    beat()
+                    self.waiting_since = time.perf_counter()
+                    if stopping.now:
+                        break
+        self.manager.close()
+        self.reporter.close()
+        stopping.raise_if_interrupted()
+        worst = -math.inf if self.config.checkpoint.maximize_best_checkpoint_metric else math.inf
+        return worst if self.manager.best is None else self.manager.best
+
+    def train_update(self, batches: list[Batch | None]) -> None:
+        """One optimizer step: accumulate the batches, sum over ranks, normalise, clip, step.
+
+        None stands for a batch that other ranks have and this one does not: the first batch stands in, at weight 0.
+        Raises: FloatingPointError when the gradient is not finite.
+        """
+        began, common = time.perf_counter(), self.config.common
+        self.model.train()
+        self.criterion.train()
+        self.model.set_each("before_forward", self.at.num_updates)
+        self.optimizer.zero_grad(set_to_none=True)
+        logs: list[dict[str, float | Tensor]] = []
+        for number, batch in enumerate(batches):
+            weight = 0.0 if batch is None else 1.0
+            batch = to_device(self.iterator.first_batch() if batch is None else batch, self.device)
+            torch.manual_seed(stream_seed(common.seed, self.at.num_updates, number * self.world_size + self.rank))
+            with self.strategy.synchronised(last=number == len(batches) - 1):
+                with autocast(common, self.device):
+                    output = self.criterion(self.wrapped, batch)
+                loss = output.loss * (weight * (self.scaler.scale if self.scaler else 1.0))
+                loss.backward()
+            logs.append(self._countable(output, weight))
+            self.reporter.batch_done()
+        self._step(logs, began)
+
+    def _countable(self, output: CriterionOutput, weight: float) -> dict[str, float | Tensor]:
+        counted = {**output.logs, "sample_size": output.sample_size, "batches": 1.0}
+        out = {key: value * weight for key, value in counted.items()} if weight != 1.0 else counted
+        return {**out, **self.stopping.votes(self.state.seconds())}
+
+    def _step(self, logs: list[dict[str, float | Tensor]], began: float) -> None:
+        """Divide the gradient by the sample_size of all batches and ranks, clip it, step, and count what was logged."""
+        self.strategy.average(trained_parameters(self.criterion))  # which the model does not hold
+        norm = self.strategy.grad_norm(self.parameters)
+        sums, (norm_on_host,) = sum_logs(logs, [norm], self.device)
+        self.stopping.count(sums)
+        factor = self.world_size / ((sums["sample_size"] or 1.0) * (self.scaler.scale if self.scaler else 1.0))
+        gnorm = norm_on_host * factor
+        if not self._usable(gnorm):
+            return
+        clip_norm = self.config.optimization.clip_norm
+        clip = min(1.0, clip_norm / (gnorm + 1e-6)) if clip_norm > 0 else 1.0
+        self.strategy.scale_gradients(self.parameters, factor * clip)
+        self.optimizer.step()
+        self.at.num_updates += 1
+        self.model.set_each("after_update", self.at.num_updates)
+        if self.average:
+            self.average.update(self.model, self.at.num_updates)
+        self.state.set_rate()
+        seconds = time.perf_counter() - began
+        for tally in (self.state.train_tally, self.state.inner_tally):
+            tally.add(of_update(sums, self.criterion.averaged), gnorm, clip < 1.0, seconds, began - self.waiting_since)
+
+    def _usable(self, gnorm: float) -> bool:
+        """False when this update is to be skipped. Raises: FloatingPointError when training cannot go on."""
+        finite = math.isfinite(gnorm)
+        if self.scaler is not None:
+            self.scaler.update(overflow=not finite)
+            if not finite:
+                message = "gradient overflow detected, ignoring gradient, setting loss scale to: %g"
+                logger.info(message, self.scaler.scale)
+        elif not finite and not self.config.optimization.skip_nonfinite_updates:
+            raise FloatingPointError(f"the gradient norm of update {self.at.num_updates + 1} is {gnorm}")
+        elif not finite:
+            logger.warning("update skipped: the gradient norm is %s", gnorm)
+        return finite
+
+    def _after_update(self, step: int, total: int) -> None:
+        """Print, validate and save as the recipe says; says when training is over."""
+        updates, epoch, ends = self.at.num_updates, self.at.epoch, step == total
+        stopping, state = self.stopping, self.state
+        if state.inner_tally.updates and updates % self.config.common.log_interval == 0:
+            self.reporter.interval(state.stats(state.inner_tally), epoch, step, total)
+            state.inner_tally.clear()
+        stopping.now = stopping.now or stopping.at_last_update(updates)
+        save = self.manager.is_due(epoch, updates, ends) or stopping.now
+        score = None
+        if self.validation.is_due(updates, epoch, ends, save, stopping.now) and not stopping.interrupted:
+            score = self.validation.run(updates, epoch, self.reporter, first=self.manager.best is None)
+            self.model.after_validation(self.validation.runs_without_improvement == 0, self.optimizer)
+            stopping.after_validation(self.validation.runs_without_improvement)
+        if ends:
+            self.reporter.summary("train", state.stats(state.train_tally), epoch)
+            state.check_learned()
+            state.train_tally.clear()
+            self.at.epoch, self.at.batches = epoch + 1, 0
+        if save or stopping.now:
+            self._save(epoch, ends, score)
+        every = self.config.common.empty_cache_freq
+        if every and updates % every == 0 and self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _save(self, epoch: int, ends: bool, score: float | None) -> None:
+        if not self.config.checkpoint.no_save:
+            states = self.strategy.gather_state(self.trained.states())
+            content = partial(self.state.content, states, score)
+            if self.master:
+                self.manager.save(content, epoch, self.at.num_updates, end_of_epoch=ends, score=score)
+        barrier()
+
+    def _give_up(self, group: list[Batch | None], error: FloatingPointError) -> None:
+        """Name the first module whose output is not finite, keep the weights in crash.pt, and end."""
+        where = explain_nonfinite(self.model, self.criterion, [to_device(b, self.device) for b in group if b])
+        if not self.config.checkpoint.no_save:
+            states = self.strategy.gather_state(self.trained.states())
+            if self.master:
+                self.manager.save_crash(partial(self.state.content, states, None))
+        raise ConfigError(
+            f"{error}: {where}. The state before it is in {self.save_dir / 'crash.pt'}. Look at the data, lower "
+            f"optimization.lr, set optimization.clip_norm, or set optimization.skip_nonfinite_updates=true"
+        ) from None
+
+    def _skip_batch(self, error: Exception) -> None:
+        if self.world_size > 1:
+            raise ConfigError(
+                f"out of GPU memory on rank {self.rank}: lower dataset.batch_size and raise optimization.update_freq "
+                f"[{error}]"
+            )
+        logger.warning("out of GPU memory: batch skipped; lower dataset.batch_size and raise optimization.update_freq")
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.cuda.empty_cache()

@@ -1,0 +1,153 @@
+"""When a run validates, on which splits, and what it makes of the score that decides about the best checkpoint."""
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ecg_signals.config import ConfigError, nearest
+from ecg_signals.criteria.base import BaseCriterion
+from ecg_signals.data.batching import Batch, BatchIterator
+from ecg_signals.evaluation.run import evaluate_split
+from ecg_signals.models.base import BaseModel
+from ecg_signals.reporting import Reporter
+from ecg_signals.runtime.precision import autocast
+from ecg_signals.sections import Config, DatasetConfig
+from ecg_signals.tasks.base import BaseTask
+from ecg_signals.training.building import Batches
+
+logger = logging.getLogger(__name__)
+
+
+class Validation:
+    """The validations of one run.
+
+    Args:
+        config: the composed recipe.
+        task, model, criterion: what is validated, on which data.
+        device: where the model is.
+        batches: makes those of a split.
+        is_better: whether a score is strictly better than another, as checkpoints are chosen.
+    Attributes:
+        best_printed: subset -> its best score so far.
+        runs_without_improvement: validations since the first subset's best.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        task: BaseTask,
+        model: BaseModel,
+        criterion: BaseCriterion,
+        device: torch.device,
+        batches: Batches,
+        is_better: Callable[[float, float], bool],
+    ) -> None:
+        self.config, self.task, self.model, self.criterion, self.device = config, task, model, criterion, device
+        self.is_better = is_better
+        self.best_printed: dict[str, float] = {}
+        self.runs_without_improvement = 0
+        self.warned_undefined = False
+        names = [] if config.dataset.disable_validation else _subsets(task, config.dataset)
+        self.subsets = {
+            name: {split: batches.valid(split, model, criterion) for split in task.splits_of(name)} for name in names
+        }
+
+    def is_due(self, num_updates: int, epoch: int, ends: bool, save: bool, last: bool) -> bool:
+        """After this update, which `ends` the epoch or not, after which a `save` is due or not, the `last` or not."""
+        section = self.config.dataset
+        every = section.validate_interval_updates
+        due = (save and not ends) or (ends and epoch % section.validate_interval == 0) or last
+        due = due or (every > 0 < num_updates and num_updates % every == 0)
+        return due and bool(self.subsets) and num_updates >= section.validate_after_updates
+
+    def check_metric(self) -> None:
+        """Validate one batch, to know what is printed.
+
+        Raises: ConfigError when the best file is to be chosen by another name.
+
+        Those of single groups (criterion.per_log_keys) depend on the data, and are known after a validation only.
+        """
+        name = self.config.checkpoint.best_checkpoint_metric
+        groups = getattr(self.config.criterion, "per_log_keys", None) or []
+        if not self.subsets or name == "loss" or any(key in name for key in groups):
+            return
+        splits = next(iter(self.subsets.values()))
+        results = {split: self._evaluate(batches, [batches.first_batch()]) for split, batches in splits.items()}
+        self._metric_of(self.task.subset_metrics(self.criterion, results))
+
+    def _metric_of(self, stats: Mapping[str, float]) -> float:
+        """checkpoint.best_checkpoint_metric. Raises: ConfigError when it is not there."""
+        name = self.config.checkpoint.best_checkpoint_metric
+        if name in stats:
+            return stats[name]
+        guess = nearest(name, stats)
+        hint = f"; did you mean '{guess}'?" if guess else "."
+        auc = getattr(self.config.criterion, "report_auc", True)
+        more = "" if auc else " (criterion.report_auc=true prints auroc and auprc, too)"
+        raise ConfigError(
+            f"checkpoint.best_checkpoint_metric={name} is not printed by {self.config.criterion._name}{hint} Set it: "
+            f"choose one of {', '.join(stats)}{more}"
+        )
+
+    def run(self, num_updates: int, epoch: int, reporter: Reporter, first: bool) -> float:
+        """Validate every subset; returns checkpoint.best_checkpoint_metric of the first one.
+
+        Args:
+            first: no score has been defined so far.
+        """
+        name = self.config.checkpoint.best_checkpoint_metric
+        scores = []
+        for subset, splits in self.subsets.items():
+            results = {split: self._evaluate(batches) for split, batches in splits.items()}
+            stats = self.task.subset_metrics(self.criterion, results)
+            best, score = self.best_printed.get(subset), self._metric_of(stats)
+            scores.append((score, best is None or self.is_better(score, best)))
+            self.best_printed[subset] = score if best is None or scores[-1][1] else best
+            line = {**stats, "num_updates": num_updates, f"best_{name}": self.best_printed[subset]}
+            reporter.summary(subset, line, epoch)
+        score, improved = scores[0]
+        if math.isnan(score) and first and not self.warned_undefined:
+            self.warned_undefined = True
+            logger.warning(
+                "%s is not defined in %s (too few records with a known answer of each kind?): as long as it is not, "
+                "checkpoint_best is the latest state. Validate on more records, or set "
+                "checkpoint.best_checkpoint_metric=loss",
+                name,
+                next(iter(self.subsets)),
+            )
+        self.runs_without_improvement = 0 if improved else self.runs_without_improvement + 1
+        return score
+
+    def _evaluate(self, batches: BatchIterator, chosen: list[Batch] | None = None) -> Any:
+        section, common = self.config.dataset, self.config.common
+        return evaluate_split(
+            self.model,
+            self.criterion,
+            islice(batches.batches(1), section.max_valid_steps) if chosen is None else chosen,
+            self.device,
+            seed=common.seed if section.fixed_validation_seed is None else section.fixed_validation_seed,
+            autocast=lambda: autocast(common, self.device),
+        )
+
+
+def _subsets(task: BaseTask, section: DatasetConfig) -> list[str]:
+    """The entries of dataset.valid_subset.
+
+    Raises: ConfigError, as fairseq does, when a validation manifest lies there that is neither named nor waved through.
+    """
+    subsets = [name.strip() for name in section.valid_subset.split(",") if name.strip()]
+    folder = Path(str(task.cfg.data))
+    used = {split for subset in subsets for split in task.splits_of(subset)}
+    found = {path.stem for pattern in ("valid[0-9]*.tsv", "valid_[0-9]*.tsv") for path in folder.glob(pattern)}
+    unused = sorted(found - used)
+    if unused and not section.ignore_unused_valid_subsets:
+        raise ConfigError(
+            f"{folder} also holds {', '.join(unused)}; add them to dataset.valid_subset or set "
+            f"dataset.ignore_unused_valid_subsets=true"
+        )
+    return subsets
