@@ -14,7 +14,6 @@ import torch
 from torch.utils.data import DataLoader
 
 from ecg_signals.config import ConfigError
-from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.data.loading import Collated, Items, leave_signals_to_the_parent, opened, received
 
 Batch = dict[str, Any]
@@ -135,7 +134,7 @@ class BatchIterator:
     batches is drawn with seed + epoch. Loading processes live as long as the iterator.
 
     Args:
-        dataset: items, sizes and collate.
+        dataset: items, sizes and collate (data/datasets/base.py, which names the iterator of its batches).
         batch_size: items per batch; None for no limit.
         max_tokens: longest item x items per batch; None for no limit.
         required_batch_size_multiple: larger batch sizes are rounded down to a multiple of it.
@@ -150,7 +149,7 @@ class BatchIterator:
 
     def __init__(
         self,
-        dataset: BaseDataset,
+        dataset: Any,
         *,
         batch_size: int | None = None,
         max_tokens: int | None = None,
@@ -258,21 +257,23 @@ class WeightedIterator(BatchIterator):
         dataset: holds the groups one behind the other.
         group_sizes: items of every group.
         weights: chance of every group; any non-negative numbers, made to sum to 1.
-        batch_size: items per batch.
+        batch_size: items per batch, needed.
         batches_per_epoch: None: as many as hold len(dataset) items.
         others: as for BatchIterator.
     """
 
     def __init__(
         self,
-        dataset: BaseDataset,
+        dataset: Any,
         *,
         group_sizes: Sequence[int],
         weights: Sequence[float],
-        batch_size: int,
+        batch_size: int | None,
         batches_per_epoch: int | None = None,
         **others: Any,
     ) -> None:
+        if batch_size is None:
+            raise ConfigError("items are drawn by weight, so many a batch: set dataset.batch_size=ITEMS")
         super().__init__(dataset, batch_size=batch_size, **others)
         shares = np.asarray(weights, dtype=np.float64)
         if len(shares) != len(group_sizes) or not np.isfinite(shares).all() or (shares < 0).any() or shares.sum() <= 0:

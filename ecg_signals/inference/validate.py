@@ -135,8 +135,7 @@ class Evaluator:
         section = self.config.dataset
         if section.max_tokens is None and section.batch_size is None:
             raise ConfigError("set dataset.batch_size=N (items per batch)")
-        return BatchIterator(
-            self.task.load_dataset(split),
+        return self.task.load_dataset(split).batches(
             batch_size=section.batch_size,
             max_tokens=section.max_tokens,
             seed=self.config.common.seed,

@@ -101,6 +101,12 @@ class BaseModel(nn.Module):
     def before_forward(self, num_updates: int) -> None:
         """Called before each batch of the update after `num_updates`: schedules inside a model live here."""
 
+    def before_update(self, num_updates: int, optimizer: Any) -> None:
+        """Called before the optimizer's step after `num_updates`: schedules of its `param_groups` live here.
+
+        The rate is the learning-rate schedule's. A schedule that follows from `num_updates` alone needs no state.
+        """
+
     def after_update(self, num_updates: int) -> None:
         """Called after each optimizer step: moving averages live here."""
 
@@ -133,10 +139,10 @@ class BaseModel(nn.Module):
         """Rename the keys of older files; returns the state that `load_state_dict(strict=True)` takes."""
         return upgrade_weight_norm(state)
 
-    def set_each(self, hook: str, num_updates: int) -> None:
-        """Call `before_forward` or `after_update` of every submodule that defines one, this model's first."""
+    def set_each(self, hook: str, num_updates: int, *more: Any) -> None:
+        """Call `before_forward`, `before_update` or `after_update` of every submodule with one, this model's first."""
         for module in self._hooked(hook):
-            getattr(module, hook)(num_updates)
+            getattr(module, hook)(num_updates, *more)
 
     def _hooked(self, hook: str) -> Iterator[nn.Module]:
         return (module for module in self.modules() if callable(getattr(module, hook, None)))

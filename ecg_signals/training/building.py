@@ -62,8 +62,7 @@ class Batches:
 
     def _of(self, dataset: BaseDataset, batch_size: int | None, max_tokens: int | None, shuffle: bool) -> BatchIterator:
         section = self.config.dataset
-        return BatchIterator(
-            dataset,
+        return dataset.batches(
             batch_size=batch_size,
             max_tokens=max_tokens,
             seed=self.config.common.seed,

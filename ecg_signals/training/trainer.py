@@ -165,6 +165,7 @@ class Trainer:
         clip_norm = self.config.optimization.clip_norm
         clip = min(1.0, clip_norm / (gnorm + 1e-6)) if clip_norm > 0 else 1.0
         self.strategy.scale_gradients(self.parameters, factor * clip)
+        self.model.set_each("before_update", self.at.num_updates, self.optimizer)
         self.optimizer.step()
         self.at.num_updates += 1
         self.model.set_each("after_update", self.at.num_updates)

@@ -8,6 +8,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from ecg_signals.config import ConfigError
+from ecg_signals.data.batching import BatchIterator
 from ecg_signals.sections import DatasetConfig
 from ecg_signals.signal.contract import SignalContract
 
@@ -50,6 +51,13 @@ class BaseDataset(Dataset[dict[str, Any]]):
     def collate(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Items -> {"net_input": {"source": [batch, leads, samples], ...}, "id": [batch], ...}; [] -> {}."""
         raise TypeError(f"{type(self).__name__} must define collate(items)")
+
+    def batches(self, **options: Any) -> BatchIterator:
+        """The batches of this split, with the options of `BatchIterator`, of which `shuffle` is True to train on it.
+
+        A dataset that draws its items in another way names its iterator here: `WeightedIterator(self, ..., **options)`.
+        """
+        return BatchIterator(self, **options)
 
     def input_contract(self) -> SignalContract | None:
         """The steps from a raw record to this dataset's `source`, which the trained model keeps; None when unknown."""
