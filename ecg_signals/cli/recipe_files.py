@@ -145,7 +145,8 @@ def _check_parents(path: Path, root: Any, folders: list[Path]) -> list[Any]:
                 continue  # hydra's own, or one that is not there, which hydra says
             if found in line or len(roots) >= MAX_RECIPE_FILES:
                 reason = "start from each other" if found in line else f"are more than {MAX_RECIPE_FILES}"
-                raise ConfigError(f"{path}: the recipes that `defaults` draw in {reason} ({name}); take one out")
+                where = path if found in line else line[0]  # too many are drawn in by all of them together
+                raise ConfigError(f"{where}: the recipes that `defaults` draw in {reason} ({name}); take one out")
             roots.append(_read(found))
             rest.append((found, roots[-1], (*line, found)))
     return roots

@@ -110,3 +110,12 @@ def test_a_path_in_place_of_a_name_says_what_to_type(tmp_path, monkeypatch):
 def test_every_packaged_recipe_is_within_the_bounds():
     for name in recipe_names(packaged_recipes()):
         assert check_recipe(packaged_recipes() / f"{name}.yaml", [packaged_recipes()])
+
+
+def test_too_many_parents_are_an_error_about_the_recipe_that_was_named(tmp_path):
+    (tmp_path / "common.yaml").write_text("defaults: [seed, _self_]\n")
+    (tmp_path / "seed.yaml").write_text("common: {seed: 1}\n")
+    path = tmp_path / "r.yaml"
+    path.write_text(f"defaults: [{', '.join(['common'] * 60)}, _self_]\n")
+    with pytest.raises(ConfigError, match=rf"{path}: .* are more than 100 \(\w+\); take one out"):
+        check_recipe(path, [tmp_path])
