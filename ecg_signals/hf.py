@@ -37,7 +37,7 @@ from ecg_signals.config import ConfigError, resolve_input
 from ecg_signals.models.hubert.layers import Attention, Block
 from ecg_signals.modules.attention import SelfAttention, attention_weights
 from ecg_signals.modules.transformer import TransformerLayer
-from ecg_signals.registry import build, get_entry
+from ecg_signals.registry import get_entry
 from ecg_signals.signal.contract import SignalContract
 
 # arguments of transformers' from_pretrained: what is passed to the hub, and what changes nothing in the result
@@ -293,10 +293,9 @@ def _from_config(config: PretrainedConfig) -> Any:
     key = logits_option(options)
     if key is not None and options[key] != config.num_labels:
         options[key], labels = config.num_labels, _label_names(config)
-    if options.get("model_path"):
-        options["no_pretrained_weights"] = True  # a stranger's config names no file to read
     check_logit_kind(ours.get("logit_kind"), "this config.json")
-    model = build("model", ours["name"], **options)
+    entry = get_entry("model", ours["name"])
+    model = entry.cls(entry.dataclass.from_mapping({"_name": entry.name, **options}, where="model"))
     model.labels, model.logit_kind = labels, type(model).logit_kind or ours.get("logit_kind")
     model.origin = read_origin(ours.get("origin"))
     model.signal = SignalContract.from_dict(ours["signal"]) if ours.get("signal") else None

@@ -78,11 +78,13 @@ class Registry(Generic[T]):
         kind: what things are called that are registered here.
         base: "module:Class" that they extend; its docstring says what to write.
         package: where ours lie; the base class's.
+        maker: "module:function" that makes one from its config; "": the class does.
     """
 
-    def __init__(self, kind: str, base: str, package: str = "") -> None:
+    def __init__(self, kind: str, base: str, package: str = "", maker: str = "") -> None:
         self.kind = kind
         self.base = base
+        self.maker = maker
         self.folder = _PACKAGE.parent.joinpath(*(package or base.partition(":")[0].rpartition(".")[0]).split("."))
         self.entries: dict[str, Entry[T]] = {}
 
@@ -154,7 +156,9 @@ class Registry(Generic[T]):
 
 
 # No type parameter stands here: the classes belong to rooms that import this one, and narrow what they look up.
-register_model: Registry[Any] = Registry("model", "ecg_signals.models.base:BaseModel")
+register_model: Registry[Any] = Registry(
+    "model", "ecg_signals.models.base:BaseModel", maker="ecg_signals.checkpoint.initialise:begin_model"
+)
 register_task: Registry[Any] = Registry("task", "ecg_signals.tasks.base:BaseTask")
 register_criterion: Registry[Any] = Registry("criterion", "ecg_signals.criteria.base:BaseCriterion")
 register_dataset: Registry[Any] = Registry("dataset", "ecg_signals.data.datasets.base:BaseDataset")
@@ -221,13 +225,16 @@ def get_entry(kind: str, name: str) -> Entry[Any]:
 def build(kind: str, name: str, /, *args: Any, **options: Any) -> Any:
     """Build the registered thing `name` of `kind` from its options.
 
-    Positional arguments follow the config; an optimizer's, its parameters, come first, as in torch.
+    Positional arguments follow the config; an optimizer's, its parameters, come first, as in torch. A model begins as
+    in a run: with the encoder of the file that `model_path` names.
 
     Raises: UsageError for an unknown kind, name or option; ConfigError for a value of the wrong type.
     """
     entry = get_entry(kind, name)
-    cfg = entry.dataclass.from_mapping({"_name": name, **options}, where=kind)
-    return entry.cls(*args, cfg) if kind == "optimizer" else entry.cls(cfg, *args)
+    cfg = entry.dataclass.from_mapping({**options, "_name": name}, where=kind)
+    module, _, function = REGISTRIES[kind].maker.partition(":")
+    make = getattr(importlib.import_module(module), function) if module else entry.cls
+    return make(*args, cfg) if kind == "optimizer" else make(cfg, *args)
 
 
 def import_user_dir(path: str | Path) -> None:

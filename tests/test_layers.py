@@ -18,8 +18,11 @@ composition tables
 signal runtime
 readers optim metrics
 reporting
-checkpoint data modules interop
-models criteria preprocess labeler
+data modules
+models criteria
+interop
+checkpoint
+preprocess labeler
 tasks
 evaluation
 training inference
@@ -29,6 +32,7 @@ __main__
 """
 LAYERS = {name: depth for depth, line in enumerate(ORDER.split("\n")) for name in line.split()}
 ALIASES = {"utils", "hf", "trainer"}  # import paths kept for others; they may import anything, nothing imports them
+OLD_PATHS = {"ecg_signals.models"}  # the one of them that stands in a room of ours: build_model_from_checkpoint
 DATA = {"configs", "sample"}  # recipes and records, which hold no code
 # An optional package is never imported at a module's top; a slow one neither, where training passes by.
 OPTIONAL = {"transformers", "huggingface_hub", "onnx", "onnxscript", "onnxruntime", "wandb", "trackio", "submitit"}
@@ -88,7 +92,7 @@ def test_no_import_points_down_or_sideways():
     wrong = []
     for path in FILES:
         own = layer(module_name(path))
-        if own in ALIASES or own == "":
+        if own in ALIASES or own == "" or module_name(path) in OLD_PATHS:
             continue
         for line, module, _, names in imports(ast.parse(path.read_text(encoding="utf-8"))):
             if module.split(".")[0] != "ecg_signals":

@@ -18,12 +18,13 @@ from ecg_signals import limits
 from ecg_signals.checkpoint.layout import ModelSource
 from ecg_signals.checkpoint.read import DAMAGED, first_line
 from ecg_signals.config import ConfigError, UsageError
+from ecg_signals.models.base import BaseModel
 from ecg_signals.registry import get_entry
 
 _DRAWS = (Tensor.normal_, Tensor.uniform_)
 
 
-def build_model(source: ModelSource, options: Mapping[str, Any]) -> Any:
+def build_model(source: ModelSource, options: Mapping[str, Any]) -> BaseModel:
     """The model `source` names, with these options in place of its own; its weights are not loaded.
 
     Raises: ConfigError for options that no such model can have, TooLarge for those of a model that is far larger.
@@ -31,8 +32,6 @@ def build_model(source: ModelSource, options: Mapping[str, Any]) -> Any:
     entry = get_entry("model", source.name)
     with naming(source.where, f"no model '{source.name}' can be built from its options"):
         cfg = entry.dataclass.from_mapping({"_name": source.name, **options}, where="model")
-        if getattr(cfg, "model_path", None):
-            cfg.no_pretrained_weights = True  # all weights are in `source`
         with _NoLargerThan(source):
             return entry.cls(cfg)
 

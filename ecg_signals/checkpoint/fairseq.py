@@ -57,8 +57,6 @@ def convert(raw: dict[str, Any], where: str) -> ModelSource:
     options |= model_options(entry.dataclass, found)
     if not ours:
         options |= _sizes_that_differ(options, entry, raw["model"], where)
-    if "no_pretrained_weights" in entry.dataclass.__dataclass_fields__:
-        options["no_pretrained_weights"] = True
     return ModelSource(
         name=entry.name,
         options=options,

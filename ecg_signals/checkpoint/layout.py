@@ -1,14 +1,13 @@
 """What every checkpoint layout gives: a registered model's name, its options and its weights.
 
-A layout is one entry in a module's `LAYOUTS`: `checkpoint/fairseq.py` for fairseq-signals and our own files, and
-`models/<family>/key_map.py` for the other families; all of them are found by name.
+A layout is one entry in a module's `LAYOUTS`: `checkpoint/fairseq.py` for fairseq-signals and our own files,
+`checkpoint/huggingface.py` for our folders, and a module for each other family.
 """
 
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -89,16 +88,14 @@ class Layout:
     folder_config: Callable[[ModelSource], dict[str, Any]] | None = None
 
 
+_MODULES = ("huggingface", "hubert_ecg", "fairseq")
+
+
 @cache
 def layouts() -> list[Layout]:
     """All layouts: Hugging Face folders of ours, the model families', then fairseq-signals', the widest description."""
-    package = Path(__file__).parents[1]
-    modules = ["ecg_signals.checkpoint.huggingface"]
-    modules += [
-        f"ecg_signals.models.{path.parent.name}.key_map" for path in sorted(package.glob("models/*/key_map.py"))
-    ]
-    modules.append("ecg_signals.checkpoint.fairseq")
-    return [layout for module in modules for layout in importlib.import_module(module).LAYOUTS]
+    modules = (importlib.import_module(f"ecg_signals.checkpoint.{name}") for name in _MODULES)
+    return [layout for module in modules for layout in module.LAYOUTS]
 
 
 def layout_of(model: str) -> Layout | None:

@@ -18,6 +18,7 @@ from ecg_signals.checkpoint.huggingface import CONFIG, files_of, read_folder
 from ecg_signals.checkpoint.layout import ModelSource, check_logit_kind, is_state_dict, logit_columns, recognise
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.config import ConfigError, resolve_input
+from ecg_signals.models.base import BaseModel
 from ecg_signals.registry import get_entry
 from ecg_signals.runtime.placement import compute_device
 from ecg_signals.runtime.strategy import Load, load_whole
@@ -67,7 +68,7 @@ def files_read(source: str | os.PathLike[str]) -> list[Path]:
     return [path, path.parent / CONFIG] if path.suffix == ".safetensors" else [path]
 
 
-def load_model(source: str | os.PathLike[str], device: str | torch.device = "cpu", **overrides: Any) -> Any:
+def load_model(source: str | os.PathLike[str], device: str | torch.device = "cpu", **overrides: Any) -> BaseModel:
     """The model of a checkpoint, in eval mode and float32, with its `labels` and input contract `signal`.
 
     Args:
@@ -85,7 +86,7 @@ def load_model(source: str | os.PathLike[str], device: str | torch.device = "cpu
     return build_source(found, **overrides).to(place)
 
 
-def build_source(source: ModelSource, **overrides: Any) -> Any:
+def build_source(source: ModelSource, **overrides: Any) -> BaseModel:
     """Build the model that a source describes and fill it; see `load_model`. The global random state is left alone."""
     entry = get_entry("model", source.name)
     if "num_labels" in overrides and "num_labels" not in entry.dataclass.__dataclass_fields__:
@@ -110,7 +111,7 @@ def build_source(source: ModelSource, **overrides: Any) -> Any:
     return model.float().eval()
 
 
-def _with_fresh_head(model: Any, source: ModelSource) -> dict[str, Tensor]:
+def _with_fresh_head(model: BaseModel, source: ModelSource) -> dict[str, Tensor]:
     """A source's weights, but the model's own where a tensor's rows are its labels and their number differs."""
     state, own = model.upgrade_state_dict(dict(source.state)), model.state_dict()
     count = logit_columns(model.cfg.to_dict())
@@ -149,7 +150,7 @@ class FirstBatchCheck:
             self.contract.check_source(source)
 
 
-def fill(model: Any, state: Mapping[str, Tensor], where: str, load: Load = load_whole) -> None:
+def fill(model: BaseModel, state: Mapping[str, Tensor], where: str, load: Load = load_whole) -> None:
     """Load weights into a model, strictly. Raises: ConfigError listing the keys that do not fit."""
     if not is_state_dict(state):
         raise ConfigError(f"{where}: its weights are no dict of names and tensors; save model.state_dict()")

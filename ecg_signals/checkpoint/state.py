@@ -2,8 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -15,9 +14,8 @@ from torch import Tensor, nn
 
 from ecg_signals import __version__
 from ecg_signals.checkpoint.building import naming
-from ecg_signals.checkpoint.fairseq import OURS, config_of
-from ecg_signals.checkpoint.hub import is_hub_name
-from ecg_signals.checkpoint.layout import logit_kind_of
+from ecg_signals.checkpoint.fairseq import OURS, config_of, convert
+from ecg_signals.checkpoint.layout import ModelSource, logit_kind_of
 from ecg_signals.checkpoint.load import fill
 from ecg_signals.checkpoint.optimizer_state import (
     flatten_optimizer_state,
@@ -27,8 +25,9 @@ from ecg_signals.checkpoint.optimizer_state import (
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.checkpoint.write import snapshot
 from ecg_signals.composition import DEFAULT_NAMES
-from ecg_signals.config import MISSING, ConfigError, parse_literal, resolve_input
+from ecg_signals.config import MISSING, ConfigError, parse_literal
 from ecg_signals.interop.fairseq_signals.ignored import stored_values
+from ecg_signals.models.base import BaseModel
 from ecg_signals.registry import get_entry
 from ecg_signals.runtime.collectives import from_rank_zero
 from ecg_signals.runtime.strategy import Load, load_whole
@@ -125,7 +124,7 @@ class Moment:
 class Trained:
     """What training changes; an `average` of the weights and the `scaler` of losses where the recipe has them."""
 
-    model: Any
+    model: BaseModel
     criterion: Any
     optimizer: torch.optim.Optimizer
     schedule: Any
@@ -152,8 +151,14 @@ class RestoredState(Moment):
     schedule_state: dict[str, Any]
     average: dict[str, Tensor] | None = None
     ours: dict[str, Any] = field(default_factory=dict)
+    raw: dict[str, Any] = field(default_factory=dict)
 
-    def load_model(self, model: Any, criterion: nn.Module, load: Load = load_whole) -> None:
+    @property
+    def source(self) -> ModelSource:
+        """The file as a description of its model."""
+        return convert(self.raw, self.where)
+
+    def load_model(self, model: BaseModel, criterion: nn.Module, load: Load = load_whole) -> None:
         """Fill both with the stored weights. Raises: ConfigError naming the keys that do not fit."""
         fill(model, self.model_state, self.where, load)
         if self.criterion_state and criterion.state_dict():
@@ -267,7 +272,7 @@ def _pack_optimizer(
     return state
 
 
-def _ours(config: Config, model: Any, average: Any) -> dict[str, Any]:
+def _ours(config: Config, model: BaseModel, average: Any) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": __version__,
@@ -396,25 +401,6 @@ def unpack_state(path: str | os.PathLike[str], section: CheckpointConfig) -> Res
         return restored_state(raw, str(path))
 
 
-@contextmanager
-def without_pretrained_file(config: Config, restored_from: Path | None) -> Iterator[None]:
-    """For building a model that a checkpoint is then loaded into.
-
-    A fine-tuning run names its pretrained file, which may be gone when the run resumes. The run's own checkpoint then
-    takes its place: it holds the same architecture, and its weights replace all others afterwards.
-    """
-    path = getattr(config.model, "model_path", None)
-    if restored_from is None or not path or resolve_input(path).exists() or is_hub_name(path):
-        yield
-        return
-    logger.warning("model.model_path=%s is gone; the model is built as %s says", path, restored_from)
-    config.model.model_path = str(restored_from)
-    try:
-        yield
-    finally:
-        config.model.model_path = path
-
-
 def restored_state(raw: Mapping[str, Any], where: str) -> RestoredState:
     """What `unpack_state` returns, from the content of a checkpoint called `where`."""
     raw, extra, last = _upgraded(raw, where)
@@ -440,6 +426,7 @@ def restored_state(raw: Mapping[str, Any], where: str) -> RestoredState:
         training_time=float(extra.get("previous_training_time") or 0.0),
         average=ours.pop("average", None),
         ours=ours,
+        raw=raw,
     )
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ecg_signals.checkpoint.hubert_ecg import KINDS_OF_TASKS
 from ecg_signals.config import ConfigError
 from ecg_signals.data.datasets.hubert_csv import HubertCsvConfig, HubertCsvDataset, read_table
 from ecg_signals.data.label_names import listed, matching_columns
@@ -21,7 +22,6 @@ from ecg_signals.metrics.bootstrap import intervals, resampled_items
 from ecg_signals.metrics.condition_score import condition_score
 from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES, probabilities_of
 from ecg_signals.metrics.results import USUAL
-from ecg_signals.models.hubert.key_map import KINDS_OF_TASKS
 from ecg_signals.models.hubert.layers import decimation_factor
 from ecg_signals.signal.contract import stated_contract
 from ecg_signals.signal.steps.hubert_ecg import decimation_of

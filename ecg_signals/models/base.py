@@ -1,12 +1,13 @@
 """What every model is: `model(source, padding_mask=None) -> ModelOutput`, plus the trainer's hooks."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from ecg_signals.config import BaseConfig
+from ecg_signals.config import BaseConfig, option
 from ecg_signals.metrics.logits import probabilities_of
 from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.published import fairseq_signals
@@ -43,6 +44,14 @@ pytree.register_pytree_node(
 )
 
 
+@dataclass
+class StartOptions(BaseConfig):
+    """Of a model that may start from a file (checkpoint/initialise.py); its constructor reads neither."""
+
+    model_path: str | None = option(None, "checkpoint or folder whose encoder is taken over, with its sizes")
+    no_pretrained_weights: bool = option(False, "start from random weights although model_path is set")
+
+
 class BaseModel(nn.Module):
     """Extend it, set the layers in `__init__` and write `forward`; register with `register_model`.
 
@@ -54,10 +63,13 @@ class BaseModel(nn.Module):
         origin: where the weights come from (checkpoint/origin.py), {} when unknown.
     """
 
-    # What a model that starts from a file asks of the class whose encoder it takes over (models/heads/finetuned.py):
-    encoder_class: ClassVar["type[BaseModel] | None"] = None  # of `encoder`, in a model around one; None: itself
+    # What starting from a file (checkpoint/initialise.py) asks of a model and of the class whose encoder it has:
+    encoder_class: ClassVar["type[BaseModel] | None"] = None  # of the encoder within; None: the model is one
+    encoder_key: ClassVar[str] = "encoder"  # the submodule that is the encoder, in a model around one
+    usually_pretrained: ClassVar[bool] = False  # a start from random weights must be asked for
     ARCHITECTURE: ClassVar[tuple[str, ...] | None] = None  # options that must be the file's; None: what has a default
-    NEW_WEIGHTS: ClassVar[tuple[str, ...]] = ()  # that a file may lack
+    NEW_WEIGHTS: ClassVar[tuple[str, ...]] = ()  # that a file may lack; how their names begin
+    FRESH_WEIGHTS: ClassVar[tuple[str, ...]] = ()  # that are never a file's
     logit_kind: str | None = None  # set in a class whose logits are the same by any criterion
     PEER_METHODS: ClassVar[dict[str, str]] = {
         "build_model": "__init__(self, cfg)",
@@ -114,6 +126,11 @@ class BaseModel(nn.Module):
     def published_options(cls) -> dict[str, Any]:
         """Options whose published value differs from today's default; files that other projects wrote get them."""
         return {}
+
+    @classmethod
+    def encoder_of(cls, cfg: Any, usual: "type[BaseModel] | None" = None) -> "tuple[type[BaseModel], Any]":
+        """The class of the encoder within and the options that build it; `usual`: the class where `cfg` names none."""
+        return cls.encoder_class or cls, cfg
 
     @classmethod
     def inherited_options(cls, cfg: Any) -> list[str]:

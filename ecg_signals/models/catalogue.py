@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 import torch
 
-from ecg_signals.models.hubert.key_map import LICENCE as CC_BY_NC
 from ecg_signals.registry import get_entry, register_model
 from ecg_signals.signal import published
 from ecg_signals.signal.contract import SignalContract
 
+CC_BY_NC = "CC BY-NC 4.0"  # of every weight that HuBERT-ECG's authors published
 YOURS = "none: you train it"
 ON_ITS_PAGE = "see its page; the file does not say"
-_BUILT_WITH = {"num_labels": 1, "output_dim": 1, "no_pretrained_weights": True}  # of the options a model has
+_BUILT_WITH = {"num_labels": 1, "output_dim": 1}  # of the options a model has
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ecg_signals.checkpoint.initialise import begin_model, continue_model
+from ecg_signals.checkpoint.state import RestoredState
 from ecg_signals.config import BaseConfig, ConfigError, resolve_input
 from ecg_signals.criteria.base import BaseCriterion
 from ecg_signals.data.datasets.base import BaseDataset
@@ -81,8 +83,10 @@ class BaseTask:
         (logs, scores), *_ = results.values()
         return criterion.metrics(logs, scores)
 
-    def build_model(self) -> BaseModel:
-        return get_entry("model", self.config.model._name).cls(self.config.model)
+    def build_model(self, restored: RestoredState | None = None) -> BaseModel:
+        """The recipe's model; `restored`: the checkpoint whose weights it is about to get, of the run that goes on."""
+        section = self.config.model
+        return begin_model(section) if restored is None else continue_model(section, restored.source)
 
     def build_criterion(self) -> BaseCriterion:
         return get_entry("criterion", self.config.criterion._name).cls(self.config.criterion)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ecg_signals.checkpoint.origin import read_origin
-from ecg_signals.checkpoint.state import Trained, without_pretrained_file
+from ecg_signals.checkpoint.state import Trained
 from ecg_signals.config import ConfigError
 from ecg_signals.criteria.base import BaseCriterion
 from ecg_signals.data.batching import BatchIterator
@@ -85,8 +85,7 @@ def build_model(
 
     Raises: ConfigError where recipe, data and checkpoint do not fit together.
     """
-    with without_pretrained_file(config, start.chosen.path if start else None):
-        model = task.build_model().to(device)
+    model = task.build_model(start.stored if start else None).to(device)
     criterion = task.build_criterion().to(device)
     try:
         if start is not None:

@@ -23,16 +23,14 @@ class ProbeConfig(BaseConfig):
     dim: int = option(4, "width")
     bias: bool = option(True, "with a bias")
     corrected: bool = option(True, "today's arithmetic")
-    no_pretrained_weights: bool = option(False, "do not read model_path")
     model_path: str | None = option(None, "pretrained file")
 
 
 class Probe(BaseModel):
-    """A linear layer that refuses to read anything else."""
+    """A linear layer."""
 
     def __init__(self, cfg):
         super().__init__(cfg)
-        assert cfg.model_path is None or cfg.no_pretrained_weights
         self.proj = nn.Linear(cfg.dim, 2, bias=cfg.bias)
 
     @classmethod

@@ -58,8 +58,8 @@ def test_checkpoints_of_a_whole_run_give_the_reference_outputs(golden):
 
 
 def test_the_pretrained_file_of_a_fine_tuned_one_is_not_needed(golden):
-    source = load_source(golden / "fairseq_signals_trained" / "finetune" / "checkpoint_last.pt")
-    assert source.options["model_path"] == "pretrain/checkpoint_last.pt" and source.options["no_pretrained_weights"]
+    model = load_model(golden / "fairseq_signals_trained" / "finetune" / "checkpoint_last.pt")
+    assert model.cfg.model_path == "pretrain/checkpoint_last.pt" and not model.cfg.no_pretrained_weights
 
 
 @pytest.mark.parametrize("file", [*PRETRAINED, *CLASSIFIERS, "arcface/checkpoint.pt", "contrastive/checkpoint.pt"])

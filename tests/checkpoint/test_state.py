@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from ecg_signals.checkpoint.initialise import continue_model
 from ecg_signals.checkpoint.optimizer_state import merge_optimizer_state, unflatten_optimizer_state
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.checkpoint.state import (
@@ -17,7 +18,6 @@ from ecg_signals.checkpoint.state import (
     plain_values,
     restored_state,
     unpack_state,
-    without_pretrained_file,
 )
 from ecg_signals.checkpoint.write import write_checkpoint
 from ecg_signals.composition import resolve_config
@@ -32,7 +32,6 @@ class Parts:
     """What a trainer has, built from a checkpoint's recipe."""
 
     def __init__(self, cfg):
-        cfg = {**cfg, "model": {**cfg["model"], "no_pretrained_weights": True}} if "model_path" in cfg["model"] else cfg
         self.config = resolve_config(cfg, lenient=True)
         self.model = get_entry("model", self.config.model._name).cls(self.config.model)
         self.criterion = get_entry("criterion", self.config.criterion._name).cls(self.config.criterion)
@@ -90,9 +89,6 @@ def test_files_of_ours_have_fairseq_signals_keys_and_types(resumed):
     packed = parts.pack(num_updates=state.num_updates, epoch=state.epoch, iterations_in_epoch=state.iterations_in_epoch)
     assert list(packed) == list(raw)
     expected_cfg = {key: value for key, value in raw["cfg"].items() if key != "job_logging_cfg"}
-    expected_cfg["model"] = {**expected_cfg["model"]}
-    if "no_pretrained_weights" in expected_cfg["model"]:
-        expected_cfg["model"]["no_pretrained_weights"] = True
     assert packed["cfg"] == expected_cfg and tree(packed["cfg"]) == tree(expected_cfg)
     assert list(packed["cfg"]["model"]) and set(packed["cfg"]["model"]) == set(expected_cfg["model"])
     for key in ("model", "criterion", "optimizer_history", "task_state", "last_optimizer_state"):
@@ -305,8 +301,7 @@ def test_a_resumed_fine_tuning_run_does_not_need_its_pretrained_file(golden, tmp
     config = resolve_config(state.cfg, lenient=True)
     for key in ("encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim", "conv_feature_layers", "conv_pos"):
         setattr(config.model, key, type(config.model).__dataclass_fields__[key].default)
-    with without_pretrained_file(config, file):
-        model = get_entry("model", config.model._name).cls(config.model)
+    model = continue_model(config.model, state.source)
     assert config.model.model_path == str(tmp_path / "gone.pt")
     state.load_model(model, nn.Module())
     assert torch.equal(model.state_dict()["proj.weight"], state.model_state["proj.weight"])

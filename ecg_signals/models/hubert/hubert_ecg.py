@@ -4,21 +4,16 @@ Coppola et al. 2024, HuBERT-ECG as a self-supervised foundation model for broad 
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecg_signals.checkpoint.building import check_size
-from ecg_signals.checkpoint.layout import ModelSource
-from ecg_signals.checkpoint.load import fill, load_source
-from ecg_signals.checkpoint.origin import inherited
-from ecg_signals.config import BaseConfig, ConfigError, field_default, option
-from ecg_signals.models.base import BaseModel, ModelOutput
+from ecg_signals.config import ConfigError, option
+from ecg_signals.models.base import BaseModel, ModelOutput, StartOptions
 from ecg_signals.models.hubert.layers import (
     ACTIVATIONS,
     ConvStem,
@@ -29,30 +24,15 @@ from ecg_signals.models.hubert.layers import (
 )
 from ecg_signals.models.hubert.masking import padded_frames, time_mask
 from ecg_signals.models.hubert.regulariser import DynamicRegulariser
-from ecg_signals.registry import get_entry, register_model
+from ecg_signals.registry import register_model
 from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.published import hubert_ecg
 
 TEMPERATURE = 0.1  # of the cosine logits
-HEADS = ("final_proj.", "label_embedding.")
-PREFIX = "hubert_ecg."  # of the encoder's weights in a classifier
-RECIPE_OPTIONS = (  # what a run that starts from a file decides itself; the encoder's other options come from the file
-    "_name",
-    "model_path",
-    "no_pretrained_weights",
-    "feat_proj_dropout",
-    "hidden_dropout",
-    "activation_dropout",
-    "attention_dropout",
-    "layerdrop",
-    "initializer_range",
-    "dynamic_reg_interval",
-    "frame_mask",
-)
 
 
 @dataclass
-class HubertBackboneConfig(BaseConfig):
+class HubertBackboneConfig(StartOptions):
     """Field names are those of the published `config.json`."""
 
     conv_dim: list[int] = option([512] * 5, "channels of each convolution", least=1)
@@ -85,8 +65,6 @@ class HubertBackboneConfig(BaseConfig):
     num_conv_pos_embeddings: int = option(128, "frames that the positional convolution sees", least=1)
     num_conv_pos_embedding_groups: int = option(16, "groups of the positional convolution", least=1)
     initializer_range: float = option(0.02, "standard deviation of new linear weights", least=0)
-    model_path: str | None = option(None, "checkpoint or folder whose encoder is taken; None: start from scratch")
-    no_pretrained_weights: bool = option(False, "leave model_path unread: all options are in this section")
     dynamic_reg_interval: int = option(
         0, "validations without improvement between two increases of dropout and weight decay; 0 off", least=0
     )
@@ -134,6 +112,12 @@ class HubertBackbone(BaseModel):
     """Everything below the heads; `HubertEcg` adds the cluster heads, the classifier a classification head."""
 
     cfg: HubertBackboneConfig
+    ARCHITECTURE: ClassVar[tuple[str, ...]] = (
+        "conv_dim", "conv_kernel", "conv_stride", "conv_bias", "feat_extract_norm", "feat_extract_activation",
+        "feat_proj_layer_norm", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+        "hidden_act", "layer_norm_eps", "do_stable_layer_norm", "num_conv_pos_embeddings",
+        "num_conv_pos_embedding_groups",
+    )  # fmt: skip
 
     def __init__(self, cfg: HubertBackboneConfig) -> None:
         super().__init__(cfg)
@@ -158,8 +142,12 @@ class HubertBackbone(BaseModel):
         states, padded = self.encode(source, padding_mask)
         return pooled_output(states[-1], padded)
 
-    @staticmethod
-    def published_options() -> dict[str, Any]:
+    @classmethod
+    def inherited_options(cls, cfg: Any) -> list[str]:
+        return ["masked_spec_embed"]
+
+    @classmethod
+    def published_options(cls) -> dict[str, Any]:
         """The options under which the released weights were trained, where ours differ by default."""
         return {"frame_mask": "count"}
 
@@ -207,37 +195,6 @@ class HubertBackbone(BaseModel):
         return output
 
 
-def adopt(cfg: HubertBackboneConfig) -> ModelSource | None:
-    """Read `model_path`, if any, and take its encoder's options into `cfg`. Raises: ConfigError for others."""
-    if not cfg.model_path or cfg.no_pretrained_weights:
-        return None
-    source = load_source(cfg.model_path)
-    check_size(source)
-    if not issubclass(get_entry("model", source.name).cls, RegulatedModel):
-        raise ConfigError(
-            f"model.model_path={cfg.model_path} holds the model '{source.name}'; give a checkpoint of hubert_ecg or "
-            f"hubert_ecg_classifier"
-        )
-    for item in fields(HubertBackboneConfig):
-        if item.name not in source.options or item.name in RECIPE_OPTIONS:
-            continue
-        wanted, found = getattr(cfg, item.name), source.options[item.name]
-        if wanted not in (field_default(item), found) and item.name != "masked_spec_embed":
-            raise ConfigError(
-                f"model.{item.name}={wanted}, but the encoder of {cfg.model_path} has {found}; leave model.{item.name} "
-                f"out, choose the recipe of that size, or start from random weights with model.model_path=null"
-            )
-        setattr(cfg, item.name, found)
-    return source
-
-
-def encoder_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The encoder's weights out of a pretrained or fine-tuned state: heads dropped, prefix `hubert_ecg.` removed."""
-    if any(key.startswith(PREFIX) for key in state):
-        return {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
-    return {key: value for key, value in state.items() if not key.startswith(HEADS)}
-
-
 def check_geometry(cfg: HubertBackboneConfig) -> None:
     """Raises: ConfigError when widths and counts do not fit each other."""
     if not 0 < len(cfg.conv_dim) == len(cfg.conv_kernel) == len(cfg.conv_stride):
@@ -268,6 +225,10 @@ def pooled_output(features: Tensor, padded: Tensor | None) -> ModelOutput:
 @register_model("hubert_ecg", dataclass=HubertEcgConfig)
 class HubertEcg(RegulatedModel, HubertBackbone):
     cfg: HubertEcgConfig
+    encoder_class = HubertBackbone
+    ARCHITECTURE = (*HubertBackbone.ARCHITECTURE, "classifier_proj_size")
+    NEW_WEIGHTS = ("masked_spec_embed", "final_proj.")  # a fine-tuned file has none
+    FRESH_WEIGHTS = ("label_embedding.",)  # the next iteration has new clusters
 
     def __init__(self, cfg: HubertEcgConfig) -> None:
         if cfg.mask_time_length < 1 and (cfg.mask_time_prob > 0 or cfg.mask_time_min_masks > 0):
@@ -276,26 +237,15 @@ class HubertEcg(RegulatedModel, HubertBackbone):
                 f"model.mask_time_min_masks={cfg.mask_time_min_masks}; set model.mask_time_length to 1 or more, or "
                 f"both others to 0 to mask nothing"
             )
-        previous = adopt(cfg)
-        if previous is not None:
-            cfg.masked_spec_embed = True
-            cfg.classifier_proj_size = previous.options.get("classifier_proj_size", cfg.classifier_proj_size)
         super().__init__(cfg)
         width = cfg.classifier_proj_size
         self.final_proj = nn.ModuleList(nn.Linear(cfg.hidden_size, width) for _ in cfg.vocab_sizes)
         self.label_embedding = nn.ModuleList(nn.Embedding(size, width) for size in cfg.vocab_sizes)
         self.regulariser = DynamicRegulariser(self, cfg.dynamic_reg_interval)
-        if previous is not None:
-            self._continue(previous)
 
-    def _continue(self, previous: ModelSource) -> None:
-        """Start the next iteration: encoder and projections of the previous one, new clusters."""
-        state = self.state_dict()
-        kept = {key: value for key, value in previous.state.items() if key.startswith("final_proj.") and key in state}
-        own = {key: value for key, value in state.items() if key.startswith(HEADS) or key == "masked_spec_embed"}
-        fill(self, {**own, **kept, **encoder_state(previous.state)}, previous.where)
-        self.signal = previous.signal
-        self.origin = inherited(previous.origin)
+    @classmethod
+    def inherited_options(cls, cfg: Any) -> list[str]:
+        return []  # it masks, whatever a fine-tuned file left out
 
     def forward(
         self,

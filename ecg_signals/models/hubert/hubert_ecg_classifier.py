@@ -5,22 +5,18 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ecg_signals.checkpoint.load import fill
-from ecg_signals.checkpoint.origin import inherited
 from ecg_signals.config import MISSING, option
 from ecg_signals.models.base import ModelOutput
 from ecg_signals.models.hubert.hubert_ecg import (
-    PREFIX,
     HubertBackbone,
     HubertBackboneConfig,
     RegulatedModel,
-    adopt,
     cosine_logits,
-    encoder_state,
 )
 from ecg_signals.models.hubert.regulariser import DynamicRegulariser
 from ecg_signals.registry import register_model
 
+PREFIX = "hubert_ecg."  # of the encoder's weights
 SLOW_RATE = 1e-7  # of everything below the last four blocks under layer_wise_lr
 HEAD_RATE = 1e-5  # of the head under layer_wise_lr
 FAST_BLOCKS = 4
@@ -54,17 +50,14 @@ class HubertEcgClassifierConfig(HubertBackboneConfig):
 @register_model("hubert_ecg_classifier", dataclass=HubertEcgClassifierConfig)
 class HubertEcgClassifier(RegulatedModel):
     cfg: HubertEcgClassifierConfig
+    encoder_class = HubertBackbone
+    encoder_key = "hubert_ecg"
 
     def __init__(self, cfg: HubertEcgClassifierConfig) -> None:
         super().__init__(cfg)
-        pretrained = adopt(cfg)
         self.hubert_ecg = HubertBackbone(cfg)
         if cfg.masked_spec_embed:
             self.hubert_ecg.masked_spec_embed.requires_grad_(False)  # nothing is masked here
-        if pretrained is not None:
-            fill(self.hubert_ecg, encoder_state(pretrained.state), pretrained.where)
-            self.signal = pretrained.signal
-            self.origin = inherited(pretrained.origin)
         self.classifier_dropout = nn.Dropout(cfg.classifier_dropout_prob)
         if cfg.use_label_embedding:
             self.label_embedding = nn.Embedding(cfg.num_labels, cfg.hidden_size)

@@ -15,6 +15,7 @@ from ecg_signals.checkpoint.origin import read_origin
 from ecg_signals.checkpoint.state import plain_values
 from ecg_signals.config import ConfigError
 from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES
+from ecg_signals.models.catalogue import CC_BY_NC
 from ecg_signals.models.hubert.layers import decimation_factor
 from ecg_signals.signal import published
 from ecg_signals.signal.contract import SignalContract
@@ -65,7 +66,6 @@ CONSTANTS: dict[str, Any] = {  # what every published config holds and no model 
     "vocab_size": 32,
 }
 PREFIX = "hubert_ecg."
-LICENCE = "CC BY-NC 4.0"  # of every weight that HuBERT-ECG's authors published
 _TRAINING = ("global_step", "patience_count", "optimizer_state_dict", "lr_scheduler_state_dict")
 KINDS_OF_TASKS = {"multi_label": LABELS, "multi_class": CLASSES, "regression": VALUES}  # published task_type
 
@@ -211,7 +211,7 @@ def _convert(content: dict[str, Any], where: str) -> ModelSource:
     else:
         contract = SignalContract.from_dict(stored) if isinstance(stored, Mapping) else input_contract(options)
     layout, kind = LAYOUTS[0].name, _logit_kind(content["model_config"])
-    origin = read_origin(content.get("origin", {"licence": LICENCE}))  # files of ours say it
+    origin = read_origin(content.get("origin", {"licence": CC_BY_NC}))  # files of ours say it
     return ModelSource(
         name, options, state, labels, contract, raw=content, layout=layout, where=where, logit_kind=kind, origin=origin
     )
@@ -236,7 +236,7 @@ def _convert_folder(content: dict[str, Any], where: str) -> ModelSource:
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
     contract, layout, kind = input_contract(options), LAYOUTS[0].name, _logit_kind(content["huggingface"])
-    origin = {"licence": LICENCE}
+    origin = {"licence": CC_BY_NC}
     return ModelSource(
         name, options, state, labels, contract, raw=content, layout=layout, where=where, logit_kind=kind, origin=origin
     )

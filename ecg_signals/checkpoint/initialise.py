@@ -1,0 +1,169 @@
+"""How a recipe's model begins: where `model_path` names a file, with the encoder of that file.
+
+A model's constructor builds from its config and reads nothing. The file is read here, the options that describe its
+encoder are written into the config, so that the config alone builds the model again, and its weights are loaded.
+"""
+
+import inspect
+import logging
+from collections.abc import Mapping
+from dataclasses import Field, fields
+from typing import Any, cast
+
+from torch import Tensor
+
+from ecg_signals.checkpoint.building import check_size
+from ecg_signals.checkpoint.layout import ModelSource
+from ecg_signals.checkpoint.load import fill, load_source
+from ecg_signals.checkpoint.origin import inherited
+from ecg_signals.config import BaseConfig, ConfigError, dotted
+from ecg_signals.models.base import BaseModel, StartOptions
+from ecg_signals.registry import get_entry
+
+logger = logging.getLogger(__name__)
+
+
+def begin_model(cfg: Any) -> BaseModel:
+    """The model of a recipe's section `model`; a pretrained file's encoder, contract and origin where it names one.
+
+    Raises: ConfigError when the file cannot be read, or its encoder is not what the model and its options ask for.
+    """
+    cls = _class_of(cfg)
+    source = _pretrained(cfg, cls)
+    if source is None:
+        return cls(cfg)
+    take_over(cfg, source)
+    model = cls(cfg)
+    encoder = cast(BaseModel, model.get_submodule(_key(cls, cfg)))
+    fill(encoder, _encoder_state(source, encoder), source.where)
+    return _inheriting(model, source)
+
+
+def continue_model(cfg: Any, source: ModelSource) -> BaseModel:
+    """The model of a run that goes on from its own checkpoint, whose weights are loaded afterwards.
+
+    The pretrained file that the run once started from is not read again: its options stand in the checkpoint.
+    """
+    cls = _class_of(cfg)
+    if not _starts_from_a_file(cfg):
+        return cls(cfg)
+    take_over(cfg, source)
+    return _inheriting(cls(cfg), source)
+
+
+def take_over(cfg: Any, source: ModelSource) -> None:
+    """Write the options of a file's encoder into `cfg` where it still has its defaults.
+
+    Raises: ConfigError when `cfg` asks for another encoder, or for input made in another way.
+    """
+    entry, cls = get_entry("model", source.name), _class_of(cfg)
+    theirs = entry.dataclass.from_mapping(source.options)
+    their_class, found = entry.cls.encoder_of(theirs)
+    encoder_class, section = cls.encoder_of(cfg, their_class)
+    if not issubclass(their_class, encoder_class):
+        raise ConfigError(
+            f"model.model_path={source.where} holds a model '{source.name}', whose encoder this model cannot use; "
+            f"give a file whose encoder is a {encoder_class.__name__}, or set model.no_pretrained_weights=true"
+        )
+    _check_input({**_options(section), **_options(cfg)}, {**_options(found), **_options(theirs)}, source.where)
+    asks = cls if issubclass(cls, encoder_class) else encoder_class
+    for key in asks.ARCHITECTURE or ():
+        _take(section, found, key, source.where, fixed=True)
+    for key in _of_encoder(section) if asks.ARCHITECTURE is None else asks.inherited_options(section):
+        _take(section, found, key, source.where, fixed=False)
+
+
+def _take(section: BaseConfig, found: BaseConfig, key: str, where: str, fixed: bool) -> None:
+    """One option of the file; where the recipe sets another value, that is an error, or, not `fixed`, kept."""
+    if key not in found.__dataclass_fields__:
+        return
+    own, usual, stored = (made.to_dict()[key] for made in (section, type(section)(), found))
+    name = dotted(section.__dict__.get("_where") or "model", key)
+    if fixed and own not in (usual, stored):
+        raise ConfigError(
+            f"{name}={own}, but the encoder of {where} has {stored}; leave {name} out or choose the recipe of that "
+            f"size, or set model.no_pretrained_weights=true"
+        )
+    if own in (usual, stored):
+        setattr(section, key, getattr(found, key))
+    else:
+        logger.info("%s=%s; in %s it was %s", name, own, where, stored)
+
+
+def _class_of(cfg: Any) -> type[BaseModel]:
+    return get_entry("model", cfg._name).cls
+
+
+def _starts_from_a_file(cfg: Any) -> bool:
+    return isinstance(cfg, StartOptions) and not cfg.no_pretrained_weights and bool(cfg.model_path)
+
+
+def _pretrained(cfg: Any, cls: type[BaseModel]) -> ModelSource | None:
+    if _starts_from_a_file(cfg):
+        source = load_source(cfg.model_path)
+        check_size(source)
+        return source
+    if cls.usually_pretrained and not cfg.no_pretrained_weights:
+        logger.warning("the encoder starts from random weights: set model.model_path=FILE, or "
+                       "model.no_pretrained_weights=true if that is meant")  # fmt: skip
+    return None
+
+
+def _inheriting(model: BaseModel, source: ModelSource) -> BaseModel:
+    model.signal, model.origin = source.signal, inherited(source.origin)
+    return model
+
+
+def _options(cfg: BaseConfig) -> dict[str, tuple[Field[Any], Any]]:
+    """Options that say how input is made: name -> (field, value)."""
+    values = cfg.to_dict()
+    return {item.name: (item, values[item.name]) for item in fields(cfg) if item.metadata.get("as_pretrained")}
+
+
+def _check_input(own: Mapping[str, Any], theirs: Mapping[str, Any], where: str) -> None:
+    """Raises: ConfigError when the encoder was trained on input that was made in another way."""
+    for name in own.keys() & theirs.keys():
+        (item, found), (_, wanted) = own[name], theirs[name]
+        if found != wanted:
+            key = item.metadata["follows"] or f"model.{name}"
+            raise ConfigError(
+                f"{where} was trained with {name}={wanted}, but this run has {name}={found}; set "
+                f"{key}={str(wanted).lower() if isinstance(wanted, bool) else wanted}"
+            )
+
+
+def _of_encoder(cfg: BaseConfig) -> list[str]:
+    """The options of an encoder that names no ARCHITECTURE: all but a head's own and those that follow the run's data.
+
+    What a head's dataclass declares again, such as another default, is the head's.
+    """
+    bases = [base for base in type(cfg).__mro__ if issubclass(base, StartOptions) or base is BaseConfig]
+    own = {name for base in bases for name in inspect.get_annotations(base)}
+    return [item.name for item in fields(cfg) if item.name not in own and not item.metadata.get("follows")]
+
+
+def _key(cls: type[BaseModel], cfg: Any) -> str:
+    """The submodule that is the encoder; "" where the model itself is."""
+    return "" if issubclass(cls, cls.encoder_of(cfg)[0]) else cls.encoder_key
+
+
+def _encoder_state(source: ModelSource, encoder: BaseModel) -> dict[str, Tensor]:
+    """The encoder's weights in a pretrained or fine-tuned file; parts that it does not have stay behind."""
+    entry = get_entry("model", source.name)
+    key = _key(entry.cls, entry.dataclass.from_mapping(source.options))
+    prefix = f"{key}." if key else ""
+    state = {key.removeprefix(prefix): value for key, value in source.state.items() if key.startswith(prefix)}
+    state, own = encoder.upgrade_state_dict(state), encoder.state_dict()
+    parts = {key.split(".")[0] for key in own}
+    kept = {
+        key: value
+        for key, value in state.items()
+        if key.split(".")[0] in parts
+        and not key.startswith(encoder.FRESH_WEIGHTS)
+        and (key in own or not key.startswith(encoder.NEW_WEIGHTS))
+    }
+    if len(kept) < len(state):
+        left = sorted({key.split(".")[0] for key in state if key not in kept})
+        logger.info("%s: not taken over, as only its pretraining needs them: %s", source.where, ", ".join(left))
+    new = (*encoder.NEW_WEIGHTS, *encoder.FRESH_WEIGHTS)
+    return {**{key: own[key] for key in own if key.startswith(new)}, **kept}
