@@ -122,7 +122,7 @@ def _options(cfg: BaseConfig) -> dict[str, tuple[Field[Any], Any]]:
 
 def _check_input(own: Mapping[str, Any], theirs: Mapping[str, Any], where: str) -> None:
     """Raises: ConfigError when the encoder was trained on input that was made in another way."""
-    for name in own.keys() & theirs.keys():
+    for name in (name for name in own if name in theirs):
         (item, found), (_, wanted) = own[name], theirs[name]
         if found != wanted:
             key = item.metadata["follows"] or f"model.{name}"

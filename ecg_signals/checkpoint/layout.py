@@ -58,7 +58,7 @@ class ModelSource:
 
 def logits_option(options: Mapping[str, Any]) -> str | None:
     """The option that says how many columns the logits have, None for a model without a head."""
-    return next((key for key in ("num_labels", "output_dim") if options.get(key) is not None), None)
+    return next((key for key in ("num_labels", "output_dim") if options.get(key)), None)
 
 
 def logit_columns(options: Mapping[str, Any]) -> int | None:

@@ -9,6 +9,7 @@ from torch.utils import _pytree as pytree
 
 from ecg_signals.config import BaseConfig, option
 from ecg_signals.metrics.logits import probabilities_of
+from ecg_signals.models.encoder import Encoder
 from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.published import fairseq_signals
 
@@ -52,7 +53,7 @@ class StartOptions(BaseConfig):
     no_pretrained_weights: bool = option(False, "start from random weights although model_path is set")
 
 
-class BaseModel(nn.Module):
+class BaseModel(Encoder):
     """Extend it, set the layers in `__init__` and write `forward`; register with `register_model`.
 
     Attributes:
@@ -63,13 +64,10 @@ class BaseModel(nn.Module):
         origin: where the weights come from (checkpoint/origin.py), {} when unknown.
     """
 
-    # What starting from a file (checkpoint/initialise.py) asks of a model and of the class whose encoder it has:
+    # What starting from a file (checkpoint/initialise.py) asks of a model, beside what it asks of its encoder:
     encoder_class: ClassVar["type[BaseModel] | None"] = None  # of the encoder within; None: the model is one
     encoder_key: ClassVar[str] = "encoder"  # the submodule that is the encoder, in a model around one
     usually_pretrained: ClassVar[bool] = False  # a start from random weights must be asked for
-    ARCHITECTURE: ClassVar[tuple[str, ...] | None] = None  # options that must be the file's; None: what has a default
-    NEW_WEIGHTS: ClassVar[tuple[str, ...]] = ()  # that a file may lack; how their names begin
-    FRESH_WEIGHTS: ClassVar[tuple[str, ...]] = ()  # that are never a file's
     logit_kind: str | None = None  # set in a class whose logits are the same by any criterion
     PEER_METHODS: ClassVar[dict[str, str]] = {
         "build_model": "__init__(self, cfg)",
@@ -131,11 +129,6 @@ class BaseModel(nn.Module):
     def encoder_of(cls, cfg: Any, usual: "type[BaseModel] | None" = None) -> "tuple[type[BaseModel], Any]":
         """The class of the encoder within and the options that build it; `usual`: the class where `cfg` names none."""
         return cls.encoder_class or cls, cfg
-
-    @classmethod
-    def inherited_options(cls, cfg: Any) -> list[str]:
-        """Options beside ARCHITECTURE that come from the encoder's file where `cfg`, a head's, has the default."""
-        return []
 
     @classmethod
     def usual_input(cls) -> SignalContract:

@@ -1,6 +1,7 @@
 """A stack of convolutions, their mean over time, a linear layer."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -20,12 +21,15 @@ class ConvNetConfig(BaseConfig):
     conv_feature_layers: str = option("[(256, 2, 2)] * 4", "(dim, kernel, stride) of every convolution")
     conv_bias: bool = option(False, "convolutions have a bias")
     input_dim: int = option(12, "leads", least=1)
-    output_dim: int = option(MISSING, "columns of the logits", least=1)
+    output_dim: int = option(MISSING, "columns of the logits; 0: none", least=0)
 
 
 @register_model("convnet", dataclass=ConvNetConfig)
 class ConvNet(BaseModel):
     cfg: ConvNetConfig
+    encoder_name = "convnet"
+    AS_ENCODER: ClassVar[dict[str, int]] = {"output_dim": 0}
+    ARCHITECTURE = ("extractor_mode", "conv_feature_layers", "conv_bias", "input_dim")
 
     def __init__(self, cfg: ConvNetConfig) -> None:
         super().__init__(cfg)
@@ -33,7 +37,14 @@ class ConvNet(BaseModel):
         self.feature_extractor = ConvStem(
             spec, cfg.input_dim, cfg.extractor_mode, cfg.conv_bias, cfg.dropout, leads_option="model.input_dim"
         )
-        self.final_proj = nn.Linear(self.feature_extractor.dim, cfg.output_dim)
+        self.final_proj = nn.Linear(self.dim, cfg.output_dim) if cfg.output_dim else None
+
+    @property
+    def dim(self) -> int:
+        return self.feature_extractor.dim
+
+    def parts(self) -> list[tuple[str, ...]]:
+        return [(f"feature_extractor.conv_layers.{layer}",) for layer in range(len(self.feature_extractor.spec))]
 
     def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
         """source [batch, leads, samples] -> features [batch, frames, dim], pooled, logits [batch, output_dim]."""
@@ -50,7 +61,9 @@ class ConvNet(BaseModel):
             None if padding_mask is None else self.feature_extractor.padded_frames(padding_mask, features.shape[1])
         )
         pooled = pool_frames(features, padding)
-        output = ModelOutput(features=features, pooled=pooled, padding_mask=padding, logits=self.final_proj(pooled))
+        output = ModelOutput(features=features, pooled=pooled, padding_mask=padding)
+        if self.final_proj is not None:
+            output["logits"] = self.final_proj(pooled)
         if hidden is not None:
             output["hidden_states"] = hidden
         return output

@@ -83,6 +83,7 @@ class ECGTransformer(BaseModel):
     """Source: Oh et al. 2022, Lead-agnostic Self-supervised Learning, arXiv:2203.06889."""
 
     cfg: ECGTransformerConfig
+    encoder_name = "ecg_transformer"
     ARCHITECTURE: ClassVar[tuple[str, ...]] = (
         "encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim", "encoder_attention_heads", "layer_norm_first",
         "extractor_mode", "conv_feature_layers", "in_d", "conv_bias", "conv_pos", "conv_pos_groups", "include_padding",
@@ -107,6 +108,21 @@ class ECGTransformer(BaseModel):
         self.dropout_input = Dropout(cfg.dropout_input)
         self.conv_pos = ConvPosition(width, cfg.conv_pos, cfg.conv_pos_groups)
         self.layer_norm = nn.LayerNorm(dim)
+
+    @property
+    def dim(self) -> int:
+        return self.cfg.encoder_embed_dim
+
+    def parts(self) -> list[tuple[str, ...]]:
+        first = ("mask_emb", "feature_extractor", "layer_norm", "post_extract_proj", "dropout_input", "conv_pos",
+                 "encoder.dropout")  # fmt: skip
+        parts = [first, *((f"encoder.layers.{layer}",) for layer in range(self.cfg.encoder_layers))]
+        norm = -1 if self.cfg.layer_norm_first else 0  # after the last layer, or before the first
+        parts[norm] = (*parts[norm], "encoder.layer_norm")
+        return parts
+
+    def training_pass(self, source: Tensor, padding_mask: Tensor | None) -> ModelOutput:
+        return self(source, padding_mask, mask=self.cfg.apply_mask and self.training)
 
     @property
     def projects_features(self) -> bool:

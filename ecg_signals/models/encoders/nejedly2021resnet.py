@@ -20,6 +20,7 @@ from ecg_signals.modules.centred_conv import (
 )  # fmt: skip
 from ecg_signals.modules.pooling import pool_frames
 from ecg_signals.registry import register_model
+from ecg_signals.signal.leads import LEADS
 
 
 @dataclass
@@ -57,6 +58,7 @@ class Nejedly2021ResNet(ResidualEncoder):
     """Source: Nejedly et al. 2021, Classification of ECG Using Ensemble of Residual CNNs, Computing in Cardiology."""
 
     cfg: Nejedly2021ResNetConfig
+    encoder_name = "nejedly2021resnet"
     ARCHITECTURE: ClassVar[tuple[str, ...]] = (
         "num_blocks", "num_filters", "kernel_size", "stride", "in_d", "conv_bias", "leadwise",
     )  # fmt: skip
@@ -71,6 +73,13 @@ class Nejedly2021ResNet(ResidualEncoder):
         self.blocks = nn.ModuleList(
             ResidualBlock(dim, inner, cfg.stride, cfg.conv_bias, leadwise) for _ in range(cfg.num_blocks)
         )
+
+    @property
+    def dim(self) -> int:
+        return self.cfg.num_filters * (len(LEADS) if self.cfg.leadwise else 1)
+
+    def parts(self) -> list[tuple[str, ...]]:
+        return [("conv", "bn"), *((f"blocks.{block}",) for block in range(self.cfg.num_blocks))]
 
     def maps(self, x: Tensor, lengths: Tensor | None) -> list[Map]:
         x = F.leaky_relu(self.bn(self.conv(hide_padding(x, lengths))))

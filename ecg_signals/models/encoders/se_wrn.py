@@ -21,7 +21,9 @@ from ecg_signals.modules.centred_conv import (
     parse_numbers,
     strided,
 )  # fmt: skip
+from ecg_signals.modules.pooling import pool_maximum
 from ecg_signals.registry import register_model
+from ecg_signals.signal.leads import LEADS
 
 BLOCK_DROPOUT = 0.3  # between the convolutions of a block
 
@@ -93,6 +95,7 @@ class SEWRN(ResidualEncoder):
     """Source: Han et al. 2021, Towards High Generalization Performance on ECG Classification, CinC 2021."""
 
     cfg: SEWRNConfig
+    encoder_name = "se_wrn"
     LEAD_MAJOR = True
     ARCHITECTURE: ClassVar[tuple[str, ...]] = (
         "num_blocks", "num_filters", "widening_factor", "kernel_size", "in_d", "conv_bias", "ratio", "leadwise",
@@ -110,6 +113,13 @@ class SEWRN(ResidualEncoder):
             SEGroup(cfg, before, dim, first=i == 0) for i, (before, dim) in enumerate(pairwise(dims))
         )
 
+    @property
+    def dim(self) -> int:
+        return group_dims(self.cfg)[-1] * (len(LEADS) if self.cfg.leadwise else 1)
+
+    def parts(self) -> list[tuple[str, ...]]:
+        return [("conv", "bn"), *((f"groups.{group}",) for group in range(len(self.groups)))]
+
     def maps(self, x: Tensor, lengths: Tensor | None) -> list[Map]:
         x = F.relu(self.bn(self.conv(hide_padding(x, lengths))))
         maps = [(x, lengths)]
@@ -120,13 +130,6 @@ class SEWRN(ResidualEncoder):
 
     def pool(self, features: Tensor, padding: Tensor | None) -> Tensor:
         return pool_maximum(features, padding)
-
-
-def pool_maximum(features: Tensor, padding: Tensor | None) -> Tensor:
-    """Largest value over unpadded frames: [batch, frames, dim] -> [batch, dim]."""
-    if padding is not None:
-        features = features.masked_fill(padding.unsqueeze(-1), float("-inf"))
-    return features.amax(dim=1)
 
 
 def group_dims(cfg: SEWRNConfig) -> list[int]:

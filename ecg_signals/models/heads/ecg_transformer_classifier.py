@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ecg_signals.config import option
 from ecg_signals.models.base import ModelOutput
 from ecg_signals.models.encoders.ecg_transformer import ECGTransformer, ECGTransformerConfig
 from ecg_signals.models.heads.finetuned import FinetunedModel, FinetuneOptions
+from ecg_signals.modules.heads import linear
 from ecg_signals.modules.pooling import pool_frames
 from ecg_signals.registry import register_model
 
@@ -19,25 +20,16 @@ class ECGTransformerFinetuneConfig(FinetuneOptions, ECGTransformerConfig):
     feature_grad_mult: float = option(0.0, "gradient of the convolutions is multiplied by it; 0 freezes them", least=0)
 
 
-class FinetunedECGTransformer(FinetunedModel):
-    """An ECG transformer with masking in training where `apply_mask` asks for it; padded frames are 0."""
+@register_model("ecg_transformer_classifier", dataclass=ECGTransformerFinetuneConfig)
+class ECGTransformerClassifier(FinetunedModel):
+    """Source: Oh et al. 2022, Lead-agnostic Self-supervised Learning, arXiv:2203.06889."""
 
     cfg: ECGTransformerFinetuneConfig
     encoder_class = ECGTransformer
 
-    def encode(self, source: Tensor, padding_mask: Tensor | None) -> ModelOutput:
-        return self.encoder(source, padding_mask, mask=self.cfg.apply_mask and self.training)
-
-
-@register_model("ecg_transformer_classifier", dataclass=ECGTransformerFinetuneConfig)
-class ECGTransformerClassifier(FinetunedECGTransformer):
-    """Source: Oh et al. 2022, Lead-agnostic Self-supervised Learning, arXiv:2203.06889."""
-
     def __init__(self, cfg: ECGTransformerFinetuneConfig) -> None:
         super().__init__(cfg)
-        self.proj = nn.Linear(cfg.encoder_embed_dim, cfg.num_labels)
-        nn.init.xavier_uniform_(self.proj.weight)
-        nn.init.zeros_(self.proj.bias)
+        self.proj = linear(cfg.encoder_embed_dim, cfg.num_labels)
 
     def head(self, encoded: ModelOutput, source: Tensor, padding_mask: Tensor | None) -> ModelOutput:
         padding = encoded["padding_mask"]

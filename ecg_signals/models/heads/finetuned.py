@@ -1,8 +1,8 @@
-"""What every head on an encoder shares: when the encoder trains."""
+"""What every head on an encoder shares: which weights train, when, and how fast."""
 
 import contextlib
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -19,19 +19,84 @@ class FinetuneOptions(StartOptions):
     num_labels: int = option(MISSING, "columns of the logits", least=1)
 
 
-class FinetunedModel(BaseModel):
-    """An encoder and a head; extend it, set `encoder_class` and write `head`. `cfg` has the options of both.
+class EncoderWithHead(BaseModel):
+    """An encoder and a head; `cfg` has the options of both. Any model is an encoder (models/encoder.py).
 
-    Any model is an encoder; its ARCHITECTURE and `inherited_options` say which options come from a pretrained file,
-    else all do that `cfg` leaves alone.
+    Extend it, set `encoder_class` and write `head`; `trains` and `lr_scale` say more where the encoder does not train
+    as a whole.
     """
 
-    encoder_class: ClassVar[type[BaseModel]]
+    encoder_class: ClassVar[type[BaseModel] | None]
+    frozen = False  # for now; its forward pass then keeps nothing for a backward pass
+
+    def __init__(self, cfg: Any) -> None:
+        super().__init__(cfg)
+        encoder_class, options = self.encoder_of(cfg)
+        self.add_module(self.encoder_key, encoder_class(options))
+
+    @property
+    def underneath(self) -> BaseModel:
+        """The encoder, whatever its name is here."""
+        return cast(BaseModel, self.get_submodule(self.encoder_key))
+
+    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
+        """source [batch, leads, samples], padding_mask bool [batch, (leads,) samples] -> logits, features, ..."""
+        frozen = self.frozen and self.training
+        with torch.no_grad() if frozen else contextlib.nullcontext():
+            encoded = ModelOutput(self.underneath.training_pass(source, padding_mask))
+        return self.head(encoded, source, padding_mask)
+
+    def extract_features(self, source: Tensor, padding_mask: Tensor | None = None, layers: Any = None) -> ModelOutput:
+        encoded = ModelOutput(self.underneath.extract_features(source, padding_mask, layers))
+        return self.head(encoded, source, padding_mask)
+
+    def head(self, encoded: ModelOutput, source: Tensor, padding_mask: Tensor | None) -> ModelOutput:
+        """The encoder's output -> the same with `pooled` as this head reads it, and `logits` [batch, labels]."""
+        raise TypeError(f"{type(self).__name__} must define head(encoded, source, padding_mask)")
+
+    @classmethod
+    def published_options(cls) -> dict[str, Any]:
+        return cls.encoder_class.published_options() if cls.encoder_class else {}
+
+    def depth(self, name: str) -> int:
+        """Of a weight: its place among the encoder's parts; their number for the head's, -1 for what has no part."""
+        parts, inside = self.underneath.parts(), name.removeprefix(f"{self.encoder_key}.")
+        if inside == name:
+            return len(parts)
+        holds = (any(part in ("", inside) or inside.startswith(f"{part}.") for part in names) for names in parts)
+        return next((place for place, found in enumerate(holds) if found), -1)
+
+    def trains(self, name: str) -> bool:
+        """Whether a weight trains now."""
+        return True
+
+    def hold(self) -> None:
+        """Let train what `trains` names, and nothing else."""
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(self.trains(name))
+
+    def lr_scale(self, name: str, cfg: Any) -> float:
+        """The learning rate of a weight as a share of the run's; `cfg` is the whole Config."""
+        return 1.0
+
+    def param_groups(self, cfg: Any) -> list[dict[str, Any]]:
+        """What trains, one group for every rate."""
+        groups: dict[float, list[torch.nn.Parameter]] = {}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                groups.setdefault(self.lr_scale(name, cfg), []).append(parameter)
+        if list(groups) == [1.0]:
+            return [{"params": groups[1.0]}]
+        return [{"params": group, "lr_scale": scale} for scale, group in groups.items()]
+
+
+class FinetunedModel(EncoderWithHead):
+    """A head whose encoder may wait for it; `cfg` extends FinetuneOptions."""
+
     usually_pretrained = True
 
     def __init__(self, cfg: Any) -> None:
         super().__init__(cfg)
-        self.encoder = self.encoder_class(cfg)
         self.final_dropout = Dropout(cfg.final_dropout)
         self.before_forward(0)
 
@@ -41,24 +106,3 @@ class FinetunedModel(BaseModel):
 
     def before_forward(self, num_updates: int) -> None:
         self.frozen = num_updates < self.cfg.freeze_finetune_updates
-
-    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
-        """source [batch, leads, samples], padding_mask bool [batch, (leads,) samples] -> logits, features, ..."""
-        frozen = self.frozen and self.training
-        with torch.no_grad() if frozen else contextlib.nullcontext():
-            encoded = self.encode(source, padding_mask)
-        return self.head(encoded, source, padding_mask)
-
-    def extract_features(self, source: Tensor, padding_mask: Tensor | None = None, layers: Any = None) -> ModelOutput:
-        return self.head(ModelOutput(self.encoder.extract_features(source, padding_mask, layers)), source, padding_mask)
-
-    @classmethod
-    def published_options(cls) -> dict[str, Any]:
-        return cls.encoder_class.published_options()
-
-    def encode(self, source: Tensor, padding_mask: Tensor | None) -> ModelOutput:
-        return ModelOutput(self.encoder(source, padding_mask))
-
-    def head(self, encoded: ModelOutput, source: Tensor, padding_mask: Tensor | None) -> ModelOutput:
-        """The encoder's output -> the same with `pooled` as this head reads it, and `logits` [batch, labels]."""
-        raise TypeError(f"{type(self).__name__} must define head(encoded, source, padding_mask)")

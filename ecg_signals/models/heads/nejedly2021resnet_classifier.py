@@ -10,6 +10,7 @@ from ecg_signals.models.base import ModelOutput
 from ecg_signals.models.encoders.nejedly2021resnet import Nejedly2021ResNet, Nejedly2021ResNetConfig
 from ecg_signals.models.encoders.residual import check_all_leads
 from ecg_signals.models.heads.finetuned import FinetunedModel, FinetuneOptions
+from ecg_signals.modules.heads import linear
 from ecg_signals.modules.pooling import pool_frames
 from ecg_signals.registry import register_model
 from ecg_signals.signal.leads import LEADS
@@ -33,16 +34,13 @@ class Nejedly2021ResNetClassifier(FinetunedModel):
 
     def __init__(self, cfg: Nejedly2021ResNetClassifierConfig) -> None:
         super().__init__(cfg)
-        leads = len(LEADS) if cfg.leadwise else cfg.in_d
-        dim = cfg.num_filters * (leads if cfg.leadwise else 1)
+        leads, dim = len(LEADS) if cfg.leadwise else cfg.in_d, self.underneath.dim
         if cfg.use_mha and dim % ATTENTION_HEADS:
             raise ConfigError(
                 f"model.use_mha needs {dim} channels to be a multiple of {ATTENTION_HEADS}; set model.num_filters"
             )
         self.mha = nn.MultiheadAttention(dim, ATTENTION_HEADS, batch_first=True) if cfg.use_mha else None
-        self.proj = nn.Linear(dim + (leads if cfg.indicate_leads else 0), cfg.num_labels)
-        nn.init.xavier_uniform_(self.proj.weight)
-        nn.init.zeros_(self.proj.bias)
+        self.proj = linear(dim + (leads if cfg.indicate_leads else 0), cfg.num_labels)
 
     def head(self, encoded: ModelOutput, source: Tensor, padding_mask: Tensor | None) -> ModelOutput:
         check_all_leads(source, self.cfg.leadwise)

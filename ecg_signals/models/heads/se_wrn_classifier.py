@@ -3,16 +3,17 @@
 from dataclasses import dataclass
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ecg_signals.config import option
 from ecg_signals.models.base import ModelOutput
 from ecg_signals.models.encoders.residual import check_all_leads
-from ecg_signals.models.encoders.se_wrn import SEWRN, SEWRNConfig, group_dims, pool_maximum
+from ecg_signals.models.encoders.se_wrn import SEWRN, SEWRNConfig, group_dims
 from ecg_signals.models.heads.finetuned import FinetunedModel, FinetuneOptions
 from ecg_signals.modules.centred_conv import batch_norm, to_frames
+from ecg_signals.modules.heads import linear
+from ecg_signals.modules.pooling import pool_maximum
 from ecg_signals.registry import register_model
-from ecg_signals.signal.leads import LEADS
 
 
 @dataclass
@@ -29,11 +30,8 @@ class SEWRNClassifier(FinetunedModel):
 
     def __init__(self, cfg: SEWRNClassifierConfig) -> None:
         super().__init__(cfg)
-        dim = group_dims(cfg)[-1]
-        self.bn = batch_norm(cfg.leadwise, dim)
-        self.proj = nn.Linear(dim * (len(LEADS) if cfg.leadwise else 1), cfg.num_labels)
-        nn.init.xavier_uniform_(self.proj.weight)
-        nn.init.zeros_(self.proj.bias)
+        self.bn = batch_norm(cfg.leadwise, group_dims(cfg)[-1])
+        self.proj = linear(self.underneath.dim, cfg.num_labels)
 
     def head(self, encoded: ModelOutput, source: Tensor, padding_mask: Tensor | None) -> ModelOutput:
         check_all_leads(source, self.cfg.leadwise)

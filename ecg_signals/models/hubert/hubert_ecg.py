@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecg_signals.config import ConfigError, option
@@ -24,6 +23,8 @@ from ecg_signals.models.hubert.layers import (
 )
 from ecg_signals.models.hubert.masking import padded_frames, time_mask
 from ecg_signals.models.hubert.regulariser import DynamicRegulariser
+from ecg_signals.modules.heads import cosine_logits
+from ecg_signals.modules.pooling import pool_frames
 from ecg_signals.registry import register_model
 from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.published import hubert_ecg
@@ -112,6 +113,8 @@ class HubertBackbone(BaseModel):
     """Everything below the heads; `HubertEcg` adds the cluster heads, the classifier a classification head."""
 
     cfg: HubertBackboneConfig
+    encoder_name = "hubert_ecg"
+    AS_ENCODER: ClassVar[dict[str, Any]] = {"vocab_sizes": [], "masked_spec_embed": False}
     ARCHITECTURE: ClassVar[tuple[str, ...]] = (
         "conv_dim", "conv_kernel", "conv_stride", "conv_bias", "feat_extract_norm", "feat_extract_activation",
         "feat_proj_layer_norm", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
@@ -128,6 +131,15 @@ class HubertBackbone(BaseModel):
         self.feature_projection = FeatureProjection(cfg)
         self.encoder = Encoder(cfg)
         self.apply(self._initialise)
+
+    @property
+    def dim(self) -> int:
+        return self.cfg.hidden_size
+
+    def parts(self) -> list[tuple[str, ...]]:
+        first = ("feature_extractor", "feature_projection", "encoder.pos_conv_embed", "encoder.layer_norm",
+                 "encoder.dropout")  # fmt: skip  # the norm also where it comes last, as the published freezing has it
+        return [first, *((f"encoder.layers.{block}",) for block in range(self.cfg.num_hidden_layers))]
 
     def _initialise(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear):
@@ -214,12 +226,7 @@ def check_geometry(cfg: HubertBackboneConfig) -> None:
 
 def pooled_output(features: Tensor, padded: Tensor | None) -> ModelOutput:
     """features [batch, frames, dim], padded [batch, frames] -> features, their mean over valid frames, padding_mask."""
-    if padded is None:
-        pooled = features.mean(dim=1)
-    else:
-        kept = (~padded)[..., None].to(features.dtype)  # [batch, frames, 1]
-        pooled = (features * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1)
-    return ModelOutput(features=features, pooled=pooled, padding_mask=padded)
+    return ModelOutput(features=features, pooled=pool_frames(features, padded), padding_mask=padded)
 
 
 @register_model("hubert_ecg", dataclass=HubertEcgConfig)
@@ -297,9 +304,3 @@ class HubertEcg(RegulatedModel, HubertBackbone):
             cosine_logits(projection(features), table.weight) / TEMPERATURE  # type: ignore[arg-type]
             for projection, table in zip(self.final_proj, self.label_embedding)
         ]
-
-
-def cosine_logits(x: Tensor, table: Tensor) -> Tensor:
-    """Cosines of [..., dim] with [rows, dim] -> [..., rows], as one matrix product, in float32 also under autocast."""
-    with torch.autocast(x.device.type, enabled=False):
-        return F.normalize(x.float(), dim=-1, eps=1e-8) @ F.normalize(table.float(), dim=-1, eps=1e-8).T

@@ -1,0 +1,69 @@
+"""From one vector per item to logits."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "sigmoid": nn.Sigmoid,
+}
+HEADS = ("linear", "mlp", "cosine", "label_embedding")
+
+
+def make_head(kind: str, dim: int, labels: int, hidden: int, activation: str) -> nn.Module:
+    """[batch, dim] -> [batch, labels]; `hidden` and `activation` are those of a perceptron, `mlp`."""
+    if kind == "mlp":
+        return perceptron(dim, hidden, labels, activation)
+    return {"linear": linear, "cosine": CosineHead, "label_embedding": LabelEmbedding}[kind](dim, labels)
+
+
+def linear(dim: int, labels: int) -> nn.Linear:
+    """As fairseq-signals begins it."""
+    layer = nn.Linear(dim, labels)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def perceptron(dim: int, hidden: int, labels: int, activation: str) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(dim, hidden), ACTIVATIONS[activation](), nn.Linear(hidden, labels))
+
+
+class CosineHead(nn.Module):
+    """Cosines between the item and one vector per label, for criteria with a margin."""
+
+    def __init__(self, dim: int, labels: int) -> None:
+        super().__init__()
+        self.kernel = label_vectors(dim, labels)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        return cosines(F.normalize(pooled, dim=-1), self.kernel)
+
+
+def label_vectors(dim: int, labels: int) -> nn.Parameter:
+    """[labels, dim], whose columns, not rows, have norm 1 at first, as fairseq-signals begins them."""
+    return nn.Parameter(F.normalize(torch.empty(labels, dim).uniform_(-1, 1), dim=0))
+
+
+def cosines(unit: Tensor, kernel: Tensor) -> Tensor:
+    """Items of norm 1 [batch, dim] and label vectors of any norm [labels, dim] -> [batch, labels] in [-1, 1]."""
+    return F.linear(unit, F.normalize(kernel, dim=-1)).clamp(-1.0, 1.0)
+
+
+class LabelEmbedding(nn.Embedding):
+    """Cosines between the item and an embedding of each label, which are themselves the logits."""
+
+    def __init__(self, dim: int, labels: int) -> None:
+        super().__init__(labels, dim)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        return cosine_logits(pooled, self.weight)
+
+
+def cosine_logits(x: Tensor, table: Tensor) -> Tensor:
+    """Cosines of [..., dim] with [rows, dim] -> [..., rows], as one matrix product, in float32 also under autocast."""
+    with torch.autocast(x.device.type, enabled=False):
+        return F.normalize(x.float(), dim=-1, eps=1e-8) @ F.normalize(table.float(), dim=-1, eps=1e-8).T
