@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
-from ecg_signals.config import BaseConfig, ConfigError, UsageError, field_default, unknown_message
+from ecg_signals.config import BaseConfig, ConfigError, UsageError, field_default, known_options, unknown_message
 from ecg_signals.interop.fairseq_signals.ignored import IGNORED, ignored_values
 from ecg_signals.registry import get_entry
 from ecg_signals.sections import REGISTERED_GROUPS, Config
@@ -127,8 +127,10 @@ def dataset_name(groups: Mapping[str, Any]) -> str | None:
 
 def _options_of(group: str, values: Mapping[str, Any], cls: type[BaseConfig], lenient: bool) -> dict[str, Any]:
     """A section without the keys that do nothing; lenient: without all that are no options."""
-    left_out = values if lenient else IGNORED.get(group, {})
-    return {key: value for key, value in values.items() if key in cls.__dataclass_fields__ or key not in left_out}
+    if lenient:
+        return known_options(cls, values)
+    ignored = IGNORED.get(group, {})
+    return {key: value for key, value in values.items() if key in cls.__dataclass_fields__ or key not in ignored}
 
 
 def _with_defaults(values: Mapping[str, Any], cls: type[BaseConfig]) -> dict[str, Any]:

@@ -108,6 +108,11 @@ class BaseConfig:
         made.__dict__["_where"] = where  # for messages alone
         return made
 
+    @classmethod
+    def sections_within(cls, values: Mapping[str, Any]) -> dict[str, type["BaseConfig"]]:
+        """Options that are sections themselves, and the classes that plain `values` name for them."""
+        return {}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, `???` included; the inverse of `from_mapping`."""
         return {item.name: plain(object.__getattribute__(self, item.name)) for item in fields(self)}
@@ -147,6 +152,12 @@ def _in_range(number: float, metadata: Mapping[str, Any]) -> bool:
     """Not where it is NaN."""
     least, most, above = (metadata.get(key) for key in ("least", "most", "above"))
     return (least is None or number >= least) and (most is None or number <= most) and (above is None or number > above)
+
+
+def known_options(cls: type[BaseConfig], values: Mapping[str, Any]) -> dict[str, Any]:
+    """What of stored values the section still has, and the sections within it."""
+    known = {key: value for key, value in values.items() if key in cls.__dataclass_fields__}
+    return known | {key: known_options(inner, values[key]) for key, inner in cls.sections_within(values).items()}
 
 
 def dotted(where: str, key: str) -> str:

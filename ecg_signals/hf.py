@@ -296,7 +296,7 @@ def _from_config(config: PretrainedConfig) -> Any:
     check_logit_kind(ours.get("logit_kind"), "this config.json")
     entry = get_entry("model", ours["name"])
     model = entry.cls(entry.dataclass.from_mapping({"_name": entry.name, **options}, where="model"))
-    model.labels, model.logit_kind = labels, type(model).logit_kind or ours.get("logit_kind")
+    model.labels, model.logit_kind = labels, model.logit_kind or ours.get("logit_kind")
     model.origin = read_origin(ours.get("origin"))
     model.signal = SignalContract.from_dict(ours["signal"]) if ours.get("signal") else None
     return model

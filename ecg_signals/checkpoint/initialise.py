@@ -16,6 +16,7 @@ from ecg_signals.checkpoint.building import check_size
 from ecg_signals.checkpoint.layout import ModelSource
 from ecg_signals.checkpoint.load import fill, load_source
 from ecg_signals.checkpoint.origin import inherited
+from ecg_signals.checkpoint.state import RestoredState
 from ecg_signals.config import BaseConfig, ConfigError, dotted
 from ecg_signals.models.base import BaseModel, StartOptions
 from ecg_signals.registry import get_entry
@@ -39,14 +40,15 @@ def begin_model(cfg: Any) -> BaseModel:
     return _inheriting(model, source)
 
 
-def continue_model(cfg: Any, source: ModelSource) -> BaseModel:
-    """The model of a run that goes on from its own checkpoint, whose weights are loaded afterwards.
+def continue_model(cfg: Any, restored: RestoredState) -> BaseModel:
+    """The model of a run that goes on from a checkpoint, whose weights are loaded afterwards.
 
     The pretrained file that the run once started from is not read again: its options stand in the checkpoint.
     """
     cls = _class_of(cfg)
     if not _starts_from_a_file(cfg):
         return cls(cfg)
+    source = restored.source
     take_over(cfg, source)
     return _inheriting(cls(cfg), source)
 
@@ -60,13 +62,14 @@ def take_over(cfg: Any, source: ModelSource) -> None:
     theirs = entry.dataclass.from_mapping(source.options)
     their_class, found = entry.cls.encoder_of(theirs)
     encoder_class, section = cls.encoder_of(cfg, their_class)
-    if not issubclass(their_class, encoder_class):
+    core = encoder_class.encoder_class or encoder_class  # without what its pretraining adds
+    if not issubclass(their_class, core):
         raise ConfigError(
             f"model.model_path={source.where} holds a model '{source.name}', whose encoder this model cannot use; "
-            f"give a file whose encoder is a {encoder_class.__name__}, or set model.no_pretrained_weights=true"
+            f"give a file whose encoder is a {core.__name__}, or set model.no_pretrained_weights=true"
         )
     _check_input({**_options(section), **_options(cfg)}, {**_options(found), **_options(theirs)}, source.where)
-    asks = cls if issubclass(cls, encoder_class) else encoder_class
+    asks = cls if issubclass(cls, core) else encoder_class
     for key in asks.ARCHITECTURE or ():
         _take(section, found, key, source.where, fixed=True)
     for key in _of_encoder(section) if asks.ARCHITECTURE is None else asks.inherited_options(section):

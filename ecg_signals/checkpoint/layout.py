@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from ecg_signals import limits
-from ecg_signals.config import BaseConfig, ConfigError, UsageError
+from ecg_signals.config import BaseConfig, ConfigError, UsageError, known_options
 from ecg_signals.metrics.logits import KINDS
 from ecg_signals.registry import get_entry
 from ecg_signals.signal.contract import SignalContract
@@ -145,5 +145,4 @@ def is_state_dict(value: Any) -> bool:
 
 def model_options(dataclass: type[BaseConfig], found: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of `found` that today's dataclass still has."""
-    known = dataclass.__dataclass_fields__
-    return {key: value for key, value in found.items() if key in known and key != "_name"}
+    return {key: value for key, value in known_options(dataclass, found).items() if key != "_name"}

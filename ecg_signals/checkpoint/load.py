@@ -104,7 +104,7 @@ def build_source(source: ModelSource, **overrides: Any) -> BaseModel:
     fill(model, source.state if same_head else _with_fresh_head(model, source), source.where)
     model.labels = source.labels if same_head else None
     model.signal = source.signal
-    model.logit_kind = type(model).logit_kind or source.logit_kind
+    model.logit_kind = model.logit_kind or source.logit_kind
     model.origin = dict(source.origin)
     if source.signal is not None:
         model.register_forward_pre_hook(FirstBatchCheck(source.signal), with_kwargs=True)

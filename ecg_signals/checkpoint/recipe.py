@@ -91,7 +91,7 @@ def label_differences(
 def _section_differences(
     name: str, then: Mapping[str, Any], section: BaseConfig, stored: Mapping[str, Any], config: Config
 ) -> Iterator[Difference]:
-    if name in (*REGISTERED_GROUPS, "dataset") and then.get("_name") not in (None, section._name):
+    if (name in (*REGISTERED_GROUPS, "dataset") or "." in name) and then.get("_name") not in (None, section._name):
         yield Difference(name, "_name", then["_name"], section._name)
         return
     hints = typing.get_type_hints(type(section))
@@ -101,6 +101,9 @@ def _section_differences(
         key = item.name
         free = key in _FREE.get(name, ()) or key not in _ONLY.get(name, {key})
         if free or key == "_name" or key not in then:
+            continue
+        if isinstance(getattr(section, key), BaseConfig) and isinstance(then[key], Mapping):
+            yield from _section_differences(f"{name}.{key}", then[key], getattr(section, key), stored, config)
             continue
         if _decided_elsewhere(item.metadata, then[key], now[key], stored, config):
             continue

@@ -11,7 +11,7 @@ from ecg_signals.signal.contract import SignalContract
 CC_BY_NC = "CC BY-NC 4.0"  # of every weight that HuBERT-ECG's authors published
 YOURS = "none: you train it"
 ON_ITS_PAGE = "see its page; the file does not say"
-_BUILT_WITH = {"num_labels": 1, "output_dim": 1}  # of the options a model has
+_BUILT_WITH = {"encoder": {"_name": "ecg_transformer"}, "num_labels": 1, "output_dim": 1}  # of the options it has
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def _registered(name: str) -> ListedModel:
     options = {key: value for key, value in _BUILT_WITH.items() if key in known}
     with torch.device("meta"):
         model = entry.cls(entry.dataclass.from_mapping({"_name": name, **options}))
-    needed = "".join(f", {key}=..." for key in ("num_labels", "output_dim") if key in known)
+    needed = "".join(f", {key}=..." for key in _BUILT_WITH if key in known)
     load = f'ecg_signals.registry.build("model", "{name}"{needed})'
     return ListedModel(name, name, sum(value.numel() for value in model.parameters()), model.usual_input(), YOURS, load)
 

@@ -86,7 +86,7 @@ class BaseTask:
     def build_model(self, restored: RestoredState | None = None) -> BaseModel:
         """The recipe's model; `restored`: the checkpoint whose weights it is about to get, of the run that goes on."""
         section = self.config.model
-        return begin_model(section) if restored is None else continue_model(section, restored.source)
+        return begin_model(section) if restored is None else continue_model(section, restored)
 
     def build_criterion(self) -> BaseCriterion:
         return get_entry("criterion", self.config.criterion._name).cls(self.config.criterion)

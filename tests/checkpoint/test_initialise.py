@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from ecg_signals.checkpoint.initialise import begin_model, continue_model
-from ecg_signals.checkpoint.load import load_source
+from ecg_signals.checkpoint.read import read_checkpoint
+from ecg_signals.checkpoint.state import restored_state
 from ecg_signals.composition import resolve_config
 from ecg_signals.config import ConfigError
 from ecg_signals.registry import build, get_entry, register_model
@@ -20,7 +21,8 @@ STARTING = [name for name in register_model.names() if "model_path" in get_entry
 @pytest.mark.parametrize("name", STARTING)
 def test_a_constructor_reads_no_file_and_leaves_its_options_alone(name):
     entry = get_entry("model", name)
-    options = {"num_labels": 2} if "num_labels" in entry.dataclass.__dataclass_fields__ else {}
+    given = {"num_labels": 2, "encoder": {"_name": "se_wrn"}}
+    options = {key: value for key, value in given.items() if key in entry.dataclass.__dataclass_fields__}
     cfg = entry.dataclass.from_mapping({"_name": name, "model_path": "no/such.pt", **options})
     before = copy.deepcopy(cfg.to_dict())
     with torch.device("meta"):
@@ -55,10 +57,10 @@ def test_a_resumed_run_needs_its_own_file_alone(classification, tmp_path, caplog
 
 def test_a_run_that_goes_on_keeps_the_sizes_that_its_file_states(tmp_path, classification):
     scratch = {"_name": "ecg_transformer_classifier", "num_labels": 3, "no_pretrained_weights": True, **SIZES}
-    source = load_source(run(classification, tmp_path, scratch, 1).save_dir / "checkpoint_last.pt")
+    path = str(run(classification, tmp_path, scratch, 1).save_dir / "checkpoint_last.pt")
     entry = get_entry("model", "ecg_transformer_classifier")
     cfg = entry.dataclass.from_mapping({"_name": entry.name, "num_labels": 3, "model_path": "gone.pt"})
-    assert continue_model(cfg, source).cfg.encoder_embed_dim == 16
+    assert continue_model(cfg, restored_state(read_checkpoint(path), path)).cfg.encoder_embed_dim == 16
     cfg = entry.dataclass.from_mapping({"_name": entry.name, "num_labels": 3, "model_path": "???"})
     with pytest.raises(ConfigError, match="model_path"):
         begin_model(cfg)

@@ -301,7 +301,7 @@ def test_a_resumed_fine_tuning_run_does_not_need_its_pretrained_file(golden, tmp
     config = resolve_config(state.cfg, lenient=True)
     for key in ("encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim", "conv_feature_layers", "conv_pos"):
         setattr(config.model, key, type(config.model).__dataclass_fields__[key].default)
-    model = continue_model(config.model, state.source)
+    model = continue_model(config.model, state)
     assert config.model.model_path == str(tmp_path / "gone.pt")
     state.load_model(model, nn.Module())
     assert torch.equal(model.state_dict()["proj.weight"], state.model_state["proj.weight"])

@@ -93,6 +93,7 @@ class EncoderWithHead(BaseModel):
 class FinetunedModel(EncoderWithHead):
     """A head whose encoder may wait for it; `cfg` extends FinetuneOptions."""
 
+    encoder: BaseModel
     usually_pretrained = True
 
     def __init__(self, cfg: Any) -> None:

@@ -34,7 +34,7 @@ class Nejedly2021ResNetClassifier(FinetunedModel):
 
     def __init__(self, cfg: Nejedly2021ResNetClassifierConfig) -> None:
         super().__init__(cfg)
-        leads, dim = len(LEADS) if cfg.leadwise else cfg.in_d, self.underneath.dim
+        leads, dim = len(LEADS) if cfg.leadwise else cfg.in_d, self.encoder.dim
         if cfg.use_mha and dim % ATTENTION_HEADS:
             raise ConfigError(
                 f"model.use_mha needs {dim} channels to be a multiple of {ATTENTION_HEADS}; set model.num_filters"

@@ -31,7 +31,7 @@ class SEWRNClassifier(FinetunedModel):
     def __init__(self, cfg: SEWRNClassifierConfig) -> None:
         super().__init__(cfg)
         self.bn = batch_norm(cfg.leadwise, group_dims(cfg)[-1])
-        self.proj = linear(self.underneath.dim, cfg.num_labels)
+        self.proj = linear(self.encoder.dim, cfg.num_labels)
 
     def head(self, encoded: ModelOutput, source: Tensor, padding_mask: Tensor | None) -> ModelOutput:
         check_all_leads(source, self.cfg.leadwise)

@@ -33,10 +33,16 @@ class PatchesConfig(BaseConfig):
 class Patches(BaseModel):
     """No options of fairseq-signals' models, no ARCHITECTURE, a plain dict as output."""
 
+    encoder_name = "patches"
+
     def __init__(self, cfg) -> None:
         super().__init__(cfg)
         self.patches = nn.Conv1d(12, cfg.dim, cfg.patch, stride=cfg.patch)
         self.dropout = nn.Dropout(cfg.dropout)
+
+    @property
+    def dim(self) -> int:
+        return self.cfg.dim
 
     def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> dict:
         features = self.dropout(self.cfg.gain * self.patches(source).transpose(1, 2))
@@ -141,13 +147,23 @@ def same_weights(first, second):
     return all(torch.equal(value, second.state_dict()[key]) for key, value in first.state_dict().items())
 
 
-def test_a_plugin_pretrains_fine_tunes_resumes_converts_and_predicts(pretrained, classification, sample, tmp_path):
+@pytest.mark.parametrize("head", [
+    {"_name": "patches_head"}, {"_name": "classifier", "pool": "attentive", "pool_heads": 2, "layer_decay": 0.5},
+    {"_name": "classifier", "pool": "max_mean", "head": "mlp", "freeze_finetune_updates": 1},
+    {"_name": "classifier", "freeze_encoder": True},
+])  # fmt: skip
+def test_a_plugin_pretrains_fine_tunes_resumes_converts_and_predicts(
+    head, pretrained, classification, sample, tmp_path
+):
     classification["criterion"] = {"_name": "binary_cross_entropy_with_logits"}
-    head = {"_name": "patches_head", "model_path": str(pretrained), "num_labels": 3}
+    head = {**head, "model_path": str(pretrained), "num_labels": 3}
     whole = train(classification, tmp_path / "whole", **head)
-    assert (whole.model.cfg.dim, whole.model.cfg.patch, whole.model.cfg.gain) == (12, 100, 0.5)
-    assert whole.model.cfg.dropout == 0.0 and whole.model.cfg.hidden == 8  # the head's own
+    cfg = whole.model.encoder.cfg
+    assert type(whole.model.encoder) is Patches and (cfg.dim, cfg.patch, cfg.gain) == (12, 100, 0.5)
+    if head["_name"] == "patches_head":
+        assert cfg.dropout == 0.0 and cfg.hidden == 8  # the head's own
     train(classification, tmp_path / "parts", updates=2, **head)
+    pretrained.unlink()
     resumed = train(classification, tmp_path / "parts", **head)
     assert same_weights(whole.model, resumed.model)
     last = tmp_path / "parts" / "checkpoint_last.pt"

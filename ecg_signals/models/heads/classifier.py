@@ -1,0 +1,123 @@
+"""A classifier on any encoder: pool its frames, one head, and a say in which of its blocks train how fast."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ecg_signals.config import BaseConfig, ConfigError, option
+from ecg_signals.metrics.logits import COSINES
+from ecg_signals.models.base import BaseModel, ModelOutput
+from ecg_signals.models.heads.finetuned import FinetunedModel, FinetuneOptions
+from ecg_signals.modules.heads import ACTIVATIONS, HEADS, make_head
+from ecg_signals.modules.pooling import POOLS, AttentivePool, pool_output
+from ecg_signals.registry import get_entry, register_model
+
+
+@dataclass
+class ClassifierConfig(FinetuneOptions):
+    encoder: Any = option(
+        None, "the encoder's `_name` and those of its options that are not the default; null: all from model_path"
+    )
+    pool: str = option("mean", "one vector from the frames", choices=POOLS)
+    pool_heads: int = option(8, "attention heads of pool=attentive; they divide the width of a frame", least=1)
+    head: str = option("linear", "from that vector to the logits", choices=HEADS)
+    hidden_size: int = option(256, "width of the hidden layer of head=mlp", least=1)
+    activation: str = option("gelu", "after that layer", choices=tuple(ACTIVATIONS))
+    freeze_encoder: bool = option(False, "a linear probe: the encoder never trains, nor drops anything out")
+    freeze_blocks: int = option(
+        0, "first parts of the encoder that never train: 1, its embeddings; 2, one block more", least=0
+    )
+    layer_decay: float = option(
+        1.0, "the learning rate of each part of the encoder, over that of the next one", least=0, most=1
+    )
+    normalize: bool = option(
+        False, "the input was standardised with mean and std files", follows="task.normalize", as_pretrained=True
+    )
+    filter: bool = option(False, "the input was filtered", follows="task.filter", as_pretrained=True)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.encoder, Mapping) and self.encoder.get("_name"):
+            self.encoder = encoder_section(self.encoder)
+
+    @classmethod
+    def sections_within(cls, values: Mapping[str, Any]) -> dict[str, type[BaseConfig]]:
+        found = values.get("encoder")
+        name = found.get("_name") if isinstance(found, Mapping) else None
+        return {"encoder": get_entry("model", name).dataclass} if name else {}
+
+
+def encoder_section(values: Mapping[str, Any]) -> BaseConfig:
+    """Typed options of the encoder that `_name` names, without what no head reads."""
+    entry = get_entry("model", values["_name"])
+    section = entry.dataclass.from_mapping(values, where="model.encoder")
+    for key, value in entry.cls.AS_ENCODER.items():
+        setattr(section, key, value)
+    return section
+
+
+@register_model("classifier", dataclass=ClassifierConfig)
+class Classifier(FinetunedModel):
+    """Layer-wise rates: Clark et al. 2020, ELECTRA, arXiv:2003.10555; nonzero pooling is ECG-FM's published mean."""
+
+    cfg: ClassifierConfig
+    encoder_class = None  # the options say which
+
+    def __init__(self, cfg: ClassifierConfig) -> None:
+        super().__init__(cfg)
+        parts, dim = len(self.encoder.parts()), self.encoder.dim
+        if cfg.freeze_blocks > parts:
+            found = cfg.freeze_blocks
+            raise ConfigError(f"model.freeze_blocks={found}; this encoder has {parts} parts: set 0 to {parts}")
+        self.pool = AttentivePool(dim, cfg.pool_heads) if cfg.pool == "attentive" else None
+        dim = 2 * dim if cfg.pool == "max_mean" else dim
+        self.proj = make_head(cfg.head, dim, cfg.num_labels, cfg.hidden_size, cfg.activation)
+        self.logit_kind = COSINES if cfg.head == "cosine" else None
+        self.held = parts if cfg.freeze_encoder else cfg.freeze_blocks  # parts that never train
+        self.hold()
+
+    @classmethod
+    def encoder_of(cls, cfg: Any, usual: type[BaseModel] | None = None) -> tuple[type[BaseModel], Any]:
+        if not isinstance(cfg.encoder, BaseConfig):
+            cfg.encoder = encoder_section({"_name": _encoder_name(usual), **(cfg.encoder or {})})
+        return get_entry("model", str(cfg.encoder._name)).cls, cfg.encoder
+
+    def trains(self, name: str) -> bool:
+        return self.depth(name) >= self.held
+
+    def lr_scale(self, name: str, cfg: Any) -> float:
+        return self.cfg.layer_decay ** (len(self.encoder.parts()) - self.depth(name))
+
+    def before_forward(self, num_updates: int) -> None:
+        super().before_forward(num_updates)
+        self.frozen = self.frozen or self.cfg.freeze_encoder
+
+    def train(self, mode: bool = True) -> "Classifier":
+        """Parts that never train stay in eval mode: no dropout, and batch norms keep their statistics."""
+        super().train(mode)
+        for names in self.encoder.parts()[: self.held]:
+            for module in (found for name, found in self.encoder.named_modules() if name in names):
+                module.eval()
+        return self
+
+    def head(self, encoded: ModelOutput, source: Tensor, padding_mask: Tensor | None) -> ModelOutput:
+        if self.pool is None:
+            pooled = pool_output(encoded, self.cfg.pool)
+        else:
+            pooled = self.pool(encoded["features"], encoded.get("padding_mask"))
+        encoded.update(pooled=pooled, logits=self.proj(self.final_dropout(pooled)))
+        return encoded
+
+
+def _encoder_name(usual: type[BaseModel] | None) -> str:
+    """The registered name of the encoder in a file's model. Raises: ConfigError without a file, or a name."""
+    if usual is None:
+        raise ConfigError(
+            "model.encoder names no encoder: set model.model_path=FILE, or, for random weights, "
+            "model.encoder._name=NAME (`ecg-list model`)"
+        )
+    names = [usual.encoder_name, *(entry.name for entry in register_model.entries.values() if entry.cls is usual)]
+    if not any(names):
+        raise ConfigError(f"no model is registered whose class is {usual.__name__}; register it to put a head on it")
+    return next(filter(None, names))
