@@ -291,10 +291,13 @@ def named_sections(composer: Composer, settings: list[str]) -> dict[str, Any]:
     sections = plain_sections(composer.compose([]))
     for text in settings:
         key, _, value = text.lstrip("+").partition("=")
-        group = key.removesuffix("._name")
-        if group in GROUPS and key in (group, f"{group}._name"):
-            section = sections.get(group)
-            sections[group] = {**(section if isinstance(section, dict) else {}), "_name": value.partition(",")[0]}
+        group, *path = key.split(".")
+        if group in GROUPS and (not path or path[-1] == "_name"):
+            section: dict[str, Any] = sections
+            for part in (group, *path[:-1]):
+                section[part] = {**section[part]} if isinstance(section.get(part), dict) else {}
+                section = section[part]
+            section["_name"] = value.partition(",")[0]
     return sections
 
 

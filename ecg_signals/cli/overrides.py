@@ -220,6 +220,9 @@ class DeclaredTypes:
                 self._classes[section] = self._class_of(section)
             except (ConfigError, ImportError, AttributeError, TypeError):  # the run itself says what is wrong
                 self._classes[section] = None
+        within = f"{section}.{path[0]}" if path else ""
+        if within in self._classes:
+            return _type_below(self._classes[within], path[1:])
         return _type_below(self._classes[section], path)
 
     def _class_of(self, section: str) -> Any:
@@ -233,7 +236,10 @@ class DeclaredTypes:
         name = dataset_name(sections) if section == "dataset" else (sections.get(section) or {}).get("_name")
         if name is None:
             return DatasetConfig if section == "dataset" else None
-        return get_entry(section, name).dataclass
+        cls = get_entry(section, name).dataclass
+        within = cls.sections_within(sections.get(section) or {})
+        self._classes |= {f"{section}.{key}": inner for key, inner in within.items()}
+        return cls
 
 
 def _type_below(cls: Any, path: list[str]) -> Any:

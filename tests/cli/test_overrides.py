@@ -114,3 +114,12 @@ def test_what_is_no_setting_is_named_as_it_was_typed(text):
     with pytest.raises(UsageError) as error:
         hydra_override(text, Path("/nowhere"))
     assert repr(text) in str(error.value) and "++a" not in str(error.value).replace(text, "")
+
+
+def test_options_of_a_section_within_a_section_have_their_types():
+    chosen = {"model": {"_name": "classifier", "encoder": {"_name": "se_wrn"}}}
+    for key, value, meant in (("num_filters", "[4, 8]", "[4, 8]"), ("num_blocks", "2", 2), ("leadwise", "true", True)):
+        override = hydra_override(f"model.encoder.{key}={value}", Path("/nowhere"), DeclaredTypes(lambda: chosen))
+        from hydra.core.override_parser.overrides_parser import OverridesParser
+
+        assert OverridesParser.create().parse_override(override).value() == meant
