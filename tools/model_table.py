@@ -60,6 +60,8 @@ model = build("model", "classifier", encoder=encoder, num_labels=5, no_pretraine
 On a command line that is `model=classifier model.encoder._name=se_wrn model.encoder.num_filters='[16, 32, 64]'`; recipe
 `linear/diagnosis` is a linear probe.
 
+`load_model(FILE, encoder={"saliency": True})` replaces an option of the encoder within.
+
 | option | |
 |---|---|
 | `pool` | `mean`, `nonzero` (each channel's non-zero values, as ECG-FM's), `max`, `max_mean`, `attentive` (a query) |

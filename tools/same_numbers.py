@@ -127,7 +127,12 @@ class Jobs:
         }
         data = str(tables[0].parent.relative_to(self.folder))
         more = [f"dataset.ecg_dir={arrays}", f"dataset.targets={self.folder / 'targets'}", "lr_scheduler.max_update=8"]
-        return found | self._train("hubert/pretrain_small", data, HUBERT, *more, "model.vocab_sizes=[5]")
+        found |= self._train("hubert/pretrain_small", data, HUBERT, *more, "model.vocab_sizes=[5]")
+        start = f"model.model_path={self.folder / 'run_hubert_pretrain_small/checkpoints/checkpoint_last.pt'}"
+        found |= self._train("hubert/pretrain_small_2", data, HUBERT, start, *more, "model.vocab_sizes=[5]")
+        labels = ["dataset.label_columns=[NORM,SR,IMI]", "model.num_labels=3", *more[:1], *more[2:]]
+        slow = ["model.layer_wise_lr=true", "model.freezing_steps=1", "model.transformer_blocks_to_unfreeze=1"]
+        return found | self._train("hubert/finetune", data, [start], *labels, *slow)
 
 
 def leaves(value: Any, name: str = "") -> list[tuple[str, str]]:

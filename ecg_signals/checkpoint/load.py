@@ -97,6 +97,9 @@ def build_source(source: ModelSource, **overrides: Any) -> BaseModel:
         )
     check_size(source)
     options = {**source.options, **overrides}
+    for key, value in overrides.items():
+        if isinstance(value, Mapping) and isinstance(source.options.get(key), Mapping):
+            options[key] = {**source.options[key], **value}
     with naming(source.where, "its number of labels is no number"):
         same_head = source.logits in (None, logit_columns(options))
     with torch.random.fork_rng(devices=[]), WithoutDraws() if same_head else nullcontext():

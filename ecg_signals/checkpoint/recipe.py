@@ -102,8 +102,9 @@ def _section_differences(
         free = key in _FREE.get(name, ()) or key not in _ONLY.get(name, {key})
         if free or key == "_name" or key not in then:
             continue
-        if isinstance(getattr(section, key), BaseConfig) and isinstance(then[key], Mapping):
-            yield from _section_differences(f"{name}.{key}", then[key], getattr(section, key), stored, config)
+        within = vars(section)[key]
+        if isinstance(within, BaseConfig) and isinstance(then[key], Mapping):
+            yield from _section_differences(f"{name}.{key}", then[key], within, stored, config)
             continue
         if _decided_elsewhere(item.metadata, then[key], now[key], stored, config):
             continue

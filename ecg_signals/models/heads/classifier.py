@@ -38,8 +38,9 @@ class ClassifierConfig(FinetuneOptions):
     filter: bool = option(False, "the input was filtered", follows="task.filter", as_pretrained=True)
 
     def __post_init__(self) -> None:
-        if isinstance(self.encoder, Mapping) and self.encoder.get("_name"):
-            self.encoder = encoder_section(self.encoder)
+        found = vars(self)["encoder"]  # may be ???
+        if isinstance(found, Mapping) and found.get("_name"):
+            self.encoder = encoder_section(found)
 
     @classmethod
     def sections_within(cls, values: Mapping[str, Any]) -> dict[str, type[BaseConfig]]:

@@ -2,6 +2,11 @@
 
 Attribute names are those of the published weights; dropout layers that the published dynamic regulariser
 moves are modules with `dropout` in their name, attention dropout and layer drop are plain numbers.
+
+Why these are not the layers of modules/, whose shapes they share: a seed gives other numbers there. ConvStem and
+ConvPosition draw their own first weights before HubertBackbone draws HuBERT's; TransformerLayer draws dropout masks by
+modules/dropout.py and one layer for both branches, where the regulariser needs three; SelfAttention hides padding by
+-inf instead of float16's lowest number, which differs where a whole row is padding.
 """
 
 import math

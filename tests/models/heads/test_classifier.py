@@ -12,7 +12,7 @@ from ecg_signals.config import ConfigError, UsageError
 from ecg_signals.metrics.logits import COSINES
 from ecg_signals.modules.heads import make_head
 from ecg_signals.modules.pooling import AttentivePool, pool_output
-from ecg_signals.registry import build
+from ecg_signals.registry import build, get_entry
 from ecg_signals.trainer import Trainer
 
 TRANSFORMER = {
@@ -195,6 +195,12 @@ def test_mistakes_in_its_options_are_named():
         classifier({"_name": "ecg_transformers"})
 
 
+def test_an_encoder_that_is_still_to_be_named_is_an_error_when_it_is_built():
+    config = resolve_config({"model": {"_name": "classifier", "num_labels": 3, "encoder": "???"}})
+    with pytest.raises(ConfigError, match=r"model\.encoder has no value"):
+        get_entry("model", "classifier").cls(config.model)
+
+
 def test_keys_that_an_encoder_no_longer_has_are_dropped_from_stored_options():
     stored = {"_name": "classifier", "num_labels": 3, "encoder": {**TRANSFORMER, "gone_since": 1}}
     config = resolve_config({"model": stored, "criterion": None}, lenient=True)
@@ -224,6 +230,8 @@ def test_a_run_of_it_resumes_bit_by_bit_and_its_file_is_an_encoder_again(classif
     assert same(whole.model, run(classification, tmp_path / "parts", model, 4).model)
     path = tmp_path / "parts" / "checkpoint_last.pt"
     assert same(load_model(path), whole.model)
+    seen = load_model(path, encoder={"saliency": True})
+    assert same(seen, whole.model) and seen(torch.randn(2, 12, 2500))["saliency"].shape[:2] == (2, 2)
     tuned = run(classification, tmp_path / "tuned", {"model_path": str(path), "pool": "max", "head": "mlp"}, 1)
     assert tuned.model.cfg.encoder.encoder_layers == 2 and tuned.model.signal == whole.model.signal
     old = build("model", "ecg_transformer_classifier", model_path=str(path), num_labels=5)
