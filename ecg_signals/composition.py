@@ -47,10 +47,9 @@ def resolve_config(raw: Mapping[str, Any], *, lenient: bool = False) -> Config:
         if not groups.get(group) and groups.get("model") is not None and not lenient:
             groups[group] = {"_name": name}
     classes = _section_classes(groups)
-    groups |= {key: groups.get(key) or {} for key in classes}
-    ignored = {key: ignored_values(key, groups[key], cls.__dataclass_fields__) for key, cls in classes.items()}
-    groups |= {key: _options_of(key, groups[key], cls, lenient) for key, cls in classes.items()}
-    merged = {key: _with_defaults(groups[key], cls) for key, cls in classes.items()}
+    ignored = {key: ignored_values(key, groups.get(key) or {}, cls) for key, cls in classes.items()}
+    groups |= {key: _options_of(key, groups.get(key) or {}, cls, lenient) for key, cls in classes.items()}
+    merged = {key: _with_defaults(groups.get(key) or {}, cls) for key, cls in classes.items()}
     merged["dataset"]["_name"] = dataset_name(groups)
     _follow(merged, groups, classes)
     resolved = _resolve_references(merged)

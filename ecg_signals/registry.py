@@ -169,6 +169,7 @@ register_step: Registry[Any] = Registry("step", "ecg_signals.signal.steps.base:S
 register_source: Registry[Any] = Registry("source", "ecg_signals.preprocess.source:Source")
 register_reader: Registry[Any] = Registry("reader", "ecg_signals.readers.base:Reader")
 register_metric: Registry[Any] = Registry("metric", "ecg_signals.metrics.base:Metric")
+register_layout: Registry[Any] = Registry("layout", "ecg_signals.interop.layout:Layout")
 
 REGISTRIES: dict[str, Registry[Any]] = {
     value.kind: value for name, value in list(globals().items()) if name.startswith("register_")

@@ -1,6 +1,6 @@
 """The sections that every recipe has, with fairseq-signals' keys and defaults and a few of ours."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from ecg_signals.config import BaseConfig, option
@@ -178,21 +178,3 @@ class Config(BaseConfig):
         """With what is ignored, so that it is written back to where it came from."""
         found = super().to_dict()
         return found | {group: found[group] | values for group, values in self.ignored.items()}
-
-    def peer_dict(self) -> dict[str, Any]:
-        """The part that fairseq-signals' own schema holds, as plain containers: a checkpoint's `cfg`."""
-        out: dict[str, Any] = {"_name": None}
-        for item in fields(self):
-            section = object.__getattribute__(self, item.name)
-            if isinstance(section, BaseConfig) and item.name != "ema":
-                out[item.name] = {
-                    option.name: value
-                    for option in fields(section)
-                    for value in [section.to_dict()[option.name]]
-                    if not option.metadata.get("ours")
-                }
-            elif item.name in REGISTERED_GROUPS:
-                out[item.name] = None
-        if out["distributed_training"]["distributed_world_size"] is None:
-            out["distributed_training"]["distributed_world_size"] = 1
-        return out

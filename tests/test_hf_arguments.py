@@ -9,11 +9,12 @@ import torch
 from safetensors.torch import load_file
 
 from ecg_signals import load_model
-from ecg_signals.checkpoint.huggingface import write_folder
-from ecg_signals.checkpoint.layout import ModelSource
 from ecg_signals.config import ConfigError
+from ecg_signals.interop.fairseq_signals.contract import ecg_fm
+from ecg_signals.interop.hubert_ecg.contract import hubert_ecg
+from ecg_signals.interop.huggingface.layout import write_folder
+from ecg_signals.interop.layout import ModelSource
 from ecg_signals.registry import build
-from ecg_signals.signal import published
 
 transformers = pytest.importorskip("transformers")
 
@@ -38,9 +39,9 @@ HUBERT = {
     "num_conv_pos_embedding_groups": 4,
 }
 CLASSIFIERS = {
-    "ours": ("ecg_transformer_classifier", {**TRANSFORMER, "no_pretrained_weights": True}, published.ecg_fm),
-    "hubert": ("hubert_ecg_classifier", HUBERT, published.hubert_ecg),
-    "hubert_mlp": ("hubert_ecg_classifier", {**HUBERT, "classifier_hidden_size": 12}, published.hubert_ecg),
+    "ours": ("ecg_transformer_classifier", {**TRANSFORMER, "no_pretrained_weights": True}, ecg_fm),
+    "hubert": ("hubert_ecg_classifier", HUBERT, hubert_ecg),
+    "hubert_mlp": ("hubert_ecg_classifier", {**HUBERT, "classifier_hidden_size": 12}, hubert_ecg),
 }
 LABELS = ["NORM", "AFIB", "LBBB"]
 
@@ -57,9 +58,9 @@ def folder_of(root, name, options, contract, labels=None):
 def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("hf")
     made = {name: folder_of(root / name, *about, labels=LABELS) for name, about in CLASSIFIERS.items()}
-    made["headless"] = folder_of(root / "headless", "ecg_transformer", TRANSFORMER, published.ecg_fm)
+    made["headless"] = folder_of(root / "headless", "ecg_transformer", TRANSFORMER, ecg_fm)
     made["convolutions"] = folder_of(
-        root / "convolutions", "se_wrn_classifier", {"no_pretrained_weights": True}, published.ecg_fm, LABELS
+        root / "convolutions", "se_wrn_classifier", {"no_pretrained_weights": True}, ecg_fm, LABELS
     )
     return made
 

@@ -27,6 +27,7 @@ NAMED = {  # where the names of a kind stand that is no section
     "source": "Read by `ecg-preprocess NAME SOURCE DEST key=value ...`; see `ecg-preprocess NAME --help`.",
     "step": "Named by the input contract that is stored with a model (`model.signal.steps`), with its options.",
     "transform": "Named by `task.perturbation_mode`. The options are keys of `task` and of `dataset`.",
+    "layout": "Recognised by a checkpoint's content; `ecg-convert --to NAME` writes one.",
 }
 
 

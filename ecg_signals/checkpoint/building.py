@@ -15,9 +15,9 @@ from torch.nn.modules.module import (
 from torch.overrides import TorchFunctionMode
 
 from ecg_signals import limits
-from ecg_signals.checkpoint.layout import ModelSource
 from ecg_signals.checkpoint.read import DAMAGED, first_line
 from ecg_signals.config import ConfigError, UsageError
+from ecg_signals.interop.layout import ModelSource
 from ecg_signals.models.base import BaseModel
 from ecg_signals.registry import get_entry
 

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ecg_signals.checkpoint.huggingface import CONFIG, HUB_FILES
 from ecg_signals.config import ConfigError
+from ecg_signals.interop.huggingface.folder import CONFIG, HUB_FILES
 
 _NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:/(?P<file>[\w./-]+\.(?:pt|pth|bin)))?")
 

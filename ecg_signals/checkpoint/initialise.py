@@ -13,11 +13,11 @@ from typing import Any, cast
 from torch import Tensor
 
 from ecg_signals.checkpoint.building import check_size
-from ecg_signals.checkpoint.layout import ModelSource
 from ecg_signals.checkpoint.load import fill, load_source
 from ecg_signals.checkpoint.origin import inherited
 from ecg_signals.checkpoint.state import RestoredState
 from ecg_signals.config import BaseConfig, ConfigError, dotted
+from ecg_signals.interop.layout import ModelSource
 from ecg_signals.models.base import BaseModel, StartOptions
 from ecg_signals.registry import get_entry
 

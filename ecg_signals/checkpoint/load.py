@@ -14,10 +14,10 @@ from torch import Tensor
 from ecg_signals import limits
 from ecg_signals.checkpoint.building import WithoutDraws, build_model, check_size, naming
 from ecg_signals.checkpoint.hub import fetch, is_hub_name
-from ecg_signals.checkpoint.huggingface import CONFIG, files_of, read_folder
-from ecg_signals.checkpoint.layout import ModelSource, check_logit_kind, is_state_dict, logit_columns, recognise
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.config import ConfigError, resolve_input
+from ecg_signals.interop.huggingface.folder import CONFIG, files_of, read_folder
+from ecg_signals.interop.layout import ModelSource, check_logit_kind, is_state_dict, logit_columns, recognise
 from ecg_signals.models.base import BaseModel
 from ecg_signals.registry import get_entry
 from ecg_signals.runtime.placement import compute_device
@@ -45,7 +45,7 @@ def load_source(source: str | os.PathLike[str]) -> ModelSource:
     else:
         raw = read_checkpoint(path)
     with naming(str(source), "its options do not have the form of their layout"):
-        found = recognise(raw, str(source)).convert(raw, str(source))
+        found = recognise(raw, str(source)).read(raw, str(source))
     if not is_state_dict(found.state):
         raise ConfigError(f"{source}: its weights are no dict of names and tensors; save model.state_dict()")
     check_logit_kind(found.logit_kind, str(source))

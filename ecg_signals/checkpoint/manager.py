@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ecg_signals.checkpoint.fairseq import OURS
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.checkpoint.write import AsyncWriter, remove_stale, write_checkpoint
 from ecg_signals.config import ConfigError, field_default, resolve_input
 from ecg_signals.files import check_writable
+from ecg_signals.interop.ours.layout import OURS
 from ecg_signals.runtime.collectives import from_rank_zero
 from ecg_signals.sections import CheckpointConfig
 

@@ -1,8 +1,11 @@
-"""A pickle's content as a finite, shallow tree of plain values, so that code after it may walk it freely."""
+"""Plain values: a pickle's content as a finite, shallow tree that code may walk freely, and what we write ourselves."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ecg_signals import limits
@@ -103,3 +106,41 @@ class _Plain:
         for part in (value.entries, state if type(state) is dict else {} if state is None else {"__state__": state}):
             copy.update({key: self.convert(item, depth) for key, item in part.items()})
         return copy
+
+
+def to_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights on the CPU, half precisions as float32; views of larger buffers are copied."""
+    return {key: _own_storage(_float32(value.detach()).cpu()) for key, value in state.items()}
+
+
+def _float32(value: Tensor) -> Tensor:
+    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+
+
+def _own_storage(value: Tensor) -> Tensor:
+    whole = value.untyped_storage().nbytes() == value.numel() * value.element_size()
+    return value if whole else value.clone()
+
+
+def plain_values(value: Any) -> Any:
+    """Dicts, lists, tuples, numbers, strings and CPU tensors, which is all that `weights_only=True` takes.
+
+    Arrays become tensors, numpy numbers Python's, paths strings. Raises: TypeError for any other object.
+    """
+    if isinstance(value, Tensor):
+        return _own_storage(value.detach().cpu())
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(np.ascontiguousarray(value))
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {plain_values(key): plain_values(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(plain_values(item) for item in value)
+    if isinstance(value, (list, set, frozenset)):
+        return [plain_values(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes, torch.dtype)):
+        return value
+    raise TypeError(f"a checkpoint holds plain values only, not {type(value).__name__}")

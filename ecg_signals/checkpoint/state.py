@@ -4,103 +4,33 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ecg_signals import __version__
 from ecg_signals.checkpoint.building import naming
-from ecg_signals.checkpoint.fairseq import OURS, config_of, convert
-from ecg_signals.checkpoint.layout import ModelSource, logit_kind_of
 from ecg_signals.checkpoint.load import fill
 from ecg_signals.checkpoint.optimizer_state import (
     flatten_optimizer_state,
     merge_optimizer_state,
     unflatten_optimizer_state,
 )
+from ecg_signals.checkpoint.plain import plain_values, to_cpu
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.checkpoint.write import snapshot
-from ecg_signals.composition import DEFAULT_NAMES
-from ecg_signals.config import MISSING, ConfigError, parse_literal
-from ecg_signals.interop.fairseq_signals.ignored import stored_values
+from ecg_signals.config import ConfigError, parse_literal
+from ecg_signals.interop.fairseq_signals.names import SAME_OPTIMIZER, criterion_class, optimizer_class, peer_config
+from ecg_signals.interop.layout import ModelSource, logit_kind_of, recognise
+from ecg_signals.interop.ours.layout import OURS, config_of, our_part
 from ecg_signals.models.base import BaseModel
 from ecg_signals.registry import get_entry
 from ecg_signals.runtime.collectives import from_rank_zero
 from ecg_signals.runtime.strategy import Load, load_whole
-from ecg_signals.sections import REGISTERED_GROUPS, CheckpointConfig, Config, DatasetConfig
-from ecg_signals.signal.leads import lead_indices
+from ecg_signals.sections import CheckpointConfig, Config
 
 logger = logging.getLogger(__name__)
-
-FORMAT = 1  # of extra_state["ecg_signals"]
-_CFG_ORDER = (
-    "_name",
-    "common",
-    "common_eval",
-    "distributed_training",
-    "dataset",
-    "optimization",
-    "checkpoint",
-    "model",
-    "task",
-    "criterion",
-    "lr_scheduler",
-    "optimizer",
-)
-_CRITERIA = {
-    "3kg": "ThreeKGCriterion",
-    "arcface": "ArcFaceCriterion",
-    "binary_cross_entropy": "BinaryCrossEntropyCriterion",
-    "binary_cross_entropy_with_logits": "BinaryCrossEntropyWithLogitsCriterion",
-    "cmsc": "CMSCCriterion",
-    "composite_criterion": "CompositeCriterion",
-    "cross_entropy": "CrossEntropyCriterion",
-    "mse": "MSECriterion",
-    "multi_head_binary_cross_entropy": "MultiHeadBinaryCrossEntropyCriterion",
-    "simclr": "SimCLRCriterion",
-    "wav2vec2": "Wav2Vec2Criterion",
-    "wav2vec2_with_cmsc": "Wav2Vec2WithCMSCCriterion",
-}
-PEER_NAMES: dict[str, frozenset[str]] = {
-    "task": frozenset({"ecg_pretraining", "ecg_classification", "ecg_identification", "ecg_segmentation"}),
-    "model": frozenset(
-        {
-            "wav2vec2",
-            "wav2vec2_cmsc",
-            "ecg_transformer",
-            "ecg_transformer_classifier",
-            "arcface",
-            "nejedly2021resnet",
-            "nejedly2021resnet_classifier",
-            "se_wrn",
-            "se_wrn_classifier",
-            "convnet",
-            "unet_segmentor",
-            "unet_cgm_segmentor",
-        }
-    ),
-    "criterion": frozenset(_CRITERIA),
-    "optimizer": frozenset({"adam"}),
-    "lr_scheduler": frozenset({"fixed", "step", "tri_stage"}),
-}
-_IDENTIFICATION = {  # keys that fairseq-signals' identification task copies from other sections
-    "max_tokens_valid": "dataset",
-    "batch_size_valid": "dataset",
-    "skip_invalid_size_inputs_valid_test": "dataset",
-    "required_batch_size_multiple": "dataset",
-    "seed": "common",
-    "distributed_world_size": "distributed_training",
-    "num_workers": "dataset",
-    "data_buffer_size": "dataset",
-    "fp16": "common",
-}
-_FLAT = "FP16Optimizer"
-_HISTORY = ("criterion_name", "optimizer_name", "lr_scheduler_state", "num_updates")  # keys of one entry
-_SAME_OPTIMIZER = {"FairseqAdam": "Adam", "FP16Optimizer": "Adam", "MemoryEfficientFP16Optimizer": "Adam"}
 
 
 @dataclass
@@ -156,7 +86,7 @@ class RestoredState(Moment):
     @property
     def source(self) -> ModelSource:
         """The file as a description of its model."""
-        return convert(self.raw, self.where)
+        return recognise(self.raw, self.where).read(self.raw, self.where)
 
     def load_model(self, model: BaseModel, criterion: nn.Module, load: Load = load_whole) -> None:
         """Fill both with the stored weights. Raises: ConfigError naming the keys that do not fit."""
@@ -237,8 +167,8 @@ def pack_state(
         extra["best"] = float(moment.best)
     extra[OURS] = _ours(config, trained.model, states.get("average")) | plain_values(ours)
     history = {
-        "criterion_name": _criterion_class(config, type(trained.criterion).__name__),
-        "optimizer_name": _optimizer_class(config, type(trained.optimizer).__name__),
+        "criterion_name": criterion_class(config, type(trained.criterion).__name__),
+        "optimizer_name": optimizer_class(config, type(trained.optimizer).__name__),
         "lr_scheduler_state": plain_values(trained.schedule.state_dict()),
         "num_updates": int(moment.num_updates),
     }
@@ -264,7 +194,7 @@ def _pack_optimizer(
     if config.optimizer._name == "adam":
         for item in state["state"].values():
             item["step"] = int(item["step"])
-    if _optimizer_class(config, "") == _FLAT and not config.common.fp16_no_flatten_grads:
+    if optimizer_class(config, "") == "FP16Optimizer" and not config.common.fp16_no_flatten_grads:
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         state, ours["optimizer_steps"] = flatten_optimizer_state(state, parameters)
     if ours.get("scaler"):
@@ -274,116 +204,9 @@ def _pack_optimizer(
 
 def _ours(config: Config, model: BaseModel, average: Any) -> dict[str, Any]:
     return {
-        "format": FORMAT,
-        "version": __version__,
-        "options": plain_values(config.to_dict()),
-        "labels": plain_values(model.labels),
-        "logit_kind": logit_kind_of(config.to_dict()),
-        "signal": plain_values(model.signal.to_dict()) if model.signal is not None else None,
-        "origin": plain_values(model.origin),
+        **our_part(config.to_dict(), model, logit_kind_of(config.to_dict())),
         "average": to_cpu(average) if average is not None else None,
     }
-
-
-def peer_config(cfg: Config) -> dict[str, Any]:
-    """`cfg` as fairseq-signals' own schema holds it; groups that it does not know are stored whole."""
-    found = cfg.peer_dict()
-    dataset_keys = [key for key, item in DatasetConfig.__dataclass_fields__.items() if not item.metadata.get("ours")]
-    found["dataset"] = {key: found["dataset"][key] for key in dataset_keys}
-    found["dataset"]["_name"] = None
-    for section in (key for key in found if found[key]):
-        usual = stored_values(section, found[section]["_name"], found)
-        found[section] |= {key: cfg.ignored.get(section, {}).get(key, value) for key, value in usual.items()}
-    for group in REGISTERED_GROUPS:
-        section = getattr(cfg, group)
-        if section is not None and section._name not in PEER_NAMES[group]:
-            found[group] = section.to_dict()
-    if found["task"] and found["task"]["_name"] == "ecg_identification":
-        found["task"] |= {key: found[group][key] for key, group in _IDENTIFICATION.items()}
-    for key in ("leads_to_load", "leads_bucket"):  # a string there, which the peer takes for a list of numbers
-        if found["task"] and found["task"].get(key) not in (None, MISSING):
-            found["task"][key] = str(lead_indices(found["task"][key]))
-    if found["optimizer"] and "adam_betas" in found["optimizer"]:
-        found["optimizer"]["adam_betas"] = str(tuple(found["optimizer"]["adam_betas"]))
-    return plain_values({key: found[key] for key in _CFG_ORDER})
-
-
-def unstarted_history(cfg: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """`optimizer_history` of a file without training state; fairseq-signals reads its last entry on every load."""
-    criterion = (cfg.get("criterion") or {}).get("_name") or DEFAULT_NAMES["criterion"]
-    common = cfg.get("common") or {}
-    return [
-        {
-            "criterion_name": _CRITERIA.get(criterion, criterion),
-            "optimizer_name": "FP16Optimizer" if common.get("fp16") else "Adam",
-            "lr_scheduler_state": {"best": None},
-            "num_updates": 0,
-        }
-    ]
-
-
-def check_peer_layout(raw: Mapping[str, Any], where: str) -> None:
-    """Read a file as fairseq-signals does, key by key. Raises: ConfigError naming what it would stop at."""
-    extra, history = raw.get("extra_state") or {}, raw.get("optimizer_history") or [{}]
-    wanted = {
-        "cfg.model._name": ((raw.get("cfg") or {}).get("model") or {}).get("_name"),
-        "model": raw.get("model"),
-        "extra_state.train_iterator.epoch": (extra.get("train_iterator") or {}).get("epoch"),
-        **{f"optimizer_history[-1].{key}": history[-1].get(key) for key in _HISTORY},
-    }
-    missing = [key for key, value in wanted.items() if value is None]
-    if missing:
-        raise ConfigError(f"{where} was written, but fairseq-signals would stop at {', '.join(missing)}")
-
-
-def _criterion_class(cfg: Config, class_name: str) -> str:
-    return _CRITERIA.get(cfg.criterion._name, class_name)
-
-
-def _optimizer_class(cfg: Config, class_name: str) -> str:
-    if cfg.optimizer._name not in PEER_NAMES["optimizer"]:
-        return class_name
-    if cfg.common.memory_efficient_fp16:
-        return "MemoryEfficientFP16Optimizer"
-    return "FP16Optimizer" if cfg.common.fp16 else "Adam"
-
-
-def to_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights on the CPU, half precisions as float32; views of larger buffers are copied."""
-    return {key: _own_storage(_float32(value.detach()).cpu()) for key, value in state.items()}
-
-
-def _float32(value: Tensor) -> Tensor:
-    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
-
-
-def _own_storage(value: Tensor) -> Tensor:
-    whole = value.untyped_storage().nbytes() == value.numel() * value.element_size()
-    return value if whole else value.clone()
-
-
-def plain_values(value: Any) -> Any:
-    """Dicts, lists, tuples, numbers, strings and CPU tensors, which is all that `weights_only=True` takes.
-
-    Arrays become tensors, numpy numbers Python's, paths strings. Raises: TypeError for any other object.
-    """
-    if isinstance(value, Tensor):
-        return _own_storage(value.detach().cpu())
-    if isinstance(value, np.ndarray):
-        return torch.from_numpy(np.ascontiguousarray(value))
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {plain_values(key): plain_values(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return tuple(plain_values(item) for item in value)
-    if isinstance(value, (list, set, frozenset)):
-        return [plain_values(item) for item in value]
-    if value is None or isinstance(value, (bool, int, float, complex, str, bytes, torch.dtype)):
-        return value
-    raise TypeError(f"a checkpoint holds plain values only, not {type(value).__name__}")
 
 
 def unpack_state(path: str | os.PathLike[str], section: CheckpointConfig) -> RestoredState:
@@ -465,11 +288,11 @@ def check_history(restored: RestoredState, cfg: Config, criterion_class_name: st
     Raises: ConfigError naming both and the option that forgets the stored state.
     """
     pairs = (
-        ("criterion", restored.criterion_class_name, _criterion_class(cfg, criterion_class_name)),
-        ("optimizer", restored.optimizer_class_name, _optimizer_class(cfg, optimizer_class_name)),
+        ("criterion", restored.criterion_class_name, criterion_class(cfg, criterion_class_name)),
+        ("optimizer", restored.optimizer_class_name, optimizer_class(cfg, optimizer_class_name)),
     )
     for kind, stored, current in pairs:
-        if stored and _SAME_OPTIMIZER.get(stored, stored) != _SAME_OPTIMIZER.get(current, current):
+        if stored and SAME_OPTIMIZER.get(stored, stored) != SAME_OPTIMIZER.get(current, current):
             raise ConfigError(
                 f"the checkpoint was trained with the {kind} {stored}, this recipe has {current} ({kind}._name="
                 f"{getattr(cfg, kind)._name}). Keep the {kind}, or set checkpoint.reset_optimizer=true to start its "

@@ -1,7 +1,10 @@
-"""ecg-convert: any checkpoint that load_model reads, as a fairseq .pt, a Hugging Face folder, or its family's own."""
+"""ecg-convert: any checkpoint that load_model reads, in any registered layout."""
 
 from ecg_signals.cli.app import load_plugins
 from ecg_signals.cli.arguments import Parser, run_command
+from ecg_signals.registry import register_layout
+
+TARGETS = ("fairseq", "hf", "original")
 
 
 def main() -> None:
@@ -19,8 +22,9 @@ def parser() -> Parser:
     parser.add_argument(
         "--to",
         required=True,
-        choices=("fairseq", "hf", "original"),
-        help="a fairseq-signals .pt; a Hugging Face folder; or the published layout of the model's own family",
+        choices=(*TARGETS, *register_layout.names()),
+        help="fairseq: a fairseq-signals .pt that says all that ours say; hf: a Hugging Face folder; original: the "
+        "published layout of the model's own family; or a registered layout (`ecg-list layout`)",
     )
     parser.add_argument("--user-dir", metavar="PATH", help="folder or module that registers the model, if your own")
     return parser
@@ -28,10 +32,12 @@ def parser() -> Parser:
 
 def run(argv: list[str]) -> None:
     """Convert one checkpoint. Raises: ConfigError for what cannot be read or written."""
+    plugins = Parser(add_help=False)  # their layouts are choices too
+    plugins.add_argument("--user-dir")
+    load_plugins(plugins.parse_known_args(argv)[0].user_dir)
     arguments = parser().parse_args(argv)
     from ecg_signals.checkpoint.convert import convert
 
-    load_plugins(arguments.user_dir)
     done = convert(arguments.source, arguments.dest, arguments.to)
     labels = f", {len(done.labels)} labels" if done.labels else ""
     print(f"{done.dest}: {done.name}, {done.weights:,} weights{labels}; read back and equal bit by bit")

@@ -127,9 +127,9 @@ def dump_latents(
         decimation: "flat" or "per_lead"; None: what the checkpoint's input contract says.
     """
     from ecg_signals.checkpoint.load import load_model
+    from ecg_signals.interop.hubert_ecg.contract import decimation_factor
     from ecg_signals.models.hubert.hubert_ecg import HubertEcg
     from ecg_signals.models.hubert.hubert_ecg_classifier import HubertEcgClassifier
-    from ecg_signals.models.hubert.layers import decimation_factor
     from ecg_signals.runtime.placement import compute_device
 
     model = load_model(checkpoint, device=compute_device())

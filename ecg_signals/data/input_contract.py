@@ -7,8 +7,8 @@ import numpy as np
 from ecg_signals.data.transforms.pipeline import loses_leads
 from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.leads import LEADS
-from ecg_signals.signal.published import fairseq_signals
 from ecg_signals.signal.scale import scale_problem
+from ecg_signals.signal.segments import segment_contract
 from ecg_signals.signal.steps.base import make_step
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def contract_of_segments(dataset: "EcgFileDataset") -> SignalContract | None:
         return None
     leads = list(range(len(LEADS))) if selection.every_row else selection.fixed
     mean, std = (None, None) if dataset.statistics is None else (values[leads] for values in dataset.statistics)
-    contract = fairseq_signals(
+    contract = segment_contract(
         dataset.sample_rate,
         [LEADS[lead] for lead in leads],
         _window(dataset.sizes, cfg.max_sample_size),

@@ -10,19 +10,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ecg_signals.checkpoint.hubert_ecg import KINDS_OF_TASKS
 from ecg_signals.config import ConfigError
 from ecg_signals.data.datasets.hubert_csv import HubertCsvConfig, HubertCsvDataset, read_table
 from ecg_signals.data.label_names import listed, matching_columns
 from ecg_signals.data.loading import batches_in_order
 from ecg_signals.files import replacing, writing
+from ecg_signals.interop.hubert_ecg.contract import decimation_factor
+from ecg_signals.interop.hubert_ecg.layout import KINDS_OF_TASKS
 from ecg_signals.limits import check_no_input, path_below
 from ecg_signals.metrics.base import Scored, make_metrics, mean_defined, measure
 from ecg_signals.metrics.bootstrap import intervals, resampled_items
 from ecg_signals.metrics.condition_score import condition_score
 from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES, probabilities_of
 from ecg_signals.metrics.results import USUAL
-from ecg_signals.models.hubert.layers import decimation_factor
 from ecg_signals.signal.contract import stated_contract
 from ecg_signals.signal.steps.hubert_ecg import decimation_of
 from ecg_signals.tables import write_table

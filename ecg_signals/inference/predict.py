@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ecg_signals.checkpoint.layout import logit_columns
 from ecg_signals.checkpoint.load import build_source, load_source
 from ecg_signals.checkpoint.origin import notes
 from ecg_signals.config import ConfigError
 from ecg_signals.data.label_names import listed
+from ecg_signals.interop.layout import logit_columns
 from ecg_signals.metrics.logits import COSINES
 from ecg_signals.readers.read import read_record
 from ecg_signals.runtime.placement import compute_device

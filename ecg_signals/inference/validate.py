@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from ecg_signals.checkpoint.layout import ModelSource, logit_kind_of
 from ecg_signals.checkpoint.load import build_source, load_source
 from ecg_signals.composition import resolve_config, without_resolvers
 from ecg_signals.config import MISSING, ConfigError, parse_literal, resolve_input
@@ -21,6 +20,7 @@ from ecg_signals.evaluation.run import evaluate_split
 from ecg_signals.files import check_writable, sized
 from ecg_signals.inference.extract import Extraction
 from ecg_signals.inference.results import Answers, write_results
+from ecg_signals.interop.layout import ModelSource, logit_kind_of
 from ecg_signals.models.base import BaseModel
 from ecg_signals.registry import get_entry
 from ecg_signals.reporting import Reporter, setup_logging

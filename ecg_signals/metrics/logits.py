@@ -7,6 +7,7 @@ CLASSES = "classes"  # one class out of several
 VALUES = "values"  # numbers of a regression
 COSINES = "cosines"  # similarities, which a margin is added to in training
 KINDS = (LABELS, CLASSES, VALUES, COSINES)
+KINDS_OF_TASKS = {"multi_label": LABELS, "multi_class": CLASSES, "regression": VALUES}  # options called task_type
 
 
 def probabilities_of(logits: Tensor, kind: str | None) -> Tensor:

@@ -11,7 +11,7 @@ from ecg_signals.config import BaseConfig, option
 from ecg_signals.metrics.logits import probabilities_of
 from ecg_signals.models.encoder import Encoder
 from ecg_signals.signal.contract import SignalContract
-from ecg_signals.signal.published import fairseq_signals
+from ecg_signals.signal.segments import segment_contract
 
 # what notebooks written for fairseq-signals read
 PEER_NAMES = {"out": "logits", "encoder_out": "features", "x": "features"}
@@ -133,7 +133,7 @@ class BaseModel(Encoder):
     @classmethod
     def usual_input(cls) -> SignalContract:
         """The input contract that a model of this class is trained to have, by what ecg-preprocess writes for it."""
-        return fairseq_signals()
+        return segment_contract()
 
     def after_validation(self, improved: bool, optimizer: Any) -> None:
         """Called after each validation; `improved`: best so far. Regularisation that follows lives here."""

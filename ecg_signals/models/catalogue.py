@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 import torch
 
+from ecg_signals.interop.fairseq_signals.contract import ecg_fm
+from ecg_signals.interop.hubert_ecg.contract import LICENCE as CC_BY_NC
+from ecg_signals.interop.hubert_ecg.contract import hubert_ecg
 from ecg_signals.registry import get_entry, register_model
-from ecg_signals.signal import published
 from ecg_signals.signal.contract import SignalContract
 
-CC_BY_NC = "CC BY-NC 4.0"  # of every weight that HuBERT-ECG's authors published
 YOURS = "none: you train it"
 ON_ITS_PAGE = "see its page; the file does not say"
 _BUILT_WITH = {"encoder": {"_name": "ecg_transformer"}, "num_labels": 1, "output_dim": 1}  # of the options it has
@@ -62,7 +63,7 @@ def _registered(name: str) -> ListedModel:
     return ListedModel(name, name, sum(value.numel() for value in model.parameters()), model.usual_input(), YOURS, load)
 
 
-ECG_FM, HUBERT_ECG = published.ecg_fm(), published.hubert_ecg()
+ECG_FM, HUBERT_ECG = ecg_fm(), hubert_ecg()
 PUBLISHED = (
     _published("wanglab/ecg-fm/mimic_iv_ecg_physionet_pretrained.pt", "wav2vec2_cmsc", 90_883_072, ECG_FM, ON_ITS_PAGE),
     _published(

@@ -11,9 +11,9 @@ import torch
 
 from ecg_signals.checkpoint.convert import convert
 from ecg_signals.checkpoint.read import read_checkpoint
-from ecg_signals.checkpoint.state import PEER_NAMES, peer_config
 from ecg_signals.composition import resolve_config
 from ecg_signals.config import field_default
+from ecg_signals.interop.fairseq_signals.names import PEER_NAMES, peer_config
 from ecg_signals.registry import build, get_entry
 from ecg_signals.sections import Config
 

@@ -9,19 +9,19 @@ from torch import nn
 
 from ecg_signals.checkpoint.initialise import continue_model
 from ecg_signals.checkpoint.optimizer_state import merge_optimizer_state, unflatten_optimizer_state
+from ecg_signals.checkpoint.plain import plain_values
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.checkpoint.state import (
     Moment,
     Trained,
     pack_state,
-    peer_config,
-    plain_values,
     restored_state,
     unpack_state,
 )
 from ecg_signals.checkpoint.write import write_checkpoint
 from ecg_signals.composition import resolve_config
 from ecg_signals.config import ConfigError
+from ecg_signals.interop.fairseq_signals.names import peer_config
 from ecg_signals.registry import get_entry
 
 RUN = "fairseq_signals_trained"

@@ -7,11 +7,10 @@ import torch
 import yaml
 
 from ecg_signals import load_model
-from ecg_signals.checkpoint.convert import convert, to_fairseq
-from ecg_signals.checkpoint.layout import ModelSource, layout_of
-from ecg_signals.checkpoint.state import PEER_NAMES
+from ecg_signals.checkpoint.convert import convert
 from ecg_signals.checkpoint.write import write_checkpoint
 from ecg_signals.config import ConfigError
+from ecg_signals.interop.layout import ModelSource, get_layout, layout_of
 from ecg_signals.registry import build
 from ecg_signals.signal.contract import SignalContract
 
@@ -26,10 +25,9 @@ def test_a_model_survives_every_conversion(name, tmp_path):
     labels = [f"name {index}" for index in range(count)] if isinstance(count, int) else None
     contract = SignalContract(250.0, ["I", "II", "V1"], 1000, [{"name": "resample", "method": "linear"}])
     source = ModelSource(name, options, model.state_dict(), labels, contract, where="memory")
-    write_checkpoint(tmp_path / "a.pt", to_fairseq(source))
-    published = name in PEER_NAMES["model"] or layout_of(name) is not None
+    write_checkpoint(tmp_path / "a.pt", get_layout("ecg_signals").write(source))
     steps = [("a.pt", "folder", "hf"), ("folder", "b.pt", "fairseq")]
-    if published:
+    if layout_of(name) is not None:
         steps += [("b.pt", "c.pt", "original"), ("c.pt", "again", "hf")]
     else:
         with pytest.raises(ConfigError, match=f"no other project publishes the model '{name}'"):

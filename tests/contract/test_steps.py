@@ -103,8 +103,8 @@ def test_contracts_of_earlier_files_keep_their_meaning():
         {"name": "band_pass"}, {"name": "resample", "method": "fourier", "to": 500}, {"name": "scale"},
         {"name": "window"}, {"name": "nan_to_mean"}, {"name": "pad"}, {"name": "decimate", "factor": 5, "flat": False},
     ]  # fmt: skip
+    from ecg_signals.interop.hubert_ecg.contract import hubert_ecg
     from ecg_signals.signal.hubert_ecg import decimate_crop, hubert_preprocess
-    from ecg_signals.signal.published import hubert_ecg
 
     contract = SignalContract.from_dict({"sample_rate": 100.0, "leads": LEADS, "window_samples": 500, "steps": earlier})
     assert contract.steps == hubert_ecg(5, flat=False).steps

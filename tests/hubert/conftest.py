@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from torch import nn
 
-from ecg_signals.checkpoint.hubert_ecg import from_checkpoint, is_published_checkpoint
 from ecg_signals.checkpoint.read import read_checkpoint
+from ecg_signals.interop.hubert_ecg.names import from_checkpoint, is_published_checkpoint
 from ecg_signals.models.base import BaseModel
 from ecg_signals.registry import build
 

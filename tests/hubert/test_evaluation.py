@@ -12,13 +12,13 @@ import torch
 from ecg_signals.cli import test
 from ecg_signals.config import ConfigError
 from ecg_signals.inference.csv_test import EvaluationOptions, crops_of, predict_windows, run_test
+from ecg_signals.interop.hubert_ecg.contract import hubert_ecg
 from ecg_signals.metrics.base import Scored, make_metrics, mean_defined, measure
 from ecg_signals.metrics.bootstrap import intervals, resampled_items
 from ecg_signals.metrics.condition_score import condition_name, condition_score
 from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES
 from ecg_signals.metrics.results import USUAL
 from ecg_signals.registry import build
-from ecg_signals.signal.published import hubert_ecg
 
 LABEL_METRICS = ("f1_score", "recall", "precision", "specificity", "auroc", "auprc")
 

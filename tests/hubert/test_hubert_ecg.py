@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from ecg_signals.checkpoint.hubert_ecg import from_checkpoint, from_config, to_checkpoint, to_config
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.config import ConfigError
+from ecg_signals.interop.hubert_ecg.contract import decimation_factor
+from ecg_signals.interop.hubert_ecg.names import from_checkpoint, from_config, to_checkpoint, to_config
 from ecg_signals.models.base import BaseModel
 from ecg_signals.models.hubert.hubert_ecg import TEMPERATURE
-from ecg_signals.models.hubert.layers import decimation_factor, receptive_field
+from ecg_signals.models.hubert.layers import receptive_field
 from ecg_signals.models.hubert.masking import padded_frames, time_mask
 from ecg_signals.registry import build, get_entry
 

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from ecg_signals.checkpoint.convert import to_fairseq
-from ecg_signals.checkpoint.layout import ModelSource
 from ecg_signals.checkpoint.write import write_checkpoint
 from ecg_signals.config import ConfigError
 from ecg_signals.criteria.loss_weights import class_weights, label_weights
+from ecg_signals.interop.layout import ModelSource, get_layout
 from ecg_signals.models.hubert.hubert_ecg import HubertEcg, HubertEcgConfig
 from ecg_signals.registry import build, register_model
 
@@ -230,7 +229,7 @@ def test_a_plugins_pretraining_on_the_encoder_is_fine_tuned_like_ours(tiny: dict
     try:
         model = build("model", "my_hubert", **tiny)
         source = ModelSource("my_hubert", {**tiny, "layerdrop": 0.0}, model.state_dict())
-        write_checkpoint(tmp_path / "mine.pt", to_fairseq(source))
+        write_checkpoint(tmp_path / "mine.pt", get_layout("ecg_signals").write(source))
         tuned = build("model", "hubert_ecg_classifier", model_path=str(tmp_path / "mine.pt"), num_labels=2)
     finally:
         del register_model.entries["my_hubert"]

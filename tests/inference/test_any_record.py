@@ -10,20 +10,24 @@ import pytest
 
 from ecg_signals.cli.predict import main
 from ecg_signals.config import ConfigError
+from ecg_signals.interop.ecg_jepa.contract import ecg_jepa
+from ecg_signals.interop.fairseq_signals.contract import ecg_fm
+from ecg_signals.interop.hubert_ecg.contract import hubert_ecg
+from ecg_signals.interop.st_mem.contract import st_mem
 from ecg_signals.readers.read import read_record
-from ecg_signals.signal import published
 from ecg_signals.signal.leads import LEADS
 from ecg_signals.signal.record import Record
+from ecg_signals.signal.segments import segment_contract
 
 FILE = Path(next(iter(ecg_signals.sample.__path__))) / "records500" / "00000" / "00028_hr"
 RATES = [250, 257, 360, 400, 500, 1000]
 CONTRACTS = {
-    "ecg_fm": published.ecg_fm(),
-    "fairseq_signals": published.fairseq_signals(),
-    "hubert_ecg": published.hubert_ecg(),
-    "hubert_ecg_500_hz": published.hubert_ecg(None),
-    "ecg_jepa": published.ecg_jepa(),
-    "st_mem": published.st_mem(),
+    "ecg_fm": ecg_fm(),
+    "fairseq_signals": segment_contract(),
+    "hubert_ecg": hubert_ecg(),
+    "hubert_ecg_500_hz": hubert_ecg(None),
+    "ecg_jepa": ecg_jepa(),
+    "st_mem": st_mem(),
 }
 MASKED = ("ecg_fm",)  # trained with lead masking
 MODELS = {"ecg_fm": "wcr/clf/checkpoint.pt", "hubert_ecg": "hubert_ecg/checkpoints/finetune_linear.pt"}

@@ -19,8 +19,8 @@ from ecg_signals.inference.predict import Predictor
 from ecg_signals.inference.validate import Evaluator
 from ecg_signals.registry import REGISTRIES, build, get_entry, register_criterion
 from ecg_signals.runtime.placement import Placement
-from ecg_signals.signal.published import fairseq_signals
 from ecg_signals.signal.record import Record
+from ecg_signals.signal.segments import segment_contract
 
 KINDS = {
     "binary_cross_entropy": "labels",
@@ -58,7 +58,7 @@ def saved(classification, tmp_path):
         network = build(
             "model", config.model._name, **{k: v for k, v in config.model.to_dict().items() if k != "_name"}
         )
-        network.signal = fairseq_signals()
+        network.signal = segment_contract()
         made = get_entry("criterion", criterion).cls(config.criterion)
         optimizer = torch.optim.Adam(network.parameters())
         schedule = get_entry("lr_scheduler", "fixed").cls(config.lr_scheduler)

@@ -8,10 +8,10 @@ import torch
 
 from ecg_signals import load_model
 from ecg_signals.checkpoint.convert import convert
-from ecg_signals.checkpoint.hubert_ecg import to_checkpoint
 from ecg_signals.checkpoint.origin import FEW_RECORDS, notes, read_origin
 from ecg_signals.composition import resolve_config
 from ecg_signals.inference.predict import Predictor, as_dict, as_text
+from ecg_signals.interop.hubert_ecg.names import to_checkpoint
 from ecg_signals.registry import build
 from ecg_signals.trainer import Trainer
 

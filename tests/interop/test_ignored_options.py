@@ -4,12 +4,12 @@ from dataclasses import dataclass, fields
 
 import pytest
 
-from ecg_signals.checkpoint.state import peer_config
 from ecg_signals.cli.completion import complete
 from ecg_signals.cli.list import listing
 from ecg_signals.composition import resolve_config
 from ecg_signals.config import BaseConfig, UsageError, option
 from ecg_signals.interop.fairseq_signals.ignored import IGNORED, ignored_values
+from ecg_signals.interop.fairseq_signals.names import peer_config
 from ecg_signals.registry import get_entry
 
 NAMES = {"task": "ecg_identification", "model": "ecg_transformer", "optimizer": "adam", "dataset": "ecg_file"}
@@ -74,4 +74,4 @@ def test_a_plugins_option_of_the_same_name_is_the_plugins(caplog):
     class Own(BaseConfig):
         args: str = option("", "of a plugin's model")
 
-    assert ignored_values("model", {"args": "x", "other": 1}, Own.__dataclass_fields__) == {} and not caplog.records
+    assert ignored_values("model", {"args": "x", "other": 1}, Own) == {} and not caplog.records

@@ -54,13 +54,14 @@ def test_the_page_of_models_is_up_to_date():
 
 
 def test_a_model_says_itself_what_input_it_is_trained_on():
+    from ecg_signals.interop.hubert_ecg.contract import hubert_ecg
     from ecg_signals.models.hubert.hubert_ecg import HubertEcg, HubertEcgConfig
-    from ecg_signals.signal import published
+    from ecg_signals.signal.segments import segment_contract
 
     register_model("my_pretraining", dataclass=HubertEcgConfig)(type("MyPretraining", (HubertEcg,), {}))
     try:
         listed = {model.name: model for model in ecg_signals.list_models()}
     finally:
         del register_model.entries["my_pretraining"]
-    assert listed["my_pretraining"].signal == published.hubert_ecg()
-    assert listed["se_wrn"].signal == published.fairseq_signals()
+    assert listed["my_pretraining"].signal == hubert_ecg()
+    assert listed["se_wrn"].signal == segment_contract()

@@ -11,12 +11,12 @@ import pytest
 
 from ecg_signals.config import ConfigError, UsageError
 from ecg_signals.data.datasets.hubert_csv import HubertCsvConfig, HubertCsvDataset
+from ecg_signals.interop.hubert_ecg.contract import hubert_ecg
 from ecg_signals.preprocess.datasets.ptbxl import ARCHIVE
 from ecg_signals.preprocess.hubert_records import preprocess_for_hubert
 from ecg_signals.preprocess.options import parse_options
 from ecg_signals.readers.read import read_record
 from ecg_signals.registry import register_source
-from ecg_signals.signal import published
 from ecg_signals.signal.hubert_ecg import hubert_preprocess
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "sample"
@@ -81,7 +81,7 @@ def test_a_file_holds_the_published_preprocessing_and_the_item_is_what_prepare_g
     np.testing.assert_allclose(stored, hubert_preprocess(record.signal, 500), atol=1e-6)
     cfg = HubertCsvConfig(ecg_dir=str(dest / "processed"), label_start_index=report.start, decimation="flat")
     item = HubertCsvDataset(cfg, dest / "manifest" / "test.csv")[0]["source"]
-    np.testing.assert_allclose(item, published.hubert_ecg().prepare(record)[0], atol=1e-5)
+    np.testing.assert_allclose(item, hubert_ecg().prepare(record)[0], atol=1e-5)
 
 
 def test_a_second_run_does_only_what_is_missing_or_changed(some, made, tmp_path):

@@ -11,18 +11,22 @@ import torch
 
 from ecg_signals import read_record
 from ecg_signals.config import ConfigError, UsageError
-from ecg_signals.signal import published
+from ecg_signals.interop.ecg_jepa.contract import ecg_jepa
+from ecg_signals.interop.fairseq_signals.contract import ecg_fm
+from ecg_signals.interop.hubert_ecg.contract import hubert_ecg
+from ecg_signals.interop.st_mem.contract import st_mem
 from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.leads import LEADS
 from ecg_signals.signal.missing import interpolate_nan
 from ecg_signals.signal.record import Record
+from ecg_signals.signal.segments import segment_contract
 
 FAMILIES = {
-    "ecg_fm": published.ecg_fm,
-    "fairseq_signals": published.fairseq_signals,
-    "hubert_ecg": published.hubert_ecg,
-    "ecg_jepa": published.ecg_jepa,
-    "st_mem": published.st_mem,
+    "ecg_fm": ecg_fm,
+    "fairseq_signals": segment_contract,
+    "hubert_ecg": hubert_ecg,
+    "ecg_jepa": ecg_jepa,
+    "st_mem": st_mem,
 }
 
 
@@ -50,7 +54,7 @@ def without(record, *names):
 
 
 def test_ecg_fm_gets_the_published_segments_to_the_last_bit(data):
-    contract = published.ecg_fm()
+    contract = ecg_fm()
     for path in sorted((data / "code15/org").glob("*.mat")):
         windows = contract.prepare(read_record(path))
         for index, window in enumerate(windows):
@@ -64,7 +68,7 @@ def test_hubert_ecg_gets_the_items_of_its_own_dataset(data, golden, factor):
     items = np.load(golden / "hubert_ecg/dataset/dataset_items.npz")
     for index in range(2):
         record = read_record(data / "code15/org" / str(items[f"file_{index}"]).replace(".npy", ".mat"))
-        source = published.hubert_ecg(factor).prepare(record)
+        source = hubert_ecg(factor).prepare(record)
         assert source.shape[1:] == (12, 2500 // (factor or 1))
         np.testing.assert_allclose(source[0].reshape(-1), items[f"ecg_{index}_ds{factor}"], atol=1e-5)
 
@@ -76,7 +80,7 @@ def test_ecg_jepa_gets_what_its_preprocessing_makes(golden):
     normalized = stages["normalized"].astype(np.float64)
     std = np.diff(resampled[[0, 1000]], axis=0) / np.diff(normalized[[0, 1000]], axis=0)
     mean = resampled[0] - normalized[0] * std[0]
-    contract = published.ecg_jepa(mean=mean, std=std[0], crop_seconds=6, baseline_removed=True)
+    contract = ecg_jepa(mean=mean, std=std[0], crop_seconds=6, baseline_removed=True)
     source = quiet(contract, Record(raw.T.astype(np.float32), 400, list(LEADS)))
     np.testing.assert_allclose(source[0].T.numpy(), expected, atol=0.03)  # the reference rounds to float16 at each step
     assert np.abs(source[0].T.numpy() - expected).mean() < 2e-3
@@ -90,19 +94,19 @@ def test_gaps_are_bridged_as_in_ecg_jepas_preprocessing(golden):
 
 def test_ecg_jepa_crops_overlap_by_half(golden):
     clipped = np.load(golden / "jepa/preprocess/stages.npz")["clipped"]
-    contract = dataclasses.replace(published.ecg_jepa(), steps=[])
+    contract = dataclasses.replace(ecg_jepa(), steps=[])
     source = contract.prepare(Record(clipped.T.astype(np.float32), 500, list(LEADS)))
     expected = np.load(golden / "jepa/preprocess/stages.npz")["strided_crops"]
     np.testing.assert_array_equal(source.numpy()[:, :, ::25].transpose(0, 2, 1), expected.astype(np.float32))
-    assert published.ecg_jepa().prepare(synthetic()).shape == (7, 12, 1250)
+    assert ecg_jepa().prepare(synthetic()).shape == (7, 12, 1250)
 
 
 def test_st_mem_gets_what_its_evaluation_pipeline_makes(golden):
     stored = np.load(golden / "st_mem/transforms/transforms.npz")
-    contract = dataclasses.replace(published.st_mem(), stride_samples=125)
+    contract = dataclasses.replace(st_mem(), stride_samples=125)
     source = contract.prepare(Record(stored["raw_500hz_mV"], 500, list(LEADS)))
     np.testing.assert_allclose(source, stored["eval_pipeline_ncrop3"], atol=1e-4)
-    assert published.st_mem().prepare(synthetic()).shape == (1, 12, 2250)
+    assert st_mem().prepare(synthetic()).shape == (1, 12, 2250)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -135,15 +139,15 @@ def test_a_missing_limb_lead_is_derived_from_two_others(family, lead):
 
 
 def test_limb_leads_are_derived_from_leads_that_the_model_does_not_take():
-    contract = published.fairseq_signals(leads=["aVF", "V1"])
+    contract = segment_contract(leads=["aVF", "V1"])
     expected = contract.prepare(synthetic())
     torch.testing.assert_close(contract.prepare(without(synthetic(), "aVF")), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_a_missing_chest_lead_is_zero_where_leads_were_masked_in_training():
     with pytest.warns(UserWarning, match=r"the record has no V3; zero is put in"):
-        source = published.ecg_fm().prepare(without(synthetic(), "V3"))
-    expected = published.ecg_fm().prepare(synthetic())
+        source = ecg_fm().prepare(without(synthetic(), "V3"))
+    expected = ecg_fm().prepare(synthetic())
     assert not source[:, 8].any()
     rest = [index for index in range(12) if index != 8]
     torch.testing.assert_close(source[:, rest], expected[:, rest], rtol=0, atol=0)
@@ -186,16 +190,16 @@ def test_missing_samples_are_filled_as_in_training_or_refused():
     record = synthetic()
     record.signal[7, 100:140] = np.nan
     with pytest.raises(ConfigError, match=r"missing \(NaN\): V2 40; the model was trained on records without"):
-        published.ecg_fm().prepare(record)
+        ecg_fm().prepare(record)
     with pytest.warns(UserWarning, match=r"V2 40; they are filled"):
-        hubert = published.hubert_ecg(None).prepare(record)
+        hubert = hubert_ecg(None).prepare(record)
     others = np.delete(hubert[0].numpy(), 7, axis=0)
     np.testing.assert_allclose(hubert[0, 7], others.mean(), atol=1e-5)  # the whole lead, as published
     with pytest.warns(UserWarning, match=r"V2 40; they are filled"):
-        jepa = published.ecg_jepa().prepare(record)
+        jepa = ecg_jepa().prepare(record)
     assert torch.isfinite(jepa).all()
     repaired = dataclasses.replace(record, signal=interpolate_nan(record.signal))
-    assert torch.isfinite(published.ecg_fm().prepare(repaired)).all()
+    assert torch.isfinite(ecg_fm().prepare(repaired)).all()
 
 
 @pytest.mark.parametrize(("family", "value"), [("ecg_fm", 0.0), ("hubert_ecg", -1.0)])
@@ -210,22 +214,22 @@ def test_a_flat_lead_is_reported_and_has_a_fixed_value(family, value):
 
 
 def test_windows_may_be_filtered_and_normalised_as_the_task_was():
-    contract = published.fairseq_signals(filtered=True, mean=[0.5] * 12, std=[2.0] * 12)
-    plain, result = published.fairseq_signals().prepare(synthetic()), contract.prepare(synthetic())
+    contract = segment_contract(filtered=True, mean=[0.5] * 12, std=[2.0] * 12)
+    plain, result = segment_contract().prepare(synthetic()), contract.prepare(synthetic())
     from ecg_signals.signal.filters import clean
 
     np.testing.assert_allclose(result[1], (clean(plain[1].numpy(), 500) - 0.5) / 2, atol=1e-4)
 
 
 def test_a_contract_without_resampling_refuses_other_rates():
-    contract = dataclasses.replace(published.ecg_fm(), steps=[])
+    contract = dataclasses.replace(ecg_fm(), steps=[])
     assert contract.prepare(synthetic(500)).shape == (2, 12, 2500)
     with pytest.raises(ConfigError, match=r"the record has 250 Hz, but the model takes 500 Hz"):
         contract.prepare(synthetic(250))
 
 
 def test_a_replaced_rate_or_lead_list_is_what_records_are_brought_to():
-    contract = dataclasses.replace(published.ecg_fm(), sample_rate=250.0, leads=["II", "V5"], window_samples=1250)
+    contract = dataclasses.replace(ecg_fm(), sample_rate=250.0, leads=["II", "V5"], window_samples=1250)
     assert contract.prepare(synthetic(500, 10)).shape == (2, 2, 1250)
 
 
@@ -244,9 +248,9 @@ def test_unknown_steps_options_and_keys_name_their_neighbour():
     with pytest.raises(UsageError, match=r"key 'stride' of the input contract; did you mean 'stride_samples'"):
         SignalContract.from_dict({"stride": 5})
     with pytest.raises(UsageError, match=r"the decimation factor is 4"):
-        published.hubert_ecg(4)
+        hubert_ecg(4)
     with pytest.raises(ConfigError, match=r"one value for each of 12 leads, found 3 and 12"):
-        published.ecg_jepa(mean=[0, 0, 0])
+        ecg_jepa(mean=[0, 0, 0])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -264,7 +268,7 @@ def test_a_prepared_batch_passes_the_check_and_a_raw_one_does_not(family, data):
 
 
 def test_a_batch_of_the_wrong_shape_says_what_the_model_takes():
-    contract = published.ecg_fm()
+    contract = ecg_fm()
     source = contract.prepare(synthetic())
     with pytest.warns(UserWarning, match=r"1000 samples per window; the model was trained on 2500 \(5 s at 500 Hz\)"):
         contract.check_source(source[:, :, :1000])
@@ -279,5 +283,6 @@ def test_importing_the_contract_does_not_import_torch():
     import subprocess
     import sys
 
-    code = "import sys, ecg_signals.signal.published; sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
+    module = "ecg_signals.interop.hubert_ecg.contract"
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -14,14 +14,15 @@ from ecg_signals.checkpoint.convert import convert
 from ecg_signals.composition import resolve_config
 from ecg_signals.config import ConfigError
 from ecg_signals.inference.predict import Predictor
-from ecg_signals.signal import published
+from ecg_signals.interop.fairseq_signals.contract import ecg_fm
+from ecg_signals.interop.hubert_ecg.contract import hubert_ecg
 from ecg_signals.signal.leads import LEADS
 from ecg_signals.trainer import Trainer
 
 
 def test_hubert_ecg_files_reproduce_their_hidden_states_from_the_raw_record(data, golden):
     model = load_model(golden / "hubert_ecg/checkpoints/hubert_1_iteration_9_run0.pt")
-    assert model.signal == published.hubert_ecg(5)
+    assert model.signal == hubert_ecg(5)
     stored = np.load(golden / "hubert_ecg/model/model_outputs.npz")
     for index, name in enumerate(stored["input_files"]):
         source = model.signal.prepare(read_record(data / "code15/org" / str(name).replace(".npy", ".mat")))[:1]
@@ -33,7 +34,7 @@ def test_hubert_ecg_files_reproduce_their_hidden_states_from_the_raw_record(data
 
 def test_fairseq_signals_files_get_ecg_fms_contract(golden):
     model = load_model(golden / "wcr/clf/checkpoint.pt")
-    assert model.signal == published.ecg_fm()
+    assert model.signal == ecg_fm()
 
 
 def test_a_model_of_fewer_leads_has_a_contract_only_where_its_recipe_names_them(golden, tmp_path):

@@ -11,10 +11,12 @@ import torch
 
 from ecg_signals import load_model, read_record
 from ecg_signals.composition import resolve_config
+from ecg_signals.interop.fairseq_signals.contract import ecg_fm
+from ecg_signals.interop.hubert_ecg.contract import hubert_ecg
 from ecg_signals.registry import get_entry
-from ecg_signals.signal import published
 from ecg_signals.signal.leads import LEADS
 from ecg_signals.signal.record import Record
+from ecg_signals.signal.segments import segment_contract
 from ecg_signals.trainer import Trainer
 
 
@@ -55,7 +57,7 @@ def segments(tmp_path):
 
 def test_a_checkpoint_carries_the_contract_of_its_training_data(pretraining, data):
     model = load_model(checkpoint(train(pretraining)))
-    expected = published.fairseq_signals(zero_missing_leads=True)
+    expected = segment_contract(zero_missing_leads=True)
     assert model.signal == expected
     record = read_record(data / "ptbxl_500/records500/00000/00001_hr")
     with torch.no_grad():
@@ -65,17 +67,17 @@ def test_a_checkpoint_carries_the_contract_of_its_training_data(pretraining, dat
 def test_fine_tuning_keeps_what_the_pretrained_model_was_used_to(pretraining, classification, tmp_path):
     pretrained = checkpoint(train(pretraining))
     scratch = train(classification, checkpoint__save_dir=str(tmp_path / "scratch"))
-    assert scratch.model.signal == published.fairseq_signals()
+    assert scratch.model.signal == segment_contract()
     changes = {"model__model_path": str(pretrained), "model__no_pretrained_weights": False}
     tuned = train(classification, **changes, checkpoint__save_dir=str(tmp_path / "tuned"))
-    assert tuned.model.signal == published.fairseq_signals(zero_missing_leads=True)
+    assert tuned.model.signal == segment_contract(zero_missing_leads=True)
 
 
 def test_rate_window_leads_and_steps_are_those_of_the_segments(segments):
     folder = segments()
-    assert dataset(folder).input_contract() == published.fairseq_signals(250, window_samples=600)
+    assert dataset(folder).input_contract() == segment_contract(250, window_samples=600)
     chosen = dataset(folder, leads_to_load=["V5", "II"], max_sample_size=500, filter=True).input_contract()
-    assert chosen == published.fairseq_signals(250, ["V5", "II"], 500, filtered=True)
+    assert chosen == segment_contract(250, ["V5", "II"], 500, filtered=True)
     for name, value in (("mean", 0.5), ("std", 2.0)):
         (folder / f"{name}.txt").write_text("\n".join(str(value + lead) for lead in range(12)))
     options = {"normalize": True, "mean_path": str(folder / "mean.txt"), "std_path": str(folder / "std.txt")}
@@ -109,17 +111,17 @@ def test_training_on_another_rate_than_the_pretrained_models_is_reported(caplog)
     from ecg_signals.tasks.base import succeed
 
     with caplog.at_level(logging.WARNING):
-        result = succeed(published.ecg_fm(), published.fairseq_signals(250, window_samples=1250))
+        result = succeed(ecg_fm(), segment_contract(250, window_samples=1250))
     assert "pretrained at 500 Hz, but the training data have 250 Hz" in caplog.text
-    assert result == dataclasses.replace(published.ecg_fm(), sample_rate=250.0, window_samples=1250)
+    assert result == dataclasses.replace(ecg_fm(), sample_rate=250.0, window_samples=1250)
 
 
 def test_hubert_items_have_the_published_contract_with_their_own_decimation(golden, tmp_path):
     entry = get_entry("dataset", "hubert_csv")
     for options, expected in (
-        ({"decimation": "flat"}, published.hubert_ecg(5)),
-        ({"downsampling_factor": None}, published.hubert_ecg(None, flat=False)),
-        ({"downsampling_factor": 10}, published.hubert_ecg(10, flat=False)),
+        ({"decimation": "flat"}, hubert_ecg(5)),
+        ({"downsampling_factor": None}, hubert_ecg(None, flat=False)),
+        ({"downsampling_factor": 10}, hubert_ecg(10, flat=False)),
     ):
         cfg = entry.dataclass(ecg_dir=str(golden / "hubert_ecg/dataset/ecgs"), **options)
         assert entry.cls(cfg, golden / "hubert_ecg/dataset/multi_label.csv").input_contract() == expected

@@ -16,10 +16,10 @@ from ecg_signals.config import ConfigError, nearest, option, resolve_input
 from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.data.label_file import column_digests
 from ecg_signals.data.packed_rows import PackedRows
+from ecg_signals.interop.hubert_ecg.contract import hubert_ecg
 from ecg_signals.readers.npy_file import load_npy
 from ecg_signals.registry import register_dataset
 from ecg_signals.sections import DatasetConfig
-from ecg_signals.signal import published
 from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.hubert_ecg import decimate_crop
 from ecg_signals.signal.missing import nan_to_mean
@@ -264,7 +264,7 @@ class HubertCsvDataset(BaseDataset):
     def input_contract(self) -> SignalContract | None:
         """The published preparation of the .npy files, then this dataset's crop and decimation."""
         factor = self.cfg.downsampling_factor
-        contract = published.hubert_ecg(factor, flat=self.cfg.decimation == "flat")
+        contract = hubert_ecg(factor, flat=self.cfg.decimation == "flat")
         return dataclasses.replace(contract, window_samples=self.cfg.window_samples // (factor or 1))
 
     def __getitem__(self, index: int) -> dict[str, Any]:

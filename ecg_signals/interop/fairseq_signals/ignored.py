@@ -5,8 +5,10 @@ warning and is kept for the checkpoints that we write for fairseq-signals; the o
 """
 
 import logging
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+from ecg_signals.config import BaseConfig
 
 logger = logging.getLogger(__name__)
 
@@ -106,15 +108,12 @@ IGNORED: dict[str, dict[str, Ignored]] = {
 }
 
 
-def ignored_values(section: str, values: Mapping[str, Any], known: Container[str]) -> dict[str, Any]:
-    """What a section sets of the table; a value other than the usual one gives a warning.
-
-    `known` are the section's own options: where a plugin has one of the same name, it is the plugin's.
-    """
+def ignored_values(section: str, values: Mapping[str, Any], cls: type[BaseConfig]) -> dict[str, Any]:
+    """What a section sets of the table, with a warning; nothing that is an option of `cls`, which may be a plugin's."""
     found = {}
     for key, one in IGNORED.get(section, {}).items():
         value = values.get(key, one.usual)
-        if key in known or value == one.usual or (isinstance(value, str) and value.startswith("${")):
+        if key in cls.__dataclass_fields__ or value == one.usual or (isinstance(value, str) and value.startswith("${")):
             continue
         logger.warning("%s.%s=%s has no effect (%s)", section, key, value, one.meaning)
         found[key] = value

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ecg_signals.config import ConfigError, option
+from ecg_signals.interop.hubert_ecg.contract import hubert_ecg
 from ecg_signals.models.base import BaseModel, ModelOutput, StartOptions
 from ecg_signals.models.hubert.layers import (
     ACTIVATIONS,
@@ -27,7 +28,6 @@ from ecg_signals.modules.heads import cosine_logits
 from ecg_signals.modules.pooling import pool_frames
 from ecg_signals.registry import register_model
 from ecg_signals.signal.contract import SignalContract
-from ecg_signals.signal.published import hubert_ecg
 
 TEMPERATURE = 0.1  # of the cosine logits
 

@@ -9,7 +9,6 @@ modules/dropout.py and one layer for both branches, where the regulariser needs 
 -inf instead of float16's lowest number, which differs where a whole row is padding.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -83,21 +82,6 @@ def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> tuple[int
         field += (kernel - 1) * step
         step *= stride
     return field, step
-
-
-def decimation_factor(strides: Sequence[int]) -> int | None:
-    """What 500 Hz input is decimated by for this front end; a frame always spans 320 samples at 500 Hz (0.64 s).
-
-    Raises: ConfigError for strides of no published front end.
-    """
-    factors = {320: None, 64: 5, 32: 10}
-    step = math.prod(strides)
-    if step not in factors:
-        raise ConfigError(
-            f"model.conv_stride={list(strides)} makes frames of {step} samples; there are 320 (500 Hz input), "
-            f"64 (100 Hz) or 32 (50 Hz)"
-        )
-    return factors[step]
 
 
 def num_frames(samples: int, kernels: Sequence[int], strides: Sequence[int]) -> int:

@@ -1,21 +1,17 @@
-"""What every checkpoint layout gives: a registered model's name, its options and its weights.
+"""What a checkpoint layout is, and what each gives: a registered model's name, its options and its weights."""
 
-A layout is one entry in a module's `LAYOUTS`: `checkpoint/fairseq.py` for fairseq-signals and our own files,
-`checkpoint/huggingface.py` for our folders, and a module for each other family.
-"""
-
-import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from ecg_signals import limits
+from ecg_signals.checkpoint.write import write_checkpoint
 from ecg_signals.config import BaseConfig, ConfigError, UsageError, known_options
 from ecg_signals.metrics.logits import KINDS
-from ecg_signals.registry import get_entry
+from ecg_signals.registry import Entry, build, get_entry, installed_plugins, register_layout
 from ecg_signals.signal.contract import SignalContract
 
 
@@ -67,54 +63,104 @@ def logit_columns(options: Mapping[str, Any]) -> int | None:
     return None if key is None else int(options[key])
 
 
-@dataclass(frozen=True)
 class Layout:
-    """One form of checkpoint.
+    """One form of checkpoint. A plugin adds its own by `@register_layout("name")` above a class that extends this one.
 
     Attributes:
-        name: for messages and `ecg-convert`.
-        recognise: content of a file -> whether it has this form; looks at keys and types only.
-        convert: content, path for messages -> ModelSource.
-        export: ModelSource -> content of a file of this form with plain containers, None where it cannot be written.
-        models: registered names that `export` takes.
-        folder_config: ModelSource -> the family's published `config.json`, None where it has none.
+        title: for messages.
+        rank: layouts of a lower one are asked first whether a file is theirs.
+        models: registered names whose published form it is (`ecg-convert --to original`); () takes every model.
     """
 
-    name: str
-    recognise: Callable[[Mapping[str, Any]], bool]
-    convert: Callable[[dict[str, Any], str], ModelSource]
-    export: Callable[[ModelSource], dict[str, Any]] | None = None
-    models: tuple[str, ...] = ()
-    folder_config: Callable[[ModelSource], dict[str, Any]] | None = None
+    title: ClassVar[str]
+    rank: ClassVar[int] = 1
+    models: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, cfg: BaseConfig) -> None:
+        self.cfg = cfg
+
+    def recognise(self, raw: Mapping[str, Any]) -> bool:
+        """Whether a file's content, as `read_checkpoint` or `read_folder` returns it, has this form.
+
+        Called for every file, so it looks at keys and types only.
+        """
+        raise NotImplementedError
+
+    def read(self, raw: dict[str, Any], where: str) -> ModelSource:
+        """The model that a content of this form describes; `where` names the file in messages."""
+        raise NotImplementedError
+
+    def write(self, source: ModelSource) -> dict[str, Any]:
+        """The content of a file of this form, plain containers and tensors alone."""
+        raise NotImplementedError
+
+    def save(self, source: ModelSource, dest: Path) -> dict[str, Any]:
+        """Write a source, complete with its options and weights, to a file or folder; returns a file's content."""
+        content = self.write(source)
+        write_checkpoint(dest, content)
+        return content
+
+    def places(self, dest: Path) -> list[Path]:
+        """The files that `save` writes, and the folder."""
+        return [dest]
+
+    def folder_config(self, source: ModelSource) -> dict[str, Any] | None:
+        """The project's published `config.json`, None where it has none."""
+        return None
 
 
-_MODULES = ("huggingface", "hubert_ecg", "fairseq")
+def get_layout(name: str) -> Layout:
+    """A registered layout. Raises: UsageError naming the nearest."""
+    return build("layout", name)
 
 
-@cache
 def layouts() -> list[Layout]:
-    """All layouts: Hugging Face folders of ours, the model families', then fairseq-signals', the widest description."""
-    modules = (importlib.import_module(f"ecg_signals.checkpoint.{name}") for name in _MODULES)
-    return [layout for module in modules for layout in module.LAYOUTS]
+    """All of them, in the order in which they are asked."""
+    return sorted(map(get_layout, register_layout.names()), key=lambda layout: layout.rank)
 
 
 def layout_of(model: str) -> Layout | None:
-    """The published layout of a registered model's family, None for models that only this package has."""
+    """The published layout of a registered model, None for models that only this package has."""
     return next((layout for layout in layouts() if model in layout.models), None)
 
 
 def recognise(raw: dict[str, Any], where: str) -> Layout:
     """The layout of a file's content. Raises: ConfigError naming what was found and what is known."""
-    for layout in layouts():
-        if layout.recognise(raw):
-            return layout
+    for known in (layouts, _layouts_of_plugins):
+        for layout in known():
+            if layout.recognise(raw):
+                return layout
     keys = ", ".join(f"{limits.shown(key)} ({type(value).__name__})" for key, value in list(raw.items())[:12])
-    known = "; ".join(layout.name for layout in layouts())
+    titles = "; ".join(layout.title for layout in layouts())
     raise ConfigError(
-        f"{where} holds no model that is known here. Found the keys: {keys or 'none'}. Known layouts: {known}. "
+        f"{where} holds no model that is known here. Found the keys: {keys or 'none'}. Known layouts: {titles}. "
         f"Bare weights do not say which model they belong to: build it with ecg_signals.registry.build(...) and "
         f"use model.load_state_dict."
     )
+
+
+def _layouts_of_plugins() -> list[Layout]:
+    installed_plugins()
+    return layouts()
+
+
+def model_entry(name: Any, cfg: Mapping[str, Any], where: str) -> Entry:
+    """The registered model that a file names. Raises: ConfigError telling how to make a plugin's model known."""
+    if not name:
+        raise ConfigError(
+            f"{where} does not say which model it holds: its config has no model._name. Add it there (`ecg-list model`)"
+        )
+    name = limits.shown(name)
+    try:
+        return get_entry("model", name)
+    except UsageError as error:
+        plugin = (cfg.get("common") or {}).get("user_dir")
+        plugin = limits.shown(plugin or "FOLDER")
+        raise ConfigError(
+            f"{where} holds a model '{name}', which no imported package registers ({error}). If your own package does, "
+            f"set common.user_dir={plugin} on the command line (--user-dir {plugin} for commands without settings), or "
+            "import the package before loading."
+        ) from None
 
 
 def logit_kind_of(cfg: Mapping[str, Any]) -> str | None:

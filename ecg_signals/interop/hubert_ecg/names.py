@@ -1,8 +1,4 @@
-"""HuBERT-ECG's published layouts: the `.pt` files of its training scripts and its Hugging Face folders.
-
-A `.pt` holds a pickled config object (read here as a plain dict), the weights and the training state; a folder holds
-`config.json` and `model.safetensors`. Both directions are pure functions of plain containers.
-"""
+"""HuBERT-ECG's names of options, files and heads, and ours: both directions, as functions of plain containers."""
 
 import re
 from collections.abc import Mapping
@@ -10,64 +6,28 @@ from typing import Any
 
 from torch import Tensor
 
-from ecg_signals.checkpoint.layout import Layout, ModelSource
-from ecg_signals.checkpoint.origin import read_origin
-from ecg_signals.checkpoint.state import plain_values
 from ecg_signals.config import ConfigError
-from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES
-from ecg_signals.models.catalogue import CC_BY_NC
-from ecg_signals.models.hubert.layers import decimation_factor
-from ecg_signals.signal import published
-from ecg_signals.signal.contract import SignalContract
 
 Parts = tuple[str, dict[str, Any], dict[str, Tensor], list[str] | None]  # registered name, options, weights, labels
 
 ENCODER_KEYS = (
-    "conv_dim",
-    "conv_kernel",
-    "conv_stride",
-    "conv_bias",
-    "feat_extract_norm",
-    "feat_extract_activation",
-    "feat_proj_layer_norm",
-    "feat_proj_dropout",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "hidden_act",
-    "hidden_dropout",
-    "activation_dropout",
-    "attention_dropout",
-    "layerdrop",
-    "layer_norm_eps",
-    "do_stable_layer_norm",
-    "num_conv_pos_embeddings",
-    "num_conv_pos_embedding_groups",
+    "conv_dim", "conv_kernel", "conv_stride", "conv_bias", "feat_extract_norm", "feat_extract_activation",
+    "feat_proj_layer_norm", "feat_proj_dropout", "hidden_size", "num_hidden_layers", "num_attention_heads",
+    "intermediate_size", "hidden_act", "hidden_dropout", "activation_dropout", "attention_dropout", "layerdrop",
+    "layer_norm_eps", "do_stable_layer_norm", "num_conv_pos_embeddings", "num_conv_pos_embedding_groups",
     "initializer_range",
-)
+)  # fmt: skip
 MASK_KEYS = ("mask_time_prob", "mask_time_length", "mask_time_min_masks")
 PRETRAINING_KEYS = (*MASK_KEYS, "classifier_proj_size")
 HEAD_KEYS = ("activation", "classifier_hidden_size", "classifier_dropout_prob", "use_label_embedding")
 REQUIRED_KEYS = ("conv_dim", "conv_kernel", "conv_stride", "hidden_size", "num_hidden_layers", "num_attention_heads")
 CONSTANTS: dict[str, Any] = {  # what every published config holds and no model reads
-    "apply_spec_augment": True,
-    "bos_token_id": 1,
-    "ctc_loss_reduction": "sum",
-    "ctc_zero_infinity": False,
-    "eos_token_id": 2,
-    "final_dropout": 0.1,
-    "mask_feature_length": 10,
-    "mask_feature_min_masks": 0,
-    "mask_feature_prob": 0.0,
-    "pad_token_id": 0,
-    "torch_dtype": "float32",
-    "use_weighted_layer_sum": False,
+    "apply_spec_augment": True, "bos_token_id": 1, "ctc_loss_reduction": "sum", "ctc_zero_infinity": False,
+    "eos_token_id": 2, "final_dropout": 0.1, "mask_feature_length": 10, "mask_feature_min_masks": 0,
+    "mask_feature_prob": 0.0, "pad_token_id": 0, "torch_dtype": "float32", "use_weighted_layer_sum": False,
     "vocab_size": 32,
-}
+}  # fmt: skip
 PREFIX = "hubert_ecg."
-_TRAINING = ("global_step", "patience_count", "optimizer_state_dict", "lr_scheduler_state_dict")
-KINDS_OF_TASKS = {"multi_label": LABELS, "multi_class": CLASSES, "regression": VALUES}  # published task_type
 
 
 def is_hubert_ecg(state: Mapping[str, Any]) -> bool:
@@ -198,85 +158,3 @@ def to_checkpoint(
         "finetuning_vocab_size": options["num_labels"],
         "use_label_embedding": embedding,
     }
-
-
-def _convert(content: dict[str, Any], where: str) -> ModelSource:
-    try:
-        name, options, state, labels = from_checkpoint(content)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from None
-    stored = content.get("signal")
-    if "origin" in content:  # a file of ours: what it does not state is not known
-        contract = SignalContract.from_dict(stored) if stored else None
-    else:
-        contract = SignalContract.from_dict(stored) if isinstance(stored, Mapping) else input_contract(options)
-    layout, kind = LAYOUTS[0].name, _logit_kind(content["model_config"])
-    origin = read_origin(content.get("origin", {"licence": CC_BY_NC}))  # files of ours say it
-    return ModelSource(
-        name, options, state, labels, contract, raw=content, layout=layout, where=where, logit_kind=kind, origin=origin
-    )
-
-
-def _logit_kind(config: Mapping[str, Any]) -> str | None:
-    """What the logits are, from the config of HuBERT-ECG's later package; older files do not tell."""
-    return KINDS_OF_TASKS.get(str(config.get("task_type")))
-
-
-def input_contract(options: Mapping[str, Any]) -> SignalContract | None:
-    """The published input for the front end's stride; None for a stride that none has."""
-    try:
-        return published.hubert_ecg(decimation_factor(options["conv_stride"]))
-    except ConfigError:
-        return None
-
-
-def _convert_folder(content: dict[str, Any], where: str) -> ModelSource:
-    try:
-        name, options, state, labels = from_config(content["huggingface"], content["weights"])
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from None
-    contract, layout, kind = input_contract(options), LAYOUTS[0].name, _logit_kind(content["huggingface"])
-    origin = {"licence": CC_BY_NC}
-    return ModelSource(
-        name, options, state, labels, contract, raw=content, layout=layout, where=where, logit_kind=kind, origin=origin
-    )
-
-
-def _is_folder(content: Mapping[str, Any]) -> bool:
-    return isinstance(content.get("huggingface"), Mapping) and is_hubert_ecg(content.get("weights") or {})
-
-
-def _export(source: ModelSource) -> dict[str, Any]:
-    content = to_checkpoint(source.name, source.options, source.state, source.labels)
-    content["model_config"] |= _task_type(source)
-    content["origin"] = dict(source.origin)
-    if is_published_checkpoint(source.raw):
-        content |= {key: plain_values(source.raw[key]) for key in source.raw if _is_training_state(key)}
-    return content if source.signal is None else {**content, "signal": source.signal.to_dict()}
-
-
-def _is_training_state(key: str) -> bool:
-    """Whether a key of a published `.pt` is about its run: counters, scores, optimizer and schedule."""
-    return key in _TRAINING or key.startswith(("best_val_", "target_val_"))
-
-
-def _task_type(source: ModelSource) -> dict[str, str]:
-    """The published name of what the logits are, where it is known and has one."""
-    names = [task for task, kind in KINDS_OF_TASKS.items() if kind == source.logit_kind]
-    return {"task_type": names[0]} if names else {}
-
-
-def _folder_config(source: ModelSource) -> dict[str, Any]:
-    config = to_config(source.name, source.options, source.labels) | _task_type(source)
-    classes = {"AutoConfig": "HuBERTECGConfig", "AutoModel": "HuBERTECG"}
-    if source.name == "hubert_ecg_classifier":
-        classes["AutoModelForSequenceClassification"] = "HuBERTECGForClassification"
-    auto_map = {key: f"hubert_ecg.{name}" for key, name in classes.items()}
-    return {**config, "model_type": "hubert_ecg", "auto_map": auto_map}
-
-
-NAMES = ("hubert_ecg", "hubert_ecg_classifier")
-LAYOUTS = [
-    Layout("HuBERT-ECG .pt", is_published_checkpoint, _convert, _export, NAMES, _folder_config),
-    Layout("HuBERT-ECG Hugging Face folder", _is_folder, _convert_folder),
-]
