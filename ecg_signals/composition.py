@@ -11,6 +11,7 @@ from omegaconf.errors import InterpolationResolutionError
 
 from ecg_signals.config import BaseConfig, ConfigError, UsageError, field_default, known_options, unknown_message
 from ecg_signals.interop.fairseq_signals.ignored import IGNORED, ignored_values
+from ecg_signals.interop.hubert_ecg.old_names import with_todays_names
 from ecg_signals.registry import get_entry
 from ecg_signals.sections import REGISTERED_GROUPS, Config
 
@@ -42,7 +43,7 @@ def resolve_config(raw: Mapping[str, Any], *, lenient: bool = False) -> Config:
     for key in raw:
         if key not in known and not lenient:
             raise UsageError(unknown_message(f"section '{key}'", key, known, "A recipe has"))
-    groups: dict[str, Any] = {key: _as_mapping(key, value) for key, value in raw.items() if key in known}
+    groups = with_todays_names({key: _as_mapping(key, value) for key, value in raw.items() if key in known})
     for group, name in DEFAULT_NAMES.items():
         if not groups.get(group) and groups.get("model") is not None and not lenient:
             groups[group] = {"_name": name}

@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from ecg_signals.absent import absence
 from ecg_signals.config import BaseConfig, ConfigError, UsageError, field_default, nearest
+from ecg_signals.interop.hubert_ecg.old_names import todays_name
 
 _PACKAGE = Path(__file__).parent
 USER_DIRS = "ECG_SIGNALS_USER_DIRS"  # environment variable: plugins that processes of ours import as well
@@ -140,6 +141,7 @@ class Registry(Generic[T]):
 
         Raises: UsageError naming the nearest registered name.
         """
+        name = name if name in self.names() else todays_name(self.kind, name)
         if name not in self.entries and name in self.ours():
             importlib.import_module(self.ours()[name])
         failed = installed_plugins() if name not in self.entries else []

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ecg_signals.config import BaseConfig, ConfigError, coerce, parse_literal, plain, resolve_input
+from ecg_signals.interop.hubert_ecg.old_names import todays_name
 from ecg_signals.registry import get_entry
 from ecg_signals.sections import REGISTERED_GROUPS, Config
 
@@ -91,8 +92,9 @@ def label_differences(
 def _section_differences(
     name: str, then: Mapping[str, Any], section: BaseConfig, stored: Mapping[str, Any], config: Config
 ) -> Iterator[Difference]:
-    if (name in (*REGISTERED_GROUPS, "dataset") or "." in name) and then.get("_name") not in (None, section._name):
-        yield Difference(name, "_name", then["_name"], section._name)
+    before = todays_name(name, str(then.get("_name") or section._name))
+    if (name in (*REGISTERED_GROUPS, "dataset") or "." in name) and before != str(section._name):
+        yield Difference(name, "_name", before, section._name)
         return
     hints = typing.get_type_hints(type(section))
     per_label = getattr(get_entry(name, str(section._name)).cls, "per_label", ()) if name == "criterion" else ()

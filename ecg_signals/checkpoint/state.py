@@ -22,6 +22,7 @@ from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.checkpoint.write import snapshot
 from ecg_signals.config import ConfigError, parse_literal
 from ecg_signals.interop.fairseq_signals.names import SAME_OPTIMIZER, criterion_class, optimizer_class, peer_config
+from ecg_signals.interop.hubert_ecg.old_names import OLD_CLASSES
 from ecg_signals.interop.layout import ModelSource, logit_kind_of, recognise
 from ecg_signals.interop.ours.layout import OURS, config_of, our_part
 from ecg_signals.models.base import BaseModel
@@ -31,6 +32,8 @@ from ecg_signals.runtime.strategy import Load, load_whole
 from ecg_signals.sections import CheckpointConfig, Config
 
 logger = logging.getLogger(__name__)
+
+_SAME = {**SAME_OPTIMIZER, **OLD_CLASSES}  # class in a checkpoint -> as it is called today
 
 
 @dataclass
@@ -292,7 +295,7 @@ def check_history(restored: RestoredState, cfg: Config, criterion_class_name: st
         ("optimizer", restored.optimizer_class_name, optimizer_class(cfg, optimizer_class_name)),
     )
     for kind, stored, current in pairs:
-        if stored and SAME_OPTIMIZER.get(stored, stored) != SAME_OPTIMIZER.get(current, current):
+        if stored and _SAME.get(stored, stored) != _SAME.get(current, current):
             raise ConfigError(
                 f"the checkpoint was trained with the {kind} {stored}, this recipe has {current} ({kind}._name="
                 f"{getattr(cfg, kind)._name}). Keep the {kind}, or set checkpoint.reset_optimizer=true to start its "

@@ -15,6 +15,7 @@ from ecg_signals.cli.overrides import GROUPS
 from ecg_signals.cli.recipes import packaged_recipes
 from ecg_signals.config import MISSING, BaseConfig, ConfigError, UsageError, field_default, plain
 from ecg_signals.interop.fairseq_signals.ignored import IGNORED
+from ecg_signals.interop.hubert_ecg.old_names import todays_name
 from ecg_signals.registry import get_entry
 from ecg_signals.sections import REGISTERED_GROUPS, Config, DatasetConfig
 
@@ -207,7 +208,8 @@ def swap(sections: Mapping[str, Any], recipe: Mapping[str, Any], settings: Seque
 def named_section(sections: Mapping[str, Any], group: str) -> dict[str, Any]:
     """A registered group's section, also where it is no more than a name; empty where there is none."""
     found = sections.get(group)
-    return {"_name": found} if isinstance(found, str) else dict(found) if isinstance(found, Mapping) else {}
+    section = {"_name": found} if isinstance(found, str) else dict(found) if isinstance(found, Mapping) else {}
+    return section | ({"_name": todays_name(group, section["_name"])} if section.get("_name") else {})
 
 
 def _kept_keys(group: str, name: str) -> set[str]:

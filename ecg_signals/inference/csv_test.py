@@ -16,12 +16,11 @@ from ecg_signals.data.label_names import listed, matching_columns
 from ecg_signals.data.loading import batches_in_order
 from ecg_signals.files import replacing, writing
 from ecg_signals.interop.hubert_ecg.contract import decimation_factor
-from ecg_signals.interop.hubert_ecg.layout import KINDS_OF_TASKS
 from ecg_signals.limits import check_no_input, path_below
 from ecg_signals.metrics.base import Scored, make_metrics, mean_defined, measure
 from ecg_signals.metrics.bootstrap import intervals, resampled_items
 from ecg_signals.metrics.condition_score import condition_score
-from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES, probabilities_of
+from ecg_signals.metrics.logits import CLASSES, KINDS_OF_TASKS, LABELS, VALUES, probabilities_of
 from ecg_signals.metrics.results import USUAL
 from ecg_signals.signal.contract import stated_contract
 from ecg_signals.signal.steps.hubert_ecg import decimation_of

@@ -46,7 +46,7 @@ def test_values_of_every_label_and_their_means_are_the_references(reference: Any
 
 
 def test_training_prints_the_means_that_choose_the_best_file(reference: Any, expected: Any) -> None:
-    criterion = build("criterion", "hubert_multi_label").eval()
+    criterion = build("criterion", "multi_label").eval()
     logits, labels = torch.from_numpy(reference["ml_logits"]), torch.from_numpy(reference["ml_labels"])
     batch = {"id": torch.arange(len(labels)), "net_input": {}, "label": labels.float()}
     output = criterion(lambda: {"logits": logits}, batch)

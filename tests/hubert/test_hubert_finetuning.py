@@ -40,7 +40,7 @@ def test_five_updates_give_the_references_losses_and_logits(
     assert {name for name, p in model.named_parameters() if p.requires_grad} == set(
         map(str, reference["trainable_names"])
     )
-    criterion = build("criterion", "hubert_multi_label", pos_weight=reference["pos_weight"].tolist()).train()
+    criterion = build("criterion", "multi_label", pos_weight=reference["pos_weight"].tolist()).train()
     schedule = build("lr_scheduler", "linear", warmup_updates=int(warmup), max_update=steps, lr=[lr])
     optimizer = torch.optim.AdamW(model.param_groups(None), betas=(0.9, 0.98), eps=1e-9, weight_decay=0.01)
     source = torch.from_numpy(reference["input"]).view(4, 12, 500)
@@ -64,7 +64,7 @@ def test_five_updates_give_the_references_losses_and_logits(
 
 
 def test_weighted_cross_entropy_is_the_references(reference: dict[str, Any]) -> None:
-    criterion = build("criterion", "hubert_multi_class", weight=reference["ce_weight"].tolist()).eval()
+    criterion = build("criterion", "multi_class", weight=reference["ce_weight"].tolist()).eval()
     logits, labels = torch.from_numpy(reference["logits_step0"]), torch.from_numpy(reference["ce_labels"])
     output = criterion(lambda: {"logits": logits}, {"id": torch.arange(4), "net_input": {}, "label": labels})
     assert float(output.loss / output.sample_size) == pytest.approx(float(reference["ce_loss"]), abs=1e-5)
@@ -139,10 +139,10 @@ def test_loss_weights_are_the_references_and_classes_keep_their_order(golden: Pa
 
 def test_criteria_take_their_weights_from_the_training_data(tiny_encoder: dict[str, Any]) -> None:
     model = build("model", "hubert_ecg_classifier", **tiny_encoder, num_labels=3)
-    labels = build("criterion", "hubert_multi_label", use_loss_weights=True)
+    labels = build("criterion", "multi_label", use_loss_weights=True)
     labels.prepare(model, SimpleNamespace(label_table=np.array([[1.0, 0, 1], [0, 0, 1], [0, 1, 1]])))
     assert labels.pos_weight.tolist() == [2, 2, 0]
-    classes = build("criterion", "hubert_multi_class", use_loss_weights=True)
+    classes = build("criterion", "multi_class", use_loss_weights=True)
     classes.prepare(model, SimpleNamespace(label_table=np.array([[2.0], [0], [2]])))
     assert classes.weight.tolist() == pytest.approx([3, 1, 1.5])
     with pytest.raises(ConfigError, match=r"model\.num_labels=4"):
@@ -155,7 +155,7 @@ def test_multi_class_statistics_are_the_references(golden: Path) -> None:
     with np.load(golden / "hubert_ecg/eval/metrics.npz") as arrays:
         labels, probabilities = arrays["mc_labels"], arrays["mc_probs"]
     expected = json.loads((golden / "hubert_ecg/eval/metrics.json").read_text())["multi_class"]
-    criterion = build("criterion", "hubert_multi_class").eval()
+    criterion = build("criterion", "multi_class").eval()
     batch = {"id": torch.arange(len(labels)), "net_input": {}, "label": torch.from_numpy(labels)}
     output = criterion(lambda: {"logits": torch.from_numpy(np.log(probabilities))}, batch)
     logs = {key: float(value) for key, value in output.logs.items()} | {"sample_size": float(output.sample_size)}

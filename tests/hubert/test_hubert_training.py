@@ -133,7 +133,7 @@ def load_again(trainer: Trainer) -> Any:
 
 @pytest.mark.parametrize(
     ("task", "criterion", "column", "outputs", "best"),
-    [("multi_class", "hubert_multi_class", "kind", 3, "auroc"), ("regression", "mse", "age", 1, "loss")],
+    [("multi_class", "multi_class", "kind", 3, "auroc"), ("regression", "mse", "age", 1, "loss")],
 )
 def test_classes_and_real_numbers_train_from_scratch(
     folder: Path, tmp_path: Path, tiny_encoder: Any, task: str, criterion: str, column: str, outputs: int, best: str

@@ -25,10 +25,10 @@ from ecg_signals.signal.segments import segment_contract
 KINDS = {
     "binary_cross_entropy": "labels",
     "binary_cross_entropy_with_logits": "labels",
-    "hubert_multi_label": "labels",
+    "multi_label": "labels",
     "multi_head_binary_cross_entropy": "labels",
     "cross_entropy": "classes",
-    "hubert_multi_class": "classes",
+    "multi_class": "classes",
     "mse": "values",
     "arcface": "cosines",
 }
@@ -44,7 +44,7 @@ def test_every_criterion_says_what_its_logits_are():
 
 def test_a_composite_says_what_its_parts_agree_on():
     says = get_entry("criterion", "composite_criterion").cls.logits_of
-    assert says({"criterion_names": ["cross_entropy", "hubert_multi_class"]}) == "classes"
+    assert says({"criterion_names": ["cross_entropy", "multi_class"]}) == "classes"
     assert says({"criterion_names": ["cross_entropy", "mse"]}) is None
 
 
@@ -76,7 +76,7 @@ def record():
     return Record(signal, 500.0, ["I", "II", "III", "aVR", "aVL", "aVF", *(f"V{i}" for i in range(1, 7))])
 
 
-@pytest.mark.parametrize("criterion", ["hubert_multi_class", "cross_entropy", "hubert_multi_label", "mse"])
+@pytest.mark.parametrize("criterion", ["multi_class", "cross_entropy", "multi_label", "mse"])
 def test_predictions_are_what_the_criterion_says_also_through_every_layout(saved, tmp_path, criterion):
     path = saved(criterion)
     convert(path, tmp_path / "folder", "hf")
@@ -191,7 +191,7 @@ def test_the_loss_of_the_hugging_face_classes_follows_the_model(saved, tmp_path)
 
     import ecg_signals.hf  # noqa: F401
 
-    convert(saved("hubert_multi_label"), tmp_path / "folder", "hf")
+    convert(saved("multi_label"), tmp_path / "folder", "hf")
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "folder")
     source, labels = torch.randn(2, 12, 2500), torch.tensor([[1, 0, 1], [0, 0, 1]])
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Cross entropy whose classes are weighed by the training data, as HuBERT-ECG is fine-tuned; with macro AUROC."""
+"""Cross entropy whose classes are weighed by the training data; with macro AUROC."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,17 +18,16 @@ from ecg_signals.registry import register_criterion
 
 
 @dataclass
-class HubertMultiClassConfig(CrossEntropyConfig):
+class MultiClassConfig(CrossEntropyConfig):
     use_loss_weights: bool = option(False, "weight = classes / items of the class in the training data")
     weights_by_frequency: bool = option(False, "list those weights by falling frequency, not by class, as published")
 
 
-@register_criterion("hubert_multi_class", dataclass=HubertMultiClassConfig)
-class HubertMultiClass(CrossEntropyCriterion):
+@register_criterion("multi_class", dataclass=MultiClassConfig)
+class MultiClass(CrossEntropyCriterion):
     """The weighted mean: `sample_size` is the sum of the weights of the targets."""
 
-    dataset = "hubert_csv"
-    cfg: HubertMultiClassConfig
+    cfg: MultiClassConfig
 
     def prepare(self, model: nn.Module, dataset: Any) -> None:
         """Count the classes of the training data. Raises: ConfigError when one is above the model's."""

@@ -1,4 +1,4 @@
-"""Binary cross entropy whose positives are weighed by the training data, as HuBERT-ECG is fine-tuned."""
+"""Binary cross entropy whose positives are weighed by the training data; with means over labels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,15 +20,13 @@ from ecg_signals.registry import register_criterion
 
 
 @dataclass
-class HubertMultiLabelConfig(BinaryCrossEntropyWithLogitsConfig):
+class MultiLabelConfig(BinaryCrossEntropyWithLogitsConfig):
     report_auc: bool = option(True, "AUROC and AUPRC after each validation")
     use_loss_weights: bool = option(False, "pos_weight = negatives / positives in the training data")
 
 
-@register_criterion("hubert_multi_label", dataclass=HubertMultiLabelConfig)
-class HubertMultiLabel(BinaryCrossEntropyWithLogitsCriterion):
-    dataset = "hubert_csv"
-
+@register_criterion("multi_label", dataclass=MultiLabelConfig)
+class MultiLabel(BinaryCrossEntropyWithLogitsCriterion):
     def prepare(self, model: nn.Module, dataset: Any) -> None:
         """Count the labels of the training data. A label without positives gets weight 1."""
         super().prepare(model, dataset)
