@@ -2,17 +2,25 @@
 
 import logging
 import re
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Iterable, Mapping
+from dataclasses import Field, fields
 from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
-from ecg_signals.config import BaseConfig, ConfigError, UsageError, field_default, known_options, unknown_message
+from ecg_signals.config import (
+    BaseConfig,
+    ConfigError,
+    UsageError,
+    field_default,
+    known_options,
+    plain,
+    unknown_message,
+)
 from ecg_signals.interop.fairseq_signals.ignored import IGNORED, ignored_values
 from ecg_signals.interop.hubert_ecg.old_names import with_todays_names
-from ecg_signals.registry import get_entry
+from ecg_signals.registry import get_entry, register_dataset
 from ecg_signals.sections import REGISTERED_GROUPS, Config
 
 logger = logging.getLogger(__name__)
@@ -39,6 +47,31 @@ def resolve_config(raw: Mapping[str, Any], *, lenient: bool = False) -> Config:
     """
     raw = {key: value for key, value in raw.items() if key not in KNOWN_EXTRAS}
     raw = without_resolvers(raw) if lenient else raw
+    groups = _groups(raw, lenient)
+    classes = _section_classes(groups)
+    groups |= {key: groups.get(key) or {} for key in classes}
+    chosen, reading = dataset_name(groups), reading_options([classes["dataset"]])
+    typed = reading.keys() & (groups.get("task") or {}) - groups["dataset"].keys()
+    groups["dataset"] = moved(groups, reading)
+    ignored = {key: ignored_values(key, groups[key], cls) for key, cls in classes.items()}
+    if "task" in classes:
+        ignored["task"] |= _unread(groups["task"], chosen, classes, lenient)
+    groups |= {key: _options_of(key, groups[key], cls, lenient or key == "task") for key, cls in classes.items()}
+    merged = {key: _with_defaults(groups[key], cls) for key, cls in classes.items()}
+    merged["dataset"]["_name"] = chosen
+    _follow(merged, groups, classes)
+    resolved = _resolve_references(as_typed(merged, reading))
+    resolved = {key: {item: resolved[key][item] for item in merged[key]} for key in classes}
+    classes["dataset"].from_mapping({key: resolved["dataset"][key] for key in typed}, where="task")  # names them so
+    sections: dict[str, Any] = {key: cls.from_mapping(resolved[key], where=key) for key, cls in classes.items()}
+    sections["dataset"].__dict__["_typed"] = dict.fromkeys(typed, "task")
+    config = Config(**sections)
+    config.ignored = {key: found for key, found in ignored.items() if found}
+    return config
+
+
+def _groups(raw: Mapping[str, Any], lenient: bool) -> dict[str, Any]:
+    """The sections that a recipe names, criterion and schedule also where it leaves them out."""
     known = [item.name for item in fields(Config) if item.name != "_name"]
     for key in raw:
         if key not in known and not lenient:
@@ -47,17 +80,43 @@ def resolve_config(raw: Mapping[str, Any], *, lenient: bool = False) -> Config:
     for group, name in DEFAULT_NAMES.items():
         if not groups.get(group) and groups.get("model") is not None and not lenient:
             groups[group] = {"_name": name}
-    classes = _section_classes(groups)
-    ignored = {key: ignored_values(key, groups.get(key) or {}, cls) for key, cls in classes.items()}
-    groups |= {key: _options_of(key, groups.get(key) or {}, cls, lenient) for key, cls in classes.items()}
-    merged = {key: _with_defaults(groups.get(key) or {}, cls) for key, cls in classes.items()}
-    merged["dataset"]["_name"] = dataset_name(groups)
-    _follow(merged, groups, classes)
-    resolved = _resolve_references(merged)
-    sections: dict[str, Any] = {key: cls.from_mapping(resolved[key], where=key) for key, cls in classes.items()}
-    config = Config(**sections)
-    config.ignored = {key: found for key, found in ignored.items() if found}
-    return config
+    return groups
+
+
+def reading_options(datasets: Iterable[type[BaseConfig]] | None = None) -> dict[str, Field[Any]]:
+    """The options of these datasets, of all by default, that users type in the section `task`."""
+    chosen = [entry.dataclass for entry in register_dataset.all()] if datasets is None else datasets
+    return {item.name: item for one in chosen for item in fields(one) if item.metadata.get("section") == "task"}
+
+
+def moved(groups: Mapping[str, Any], reading: Iterable[str]) -> dict[str, Any]:
+    """The section `dataset` with its options that are typed in `task`; where both say something, `dataset` counts."""
+    task = groups.get("task") or {}
+    return {key: task[key] for key in reading if key in task} | dict(groups.get("dataset") or {})
+
+
+def as_typed(groups: Mapping[str, Any], reading: Iterable[str]) -> dict[str, Any]:
+    """`groups` with those options of the dataset in the section `task` as well."""
+    task, dataset = groups.get("task"), groups.get("dataset") or {}
+    return {**groups, "task": {key: dataset[key] for key in reading if key in dataset} | task} if task else dict(groups)
+
+
+def _unread(task: Mapping[str, Any], name: str | None, classes: Mapping[str, Any], lenient: bool) -> dict[str, Any]:
+    """What a recipe sets in `task` that other datasets read, but not this one; warns of other values than the usual.
+
+    Raises: UsageError for a key that none reads, unless `lenient`.
+    """
+    known = {*classes["task"].__dataclass_fields__, *reading_options([classes["dataset"]])}
+    rest = {key: value for key, value in task.items() if key not in known and key not in IGNORED["task"]}
+    others, found = reading_options() if rest else {}, {}
+    for key, value in rest.items():
+        if key in others and value != plain(field_default(others[key])):
+            logger.warning("task.%s=%s has no effect: dataset %s does not read it", key, value, name)
+            found[key] = value
+        elif key not in others and not lenient:
+            owner = f"{classes['task'].__name__} and {classes['dataset'].__name__} have"
+            raise UsageError(unknown_message(f"key 'task.{key}'", key, known, owner))
+    return found
 
 
 def without_resolvers(stored: Any) -> Any:
@@ -143,11 +202,12 @@ def _follow(
     merged: dict[str, dict[str, Any]], groups: Mapping[str, Any], classes: Mapping[str, type[BaseConfig]]
 ) -> None:
     """Keys declared with `follows` take the other section's value where the user left them unset."""
+    leaders = as_typed(merged, reading_options([classes["dataset"]]))
     for group, cls in classes.items():
         for item in fields(cls):
             section, _, key = item.metadata.get("follows", "").partition(".")
-            if section and item.name not in (groups.get(group) or {}) and key in merged.get(section, {}):
-                merged[group][item.name] = merged[section][key]
+            if section and item.name not in (groups.get(group) or {}) and key in leaders.get(section, {}):
+                merged[group][item.name] = leaders[section][key]
 
 
 def _resolve_references(merged: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -37,6 +37,7 @@ def option(
     most: float | None = None,
     above: float | None = None,
     follows: str = "",
+    section: str = "",
     ours: bool = False,
     as_pretrained: bool = False,
 ) -> Any:
@@ -48,6 +49,7 @@ def option(
         choices: the accepted values, None for any.
         least, most, above: the accepted numbers, or those of a list: `least` and `most` included, `above` not.
         follows: "section.key" whose value is taken when this key is left unset and that key exists.
+        section: where users type it, if not where it is held: `task`, for options of a dataset; both are accepted.
         ours: True when fairseq-signals has no such key; such keys stay out of a checkpoint's `cfg`.
         as_pretrained: True when a model may start only from a file with the same value, as it says how input is made.
     """
@@ -58,6 +60,7 @@ def option(
         "most": most,
         "above": above,
         "follows": follows,
+        "section": section,
         "ours": ours,
         "as_pretrained": as_pretrained,
     }
@@ -76,7 +79,7 @@ class BaseConfig:
     """Options of one registered thing or one section. Reading a value that is still `???` raises ConfigError.
 
     Class attribute `options_of`: the kind of registered things whose options are options of this section as well, and
-    the section whose equal keys they follow; see `ecg_signals.registry.with_options_of`.
+    the section that users type them in; see `ecg_signals.registry.with_options_of`.
     """
 
     options_of = ("", "")
@@ -86,7 +89,8 @@ class BaseConfig:
     def __getattribute__(self, key: str) -> Any:
         value = super().__getattribute__(key)
         if type(value) is str and (value == MISSING or value.startswith("${")):
-            name = dotted(self.__dict__.get("_where") or type(self).__name__, key)
+            typed = self.__dict__.get("_typed", {}).get(key)
+            name = dotted(typed or self.__dict__.get("_where") or type(self).__name__, key)
             raise ConfigError(f"{name} has no value (found {value!r}); set it on the command line: {name}=VALUE")
         return value
 

@@ -12,7 +12,7 @@ import re
 import sys
 import typing
 from collections.abc import Callable
-from dataclasses import Field, dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -183,12 +183,12 @@ def with_options_of(declared: Any) -> type[BaseConfig]:
 
     Raises: ConfigError when two of them mean different things by one name.
     """
-    kind, follows = declared.options_of
-    return _extended(declared, tuple(REGISTRIES[kind].all()), follows) if kind else declared
+    kind, section = declared.options_of
+    return _extended(declared, tuple(REGISTRIES[kind].all()), section) if kind else declared
 
 
 @cache
-def _extended(declared: Any, entries: tuple[Entry[Any], ...], follows: str) -> type[BaseConfig]:
+def _extended(declared: Any, entries: tuple[Entry[Any], ...], section: str) -> type[BaseConfig]:
     known = {item.name: (typing.get_type_hints(declared)[item.name], item) for item in fields(declared)}
     own, added = set(known), {}
     for entry in entries:
@@ -200,16 +200,12 @@ def _extended(declared: Any, entries: tuple[Entry[Any], ...], follows: str) -> t
             if item.name in own or (before[0], field_default(before[1])) != (hints[item.name], field_default(item)):
                 where = f"{entry.kind} '{entry.name}' ({entry.file})"
                 raise ConfigError(f"{where} has an option '{item.name}' that means something else; call it otherwise")
-            added[item.name] = (item.name, hints[item.name], _copied(item, follows))
+            metadata = {**item.metadata, "section": section}
+            copy = field(default=item.default, default_factory=item.default_factory, metadata=metadata)
+            added[item.name] = (item.name, hints[item.name], copy)
     # an instance travels to another process as the class that was declared and its values
     space = {"__reduce__": lambda self: (_restored, (declared, self.__dict__)), "__module__": declared.__module__}
     return make_dataclass(declared.__name__, list(added.values()), bases=(declared,), namespace=space)
-
-
-def _copied(item: Field, follows: str) -> Any:
-    """A field of the same default and meaning; with `follows` it takes the value of that section's where left unset."""
-    metadata = {**item.metadata, **({"follows": f"{follows}.{item.name}", "ours": True} if follows else {})}
-    return field(default=item.default, default_factory=item.default_factory, metadata=metadata)
 
 
 def _restored(declared: type[BaseConfig], values: dict[str, Any]) -> BaseConfig:

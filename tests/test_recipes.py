@@ -12,6 +12,7 @@ from ecg_signals.cli.app import hydra_app, plain_sections
 from ecg_signals.composition import resolve_config
 from ecg_signals.config import ConfigError, parse_literal
 from ecg_signals.interop.fairseq_signals.ignored import IGNORED
+from ecg_signals.interop.fairseq_signals.names import task_options
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 NAMES = sorted(path.relative_to(CONFIGS).with_suffix("").as_posix() for path in CONFIGS.rglob("*.yaml"))
@@ -112,7 +113,8 @@ def test_every_published_recipe_is_packaged(published: dict[str, Any]):
 def test_a_packaged_recipe_equals_the_published_one_in_every_key(file: str, published: dict[str, Any]):
     ours, theirs = resolve_config(packaged(PACKAGED[file])), flat(published[file])
     sections = {group: getattr(ours, group) for group in published[file]}
-    values = flat({group: section.to_dict() for group, section in sections.items() if section is not None})
+    plain = {group: section.to_dict() for group, section in sections.items() if section is not None}
+    values = flat({**plain, "task": plain["task"] | task_options(ours)})
     for key, value in theirs.items():
         section, _, option = key.partition(".")
         if key in DIFFERENT or key == "model" or (key, value, values.get(key)) in DIFFERENT_VALUES:

@@ -4,16 +4,18 @@ usage: python tools/config_reference.py [--check]
 """
 
 import sys
+from collections.abc import Container
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ecg_signals.config import BaseConfig, field_default, plain, range_of
+from ecg_signals.config import BaseConfig, dotted, field_default, plain, range_of
 from ecg_signals.interop.fairseq_signals.ignored import IGNORED
-from ecg_signals.registry import REGISTRIES, get_entry
-from ecg_signals.sections import REGISTERED_GROUPS, Config
+from ecg_signals.registry import REGISTRIES, get_entry, register_dataset
+from ecg_signals.sections import REGISTERED_GROUPS, Config, DatasetConfig
 
 FILE = Path(__file__).parents[1] / "docs" / "config_reference.md"
+NONE = "No options."
 HEAD = """# Config reference
 
 Made by `python tools/config_reference.py` from the dataclasses; a test keeps it up to date. Set a key on the command
@@ -26,8 +28,10 @@ NAMED = {  # where the names of a kind stand that is no section
     "reader": "Found by `read_record` from a file's suffix and first bytes.",
     "source": "Read by `ecg-preprocess NAME SOURCE DEST key=value ...`; see `ecg-preprocess NAME --help`.",
     "step": "Named by the input contract that is stored with a model (`model.signal.steps`), with its options.",
-    "transform": "Named by `task.perturbation_mode`. The options are keys of `task` and of `dataset`.",
     "layout": "Recognised by a checkpoint's content; `ecg-convert --to NAME` writes one.",
+    "dataset": "Chosen by `dataset._name`. A key shown as `task.KEY` may be typed `dataset.KEY` as well.",
+    "task": "Chosen by `task._name`. How signals are read are options of the [dataset](#dataset-ecg_file), `task.KEY`.",
+    "transform": "Named by `task.perturbation_mode`. The options are typed `task.KEY` (or `dataset.KEY`).",
 }
 
 
@@ -63,22 +67,27 @@ def shown(value: Any) -> str:
 
 def described(kind: str, name: str) -> str:
     entry = get_entry(kind, name)
-    own = table(entry.dataclass, inherited=Config().dataset if kind == "dataset" else None)
-    return f"{entry.summary}\n\n{own}".strip()
+    if kind != "dataset":
+        return f"{entry.summary}\n\n{table(entry.declared)}".strip()
+    homes = {DatasetConfig: "[dataset](#dataset)"} | {
+        other.declared: f"[{other.name}](#dataset-{other.name})"
+        for other in register_dataset.all()
+        if other is not entry and other.cls.__module__ == other.declared.__module__
+    }
+    home = next(cls for cls in entry.declared.__mro__ if cls in homes)
+    own = table(entry.declared, home.__dataclass_fields__)
+    lead = f"The keys of {homes[home]}." if own == NONE else f"Besides the keys of {homes[home]}:\n\n{own}"
+    return f"{entry.summary}\n\n{lead}"
 
 
-def table(dataclass: type[BaseConfig], inherited: BaseConfig | None = None) -> str:
-    """Key, default and meaning of every option; those of the shared `dataset` section are not repeated."""
-    known = {item.name for item in fields(inherited)} if inherited is not None else {"_name"}
-    rows = [row(item) for item in fields(dataclass) if item.name not in known]
-    lead = "Besides the keys of [dataset](#dataset):\n\n" if inherited is not None and rows else ""
-    if not rows:
-        return "The keys of [dataset](#dataset)." if inherited is not None else "No options."
-    return lead + "\n".join(["| key | default | meaning |", "|---|---|---|", *rows])
+def table(dataclass: type[BaseConfig], inherited: Container[str] = ("_name",)) -> str:
+    """Key, default and meaning of every option that is not inherited."""
+    rows = [row(item) for item in fields(dataclass) if item.name not in inherited]
+    return "\n".join(["| key | default | meaning |", "|---|---|---|", *rows]) if rows else NONE
 
 
 def row(item: Any) -> str:
-    default = plain(field_default(item))
+    default, key = plain(field_default(item)), dotted(item.metadata.get("section", ""), item.name)
     notes = ["*ours*"] if item.metadata.get("ours") else []
     if item.metadata.get("choices"):
         notes.append("one of " + ", ".join(f"`{choice}`" for choice in item.metadata["choices"]))
@@ -87,7 +96,7 @@ def row(item: Any) -> str:
     if item.metadata.get("follows"):
         notes.append(f"default: `{item.metadata['follows']}`")
     meaning = "; ".join([item.metadata.get("help", ""), *notes]).replace("|", "\\|")
-    return f"| {item.name} | `{shown(default)}` | {meaning} |".replace("| ;", "|")
+    return f"| {key} | `{shown(default)}` | {meaning} |".replace("| ;", "|")
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from ecg_signals.composition import as_typed, moved, reading_options
 from ecg_signals.config import BaseConfig, ConfigError, coerce, parse_literal, plain, resolve_input
 from ecg_signals.interop.hubert_ecg.old_names import todays_name
 from ecg_signals.registry import get_entry
@@ -17,11 +18,11 @@ _FREE = {
     "dataset": {
         "num_workers", "data_buffer_size", "valid_subset", "ignore_unused_valid_subsets", "validate_interval",
         "validate_interval_updates", "validate_after_updates", "fixed_validation_seed", "disable_validation",
-        "max_tokens_valid", "batch_size_valid", "max_valid_steps", "label_file",
+        "max_tokens_valid", "batch_size_valid", "max_valid_steps",
+        "label_file",  # what the table holds is compared: see label_differences
     },
     "optimization": {"max_epoch", "max_update", "stop_time_hours", "stop_min_lr", "skip_nonfinite_updates"},
     "model": {"saliency"},
-    "task": {"label_file"},  # what the table holds is compared: see label_differences
 }  # fmt: skip
 _ONLY = {"common": {"seed"}, "checkpoint": {"best_checkpoint_metric", "maximize_best_checkpoint_metric"}}
 _BATCH = {("dataset", "batch_size"), ("dataset", "max_tokens"), ("optimization", "update_freq")}
@@ -56,6 +57,8 @@ def differences(stored: Mapping[str, Any], config: Config, *, stored_ranks: int 
         stored_ranks, ranks: processes then (None: unknown) and now; an update is compared by the items it sees.
     """
     found: list[Difference] = []
+    reading = reading_options([type(config.dataset)])
+    stored = as_typed({**stored, "dataset": moved(stored, reading)}, reading)
     for item in fields(Config):
         section, then = getattr(config, item.name), stored.get(item.name)
         if isinstance(section, BaseConfig) and isinstance(then, Mapping) and item.name not in _ALL_FREE:
@@ -83,10 +86,10 @@ def label_differences(
         changed = list(then or now)
     if not changed:
         return []
-    task, old = config.task, stored.get("task") or {}
-    key = "label_file" if getattr(task, "label_file", None) else "data"
+    old, now_typed = (as_typed(one, reading_options())["task"] or {} for one in (stored, config.to_dict()))
+    key = "label_file" if now_typed.get("label_file") else "data"
     listed = ", ".join(changed[:8]) + (f" and {len(changed) - 8} more" if len(changed) > 8 else "")
-    return [Difference("task", key, f"{old.get(key)} with other values of {listed}", getattr(task, key, None))]
+    return [Difference("task", key, f"{old.get(key)} with other values of {listed}", now_typed.get(key))]
 
 
 def _section_differences(
@@ -114,7 +117,7 @@ def _section_differences(
         order_is_free = key in per_label and isinstance(before, list) and isinstance(now[key], list)
         values = (sorted(before), sorted(now[key])) if order_is_free else (before, now[key])
         if not (_same_place(*values) if key in _PATHS else _same(*values)):
-            yield Difference(name, key, before, now[key])
+            yield Difference(item.metadata.get("section") or name, key, before, now[key])
 
 
 def _decided_elsewhere(
@@ -125,7 +128,8 @@ def _decided_elsewhere(
     if not section or getattr(config, section) is None:
         return False
     leader = (stored.get(section) or {}).get(key)
-    return _same(plain(then), plain(leader)) and _same(now, getattr(config, section).to_dict().get(key))
+    present = as_typed(config.to_dict(), reading_options([type(config.dataset)]))[section].get(key)
+    return _same(plain(then), plain(leader)) and _same(now, present)
 
 
 def _typed(value: Any, hint: Any) -> Any:

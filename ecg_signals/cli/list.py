@@ -17,7 +17,7 @@ from ecg_signals.cli.recipes import (
     recipe_names,
     recipe_sections,
 )
-from ecg_signals.config import MISSING, BaseConfig, UsageError, field_default, range_of, unknown_message
+from ecg_signals.config import MISSING, BaseConfig, UsageError, dotted, field_default, range_of, unknown_message
 from ecg_signals.registry import REGISTRIES, Entry, choose_summary, get_entry
 from ecg_signals.sections import REGISTERED_GROUPS
 
@@ -137,7 +137,8 @@ def _loaded_description(kind: str, name: str) -> str:
 
 
 def _details(entry: Entry) -> str:
-    rows = [_option_row(item) for item in fields(entry.dataclass) if item.name != "_name"]
+    rows = [_option_row(item) for item in fields(entry.declared) if item.name != "_name"]
+    more = "task.perturbation_mode adds its augmentations' options: `ecg-list transform NAME`"
     recipes = [name for name, sections in packaged_sections() if uses(sections, entry.kind, entry.name)]
     return "\n".join(
         [
@@ -145,6 +146,8 @@ def _details(entry: Entry) -> str:
             f"file: {entry.file} ({entry.cls.__name__})",
             "options:" if rows else "options: none",
             *_table(rows),
+            *([more] if entry.declared.options_of[0] == "transform" else []),
+            *(["how signals are read, task.KEY: `ecg-list dataset NAME`"] if entry.kind == "task" else []),
             *([f"recipes: {', '.join(recipes) or 'none'}"] if entry.kind in NAMED_BY_RECIPES else []),
         ]
     )
@@ -161,7 +164,8 @@ def _option_row(item: Field) -> tuple[str, str, str]:
         notes.append(f"follows {item.metadata['follows']}")
     default = field_default(item)
     shown = "null" if default is None else str(default.to_dict() if isinstance(default, BaseConfig) else default)
-    return item.name, shown, item.metadata.get("help", "") + (f" ({'; '.join(notes)})" if notes else "")
+    key = dotted(item.metadata.get("section", ""), item.name)
+    return key, shown, item.metadata.get("help", "") + (f" ({'; '.join(notes)})" if notes else "")
 
 
 def _table(rows: list[tuple[str, str, str]]) -> list[str]:

@@ -223,7 +223,8 @@ class DeclaredTypes:
         within = f"{section}.{path[0]}" if path else ""
         if within in self._classes:
             return _type_below(self._classes[within], path[1:])
-        return _type_below(self._classes[section], path)
+        found = _type_below(self._classes[section], path)
+        return self(".".join(("dataset", *path))) if found is None and section == "task" else found  # see composition
 
     def _class_of(self, section: str) -> Any:
         if section not in GROUPS:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ecg_signals.checkpoint.load import build_source, load_source
-from ecg_signals.composition import resolve_config, without_resolvers
+from ecg_signals.composition import as_typed, reading_options, resolve_config, without_resolvers
 from ecg_signals.config import MISSING, ConfigError, parse_literal, resolve_input
 from ecg_signals.criteria.base import CriterionOutput
 from ecg_signals.data.batching import BatchIterator
@@ -50,7 +50,7 @@ def stored_sections(sections: Mapping[str, Any], source: ModelSource) -> dict[st
     }
     merged["model"] = {"_name": source.name, **without_resolvers(source.options)}
     for group in ("task", "criterion"):
-        stored = without_resolvers(known_options(group, source.cfg.get(group) or {}))
+        stored = without_resolvers(known_options(group, as_typed(source.cfg, reading_options())[group] or {}))
         chosen = {key: value for key, value in (sections.get(group) or {}).items() if value not in (MISSING, None)}
         same = not stored or chosen.get("_name", stored["_name"]) == stored["_name"]
         if group == "criterion" and not same:
@@ -66,6 +66,7 @@ def known_options(group: str, stored: Mapping[str, Any]) -> dict[str, Any]:
     if not stored.get("_name"):
         return {}
     known = {item.name for item in fields(get_entry(group, stored["_name"]).dataclass)}
+    known |= reading_options().keys() if group == "task" else set()
     return {key: value for key, value in stored.items() if key in known}
 
 

@@ -20,8 +20,6 @@ logger = logging.getLogger(__name__)
 @dataclass
 class EcgClassificationConfig(EcgPretrainingConfig):
     path_dataset: bool = option(False, "manifest rows point to WFDB records through their `ecg_path`")
-    label_file: str | None = option(None, "y.npy, one row per record idx; None: the files' own `label`")
-    load_specific_lead: bool = option(False, "the file names the leads to load, see ecg_path")
 
 
 @register_task("ecg_classification", dataclass=EcgClassificationConfig)
@@ -34,7 +32,7 @@ class EcgClassification(BaseTask):
         found = dataset.num_labels
         if found is None or self._class_numbers(criterion, dataset) or not model.labels:
             return None
-        names, source = dataset.labels, self.cfg.label_file or dataset.path
+        names, source = dataset.labels, dataset.label_source
         if names is None:
             if found == len(model.labels):
                 logger.warning(

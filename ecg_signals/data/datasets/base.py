@@ -84,6 +84,11 @@ class BaseDataset(Dataset[dict[str, Any]]):
         return None
 
     @property
+    def label_source(self) -> Path:
+        """The file that the labels come from, for messages."""
+        return self.path
+
+    @property
     def num_labels(self) -> int | None:
         """Columns of `label`, None without labels."""
         return None

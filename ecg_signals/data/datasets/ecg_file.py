@@ -34,62 +34,44 @@ class EcgFileConfig(DatasetConfig):
     options_of = ("transform", "task")
 
     leads_to_load: list[str | int] | str | None = option(
-        None, "leads by name or index, such as [I, II, 6]; None: all", follows="task.leads_to_load", ours=True
+        None, "leads by name or index, such as [I, II, 6]; None: all", section="task"
     )
     leads_bucket: list[str | int] | str | None = option(
-        None, "leads of which every item gets one at random, put last", follows="task.leads_bucket", ours=True
+        None, "leads of which every item gets one at random, put last", section="task"
     )
-    sample_rate: int | None = option(
-        None, "Hz that every file must have; None: the first file's", follows="task.sample_rate", ours=True
-    )
-    filter: bool = option(
-        False, "remove baseline wander and 50 Hz hum from every lead", follows="task.filter", ours=True
-    )
-    normalize: bool = option(
-        False, "subtract and divide by the numbers in mean_path and std_path", follows="task.normalize", ours=True
-    )
-    mean_path: str | None = option(
-        None, "text file with one mean per lead, in the standard order", follows="task.mean_path", ours=True
-    )
+    sample_rate: int | None = option(None, "Hz that every file must have; None: the first file's", section="task")
+    filter: bool = option(False, "remove baseline wander and 50 Hz hum from every lead", section="task")
+    normalize: bool = option(False, "subtract and divide by the numbers in mean_path and std_path", section="task")
+    mean_path: str | None = option(None, "text file with one mean per lead, in the standard order", section="task")
     std_path: str | None = option(
         None,
         "text file with one standard deviation per lead, in the standard order",
-        follows="task.std_path",
-        ours=True,
+        section="task"
     )
     enable_padding: bool = option(
         False,
         "pad to the longest item and give a padding mask, instead of cropping to the shortest",
-        follows="task.enable_padding",
-        ours=True,
+        section="task"
     )
     enable_padding_leads: bool = option(
         False,
         "zeros in place of leads that are not loaded, so that there are always 12",
-        follows="task.enable_padding_leads",
-        ours=True,
+        section="task"
     )
-    max_sample_size: int | None = option(
-        None, "crop longer items to this many samples, at random", follows="task.max_sample_size", ours=True
-    )
-    min_sample_size: int | None = option(
-        None, "leave out manifest rows with fewer samples", follows="task.min_sample_size", ours=True
-    )
+    max_sample_size: int | None = option(None, "crop longer items to this many samples, at random", section="task")
+    min_sample_size: int | None = option(None, "leave out manifest rows with fewer samples", section="task")
     num_batch_buckets: int = option(
         0,
         "pad batches to one of this many lengths, so that few shapes occur; 0 off",
-        follows="task.num_batch_buckets",
-        ours=True,
+        section="task"
     )
-    perturbation_mode: list[str] | None = option(
-        None, "augmentations of training items, in order", follows="task.perturbation_mode", ours=True
-    )
-    p: list[float] = option([1.0], "probability of every augmentation, or one for each", follows="task.p", ours=True)
+    perturbation_mode: list[str] | None = option(None, "augmentations of training items, in order", section="task")
+    p: list[float] = option([1.0], "probability of every augmentation, or one for each", section="task")
     keep_original: bool = option(
         False, "give batches the signals before augmentation as `original`; published: true, read by nothing", ours=True
     )
     label_file: str | None = option(
-        None, "table of labels, y.npy; row = the file's idx", follows="task.label_file", ours=True
+        None, "y.npy, one row of labels per record idx; None: the files' own `label`", section="task"
     )
 
 
@@ -135,6 +117,10 @@ class EcgFileDataset(BaseDataset):
         if self.label_file is not None:
             return self.label_file.num_labels
         return None if self.first.label is None else len(self.first.label)
+
+    @property
+    def label_source(self) -> Path:
+        return self.path if self.label_file is None else self.label_file.path
 
     def known_labels(self) -> np.ndarray | None:
         return None if self.label_file is None else self.label_file.known()

@@ -24,8 +24,7 @@ class EcgPathConfig(EcgFileConfig):
     load_specific_lead: bool = option(
         False,
         "take the leads that each file names instead of leads_to_load",
-        follows="task.load_specific_lead",
-        ours=True,
+        section="task",
     )
 
 

@@ -20,8 +20,7 @@ class ThreeKgViewsConfig(CmscConfig):
     inferred_3kg_config: dict[str, Any] | None = option(
         None,
         "angle (degrees), scale and mask_ratio (share of a lead) of the views; 0 switches one off; None: 45, 1.5, 0.5",
-        follows="task.inferred_3kg_config",
-        ours=True,
+        section="task",
     )
 
 

@@ -16,7 +16,7 @@ class Transform(ABC):
     """Extend it, write `__call__`, and name it with `@register_transform("name", dataclass=Options)`.
 
     `task.perturbation_mode` lists names, `task.p` the chance of each: the pipeline draws whether it is applied. The
-    options of all registered transforms are keys of the sections `task` and `dataset`, used or not; two transforms may
+    options of all registered transforms are the dataset's, typed in the section `task`, used or not; two transforms may
     share one when type and default are the same.
 
     Class attributes:

@@ -99,6 +99,7 @@ IGNORED: dict[str, dict[str, Ignored]] = {
     "ema": {"ema_seed_model": _unstored("start the average from a file", None)},
     "task": {
         "bucket_selection": Ignored("the one way to draw from leads_bucket", "uniform", names=_PRETRAINING),
+        "criterion_name": Ignored("copied from the criterion", None, follows="criterion._name", names=_PRETRAINING),
         "precompute_mask_indices": Ignored("draw masks in the loader", False, names=_PRETRAINING),
         "inferred_w2v_config": Ignored("copied from the model", None, names=_PRETRAINING),
         "visualize": Ignored("plot the embedding space", False, names=("ecg_identification",)),
@@ -126,5 +127,5 @@ def stored_values(section: str, name: str | None, config: Mapping[str, Mapping[s
     for key, one in IGNORED.get(section, {}).items():
         if one.stored and (not one.names or name in one.names):
             leader, _, followed = one.follows.partition(".")
-            found[key] = config.get(leader, {}).get(followed, one.usual)
+            found[key] = (config.get(leader) or {}).get(followed, one.usual)
     return found

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ecg_signals.checkpoint.plain import plain_values
 from ecg_signals.checkpoint.read import read_checkpoint
-from ecg_signals.composition import resolve_config
+from ecg_signals.composition import reading_options, resolve_config
 from ecg_signals.config import BaseConfig, UsageError, field_default
 from ecg_signals.interop.fairseq_signals.contract import built_in_contract
 from ecg_signals.interop.fairseq_signals.names import PEER_NAMES, check_peer_layout, peer_config, unstarted_history
@@ -133,6 +133,8 @@ def _config_from_args(args: dict[str, Any]) -> dict[str, Any]:
         schema = _schema(item.name, names.get(item.name), field_default(item))
         if schema is not None:
             cfg[item.name] = model_options(schema, args)
+        if item.name == "task" and schema is not None:
+            cfg[item.name] |= {key: args[key] for key in reading_options() if key in args}
         if item.name in REGISTERED_GROUPS:
             cfg[item.name] = {**cfg.get(item.name, {}), "_name": names[item.name]} if names[item.name] else None
     return cfg

@@ -5,9 +5,10 @@ from dataclasses import fields
 from typing import Any
 
 from ecg_signals.checkpoint.plain import plain_values
-from ecg_signals.composition import DEFAULT_NAMES
-from ecg_signals.config import MISSING, BaseConfig, ConfigError
+from ecg_signals.composition import DEFAULT_NAMES, reading_options
+from ecg_signals.config import MISSING, BaseConfig, ConfigError, field_default
 from ecg_signals.interop.fairseq_signals.ignored import stored_values
+from ecg_signals.registry import register_dataset
 from ecg_signals.sections import REGISTERED_GROUPS, Config, DatasetConfig
 from ecg_signals.signal.leads import lead_indices
 
@@ -51,6 +52,7 @@ _IDENTIFICATION = {  # keys that fairseq-signals' identification task copies fro
     "data_buffer_size": "dataset",
     "fp16": "common",
 }
+_OF_CLASSIFICATION = {"label_file", "load_specific_lead"}  # of the section `task`; its other tasks have no such key
 _HISTORY = ("criterion_name", "optimizer_name", "lr_scheduler_state", "num_updates")  # keys of one entry
 SAME_OPTIMIZER = {"FairseqAdam": "Adam", "FP16Optimizer": "Adam", "MemoryEfficientFP16Optimizer": "Adam"}
 
@@ -64,6 +66,7 @@ def peer_config(cfg: Config) -> dict[str, Any]:
         usual = stored_values(group, found[group]["_name"], found)
         found[group] |= {key: cfg.ignored.get(group, {}).get(key, value) for key, value in usual.items()}
     task, optimizer = found["task"], found["optimizer"]
+    task |= task_options(cfg) if task else {}
     if task.get("_name") == "ecg_identification":
         task |= {key: found[group][key] for key, group in _IDENTIFICATION.items()}
     for key in ("leads_to_load", "leads_bucket"):  # a string there, which the peer takes for a list of numbers
@@ -83,6 +86,21 @@ def _stored(group: str, section: BaseConfig | None) -> dict[str, Any]:
         return values
     known = fields(DatasetConfig if group == "dataset" else section)
     return {item.name: values[item.name] for item in known if not item.metadata.get("ours")}
+
+
+def task_options(config: Config) -> dict[str, Any]:
+    """How signals are read: keys of fairseq-signals' section `task` that are options of the dataset here.
+
+    Where this run's dataset has no such option, with the usual value. Plugins' options are left out.
+    """
+    here, ignored = config.dataset.to_dict(), config.ignored.get("task", {})
+    others = () if config.task._name == "ecg_classification" else _OF_CLASSIFICATION
+    ours = [register_dataset.get(name).dataclass for name in register_dataset.ours()]
+    return {
+        key: here[key] if key in here else ignored.get(key, field_default(item))
+        for key, item in reading_options(ours).items()
+        if not item.metadata["ours"] and key not in others
+    }
 
 
 def unstarted_history(cfg: Mapping[str, Any]) -> list[dict[str, Any]]:
