@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from ecg_signals.checkpoint.convert import convert
 from ecg_signals.cli import cluster, preprocess
-from ecg_signals.clustering.packing import RowPacker
+from ecg_signals.clustering.rows import RowWriter
 from ecg_signals.config import ConfigError
 from ecg_signals.data.pack import pack_manifests
 from ecg_signals.inference.extract import Extraction
@@ -322,7 +322,7 @@ def test_clustering_takes_no_folder_that_holds_something_else(place):
         cluster.run(["dump", str(place / "table.csv"), str(place / "mine"), "--ecg-dir", str(place / "mine")])
     assert hashes(place) == before
     with pytest.raises(ConfigError, match="holds a line break"):
-        RowPacker(place / "out", ["a\nb.npy"], {})
+        RowWriter(place / "out", ["a\nb.npy"], {})
 
 
 def test_extraction_replaces_a_link_and_stays_in_its_folder(place):

@@ -189,10 +189,10 @@ def make_store(folder: Path) -> None:
 
 def read_store(folder: Path) -> Any:
     from ecg_signals.data.manifest import Manifest
-    from ecg_signals.data.store import SignalReader
+    from ecg_signals.data.sources.files import FileSource
 
     manifest = Manifest(folder / "packed" / "train.tsv")
-    reader = SignalReader(folder / "packed")
+    reader = FileSource(folder / "packed")
     found = [reader.read(manifest.addresses(row)[0]) for row in range(len(manifest))]
     return sorted({tuple(file.signal.shape) for file in found})
 

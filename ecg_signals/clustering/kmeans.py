@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ecg_signals.clustering.packing import replace_file
+from ecg_signals.clustering.rows import replace_file
 from ecg_signals.config import ConfigError, resolve_input
 from ecg_signals.limits import regular_file
 from ecg_signals.readers.npy_file import load_npz

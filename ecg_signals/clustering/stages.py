@@ -26,11 +26,12 @@ from ecg_signals.clustering.kmeans import (
     measure,
     measure_per_batch,
 )
-from ecg_signals.clustering.packing import RowPacker, progress, replace_file
+from ecg_signals.clustering.rows import RowWriter, progress, replace_file
 from ecg_signals.config import ConfigError, resolve_input
-from ecg_signals.data.datasets.hubert_csv import crop, open_ecg, read_table
+from ecg_signals.data.datasets.hubert_csv import crop, read_table
 from ecg_signals.data.loading import batches_in_order
-from ecg_signals.data.packed_rows import PackedRows
+from ecg_signals.data.named_rows import NamedRows
+from ecg_signals.data.sources.npy_folder import NpyFolder
 from ecg_signals.processes import process_pool
 from ecg_signals.signal.contract import stated_contract
 from ecg_signals.signal.hubert_ecg import decimate_crop
@@ -70,16 +71,16 @@ class Records:
 # ---------------------------------------------------------------- dump
 
 
-def dump_descriptors(records: Records, dest: str | Path, options: DescriptorOptions, workers: int = 0) -> PackedRows:
-    """Descriptors of every ECG -> packed rows [ECGs, 93, values] float32; an ECG without any value gives NaN."""
+def dump_descriptors(records: Records, dest: str | Path, options: DescriptorOptions, workers: int = 0) -> NamedRows:
+    """Descriptors of every ECG -> named rows [ECGs, 93, values] float32; an ECG without any value gives NaN."""
     settings = {"what": "features", **asdict(options)}
-    packer = RowPacker(dest, records.names, settings)
-    missing = packer.missing()
+    writer = RowWriter(dest, records.names, settings)
+    missing = writer.missing()
     jobs = [(records.names[rows], records.folder, options) for rows in missing]
     for rows, values in zip(missing, progress(_run(_describe_files, jobs, workers), "describe", len(jobs))):
-        packer.write(rows, values)
-    packer.finish()
-    return PackedRows(dest)
+        writer.write(rows, values)
+    writer.finish()
+    return NamedRows(dest)
 
 
 def _run(function: Callable[[Any], Any], jobs: Sequence[Any], workers: int) -> Iterable[Any]:
@@ -104,7 +105,7 @@ def _describe_files(job: tuple[list[str], Path, DescriptorOptions], at_once: int
 def _first_window(name: str, folder: Path) -> np.ndarray:
     """The first 5 s, [12, 2500] float64, NaN kept, zeros behind a shorter ECG."""
     window = np.zeros((12, WINDOW))
-    signal = open_ecg(name, folder)[:, :WINDOW]
+    signal = NpyFolder(folder).read(name).signal[:, :WINDOW]
     window[:, : signal.shape[1]] = signal
     return window
 
@@ -118,8 +119,8 @@ def dump_latents(
     batch_size: int = 32,
     workers: int = 0,
     decimation: str | None = None,
-) -> PackedRows:
-    """Hidden states of one layer of a pretrained model -> packed rows [ECGs, 93, width] float32.
+) -> NamedRows:
+    """Hidden states of one layer of a pretrained model -> named rows [ECGs, 93, width] float32.
 
     Args:
         checkpoint: of a hubert_ecg; also a fine-tuned one.
@@ -144,14 +145,14 @@ def dump_latents(
         "checkpoint": Path(checkpoint).name,
         "sha256": _weights_digest(model),
     }
-    packer = RowPacker(dest, records.names, settings)
-    missing = packer.missing()
+    writer = RowWriter(dest, records.names, settings)
+    missing = writer.missing()
     factor = decimation_factor(model.cfg.conv_stride)
     for rows in progress(missing, f"layer {layer}", len(missing)):
         sources = Sources(records.names[rows], records.folder, factor, flat=how == "flat")
-        packer.write(rows, _hidden_states(sources, model, layer, batch_size, workers))
-    packer.finish()
-    return PackedRows(dest)
+        writer.write(rows, _hidden_states(sources, model, layer, batch_size, workers))
+    writer.finish()
+    return NamedRows(dest)
 
 
 class Sources(Dataset[Tensor]):
@@ -164,7 +165,7 @@ class Sources(Dataset[Tensor]):
         return len(self.names)
 
     def __getitem__(self, index: int) -> Tensor:
-        signal = open_ecg(self.names[index], self.folder)[:, :WINDOW]
+        signal = NpyFolder(self.folder).read(self.names[index]).signal[:, :WINDOW]
         window, _ = crop(signal, 0, WINDOW)
         source = decimate_crop(window, self.factor, self.flat)
         return torch.from_numpy(np.full_like(source, np.nan) if np.isnan(signal).all() else source)
@@ -199,9 +200,9 @@ def _digest(path: str) -> str:
 # ---------------------------------------------------------------- fit
 
 
-def open_features(folder: str | Path) -> PackedRows:
+def open_features(folder: str | Path) -> NamedRows:
     """The features in a folder. Raises: ConfigError when it holds something else, such as targets."""
-    features = PackedRows(folder)
+    features = NamedRows(folder)
     if features.settings.get("what") != "features":
         raise ConfigError(
             f"{folder} holds {features.settings.get('what')}; give a folder that `ecg-cluster dump` wrote"
@@ -209,7 +210,7 @@ def open_features(folder: str | Path) -> PackedRows:
     return features
 
 
-def filled_rows(features: PackedRows) -> np.ndarray:
+def filled_rows(features: NamedRows) -> np.ndarray:
     """Rows whose features are all finite."""
     chunks = range(0, len(features.values), 1024)
     finite = [np.isfinite(features.values[start : start + 1024]).all(axis=(1, 2)) for start in chunks]
@@ -217,7 +218,7 @@ def filled_rows(features: PackedRows) -> np.ndarray:
 
 
 def fit(
-    features: PackedRows,
+    features: NamedRows,
     dest: str | Path,
     clusters: Sequence[int],
     *,
@@ -260,7 +261,7 @@ def _same_fit(path: Path, how: dict[str, Any]) -> None:
         raise ConfigError(f"{path} was fitted with other {', '.join(different)}; choose another folder or delete it")
 
 
-def _all_frames(features: PackedRows, rows: np.ndarray) -> Iterable[np.ndarray]:
+def _all_frames(features: NamedRows, rows: np.ndarray) -> Iterable[np.ndarray]:
     for start in range(0, len(rows), FILES_PER_BATCH):
         chosen = np.sort(rows[start : start + FILES_PER_BATCH])
         yield features.values[chosen].reshape(-1, features.values.shape[-1])
@@ -269,8 +270,8 @@ def _all_frames(features: PackedRows, rows: np.ndarray) -> Iterable[np.ndarray]:
 # ---------------------------------------------------------------- assign
 
 
-def assign(features: PackedRows, dest: str | Path, models: Sequence[str], *, raw: bool = False) -> PackedRows:
-    """Cluster numbers of every frame -> packed rows [ECGs, models, 93] int16, what `dataset.targets` takes.
+def assign(features: NamedRows, dest: str | Path, models: Sequence[str], *, raw: bool = False) -> NamedRows:
+    """Cluster numbers of every frame -> named rows [ECGs, models, 93] int16, what `dataset.targets` takes.
 
     Args:
         features: from `dump`.
@@ -287,15 +288,15 @@ def assign(features: PackedRows, dest: str | Path, models: Sequence[str], *, raw
     }
     for path, model in zip(models, loaded):
         check_features(path, model, features)
-    packer = RowPacker(dest, features.names, settings)
-    missing = packer.missing()
+    writer = RowWriter(dest, features.names, settings)
+    missing = writer.missing()
     for rows in progress(missing, "assign", len(missing)):
-        packer.write(rows, _clusters(features.values[rows], loaded))
-    packer.finish()
-    return PackedRows(dest)
+        writer.write(rows, _clusters(features.values[rows], loaded))
+    writer.finish()
+    return NamedRows(dest)
 
 
-def check_features(path: str, model: KMeansModel, features: PackedRows) -> None:
+def check_features(path: str, model: KMeansModel, features: NamedRows) -> None:
     """Raises: ConfigError when a k-means model was fitted on other features; published files do not say on which."""
     fitted = model.info.get("features")
     if fitted is not None and fitted != features.settings:
@@ -318,7 +319,7 @@ def _clusters(values: np.ndarray, models: Sequence[KMeansModel]) -> np.ndarray:
 
 
 def evaluate(
-    features: PackedRows,
+    features: NamedRows,
     dest: str | Path,
     models: Sequence[str],
     *,

@@ -201,7 +201,7 @@ class BatchIterator:
 
     def _compose(self, epoch: int) -> EpochPlan:
         sizes = np.asarray(self.dataset.sizes)
-        limit = getattr(self.dataset.cfg, "max_sample_size", None)
+        limit = self.dataset.longest
         lengths = sizes if limit is None else np.minimum(sizes, limit)
         seed = self.seed + epoch - 1 if self.redraw else self.seed
         indices = ordered_indices(lengths, seed, shuffle=self.shuffle)

@@ -1,46 +1,84 @@
-"""Signals of different length -> one array, by cropping and padding."""
+"""Items -> one batch: signals of different length by cropping and padding, what else items hold by stacking."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-Start = Callable[[int, int], int]  # (number in the batch, surplus samples) -> first sample kept, 0 to surplus
+from ecg_signals.config import ConfigError
+
+SIGNALS = ("source", "original", "tracks", "view")  # keys of an item that `Cropping` brings into the batch
 
 
-def target_length(lengths: Sequence[int], *, padding: bool, max_samples: int | None) -> int:
-    """Samples of the batch: the longest signal with `padding`, else the shortest; at most `max_samples`."""
-    length = max(lengths) if padding else min(lengths)
-    return length if max_samples is None else min(length, max_samples)
+class Cropping:
+    """Brings signals to one length: all cropped to the shortest of a batch, or padded to the longest.
 
-
-def collate_signals(signals: Sequence[Tensor], target: int, start: Start) -> tuple[Tensor, list[int], list[int]]:
-    """Signals [leads, samples of its own] -> [batch, leads, target].
-
-    Longer ones are cropped from `start(number, surplus)` on, shorter ones get zeros at the end.
-
-    Returns: the array, each crop's first sample, and the samples that each signal fills.
+    Args:
+        samples: [items], of all items, for the buckets.
+        padding: pad, and give a padding mask.
+        longest: samples; longer signals are always cropped. None: no limit.
+        buckets: pad to one of this many lengths; 0 off.
+    Raises: ConfigError for buckets without padding.
     """
-    starts = [
-        start(number, signal.shape[-1] - target) if signal.shape[-1] > target else 0
-        for number, signal in enumerate(signals)
-    ]
-    filled = [min(signal.shape[-1], target) for signal in signals]
-    return cut(signals, starts, target), starts, filled
+
+    def __init__(self, samples: np.ndarray, padding: bool, longest: int | None, buckets: int) -> None:
+        self.padding, self.longest = padding, longest
+        self.buckets = self._lengths(samples, buckets) if buckets else None
+
+    def _lengths(self, samples: np.ndarray, count: int) -> np.ndarray:
+        """The lengths to which batches are padded: quantiles of the items' lengths, ascending."""
+        if not self.padding:
+            raise ConfigError("task.num_batch_buckets pads batches to few lengths; it needs task.enable_padding=true")
+        lengths = samples if self.longest is None else np.minimum(samples, self.longest)
+        shares = np.linspace(0, 100, count + 1)[1:]
+        return np.unique(np.percentile(lengths, shares, method="lower").astype(np.int64))
+
+    def target(self, lengths: Sequence[int]) -> int:
+        """Samples of a batch of signals with these lengths."""
+        target = max(lengths) if self.padding else min(lengths)
+        target = target if self.longest is None else min(target, self.longest)
+        if self.buckets is None:
+            return target
+        return int(self.buckets[min(int(np.searchsorted(self.buckets, target)), len(self.buckets) - 1)])
+
+    def __call__(self, items: Sequence[dict[str, Any]], start: Callable[[dict[str, Any], int], int]) -> dict[str, Any]:
+        """`net_input` and, where items have them, `original` and `tracks`, all cropped alike.
+
+        Args:
+            items: `source`, `original` [leads, samples], `tracks`: name -> [..., samples].
+            start: (item, surplus samples) -> first sample kept, 0 to surplus.
+        """
+        sources = [item["source"] for item in items]
+        target = self.target([source.shape[-1] for source in sources])
+        starts = [
+            start(item, source.shape[-1] - target) if source.shape[-1] > target else 0
+            for item, source in zip(items, sources)
+        ]
+        batch: dict[str, Any] = {"net_input": {"source": cut(sources, starts, target)}}
+        if self.padding:
+            filled = [min(source.shape[-1], target) for source in sources]
+            batch["net_input"]["padding_mask"] = padding_mask(filled, len(sources[0]), target)
+        if "original" in items[0]:
+            batch["original"] = cut([item["original"] for item in items], starts, target)
+        if "tracks" in items[0]:
+            names = items[0]["tracks"]
+            batch["tracks"] = {name: cut([item["tracks"][name] for item in items], starts, target) for name in names}
+        return batch
 
 
 def cut(signals: Sequence[Tensor], starts: Sequence[int], target: int) -> Tensor:
-    """[batch, leads, target]: `target` samples of each signal from its start on, zeros where it is shorter."""
+    """[batch, ..., target]: `target` samples of each [..., samples] from its start on, zeros where it is shorter."""
     # numpy asks the kernel for huge pages, which makes the first touch of a new batch several times faster.
-    out = torch.from_numpy(np.empty((len(signals), len(signals[0]), target), dtype=np.float32))
+    shape = (len(signals), *signals[0].shape[:-1], target)
+    out = torch.from_numpy(np.empty(shape, dtype=signals[0].numpy().dtype))
     if all(signal.shape[-1] == target for signal in signals):
         return torch.stack(list(signals), out=out)
     for row, signal, first in zip(out, signals, starts):
-        piece = signal[:, first : first + target]
-        row[:, : piece.shape[-1]] = piece
-        row[:, piece.shape[-1] :] = 0
+        piece = signal[..., first : first + target]
+        row[..., : piece.shape[-1]] = piece
+        row[..., piece.shape[-1] :] = 0
     return out
 
 
@@ -51,6 +89,15 @@ def padding_mask(filled: Sequence[int], leads: int, target: int) -> Tensor:
         if samples < target:
             row[:, samples:] = True
     return mask
+
+
+def stacked_columns(items: Sequence[dict[str, Any]], without: Container[str]) -> dict[str, Tensor]:
+    """Each key of the items as one tensor [items, ...]."""
+    columns = {key: [item[key] for item in items] for key in items[0] if key not in without}
+    return {
+        key: torch.stack(values) if isinstance(values[0], Tensor) else torch.tensor(values)
+        for key, values in columns.items()
+    }
 
 
 def split_views(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

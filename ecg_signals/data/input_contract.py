@@ -27,7 +27,8 @@ def contract_of_segments(dataset: "EcgFileDataset") -> SignalContract | None:
     if not dataset.sample_rate or selection.bucket or cfg.enable_padding_leads or unnamed:
         return None
     leads = list(range(len(LEADS))) if selection.every_row else selection.fixed
-    mean, std = (None, None) if dataset.statistics is None else (values[leads] for values in dataset.statistics)
+    statistics = dataset.preparation.statistics
+    mean, std = (None, None) if statistics is None else (values[leads] for values in statistics)
     contract = segment_contract(
         dataset.sample_rate,
         [LEADS[lead] for lead in leads],

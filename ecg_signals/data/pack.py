@@ -18,8 +18,9 @@ import numpy as np
 
 from ecg_signals.config import ConfigError
 from ecg_signals.data.manifest import Manifest, Slice, write_manifest
-from ecg_signals.data.signal_file import SignalFile
-from ecg_signals.data.store import INDEX, SignalReader, read_index, write_index
+from ecg_signals.data.segment import Segment
+from ecg_signals.data.sources.files import FileSource
+from ecg_signals.data.sources.packed import INDEX, read_index, write_index
 from ecg_signals.files import check_writable, replacing, writing
 from ecg_signals.limits import check_no_input
 
@@ -77,7 +78,7 @@ def pack_manifests(
     addresses = _addresses(folder, plan)
     for name, manifest in plan.manifests.items():
         extension = "npy" if manifest.kind == "cmsc" else ""
-        write_manifest(folder / name, folder.resolve(), _packed_rows(manifest, addresses), extension)
+        write_manifest(folder / name, folder.resolve(), _manifest_rows(manifest, addresses), extension)
     for part in folder.glob("*.part.arrow"):
         part.unlink()
     return total
@@ -145,7 +146,7 @@ def _unit(manifest: Manifest, row: int) -> Unit:
 def _cut_into_shards(units: dict[Unit, int], dtype: str, shard_bytes: int) -> list[list[Unit]]:
     """Units in order; sizes are estimated as if every record had the leads of the first one."""
     root, address = next(iter(units))[0]
-    width = len(SignalReader(root).read(address).signal) * np.dtype(dtype).itemsize
+    width = len(FileSource(root).read(address).signal) * np.dtype(dtype).itemsize
     shards: list[list[Unit]] = [[]]
     filled = 0
     for unit, samples in units.items():
@@ -164,13 +165,13 @@ def shard_name(number: int) -> str:
 def _write_shard(folder: Path, number: int, units: Sequence[Unit], plan: PackPlan) -> None:
     """The shard and its part of the index; the part, written last, says that both are complete."""
     path = folder / shard_name(number)
-    readers: dict[str, SignalReader] = {}
+    sources: dict[str, FileSource] = {}
     rows: list[dict[str, Any]] = []
     shapes: set[tuple[int, ...]] = set()
     with replacing(path, durable=True) as partial, partial.open("wb") as file:
         file.seek(HEADER_BYTES)
         for root, address in (record for unit in units for record in unit):
-            stored = readers.setdefault(root, SignalReader(root)).read(address)
+            stored = sources.setdefault(root, FileSource(root)).read(address)
             content, scale = _encode(stored, plan.dtype)
             row = {"shard": number, "offset": file.tell(), "bytes": content.nbytes, "leads": len(content)}
             rows.append({**row, **_facts(stored, plan.dtype, scale), "source": f"{root}/{address}"})
@@ -194,7 +195,7 @@ def _check_pairs(units: Sequence[Unit], rows: Sequence[dict[str, Any]]) -> None:
         row += len(unit)
 
 
-def _encode(stored: SignalFile, dtype: str) -> tuple[np.ndarray, np.ndarray | None]:
+def _encode(stored: Segment, dtype: str) -> tuple[np.ndarray, np.ndarray | None]:
     """The array to write, [leads, samples], and for int16 its scale per lead."""
     signal = np.array(stored.signal, dtype=np.float32, order="C")
     if dtype == "float32":
@@ -208,11 +209,11 @@ def _encode(stored: SignalFile, dtype: str) -> tuple[np.ndarray, np.ndarray | No
     return np.clip(np.rint(signal / scale[:, None]), -INT16_MAX, INT16_MAX).astype(np.int16), scale
 
 
-def _facts(stored: SignalFile, dtype: str, scale: np.ndarray | None) -> dict[str, Any]:
+def _facts(stored: Segment, dtype: str, scale: np.ndarray | None) -> dict[str, Any]:
     """What the index says about a record besides its place. An unknown patient is -1, no patient at all null."""
-    patient = -1 if stored.has_patient and stored.patient_id is None else stored.patient_id
+    patient = -1 if stored.names_patient and stored.patient is None else stored.patient
     scales = None if scale is None else scale.tolist()
-    return {"rate": stored.sample_rate, "dtype": dtype, "scale": scales, "idx": stored.idx, "patient": patient}
+    return {"rate": stored.rate, "dtype": dtype, "scale": scales, "idx": stored.idx, "patient": patient}
 
 
 def _header(dtype: str, shape: tuple[int, ...] | None, size: int) -> bytes:
@@ -267,7 +268,7 @@ def _addresses(folder: Path, plan: PackPlan) -> dict[Unit, Slice]:
     return found
 
 
-def _packed_rows(manifest: Manifest, addresses: dict[Unit, Slice]) -> Iterator[tuple[str, ...]]:
+def _manifest_rows(manifest: Manifest, addresses: dict[Unit, Slice]) -> Iterator[tuple[str, ...]]:
     for index, (_, samples, *others) in enumerate(manifest.rows()):
         unit = _unit(manifest, index)
         if manifest.kind == "cmsc":

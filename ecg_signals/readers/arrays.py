@@ -27,7 +27,7 @@ def read_npy(path: Path, stated: Stated) -> Record:
     return array_record(path, load_npy(path), stated, {}, comments=[])
 
 
-def read_table(path: Path, stated: Stated) -> Record:
+def read_text_table(path: Path, stated: Stated) -> Record:
     """A table with samples as rows. A first row of names gives the leads, with units as in "V1 (uV)".
 
     A column `time` (seconds; `time_ms` milliseconds) gives the rate, as do lines "# sample_rate: 500" and

@@ -49,9 +49,9 @@ class MatReader(Reader):
     rank = 2  # WFDB records may keep their signals in such files
 
     def read(self, found: Path, id: int | str | None, stated: Stated) -> Record:
-        from ecg_signals.readers.mat import read_mat
+        from ecg_signals.readers.mat import read_mat_record
 
-        return read_mat(found, stated)
+        return read_mat_record(found, stated)
 
 
 @register_reader("hdf5")
@@ -87,6 +87,6 @@ class TableReader(Reader):
     suffixes = (".csv", ".tsv", ".txt")
 
     def read(self, found: Path, id: int | str | None, stated: Stated) -> Record:
-        from ecg_signals.readers.arrays import read_table
+        from ecg_signals.readers.arrays import read_text_table
 
-        return read_table(found, stated)
+        return read_text_table(found, stated)

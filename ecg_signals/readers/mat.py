@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 
 from ecg_signals.config import ConfigError
-from ecg_signals.readers.mat_file import read_mat as read_arrays
+from ecg_signals.readers.mat_file import read_mat_arrays
 from ecg_signals.readers.stated import Stated, array_record
 from ecg_signals.signal.record import Record
 
 CPSC2018_RATE = 500  # Hz; the files do not say it
 
 
-def read_mat(path: Path, stated: Stated) -> Record:
+def read_mat_record(path: Path, stated: Stated) -> Record:
     """A file holding `feats` [leads, samples] with `curr_sample_rate`, or the struct `ECG` of CPSC2018.
 
     Args:
@@ -40,7 +40,7 @@ def read_mat(path: Path, stated: Stated) -> Record:
 def _load(path: Path) -> dict[str, Any]:
     if not path.stat().st_size:
         raise ConfigError(f"{path} is truncated: it is empty; get the file again")
-    return read_arrays(path)
+    return read_mat_arrays(path)
 
 
 def _rate(path: Path, value: Any) -> float | None:

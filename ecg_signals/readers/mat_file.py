@@ -30,7 +30,7 @@ class _Unusual(Exception):
     """Something that the quick way leaves to `read_elements`: compressed, text, cell, struct, complex, not 2-D."""
 
 
-def read_mat(path: str | os.PathLike[str], names: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
+def read_mat_arrays(path: str | os.PathLike[str], names: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
     """The arrays of a .mat file by name, as scipy.io.loadmat gives them; read-only and in the file's dtype.
 
     Args:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ecg_signals.config import ConfigError
 from ecg_signals.limits import believable, file_beside, size_of
-from ecg_signals.readers.mat_file import read_mat
+from ecg_signals.readers.mat_file import read_mat_arrays
 from ecg_signals.readers.wfdb_formats import FORMATS, Format, flac_frames, read_flac
 from ecg_signals.readers.wfdb_header import Header
 
@@ -149,7 +149,7 @@ class SignalFile:
 
     def _matlab_array(self) -> np.ndarray:
         """Counts [frames, width] of the array `val`, or of the only array there is."""
-        found = {name: value for name, value in read_mat(self.path).items() if value.ndim == 2}
+        found = {name: value for name, value in read_mat_arrays(self.path).items() if value.ndim == 2}
         value = found.get("val", next(iter(found.values())) if len(found) == 1 else None)
         if value is None or self.width not in value.shape or value.dtype.kind not in "iuf":
             shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in list(found.items())[:5]) or "nothing"

@@ -260,9 +260,9 @@ def test_an_item_longer_than_max_tokens_is_named_with_the_remedy():
         BatchIterator(Numbers([9, 90, 9]), batch_size=2, max_tokens=50).num_batches(1)
 
 
-def test_cropped_items_count_with_their_cropped_length():
+def test_cropped_items_count_with_their_cropped_length(monkeypatch):
     dataset = Numbers([9, 90, 9])
-    dataset.cfg.max_sample_size = 10
+    monkeypatch.setattr(Numbers, "longest", 10)
     assert BatchIterator(dataset, max_tokens=20).num_batches(1) == 2
 
 

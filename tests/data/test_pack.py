@@ -13,7 +13,8 @@ from ecg_signals.data import pack
 from ecg_signals.data.batching import BatchIterator
 from ecg_signals.data.manifest import Manifest, Slice
 from ecg_signals.data.pack import pack_manifests
-from ecg_signals.data.store import INDEX, PackedStore, SignalReader
+from ecg_signals.data.sources.files import FileSource
+from ecg_signals.data.sources.packed import INDEX, PackedStore
 
 RECORD_BYTES = 12 * SAMPLES * 4
 
@@ -75,13 +76,13 @@ def test_a_packed_pair_is_one_address_of_both_segments(folder):
 def test_the_index_tells_rate_record_and_patient(folder):
     pack_manifests(folder / "manifest", folder / "packed")
     store = PackedStore(folder / "packed")
-    reader = SignalReader(folder / "packed")
+    source = FileSource(folder / "packed")
     manifest = Manifest(folder / "packed/train.tsv")
-    found = [reader.read(manifest.addresses(row)[0]) for row in range(10)]
+    found = [source.read(manifest.addresses(row)[0]) for row in range(10)]
     assert [file.idx for file in found] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4] and len(store) == 10
-    assert {file.sample_rate for file in found} == {500}
-    assert [file.patient_id for file in found[::2]] == [50, None, 52, 53, 54] and all(
-        file.has_patient for file in found
+    assert {file.rate for file in found} == {500}
+    assert [file.patient for file in found[::2]] == [50, None, 52, 53, 54] and all(
+        file.names_patient for file in found
     )
 
 

@@ -12,7 +12,7 @@ from ecg_signals.cli import cluster
 from ecg_signals.clustering.kmeans import KMeansModel, fit_batches, load_kmeans, measure, measure_per_batch, unit_rows
 from ecg_signals.config import ConfigError, UsageError
 from ecg_signals.data.datasets.hubert_csv import HubertCsvConfig, HubertCsvDataset
-from ecg_signals.data.packed_rows import PackedRows
+from ecg_signals.data.named_rows import NamedRows
 from ecg_signals.registry import build
 
 
@@ -129,16 +129,16 @@ def test_stages_lead_from_ecgs_to_targets_that_a_dataset_serves(ecgs: Path, caps
     assert batch["cluster_labels"].shape == (6, 2, 93) and "label" not in batch
     for head, size in enumerate((7, 5)):
         model = load_kmeans(ecgs / f"kmeans/kmeans_{size}.npz")
-        expected = model.assign(PackedRows(ecgs / "features").values[[0, 1, 3, 4, 5, 6]])
+        expected = model.assign(NamedRows(ecgs / "features").values[[0, 1, 3, 4, 5, 6]])
         np.testing.assert_array_equal(batch["cluster_labels"][:, head], expected)
     output = build("criterion", "hubert_pretraining").train()(build("model", "hubert_ecg", **tiny).train(), batch)
     assert torch.isfinite(output.loss)
 
 
 def test_a_second_run_computes_only_what_is_missing(ecgs: Path, monkeypatch: Any) -> None:
-    from ecg_signals.clustering import packing, stages
+    from ecg_signals.clustering import rows, stages
 
-    monkeypatch.setattr(packing, "ROWS_PER_PART", 2)
+    monkeypatch.setattr(rows, "ROWS_PER_PART", 2)
     described: list[int] = []
     real = stages.describe
 
@@ -152,15 +152,15 @@ def test_a_second_run_computes_only_what_is_missing(ecgs: Path, monkeypatch: Any
     with pytest.raises(KeyboardInterrupt):
         run(f"dump {ecgs}/train.csv {ecgs}/features")
     with pytest.raises(ConfigError, match="not complete"):
-        PackedRows(ecgs / "features")
+        NamedRows(ecgs / "features")
     run(f"dump {ecgs}/train.csv {ecgs}/features")
     assert described == [2, 2, 2, 2, 1]  # the third part twice, the first two once
     run(f"dump {ecgs}/train.csv {ecgs}/features")
     assert len(described) == 5
-    whole = PackedRows(ecgs / "features").values
-    monkeypatch.setattr(packing, "ROWS_PER_PART", 512)
+    whole = NamedRows(ecgs / "features").values
+    monkeypatch.setattr(rows, "ROWS_PER_PART", 512)
     run(f"dump {ecgs}/train.csv {ecgs}/at_once --workers 1")
-    np.testing.assert_array_equal(PackedRows(ecgs / "at_once").values, whole)
+    np.testing.assert_array_equal(NamedRows(ecgs / "at_once").values, whole)
     run(f"fit {ecgs}/features {ecgs}/kmeans --clusters 4 --files-per-batch 2")
     stamp = (ecgs / "kmeans/kmeans_4.npz").stat().st_mtime_ns
     run(f"fit {ecgs}/features {ecgs}/kmeans --clusters 4 6 --files-per-batch 2")
@@ -184,7 +184,7 @@ def test_latents_of_one_layer_are_dumped(golden: Path, tmp_path: Path) -> None:
         (tmp_path / name).symlink_to(folder / "ecgs" / name)
     run(f"dump {tmp_path}/train.csv {tmp_path}/valid.csv {tmp_path}/latents --kind latent --layer 2 "
         f"--checkpoint {checkpoint} --batch-size 2")  # fmt: skip
-    packed = PackedRows(tmp_path / "latents")
+    packed = NamedRows(tmp_path / "latents")
     assert packed.names == [*names, "empty.npy"] and packed.settings["decimation"] == "flat"
     assert packed.values.shape == (6, 93, 32) and np.isnan(packed.values[5]).all()
     with np.load(golden / "hubert_ecg/model/model_outputs.npz") as arrays:

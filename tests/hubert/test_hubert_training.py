@@ -10,7 +10,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from ecg_signals.clustering.packing import RowPacker
+from ecg_signals.clustering.rows import RowWriter
 from ecg_signals.composition import resolve_config
 from ecg_signals.trainer import Trainer
 
@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for number, name in enumerate(chosen)
         ]
         (folder / f"{split}.csv").write_text("\n".join([f"filename,age,sex,{','.join(LABELS)},kind", *rows]) + "\n")
-    packer = RowPacker(folder / "targets", names, {"what": "targets", "vocab_sizes": [7, 5]})
+    packer = RowWriter(folder / "targets", names, {"what": "targets", "vocab_sizes": [7, 5]})
     packer.write(slice(0, 12), draws.integers(0, 5, (12, 2, 93)).astype(np.int16))
     packer.finish()
     return folder

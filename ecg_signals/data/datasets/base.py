@@ -42,6 +42,11 @@ class BaseDataset(Dataset[dict[str, Any]]):
         """[items] int64, samples of every item: what batches are ordered and cut by."""
         raise TypeError(f"{type(self).__name__} must define sizes")
 
+    @property
+    def longest(self) -> int | None:
+        """Samples to which a batch crops longer items; None: to whatever length its items have."""
+        return None
+
     def __len__(self) -> int:
         return len(self.sizes)
 

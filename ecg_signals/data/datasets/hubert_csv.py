@@ -1,7 +1,6 @@
 """A CSV of file names and labels beside a folder of .npy: HuBERT-ECG's data, preprocessed at 500 Hz."""
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,12 @@ from torch import Tensor
 
 from ecg_signals import tables
 from ecg_signals.config import ConfigError, nearest, option, resolve_input
+from ecg_signals.data.collation import stacked_columns
 from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.data.label_file import column_digests
-from ecg_signals.data.packed_rows import PackedRows
+from ecg_signals.data.named_rows import NamedRows
+from ecg_signals.data.sources.npy_folder import NpyFolder
 from ecg_signals.interop.hubert_ecg.contract import hubert_ecg
-from ecg_signals.readers.npy_file import load_npy
 from ecg_signals.registry import register_dataset
 from ecg_signals.sections import DatasetConfig
 from ecg_signals.signal.contract import SignalContract
@@ -26,8 +26,6 @@ from ecg_signals.signal.missing import nan_to_mean
 
 if TYPE_CHECKING:
     import pandas
-
-LEADS = 12
 
 
 @dataclass
@@ -87,31 +85,6 @@ def read_table(path: str | Path) -> "pandas.DataFrame":
     return table
 
 
-def find_ecg(name: str, folder: Path) -> Path:
-    """`name` as it stands when it exists, else inside `folder`. Raises: ConfigError when neither exists."""
-    for path in (Path(name), folder / name):
-        if os.path.isfile(path):  # unlike Path.is_file, False for a name that no file system takes
-            return path
-    raise ConfigError(
-        f"{name[:200]} exists neither as it stands nor in {folder}; set dataset.ecg_dir to the folder of the .npy files"
-    )
-
-
-def open_ecg(name: str, folder: Path) -> np.ndarray:
-    """An ECG [12, samples], memory-mapped. Raises: ConfigError naming a file that is no such array."""
-    path = find_ecg(name, folder)
-    try:
-        signal = load_npy(path, mapped=True)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}; check the path") from None
-    if signal.ndim != 2 or signal.shape[0] != LEADS or signal.dtype.kind not in "fiu":
-        raise ConfigError(
-            f"{path} holds {signal.dtype} {list(signal.shape)}; expected numbers [12, samples] at 500 Hz, "
-            f"leads I II III aVR aVL aVF V1-V6"
-        )
-    return signal
-
-
 def crop(signal: np.ndarray, start: int, samples: int) -> tuple[np.ndarray, int]:
     """`samples` columns from `start`, missing values replaced by the mean of the others.
 
@@ -154,7 +127,7 @@ class HubertCsvDataset(BaseDataset):
                 f"{cfg.downsampling_factor}; change one"
             )
         table = read_table(path)
-        self.folder = resolve_input(cfg.ecg_dir) if cfg.ecg_dir else self.path.parent
+        self.source = NpyFolder(resolve_input(cfg.ecg_dir) if cfg.ecg_dir else self.path.parent)
         self.targets, self.target_rows = self._targets(list(table["filename"]))
         if self.target_rows is not None:
             table = table[self.target_rows >= 0]
@@ -164,18 +137,18 @@ class HubertCsvDataset(BaseDataset):
         self.columns = self._label_columns(list(map(str, table.columns)))
         self.label_table = self._label_table(table) if self.columns and not cfg.targets else None
 
-    def _targets(self, names: list[str]) -> tuple[PackedRows | None, np.ndarray | None]:
-        """The packed targets and each name's row in them; -1 for an ECG without any value."""
+    def _targets(self, names: list[str]) -> tuple[NamedRows | None, np.ndarray | None]:
+        """The targets and each name's row in them; -1 for an ECG without any value."""
         if self.cfg.targets is None:
             return None, None
-        packed = PackedRows(self.cfg.targets)
-        if packed.settings.get("what") != "targets":
+        stored = NamedRows(self.cfg.targets)
+        if stored.settings.get("what") != "targets":
             raise ConfigError(
-                f"dataset.targets={packed.folder} holds no cluster targets; make them with `ecg-cluster assign`"
+                f"dataset.targets={stored.folder} holds no cluster targets; make them with `ecg-cluster assign`"
             )
-        rows = packed.rows(names)
-        empty = packed.values[:, 0, 0] < 0
-        return packed, np.where(empty[rows], -1, rows)
+        rows = stored.rows(names)
+        empty = stored.values[:, 0, 0] < 0
+        return stored, np.where(empty[rows], -1, rows)
 
     def name_of(self, index: int) -> str:
         return self.names[index]
@@ -271,7 +244,7 @@ class HubertCsvDataset(BaseDataset):
         window, found = self.window(index)
         item: dict[str, Any] = {"id": index, **self.prepared(window, found)}
         if self.with_owners and self.patients is not None:
-            item["owner"] = torch.tensor(int(self.patients[index]))
+            item["owner"] = int(self.patients[index])
         if self.target_rows is not None and self.targets is not None:
             row = self.targets.values[self.target_rows[index]]
             item["cluster_labels"] = torch.from_numpy(row.astype(np.int64))
@@ -281,7 +254,7 @@ class HubertCsvDataset(BaseDataset):
 
     def window(self, index: int) -> tuple[np.ndarray, int]:
         """The item's crop at 500 Hz, and how many of its columns exist."""
-        signal = open_ecg(self.names[index], self.folder)
+        signal = self.source.read(self.names[index]).signal
         start = 0
         if self.cfg.random_crop if self.training else self.cfg.random_crop_valid:
             start = int(self.rng(index).integers(max(0, signal.shape[1] - self.cfg.window_samples) + 1))
@@ -311,9 +284,5 @@ class HubertCsvDataset(BaseDataset):
         if "padding" in items[0]:
             padding = torch.stack([item["padding"] for item in items])
             if padding.any():
-                net_input["padding_mask"] = padding[:, None].expand(-1, LEADS, -1)
-        batch: dict[str, Any] = {"id": torch.tensor([item["id"] for item in items]), "net_input": net_input}
-        for key in ("label", "cluster_labels", "owner"):
-            if key in items[0]:
-                batch[key] = torch.stack([item[key] for item in items])
-        return batch
+                net_input["padding_mask"] = padding[:, None].expand(-1, net_input["source"].shape[1], -1)
+        return {"net_input": net_input, **stacked_columns(items, without=("source", "padding"))}

@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
-from ecg_signals.data.collation import split_views
 from ecg_signals.data.datasets.ecg_file import EcgFileConfig, EcgFileDataset
+from ecg_signals.data.segment import Segment
 from ecg_signals.registry import register_dataset
 
 VIEWS = 2
@@ -19,13 +17,10 @@ class PerturbedViewsDataset(EcgFileDataset):
     In a batch, rows 2i and 2i + 1 are the views of item i.
     """
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        stored = self.read(self.manifest.addresses(index)[0])
-        views = [self.signals(stored, index, stream) for stream in range(VIEWS)]
-        return {"id": index, **{key: [view[key] for view in views] for key in views[0]}}
+    several = True
 
-    def collate(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        if not items:
-            return {}
-        views = split_views(items)
-        return {"id": torch.tensor([view["id"] for view in views]), **self.collate_sources(views)}
+    def views(self, segments: Sequence[Segment], index: int) -> list[dict[str, Any]]:
+        return [self.view(segments[0], index, stream) for stream in range(VIEWS)]
+
+    def facts(self, segments: Sequence[Segment], index: int) -> dict[str, Any]:
+        return {}

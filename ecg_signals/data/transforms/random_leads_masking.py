@@ -9,8 +9,7 @@ from ecg_signals.config import BaseConfig, ConfigError, option
 from ecg_signals.data.transforms.base import Transform
 from ecg_signals.data.transforms.rng import Rng, integers
 from ecg_signals.registry import register_transform
-
-LIMB_LEADS = 6  # of twelve; the others are V1-V6
+from ecg_signals.signal.leads import LIMB_LEADS
 
 
 @dataclass
@@ -37,7 +36,7 @@ class RandomLeadsMasking(Transform):
     def __init__(self, cfg: RandomLeadsMaskingConfig, sample_rate: float | None) -> None:
         super().__init__(cfg, sample_rate)
         counts = cfg.mask_leads_condition
-        if cfg.mask_leads_selection == "conditional" and not all(0 <= count <= LIMB_LEADS for count in counts):
+        if cfg.mask_leads_selection == "conditional" and not all(0 <= count <= len(LIMB_LEADS) for count in counts):
             raise ConfigError(
                 f"mask_leads_condition is {counts}; expected how many of the six limb and of the six chest leads to "
                 f"mask, such as task.mask_leads_condition=[4,5]"
@@ -52,7 +51,7 @@ class RandomLeadsMasking(Transform):
         """[leads]; drawn without replacement. Where a selection holds fewer leads of a kind, all of them go."""
         kept = np.ones(len(leads), dtype=bool)
         for chest, count in zip((False, True), self.cfg.mask_leads_condition, strict=True):
-            rows = [row for row, lead in enumerate(leads) if (lead >= LIMB_LEADS) is chest]
+            rows = [row for row, lead in enumerate(leads) if (lead >= len(LIMB_LEADS)) is chest]
             for _ in range(min(count, len(rows))):
                 kept[rows.pop(int(integers(rng, len(rows))))] = False
         return kept

@@ -7,9 +7,9 @@ import numpy as np
 
 from ecg_signals.data.transforms.limb_leads import recompute_limb_leads
 from ecg_signals.data.transforms.rng import Rng, integers
+from ecg_signals.signal.leads import LEADS
 
 INDEPENDENT = (0, 1, 6, 7, 8, 9, 10, 11)  # I II V1-V6; the others follow from I and II
-LEADS = 12
 
 # Inverse Dower transform: the eight independent leads -> X, Y, Z of the vectorcardiogram.
 INVERSE_DOWER = np.array(
@@ -37,10 +37,10 @@ def three_kg_views(
     samples = signal.shape[-1]
     angles = rng.uniform(-angle, angle, size=6) if angle else np.zeros(6)
     scales = rng.uniform(1, scale, size=6) if scale else np.ones(6)
-    starts = integers(rng, samples, size=2 * LEADS) if mask_ratio else np.zeros(2 * LEADS, dtype=int)
+    starts = integers(rng, samples, size=2 * len(LEADS)) if mask_ratio else np.zeros(2 * len(LEADS), dtype=int)
     first, second = (
         three_kg_view(signal, angles[axes], scales[axes], starts[rows], int(samples * mask_ratio))
-        for axes, rows in ((slice(0, 3), slice(0, LEADS)), (slice(3, 6), slice(LEADS, None)))
+        for axes, rows in ((slice(0, 3), slice(0, len(LEADS))), (slice(3, 6), slice(len(LEADS), None)))
     )
     return first, second
 
@@ -59,7 +59,7 @@ def three_kg_view(
     matrix = DOWER @ np.diag(scales) @ rotation_zyx(angles) @ INVERSE_DOWER  # [8, 8]
     view = np.zeros(signal.shape, dtype=np.float64)
     view[list(INDEPENDENT)] = matrix @ signal[list(INDEPENDENT)]
-    recompute_limb_leads(view, range(LEADS))
+    recompute_limb_leads(view, range(len(LEADS)))
     behind = (np.arange(signal.shape[-1]) - np.asarray(starts)[:, None]) % signal.shape[-1]  # [12, samples]
     view[behind < masked] = 0
     return view.astype(np.float32)

@@ -8,7 +8,7 @@ from scipy.io import loadmat
 
 from ecg_signals.config import ConfigError
 from ecg_signals.data.batching import BatchIterator
-from ecg_signals.data.collation import collate_signals, padding_mask, target_length
+from ecg_signals.data.collation import Cropping
 from ecg_signals.signal.filters import clean
 
 
@@ -36,11 +36,12 @@ def test_collation_equals_the_reference(golden):
         ("crop_max450", False, 450),
     ):
         rng = np.random.RandomState(int(drawn["np_seed"]))
-        target = target_length(drawn["lengths"].tolist(), padding=padding, max_samples=longest)
-        source, _, filled = collate_signals(signals, target, lambda _, surplus, rng=rng: rng.randint(0, surplus + 1))
-        np.testing.assert_array_equal(source.numpy(), expected[f"{name}/source"])
+        cropping = Cropping(drawn["lengths"], padding, longest, 0)
+        items = [{"source": signal} for signal in signals]
+        batch = cropping(items, lambda _, surplus, rng=rng: rng.randint(0, surplus + 1))["net_input"]
+        np.testing.assert_array_equal(batch["source"].numpy(), expected[f"{name}/source"])
         if padding:
-            mask = padding_mask(filled, 2, target).numpy()
+            mask = batch["padding_mask"].numpy()
             np.testing.assert_array_equal(mask, np.repeat(expected[f"{name}/padding_mask"][:, None], 2, axis=1))
 
 

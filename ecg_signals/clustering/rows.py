@@ -1,4 +1,4 @@
-"""Writing packed rows part by part, so that an interrupted run goes on where it stopped."""
+"""Writing named rows part by part, so that an interrupted run goes on where it stopped."""
 
 import json
 import shutil
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ecg_signals.config import ConfigError
-from ecg_signals.data.packed_rows import NAMES, SETTINGS, VALUES, read_names, read_settings
+from ecg_signals.data.named_rows import NAMES, SETTINGS, VALUES, read_names, read_settings
 from ecg_signals.files import replacing
 from ecg_signals.readers.npy_file import load_npy
 
@@ -22,8 +22,8 @@ def replace_file(path: Path, write: Callable[[Any], None]) -> None:
         write(stream)
 
 
-class RowPacker:
-    """A folder of packed rows that is being made; see `data/packed_rows.py` for its form.
+class RowWriter:
+    """A folder of named rows that is being made; see `data/named_rows.py` for its form.
 
     Rows are computed in parts, each one file; `finish` joins them. A second run with the same settings finds the parts
     that are there.

@@ -18,7 +18,7 @@ import numpy as np
 
 from ecg_signals.config import ConfigError
 from ecg_signals.data.manifest import Slice
-from ecg_signals.data.signal_file import SignalFile, read_signal_file
+from ecg_signals.data.segment import Segment
 from ecg_signals.files import replacing
 from ecg_signals.limits import regular_file
 
@@ -46,7 +46,7 @@ class PackedStore:
     def __len__(self) -> int:
         return len(self._offset)
 
-    def read(self, address: Slice) -> SignalFile:
+    def read(self, address: Slice) -> Segment:
         """The record at `address`, or part of it that is a segment; a view of the shard when that holds float32.
 
         Raises: ConfigError when the index knows no such record, or says of it what cannot be, and when the shard is
@@ -66,7 +66,7 @@ class PackedStore:
         if scale is not None:
             signal = signal * scale[:, None]
         known = None if patient is None or patient < 0 else patient
-        return SignalFile(f"{self.folder}/{address}", signal, rate, idx, known, has_patient=patient is not None)
+        return Segment(f"{self.folder}/{address}", signal, rate, idx, known, names_patient=patient is not None)
 
     def _find(self, address: Slice) -> int:
         """The index row whose bytes hold those of `address`."""
@@ -92,23 +92,6 @@ class PackedStore:
         if len(found) != address.bytes:
             raise ConfigError(f"{path} is truncated: it ends before {address}. Make the store again with `ecg-pack`")
         return found
-
-
-class SignalReader:
-    """Reads what a manifest names below its root: files and packed addresses."""
-
-    def __init__(self, root: str | os.PathLike[str]) -> None:
-        self.root = os.fspath(root)
-        self._stores: dict[str, PackedStore] = {}
-
-    def read(self, address: str) -> SignalFile:
-        packed = Slice.parse(address) if address[-1:].isdigit() else None
-        if packed is None:
-            return read_signal_file(os.path.join(self.root, address))
-        folder, name = os.path.split(os.path.join(self.root, packed.shard))
-        if folder not in self._stores:
-            self._stores[folder] = PackedStore(folder)
-        return self._stores[folder].read(packed._replace(shard=name))
 
 
 def read_index(path: Path) -> tuple[Mapping[str, Any], Mapping[bytes, bytes]]:

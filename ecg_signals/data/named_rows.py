@@ -15,8 +15,8 @@ from ecg_signals.readers.npy_file import load_npy
 VALUES, NAMES, SETTINGS = "values.npy", "names.txt", "settings.json"
 
 
-class PackedRows:
-    """A folder of packed rows, memory-mapped.
+class NamedRows:
+    """A folder of named rows, memory-mapped.
 
     Attributes:
         settings: how the rows were made.

@@ -1,0 +1,113 @@
+"""One file per manifest row, .mat or .npy, or an address in a packed store."""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ecg_signals.config import ConfigError
+from ecg_signals.data.manifest import Slice
+from ecg_signals.data.segment import Segment, SegmentSource
+from ecg_signals.data.sources.packed import PackedStore
+from ecg_signals.readers.mat_file import read_mat_arrays, unreadable
+from ecg_signals.readers.npy_file import load_npy
+
+_WANTED = ("feats", "curr_sample_rate", "idx", "patient_id", "label")
+
+
+class FileSource(SegmentSource):
+    """The files that a manifest names below its root, and packed addresses.
+
+    Args:
+        root: the manifest's.
+        tracks: arrays [..., samples] that every file must hold beside `feats`.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], tracks: Sequence[str] = ()) -> None:
+        self.root, self.tracks = os.fspath(root), tuple(tracks)
+        self._stores: dict[str, PackedStore] = {}
+
+    def read(self, address: str) -> Segment:
+        packed = Slice.parse(address) if address[-1:].isdigit() else None
+        if packed is None:
+            return read_segment(os.path.join(self.root, address), self.tracks)
+        folder, name = os.path.split(os.path.join(self.root, packed.shard))
+        if folder not in self._stores:
+            self._stores[folder] = PackedStore(folder)
+        found = self._stores[folder].read(packed._replace(shard=name))
+        return _with_tracks(found, self.tracks, {})
+
+
+def read_segment(path: str, tracks: Sequence[str] = ()) -> Segment:
+    """Read a .mat file (`feats` and what may stand beside it) or a .npy file (the array alone).
+
+    Raises: ConfigError naming the file when it is missing, truncated or not of this kind.
+    """
+    if path.endswith(".npy"):
+        return _with_tracks(Segment(path, _check_shape(path, _read_npy(path))), tracks, {})
+    found = read_mat_arrays(path, (*_WANTED, *tracks))
+    if "feats" not in found:
+        raise ConfigError(
+            f"{path} holds no array `feats`; expected a file that `ecg-preprocess` wrote, with feats [leads, samples]"
+        )
+    patient = found.get("patient_id")
+    segment = Segment(
+        path,
+        _check_shape(path, found["feats"]),
+        _number(found.get("curr_sample_rate")),
+        _integer(found.get("idx")),
+        None if patient is None else patient_number(patient),
+        found["label"].reshape(-1) if "label" in found else None,
+        patient is not None,
+    )
+    return _with_tracks(segment, tracks, found)
+
+
+def _with_tracks(segment: Segment, wanted: Sequence[str], found: Mapping[str, np.ndarray]) -> Segment:
+    """Raises: ConfigError for a track that is not there, or has not one value for every sample."""
+    for name in wanted:
+        shape = found[name].shape if name in found else None
+        if shape is None or shape[-1:] != segment.signal.shape[-1:]:
+            raise ConfigError(
+                f"{segment.path} holds {f'{name} {list(shape)}' if shape else f'no array {name}'}; expected one with "
+                f"a value for each of {segment.signal.shape[-1]} samples, {name} [..., samples]"
+            )
+    segment.tracks = {name: found[name] for name in wanted}
+    return segment
+
+
+def patient_number(patient: Any) -> int | None:
+    """A patient as int64: numbers stay, text gets a number of its own; None for NaN, empty or negative."""
+    value = np.asarray(patient).reshape(-1)
+    if value.size == 0:
+        return None
+    if value.dtype.kind in "iuf":
+        return None if np.isnan(value[0]) or value[0] < 0 else int(value[0])
+    text = str(value[0]).strip()
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1 if text else None
+
+
+def _number(value: np.ndarray | None) -> float | None:
+    return None if value is None or value.size == 0 else value.reshape(-1)[0].item()
+
+
+def _integer(value: np.ndarray | None) -> int | None:
+    number = _number(value)
+    return None if number is None or number != number else int(number)
+
+
+def _read_npy(path: str) -> np.ndarray:
+    try:
+        return load_npy(path)
+    except OSError as error:
+        raise ConfigError(unreadable(path, error)) from None
+
+
+def _check_shape(path: str | os.PathLike[str], signal: np.ndarray) -> np.ndarray:
+    if signal.ndim != 2 or signal.dtype.kind not in "iuf":
+        raise ConfigError(
+            f"{path} holds {signal.dtype} of shape {list(signal.shape)}; expected numbers of shape [leads, samples]"
+        )
+    return signal
