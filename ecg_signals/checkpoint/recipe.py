@@ -86,7 +86,7 @@ def label_differences(
         changed = list(then or now)
     if not changed:
         return []
-    old, now_typed = (as_typed(one, reading_options())["task"] or {} for one in (stored, config.to_dict()))
+    old, now_typed = (as_typed(one, reading_options()).get("task") or {} for one in (stored, config.to_dict()))
     key = "label_file" if now_typed.get("label_file") else "data"
     listed = ", ".join(changed[:8]) + (f" and {len(changed) - 8} more" if len(changed) > 8 else "")
     return [Difference("task", key, f"{old.get(key)} with other values of {listed}", now_typed.get(key))]

@@ -50,7 +50,7 @@ def stored_sections(sections: Mapping[str, Any], source: ModelSource) -> dict[st
     }
     merged["model"] = {"_name": source.name, **without_resolvers(source.options)}
     for group in ("task", "criterion"):
-        stored = without_resolvers(known_options(group, as_typed(source.cfg, reading_options())[group] or {}))
+        stored = without_resolvers(known_options(group, as_typed(source.cfg, reading_options()).get(group) or {}))
         chosen = {key: value for key, value in (sections.get(group) or {}).items() if value not in (MISSING, None)}
         same = not stored or chosen.get("_name", stored["_name"]) == stored["_name"]
         if group == "criterion" and not same:
