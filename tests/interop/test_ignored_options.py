@@ -49,7 +49,8 @@ def test_checkpoints_hold_them_for_fairseq_signals():
             if not one.stored:
                 assert key not in (written.get(section) or {})
             else:
-                assert written[section][key] == (True if one.follows == "common.fp16" else one.usual), key
+                followed = {"common.fp16": True, "criterion._name": written["criterion"]["_name"]}
+                assert written[section][key] == followed.get(one.follows, one.usual), key
     assert "args" not in peer_config(resolve_config({"model": {"_name": "convnet"}}))["model"]
 
 
