@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 
 from ecg_signals.config import ConfigError
 from ecg_signals.data.batching import BatchIterator
+from ecg_signals.data.label_file import LabelFile
 from ecg_signals.sections import DatasetConfig
 from ecg_signals.signal.contract import SignalContract
 
@@ -35,6 +36,7 @@ class BaseDataset(Dataset[dict[str, Any]]):
         self.training = training
         self.seed = seed
         self.epoch = 1
+        self.label_file: LabelFile | None = None  # a dataset that has another table of labels says so in what is below
         self.with_owners = False  # batches also hold `owner`: whom an item is of, so that they are resampled together
 
     @property
@@ -86,17 +88,17 @@ class BaseDataset(Dataset[dict[str, Any]]):
     @property
     def labels(self) -> list[str] | None:
         """Label names in the order of the columns of `label`, None when there are no labels or no names."""
-        return None
+        return None if self.label_file is None else self.label_file.names
 
     @property
     def label_source(self) -> Path:
         """The file that the labels come from, for messages."""
-        return self.path
+        return self.path if self.label_file is None else self.label_file.path
 
     @property
     def num_labels(self) -> int | None:
         """Columns of `label`, None without labels."""
-        return None
+        return None if self.label_file is None else self.label_file.num_labels
 
     def name_of(self, index: int) -> str:
         """What the manifest calls an item: its file."""
@@ -104,14 +106,17 @@ class BaseDataset(Dataset[dict[str, Any]]):
 
     def known_labels(self) -> np.ndarray | None:
         """[labels] how many known values each column of the label table has; None where there is no table."""
-        return None
+        return None if self.label_file is None else self.label_file.known()
 
     def label_digests(self) -> dict[str, str] | None:
         """label -> a digest of its column of the label table (label_file.column_digests); None without a table."""
-        return None
+        return None if self.label_file is None else self.label_file.digests()
 
     def select_labels(self, columns: Sequence[int]) -> None:
         """From now on `label` and `labels` hold these columns, in this order: a model's labels, matched by name."""
+        if self.label_file is not None:
+            self.label_file = self.label_file.select(columns)
+            return
         raise ConfigError(
             f"the labels of {self.path} stand in another order than the model's, and {type(self).__name__} cannot "
             f"reorder them; define its select_labels(columns), or give the labels in the model's order"

@@ -188,28 +188,10 @@ class EcgFileDataset(BaseDataset):
         return f"{segment.path} holds {found} Hz, but {reason}. {advice}"
 
     @property
-    def labels(self) -> list[str] | None:
-        return None if self.label_file is None else self.label_file.names
-
-    @property
     def num_labels(self) -> int | None:
-        if self.label_file is not None:
-            return self.label_file.num_labels
-        return None if self.first.label is None else len(self.first.label)
-
-    @property
-    def label_source(self) -> Path:
-        return self.path if self.label_file is None else self.label_file.path
-
-    def known_labels(self) -> np.ndarray | None:
-        return None if self.label_file is None else self.label_file.known()
-
-    def label_digests(self) -> dict[str, str] | None:
-        return None if self.label_file is None else self.label_file.digests()
-
-    def select_labels(self, columns: Sequence[int]) -> None:
-        assert self.label_file is not None  # without one there are no names to match
-        self.label_file = self.label_file.select(columns)
+        if self.label_file is not None or self.first.label is None:
+            return super().num_labels
+        return len(self.first.label)
 
     def label(self, segment: Segment) -> Tensor | None:
         """float32 [labels] from the label file, else from the signal file when the first one has a label."""
