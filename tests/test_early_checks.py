@@ -11,9 +11,9 @@ from ecg_signals import load_model
 from ecg_signals.composition import resolve_config
 from ecg_signals.config import ConfigError
 from ecg_signals.data.pack import pack_manifests
+from ecg_signals.evaluation.evaluator import Evaluator
 from ecg_signals.files import check_writable
 from ecg_signals.inference.predict import Predictor
-from ecg_signals.inference.validate import Evaluator
 from ecg_signals.runtime.placement import Placement
 from ecg_signals.trainer import Trainer
 

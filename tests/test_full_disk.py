@@ -16,8 +16,8 @@ import torch
 from ecg_signals.checkpoint.convert import convert
 from ecg_signals.cli import cluster, preprocess
 from ecg_signals.data.pack import pack_manifests
+from ecg_signals.evaluation.extract import Extraction
 from ecg_signals.files import CannotWrite
-from ecg_signals.inference.extract import Extraction
 from ecg_signals.inference.plots import save_pictures
 from ecg_signals.inference.predict import Prediction
 from ecg_signals.preprocess.archives import unpack

@@ -3,9 +3,10 @@
     python tools/same_numbers.py BEFORE/.venv/bin/python AFTER/.venv/bin/python
 
 For changes that are meant to leave the numbers alone. Jobs: preprocessing, packing, pretraining (contrastive, masked,
-augmented), training and fine-tuning classifiers, HuBERT-ECG's clustering, pretraining and fine-tuning, validation,
-extraction, prediction and conversion, on the repository's sample. Compared: the losses and statistics of every update,
-weights, optimizer moments, extracted arrays, probabilities, and the files that preprocessing writes.
+augmented), training and fine-tuning classifiers, HuBERT-ECG's clustering, pretraining, fine-tuning and testing,
+validation, inference, extraction, prediction and conversion, on the repository's sample. Compared: the losses and
+statistics of every update, weights, optimizer moments, extracted arrays, probabilities, results by label, what ecg-test
+prints and writes, and the files that preprocessing writes.
 """
 
 import argparse
@@ -36,6 +37,8 @@ HUBERT = [
     "model.hidden_size=24", "model.num_hidden_layers=2", "model.num_attention_heads=2", "model.intermediate_size=32",
     "model.conv_dim=[8,8,8,8,8]", "model.num_conv_pos_embeddings=8", "model.num_conv_pos_embedding_groups=2",
 ]  # fmt: skip
+UNFROZEN = "model.transformer_blocks_to_unfreeze=2"
+LABEL_START = 4  # columns before the labels in the tables of `ecg-preprocess hubert`
 PRETRAINING = ("w2v_cmsc_rlm", "w2v_cmsc_augs", "w2v_rlm", "cmsc_rlm", "simclr_augs", "3kg")
 
 
@@ -110,6 +113,12 @@ class Jobs:
             found[f"extracted {path.name}"] = digest(np.load(path).tobytes())
         record = next(iter(sorted((self.folder / "sample").rglob("*.hea"))))
         found["predict"] = self.run("ecg-predict", record, "--model", model, "--json").replace(str(self.folder), "")
+        labelled = ["dataset.valid_subset='valid,test'", "common_eval.intervals=20"]
+        self.run("ecg-validate", "--config-name", "finetune/diagnosis", *words, *labelled, "hydra.run.dir=validated")
+        found |= {f"file {path}": value for path, value in self._files("validated").items() if "hydra" not in path}
+        outputs = ["dataset.valid_subset=test", "common_eval.results_path=inferred", "hydra.run.dir=inferring"]
+        self.run("ecg-inference", "--config-name", "finetune/diagnosis", *words[:-1], *outputs)
+        found |= {f"file {path}": value for path, value in self._files("inferred").items()}
         for layout in ("fairseq", "hf"):
             self.run("ecg-convert", model, f"converted_{layout}", "--to", layout)
         weights = torch.load(self.folder / "converted_fairseq", weights_only=True)["model"]
@@ -128,11 +137,32 @@ class Jobs:
         data = str(tables[0].parent.relative_to(self.folder))
         more = [f"dataset.ecg_dir={arrays}", f"dataset.targets={self.folder / 'targets'}", "lr_scheduler.max_update=8"]
         found |= self._train("hubert/pretrain_small", data, HUBERT, *more, "model.vocab_sizes=[5]")
+        encoder = self.folder / "run_hubert_pretrain_small/checkpoints/checkpoint_last.pt"
+        words = ["--ecg-dir", arrays, "--kind", "latent", "--checkpoint", encoder, "--layer", 1, "--batch-size", 5]
+        self.run("ecg-cluster", "dump", *tables, "latents", *words)
+        found["latents"] = digest((self.folder / "latents/values.npy").read_bytes())
+        found |= self._tested(data, arrays, encoder)
         start = f"model.model_path={self.folder / 'run_hubert_pretrain_small/checkpoints/checkpoint_last.pt'}"
         found |= self._train("hubert/pretrain_small_2", data, HUBERT, start, *more, "model.vocab_sizes=[5]")
         labels = ["dataset.label_columns=[NORM,SR,IMI]", "model.num_labels=3", *more[:1], *more[2:]]
         slow = ["model.layer_wise_lr=true", "model.freezing_steps=1", "model.transformer_blocks_to_unfreeze=1"]
         return found | self._train("hubert/finetune", data, [start], *labels, *slow)
+
+    def _tested(self, data: str, arrays: Path, encoder: Path) -> dict[str, str]:
+        """Fine-tuning of HuBERT-ECG, and ecg-test on its table, plain and over crops."""
+        table = self.folder / data / "test.csv"
+        labels = len(table.read_text().splitlines()[0].split(",")) - LABEL_START
+        more = [f"dataset.ecg_dir={arrays}", f"dataset.label_start_index={LABEL_START}", f"model.num_labels={labels}"]
+        start = [f"model.model_path={encoder}", UNFROZEN]
+        found = self._train("hubert/finetune", data, start, *more, run="run_hubert_tested")
+        model = self.folder / "run_hubert_tested/checkpoints/checkpoint_last.pt"
+        words = [table, "--model", model, "--ecg-dir", arrays, "--label-start-index", LABEL_START, "--batch-size", 5]
+        for name, options in (("plain", []), ("crops", ["--tta", "--tta-aggregation", "max", "--published-zeros"]),
+                              ("mean", ["--tta", "--n-augs", 7])):  # fmt: skip
+            said = self.run("ecg-test", *words, "--out", f"tested_{name}", "--save-probs", "--intervals", 5, *options)
+            found[f"ecg-test {name}"] = said.replace(str(self.folder), "")
+            found |= {f"file {path}": value for path, value in self._files(f"tested_{name}").items()}
+        return found
 
 
 def leaves(value: Any, name: str = "") -> list[tuple[str, str]]:

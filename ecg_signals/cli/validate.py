@@ -43,7 +43,7 @@ def with_evaluator(raw: Any, action: Callable[[Any], Any]) -> None:
     with reported_errors():
         sections = job_sections(raw)
         from ecg_signals.composition import resolve_config
-        from ecg_signals.inference.validate import Evaluator
+        from ecg_signals.evaluation.evaluator import Evaluator
         from ecg_signals.runtime.launch import process_group
 
         cpu = {"cpu": (sections.get("common") or {}).get("cpu", False)}

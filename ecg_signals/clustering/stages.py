@@ -32,6 +32,7 @@ from ecg_signals.data.datasets.hubert_csv import crop, read_table
 from ecg_signals.data.loading import batches_in_order
 from ecg_signals.data.named_rows import NamedRows
 from ecg_signals.data.sources.npy_folder import NpyFolder
+from ecg_signals.evaluation.run import run
 from ecg_signals.processes import process_pool
 from ecg_signals.signal.contract import stated_contract
 from ecg_signals.signal.hubert_ecg import decimate_crop
@@ -155,8 +156,8 @@ def dump_latents(
     return NamedRows(dest)
 
 
-class Sources(Dataset[Tensor]):
-    """The first 5 s of each ECG as the model takes them, [12, samples]; all NaN for an ECG without any value."""
+class Sources(Dataset[dict[str, Tensor]]):
+    """The first 5 s of each ECG as a model takes them, `source` [12, samples]; all NaN for an ECG without any value."""
 
     def __init__(self, names: list[str], folder: Path, factor: int | None, flat: bool) -> None:
         self.names, self.folder, self.factor, self.flat = names, folder, factor, flat
@@ -164,21 +165,24 @@ class Sources(Dataset[Tensor]):
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
         signal = NpyFolder(self.folder).read(self.names[index]).signal[:, :WINDOW]
         window, _ = crop(signal, 0, WINDOW)
         source = decimate_crop(window, self.factor, self.flat)
-        return torch.from_numpy(np.full_like(source, np.nan) if np.isnan(signal).all() else source)
+        source = np.full_like(source, np.nan) if np.isnan(signal).all() else source
+        return {"source": torch.from_numpy(source)}
 
 
-@torch.inference_mode()
 def _hidden_states(sources: Sources, model: Any, layer: int, batch_size: int, workers: int) -> np.ndarray:
     """[ECGs, 93, width] float32."""
-    device = next(model.parameters()).device
-    found = []
-    for source in batches_in_order(sources, batch_size, workers):
-        states = model.extract_features(source.to(device), layers=layer)["hidden_states"][0]
-        found.append(states.float().cpu().numpy())
+    found: list[np.ndarray] = []
+    run(
+        model,
+        batches_in_order(sources, batch_size, workers),
+        next(model.parameters()).device,
+        [lambda answer: found.append(answer.output["hidden_states"][0].float().cpu().numpy())],
+        call=lambda batch: model.extract_features(batch["source"], layers=layer),
+    )
     return np.concatenate(found)
 
 

@@ -205,10 +205,13 @@ def loader_death(error: BaseException, statuses: Sequence[int | None] = ()) -> C
 
 
 def stacked(items: Sequence[Any]) -> Any:
-    """Items of one shape as a batch; of tuples, position by position."""
-    if isinstance(items[0], tuple):
+    """Items of one shape as a batch; of tuples position by position, of dicts key by key."""
+    first = items[0]
+    if isinstance(first, dict):
+        return {key: stacked([item[key] for item in items]) for key in first}
+    if isinstance(first, tuple):
         return tuple(stacked(column) for column in zip(*items))
-    return torch.stack(list(items)) if isinstance(items[0], Tensor) else torch.tensor(items)
+    return torch.stack(list(items)) if isinstance(first, Tensor) else torch.tensor(items)
 
 
 def batches_in_order(dataset: Any, batch_size: int, workers: int) -> Iterator[Any]:

@@ -1,1 +1,1 @@
-"""A model over a split: one pass, its logs and scores; used by training, validation and inference alike."""
+"""A model over data: one loop, what is kept of its answers, how they are scored, and what is written about them."""

@@ -9,9 +9,9 @@ import numpy as np
 
 from ecg_signals.files import replacing
 from ecg_signals.inference.predict import Prediction
-from ecg_signals.inference.sheet import MM_PER_MV, MM_PER_SECOND, PULSE_SECONDS, Sheet, lay_out
 from ecg_signals.limits import name_below
 from ecg_signals.signal.record import Record
+from ecg_signals.signal.sheet import MM_PER_MV, MM_PER_SECOND, PULSE_SECONDS, Sheet, lay_out
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

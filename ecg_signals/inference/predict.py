@@ -14,6 +14,8 @@ from ecg_signals.checkpoint.load import build_source, load_source
 from ecg_signals.checkpoint.origin import notes
 from ecg_signals.config import ConfigError
 from ecg_signals.data.label_names import listed
+from ecg_signals.evaluation.run import run
+from ecg_signals.evaluation.windows import Probabilities, aggregate, record_batches
 from ecg_signals.interop.layout import logit_columns
 from ecg_signals.metrics.logits import COSINES
 from ecg_signals.readers.read import read_record
@@ -81,23 +83,15 @@ class Predictor:
         if len(self.labels) != count:
             raise ConfigError(f"{len(self.labels)} label names for a model with {count} logits; give one per logit")
 
-    @torch.no_grad()
     def windows(self, record: Record) -> np.ndarray:
         """[windows, labels]: probabilities of every window of a record."""
-        source, mask = self.signal.prepare(record, return_mask=True)
-        parts = []
-        for start in range(0, len(source), BATCH):
-            batch = source[start : start + BATCH].to(self.device)
-            padding = mask[start : start + BATCH].to(self.device)
-            logits = self.model(batch, padding_mask=padding if padding.any() else None)["logits"]
-            parts.append(self.model.probabilities(logits.float()).cpu())
-        return torch.cat(parts).numpy()
+        found = Probabilities(self.model.probabilities)
+        run(self.model, record_batches(self.signal, record, BATCH), self.device, [found])
+        return found.values()
 
     def aggregate(self, windows: np.ndarray) -> np.ndarray:
         """[windows, labels] -> [labels]: the mean, or the maximum for labels that the input contract names."""
-        rules = self.signal.aggregate
-        highest = [rules.get(label) == "max" for label in self.labels]
-        return np.where(highest, windows.max(axis=0), windows.mean(axis=0))
+        return aggregate(windows, [self.signal.aggregate.get(label, "mean") for label in self.labels])
 
     def predict(self, path: str | os.PathLike[str], **reading: Any) -> Prediction:
         """One record file; `reading` are options of `read_record`. What is wrong with it is told, not raised."""

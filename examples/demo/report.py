@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ecg_signals.inference.sheet import MM_PER_SECOND, PULSE_SECONDS, lay_out
 from ecg_signals.signal.record import Record
+from ecg_signals.signal.sheet import MM_PER_SECOND, PULSE_SECONDS, lay_out
 
 Series = tuple[str, Sequence[float], Sequence[float]]  # name, x, y
 

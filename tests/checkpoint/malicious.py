@@ -693,7 +693,7 @@ def header_of_a_structured_type(folder: Path) -> Path:
 def opener(path: Path) -> Callable[[Path], Any]:
     from ecg_signals import load_model
     from ecg_signals.clustering.kmeans import load_kmeans
-    from ecg_signals.inference.store import MemmapReader
+    from ecg_signals.evaluation.store import MemmapReader
 
     if path.name.startswith("kmeans"):
         return load_kmeans

@@ -8,7 +8,7 @@ from ecg_signals.composition import resolve_config
 from ecg_signals.config import ConfigError
 from ecg_signals.data.datasets.hubert_csv import HubertCsvConfig, HubertCsvDataset
 from ecg_signals.data.label_names import matching_columns
-from ecg_signals.inference.validate import Evaluator
+from ecg_signals.evaluation.evaluator import Evaluator
 from ecg_signals.registry import build
 from ecg_signals.runtime.placement import Placement
 from ecg_signals.trainer import Trainer

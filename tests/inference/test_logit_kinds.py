@@ -14,9 +14,9 @@ from ecg_signals.checkpoint.write import write_checkpoint
 from ecg_signals.composition import resolve_config
 from ecg_signals.config import ConfigError
 from ecg_signals.criteria.mse import MSECriterion
+from ecg_signals.evaluation.evaluator import Evaluator
 from ecg_signals.inference.csv_test import task_of
 from ecg_signals.inference.predict import Predictor
-from ecg_signals.inference.validate import Evaluator
 from ecg_signals.registry import REGISTRIES, build, get_entry, register_criterion
 from ecg_signals.runtime.placement import Placement
 from ecg_signals.signal.record import Record

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from ecg_signals.inference.extract import Extraction
+from ecg_signals.evaluation.extract import Extraction
 
 
 def test_outputs_in_bfloat16_are_stored_as_float32(tmp_path):

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ecg_signals.config import ConfigError, resolve_input
+from ecg_signals.evaluation.run import Answer
+from ecg_signals.evaluation.store import create_array, open_array
 from ecg_signals.files import writing
-from ecg_signals.inference.store import create_array, open_array
 from ecg_signals.limits import path_below
 from ecg_signals.runtime.collectives import barrier, rank
 
@@ -41,6 +42,10 @@ class Extraction:
             self.folder.mkdir(parents=True, exist_ok=True)
         self.kinds, self.subset, self.rows, self.raw = kinds, subset, rows, raw
         self.arrays: dict[str, np.memmap] = {}
+
+    def __call__(self, answer: Answer) -> None:
+        """Write what was answered to one batch, and beside it the labels by which a criterion judged it."""
+        self.add(answer.batch, answer.output, answer.batch.get("label") if answer.judged else None)
 
     def add(self, batch: dict[str, Any], output: Any, target: Tensor | None) -> None:
         """Write one batch's rows. `output` is the model's; `target` [batch, labels] or None."""

@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from ecg_signals.composition import resolve_config
-from ecg_signals.inference.validate import Evaluator
+from ecg_signals.evaluation.evaluator import Evaluator
 from ecg_signals.metrics.bootstrap import resampled_groups
 from ecg_signals.metrics.results import evaluate
 from ecg_signals.runtime.placement import Placement

@@ -2,29 +2,25 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from ecg_signals.checkpoint.load import build_source, load_source
 from ecg_signals.composition import as_typed, reading_options, resolve_config, without_resolvers
 from ecg_signals.config import MISSING, ConfigError, parse_literal, resolve_input
-from ecg_signals.criteria.base import CriterionOutput
 from ecg_signals.data.batching import BatchIterator
 from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.data.label_names import listed
-from ecg_signals.evaluation.run import evaluate_split
+from ecg_signals.evaluation.extract import Extraction
+from ecg_signals.evaluation.results import Answers, write_results
+from ecg_signals.evaluation.run import evaluate_split, run
 from ecg_signals.files import check_writable, sized
-from ecg_signals.inference.extract import Extraction
-from ecg_signals.inference.results import Answers, write_results
 from ecg_signals.interop.layout import ModelSource, logit_kind_of
 from ecg_signals.models.base import BaseModel
 from ecg_signals.registry import get_entry
 from ecg_signals.reporting import Reporter, setup_logging
-from ecg_signals.runtime.batch import to_device
 from ecg_signals.runtime.placement import Placement, device_of
 from ecg_signals.runtime.precision import autocast, set_matmul_precision
 from ecg_signals.sections import CommonEvalConfig, Config
@@ -184,27 +180,23 @@ class Evaluator:
         dataset = self._aligned(split, criterion)
         self.task.prepare(self.model, criterion, dataset)
         extraction = self._extraction(split, len(dataset), required=False)
-        called = Remembering(self.model)
         kind = self.model.logit_kind or logit_kind_of(self.config.to_dict())
         answers = Answers(dataset, self.model.labels, kind, self.config.common_eval.metrics)
-
-        def store(batch: dict[str, Any], output: CriterionOutput) -> None:
-            answers.add(batch, called.output)
-            if extraction is not None:
-                extraction.add(batch, called.output, batch.get("label"))
-
         result = evaluate_split(
-            called,
+            self.model,
             criterion,
             batches.batches(1),
             self.device,
             seed=self.config.common.seed,
-            autocast=lambda: autocast(self.config.common, self.device),
-            on_batch=store,
+            autocast=self._autocast,
+            consumers=[answers, *([extraction] if extraction else [])],
             one_update=True,
         )
         self._close(extraction)
         return result, answers
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return autocast(self.config.common, self.device)
 
     def _aligned(self, split: str, criterion: Any) -> BaseDataset:
         """The split's dataset, its labels matched with the model's by name.
@@ -235,7 +227,6 @@ class Evaluator:
                 listed(self.model.labels),
             )
 
-    @torch.no_grad()
     def infer(self) -> None:
         """Forward passes without labels; writes outputs_<split>.npy or what `common_eval.extract` names."""
         for subset in self.subsets():
@@ -244,27 +235,9 @@ class Evaluator:
                 self._name_columns(dataset)
                 extraction = self._extraction(split, len(dataset), required=True)
                 assert extraction is not None
-                for batch in self._batches(split).batches(1):
-                    if batch:
-                        batch = to_device(batch, self.device)
-                        with autocast(self.config.common, self.device):
-                            output = self.model(**batch["net_input"])
-                        extraction.add(batch, output, None)
+                run(self.model, self._batches(split).batches(1), self.device, [extraction], autocast=self._autocast)
                 self._close(extraction)
 
     def _close(self, extraction: Extraction | None) -> None:
         for path in extraction.close() if extraction else []:
             logger.info("wrote %s", sized(path))
-
-
-class Remembering(nn.Module):
-    """A model that keeps its last output, so that extraction needs no second forward pass."""
-
-    def __init__(self, model: BaseModel) -> None:
-        super().__init__()
-        self.model = model
-        self.output: Any = None
-
-    def forward(self, *inputs: Any, **options: Any) -> Any:
-        self.output = self.model(*inputs, **options)
-        return self.output

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ecg_signals.data.datasets.base import BaseDataset
-from ecg_signals.evaluation.run import gather_scores
+from ecg_signals.evaluation.run import Answer, Rows
 from ecg_signals.metrics.base import make_metrics
 from ecg_signals.metrics.logits import CLASSES, COSINES, probabilities_of
 from ecg_signals.metrics.results import Results, evaluate
@@ -37,25 +37,26 @@ class Answers:
         self.dataset, self.names, self.kind = dataset, labels, kind
         self.metrics = metrics
         make_metrics(metrics or (), kind)  # an error before the first batch, not behind the last one
-        self.rows: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
+        self.rows = Rows()
         dataset.with_owners = True
 
-    def add(self, batch: Mapping[str, Any], output: Mapping[str, Any]) -> None:
-        """One batch and the model's output; answers without one target per item, or per label, are passed over."""
-        logits, target = output.get("logits"), batch.get("label")
+    def __call__(self, answer: Answer) -> None:
+        """Keep what was answered to one batch, unless it has not one target per item, or per label."""
+        logits, target, ids = answer.output.get("logits"), answer.batch.get("label"), answer.batch["id"].reshape(-1)
         if not isinstance(logits, Tensor) or not isinstance(target, Tensor) or self.kind in (None, COSINES):
             return
         if logits.dim() != 2 or len(target) != len(logits):
             return
-        scores = probabilities_of(logits.detach().cpu().double(), self.kind).numpy()  # single precision saturates
-        ids = batch["id"].reshape(-1).cpu().numpy()
-        owners = batch["owner"].cpu().numpy() if "owner" in batch else -1 - ids
-        targets = target.detach().cpu().double().numpy().reshape(len(ids), -1)
-        self.rows.append((ids, {"id": ids, "scores": scores, "targets": targets, "owner": owners}))
+        self.rows.add(ids, {
+            "id": ids,
+            "scores": probabilities_of(logits.detach().cpu().double(), self.kind),  # single precision saturates
+            "targets": target.detach().cpu().double().reshape(len(ids), -1),
+            "owner": answer.batch.get("owner", -1 - ids),
+        })  # fmt: skip
 
     def finish(self, rounds: int, seed: int) -> "SplitResults | None":
         """Score everything that was collected; None when that is nothing."""
-        found = gather_scores(self.rows)
+        found = self.rows.gathered()
         if not found:
             return None
         scores, targets = found["scores"], found["targets"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ecg_signals.config import ConfigError
-from ecg_signals.inference.store import create_array, header_path, open_array
+from ecg_signals.evaluation.store import create_array, header_path, open_array
 from ecg_signals.utils.store import MemmapBatchWriter, MemmapReader, memmap_batch_process
 
 

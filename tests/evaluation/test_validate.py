@@ -6,8 +6,8 @@ import torch
 
 from ecg_signals.composition import resolve_config
 from ecg_signals.config import ConfigError, UsageError
-from ecg_signals.inference.store import MemmapReader
-from ecg_signals.inference.validate import Evaluator
+from ecg_signals.evaluation.evaluator import Evaluator
+from ecg_signals.evaluation.store import MemmapReader
 from ecg_signals.runtime.placement import Placement
 from ecg_signals.trainer import Trainer
 

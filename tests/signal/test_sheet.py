@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from ecg_signals.inference.plots import plot_record
-from ecg_signals.inference.sheet import MM_PER_SECOND, NAME, PULSE_SECONDS, Sheet, lay_out
 from ecg_signals.readers.read import read_record
 from ecg_signals.signal.leads import LEADS
 from ecg_signals.signal.record import Record
+from ecg_signals.signal.sheet import MM_PER_SECOND, NAME, PULSE_SECONDS, Sheet, lay_out
 
 SAMPLE = Path(next(iter(ecg_signals.sample.__path__)))
 FILES = sorted(SAMPLE.glob("records500/*/*.hea"))
