@@ -36,7 +36,6 @@ EXCEPTIONS = {
     "preprocess/training_folder.py": "one's own folder is prepared for HuBERT-ECG",
     "preprocess/training_settings.py": "one's own folder is prepared for HuBERT-ECG",
     "clustering/stages.py": "the clusters are HuBERT-ECG's targets, from its tables and models",
-    "inference/csv_test.py": "ecg-test reads HuBERT-ECG's tables",
 }
 FILES = [str(path.relative_to(PACKAGE)) for path in sorted(PACKAGE.rglob("*.py"))]
 

@@ -28,7 +28,8 @@ from ecg_signals.clustering.kmeans import (
 )
 from ecg_signals.clustering.rows import RowWriter, progress, replace_file
 from ecg_signals.config import ConfigError, resolve_input
-from ecg_signals.data.datasets.hubert_csv import crop, read_table
+from ecg_signals.data.datasets.hubert_csv import crop
+from ecg_signals.data.label_table import read_table
 from ecg_signals.data.loading import batches_in_order
 from ecg_signals.data.named_rows import NamedRows
 from ecg_signals.data.sources.npy_folder import NpyFolder
@@ -157,7 +158,7 @@ def dump_latents(
 
 
 class Sources(Dataset[dict[str, Tensor]]):
-    """The first 5 s of each ECG as a model takes them, `source` [12, samples]; all NaN for an ECG without any value."""
+    """The first 5 s of each ECG as a model takes them, `source` [1, 12, samples]; NaN for an ECG without any value."""
 
     def __init__(self, names: list[str], folder: Path, factor: int | None, flat: bool) -> None:
         self.names, self.folder, self.factor, self.flat = names, folder, factor, flat
@@ -170,7 +171,7 @@ class Sources(Dataset[dict[str, Tensor]]):
         window, _ = crop(signal, 0, WINDOW)
         source = decimate_crop(window, self.factor, self.flat)
         source = np.full_like(source, np.nan) if np.isnan(signal).all() else source
-        return {"source": torch.from_numpy(source)}
+        return {"source": torch.from_numpy(source)[None]}
 
 
 def _hidden_states(sources: Sources, model: Any, layer: int, batch_size: int, workers: int) -> np.ndarray:

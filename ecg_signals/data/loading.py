@@ -204,24 +204,19 @@ def loader_death(error: BaseException, statuses: Sequence[int | None] = ()) -> C
     )
 
 
-def stacked(items: Sequence[Any]) -> Any:
-    """Items of one shape as a batch; of tuples position by position, of dicts key by key."""
-    first = items[0]
-    if isinstance(first, dict):
-        return {key: stacked([item[key] for item in items]) for key in first}
-    if isinstance(first, tuple):
-        return tuple(stacked(column) for column in zip(*items))
-    return torch.stack(list(items)) if isinstance(first, Tensor) else torch.tensor(items)
+def joined(items: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Items of one or several rows each as a batch, row behind row: key -> [rows, ...]."""
+    return {key: torch.cat([item[key] for item in items]) for key in items[0]}
 
 
-def batches_in_order(dataset: Any, batch_size: int, workers: int) -> Iterator[Any]:
-    """A dataset's items in batches, from the first to the last."""
+def batches_in_order(dataset: Any, batch_size: int, workers: int) -> Iterator[dict[str, Tensor]]:
+    """A dataset's items in batches, see `joined`, from the first to the last."""
     yield from received(
         DataLoader(
             Items(dataset),
             batch_size,
             num_workers=workers,
-            collate_fn=Collated(stacked),
+            collate_fn=Collated(joined),
             worker_init_fn=leave_signals_to_the_parent,
         )
     )

@@ -87,7 +87,8 @@ class Predictor:
         """[windows, labels]: probabilities of every window of a record."""
         found = Probabilities(self.model.probabilities)
         run(self.model, record_batches(self.signal, record, BATCH), self.device, [found])
-        return found.values()
+        (windows,) = found.windows()
+        return windows
 
     def aggregate(self, windows: np.ndarray) -> np.ndarray:
         """[windows, labels] -> [labels]: the mean, or the maximum for labels that the input contract names."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ecg_signals.metrics.base import Metric, Scored, make_metrics, mean_defined, measure
-from ecg_signals.metrics.bootstrap import intervals, resampled_groups
+from ecg_signals.metrics.bootstrap import intervals, resampled_groups, resampled_items
 from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES
 
 _ANSWERS = ("f1_score", "recall", "precision", "specificity", "auroc", "auprc")
@@ -62,9 +62,10 @@ def evaluate(
     kind: str | None,
     *,
     metrics: Sequence[str] | None = None,
-    owners: np.ndarray,
+    owners: np.ndarray | None,
     rounds: int = 0,
     seed: int = 0,
+    zeros: bool = False,
 ) -> Results:
     """Score what a model answered.
 
@@ -75,19 +76,22 @@ def evaluate(
         kind: what the scores are, see metrics/logits.py.
         metrics: registered names; None: the usual ones.
         owners: [items] whom an item is of (a patient, else a record): drawn together, since their items are alike.
+            None: every item is drawn for itself, each combination of labels as often as it is in the data.
         rounds: of the bootstrap; 0: no intervals.
+        zeros: undefined values are 0 and count in means.
     """
     chosen_metrics = make_metrics(USUAL[kind or LABELS] if metrics is None else metrics, kind)
     if kind == CLASSES:
         kept = targets >= 0
-        scores, targets, owners = scores[kept], targets[kept], owners[kept]
+        scores, targets, owners = scores[kept], targets[kept], None if owners is None else owners[kept]
+    drawn = resampled_items(targets, rounds, seed) if owners is None else resampled_groups(owners, rounds, seed)
 
     def statistic(chosen: np.ndarray) -> dict[str, np.ndarray | float]:
-        by_label, means = _measure(chosen_metrics, scores[chosen], targets[chosen], kind)
+        by_label, means = _measure(chosen_metrics, Scored.of(scores[chosen], targets[chosen], kind), zeros)
         return {**by_label, **{f"mean {name}": value for name, value in means.items()}}
 
-    values, means = _measure(chosen_metrics, scores, targets, kind)
-    ends = intervals(statistic, resampled_groups(owners, rounds, seed)) if rounds else {}
+    values, means = _measure(chosen_metrics, Scored.of(scores, targets, kind), zeros)
+    ends = intervals(statistic, drawn) if rounds else {}
     one_hot = targets[:, None] == np.arange(scores.shape[1]) if kind == CLASSES else targets == 1
     known = np.full(scores.shape[1], len(targets)) if kind == CLASSES else (~np.isnan(targets)).sum(axis=0)
     return Results(
@@ -102,10 +106,10 @@ def evaluate(
 
 
 def _measure(
-    metrics: Mapping[str, Metric], scores: np.ndarray, targets: np.ndarray, kind: str | None
+    metrics: Mapping[str, Metric], scored: Scored, zeros: bool
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Every metric by label, and the means over labels; what is of the whole set stands among the means."""
-    found = measure(metrics, Scored.of(scores, targets, kind))
+    found = measure(metrics, scored, zeros=zeros)
     values = {name: value for name, value in found.items() if not metrics[name].of_set}
     means = {name: float(value) if metrics[name].of_set else mean_defined(value) for name, value in found.items()}
     return values, means

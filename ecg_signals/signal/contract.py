@@ -215,6 +215,11 @@ class SignalContract:
         found = [step.values for step in self.made() if isinstance(step, Step) and step.values]
         return found[-1] if found else "mV"
 
+    @property
+    def table(self) -> str:
+        """The registered dataset of tables whose files hold prepared records; empty where they hold raw ones."""
+        return next((step.table for step in self.made() if isinstance(step, Step) and step.table), "")
+
     def _listed(self) -> str:
         return ", ".join(self.leads)
 

@@ -24,17 +24,17 @@ class Signals(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         if index == self.fails:
             if self.ends_by:
                 os.kill(os.getpid(), self.ends_by)
             raise ConfigError(f"item {index} is broken; write it again")
-        return torch.full((12, 2500), float(index)), index
+        return {"signal": torch.full((1, 12, 2500), float(index)), "number": torch.tensor([index])}
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_come_in_order_and_errors_as_they_are(workers: int):
-    found = [numbers.tolist() for _, numbers in batches_in_order(Signals(7), 3, workers)]
+    found = [batch["number"].tolist() for batch in batches_in_order(Signals(7), 3, workers)]
     assert found == [[0, 1, 2], [3, 4, 5], [6]]
     with pytest.raises(ConfigError, match=r"^item 4 is broken; write it again$"):
         list(batches_in_order(Signals(7, fails=4), 3, workers))
@@ -98,12 +98,13 @@ def test_batches_arrive_in_64_kilobytes_of_shared_memory_and_without_any():
         if __name__ == "__main__":
             logging.basicConfig()
             for _ in range(2):
-                print([n.tolist() for x, n in batches_in_order(Signals(6), 2, 2) if (x[:, 3, 7] == n).all()])
+                found = [(batch["signal"], batch["number"]) for batch in batches_in_order(Signals(6), 2, 2)]
+                print([n.tolist() for x, n in found if (x[:, 3, 7] == n).all()])
             try:
                 Path("/dev/shm/full").write_bytes(bytes(1 << 17))
             except OSError:
                 pass
-            print([n.tolist() for _, n in batches_in_order(Signals(6), 2, 2)])
+            print([batch["number"].tolist() for batch in batches_in_order(Signals(6), 2, 2)])
         """,
     )
     pipes, none = done.stderr.splitlines()

@@ -11,7 +11,9 @@ import torch
 
 from ecg_signals.cli import test
 from ecg_signals.config import ConfigError
-from ecg_signals.inference.csv_test import EvaluationOptions, crops_of, predict_windows, run_test
+from ecg_signals.evaluation.run import run
+from ecg_signals.evaluation.table import TableOptions, run_table
+from ecg_signals.evaluation.windows import Probabilities, aggregate, crop_batches, model_batches
 from ecg_signals.interop.hubert_ecg.contract import hubert_ecg
 from ecg_signals.metrics.base import Scored, make_metrics, mean_defined, measure
 from ecg_signals.metrics.bootstrap import intervals, resampled_items
@@ -141,17 +143,23 @@ def test_the_table_and_the_probabilities_are_the_references(golden: Path, tmp_pa
     np.testing.assert_allclose(saved, np.load(golden / "hubert_ecg/eval/test_linear_probs_0_bs5.npy"), atol=1e-5)
 
 
+def crops_of(windows: torch.Tensor, found: list[int], crop: int, count: int, seed: int) -> torch.Tensor:
+    batch = {"id": torch.arange(len(windows)), "source": windows, "found": torch.tensor(found)}
+    rounds = crop_batches([batch], crop, count, np.random.RandomState(seed))
+    return torch.stack([cut["source"] for cut in rounds])
+
+
 def test_crops_and_their_probabilities_are_the_references(golden: Path, linear: Any) -> None:
     with np.load(golden / "hubert_ecg/eval/tta.npz") as arrays:
-        windows = torch.from_numpy(arrays["full_10s"]).view(2, 12, 1000)
-        draws = np.random.RandomState(int(arrays["crop_seed"]))
-        crops = crops_of(windows, [1000, 1000], 500, 3, draws)
+        windows, seed = torch.from_numpy(arrays["full_10s"]).view(2, 12, 1000), int(arrays["crop_seed"])
+        crops = crops_of(windows, [1000, 1000], 500, 3, seed)
         np.testing.assert_array_equal(crops.flatten(2), arrays["crops"])
-        for aggregation in ("mean", "max"):
-            options = EvaluationOptions("x.csv", crops=3, aggregation=aggregation)
-            draws = np.random.RandomState(int(arrays["crop_seed"]))
-            found = predict_windows(linear, windows, [1000, 1000], options, 500, draws)
-            np.testing.assert_allclose(found, arrays[f"probs_{aggregation}"], atol=1e-5)
+        found = Probabilities(torch.sigmoid)
+        batches = [{"id": torch.arange(2), "source": crop} for crop in crops]
+        run(linear, model_batches(batches), torch.device("cpu"), [found])
+        for how in ("mean", "max"):
+            values = [aggregate(windows, [how] * windows.shape[1]) for windows in found.windows()]
+            np.testing.assert_allclose(values, arrays[f"probs_{how}"], atol=1e-5)
 
 
 def test_augmented_evaluation_is_seeded_and_writes_intervals(golden: Path, tmp_path: Path) -> None:
@@ -173,9 +181,8 @@ def test_augmented_evaluation_is_seeded_and_writes_intervals(golden: Path, tmp_p
 def test_an_ecg_shorter_than_two_crops_is_cropped_inside_itself() -> None:
     windows = torch.zeros(1, 12, 1000)
     windows[:, :, :600] = 1
-    draws = np.random.RandomState(0)
-    assert (crops_of(windows, [600], 500, 20, draws) == 1).all()
-    assert crops_of(windows[..., :500], [300], 500, 2, draws).shape == (2, 1, 12, 500)
+    assert (crops_of(windows, [600], 500, 20, seed=0) == 1).all()
+    assert crops_of(windows[..., :500], [300], 500, 2, seed=0).shape == (2, 1, 12, 500)
 
 
 def test_classes_and_real_numbers_are_evaluated(golden: Path, tmp_path: Path, tiny_encoder: dict[str, Any]) -> None:
@@ -183,21 +190,21 @@ def test_classes_and_real_numbers_are_evaluated(golden: Path, tmp_path: Path, ti
     model = build("model", "hubert_ecg_classifier", **tiny_encoder, num_labels=3).eval()
     model.signal = hubert_ecg()
     options = {"ecg_dir": str(folder / "ecgs"), "out": str(tmp_path)}
-    path = run_test(model, EvaluationOptions(str(folder / "multi_class.csv"), task="multi_class", **options))
+    path = run_table(model, TableOptions(str(folder / "multi_class.csv"), task="multi_class", **options)).path
     assert list(pandas.read_csv(path, index_col=0).index) == [
         "test_accuracy", "test_auroc", "test_recall", "test_specificity", "test_auprc",
     ]  # fmt: skip
     model = build("model", "hubert_ecg_classifier", **tiny_encoder, num_labels=1).eval()
     model.signal = hubert_ecg()
-    path = run_test(model, EvaluationOptions(str(folder / "multi_class.csv"), task="regression", **options))
+    path = run_table(model, TableOptions(str(folder / "multi_class.csv"), task="regression", **options)).path
     assert list(pandas.read_csv(path, index_col=0).index) == ["test_mse", "test_mae", "test_r2"]
 
 
 def test_a_model_that_does_not_fit_the_table_is_named(golden: Path, linear: Any, tiny: dict[str, Any]) -> None:
     folder = golden / "hubert_ecg/dataset"
     with pytest.raises(ConfigError, match="4 logits"):
-        run_test(linear, EvaluationOptions(str(folder / "multi_label.csv"), str(folder / "ecgs"), label_start_index=4))
+        run_table(linear, TableOptions(str(folder / "multi_label.csv"), str(folder / "ecgs"), label_start_index=4))
     with pytest.raises(ConfigError, match="no label columns"):
-        run_test(linear, EvaluationOptions(str(folder / "multi_label.csv"), str(folder / "ecgs"), label_start_index=9))
-    with pytest.raises(ConfigError, match="fine-tuned HuBERT-ECG"):
-        run_test(build("model", "hubert_ecg", **tiny), EvaluationOptions(str(folder / "multi_label.csv")))
+        run_table(linear, TableOptions(str(folder / "multi_label.csv"), str(folder / "ecgs"), label_start_index=9))
+    with pytest.raises(ConfigError, match="hubert_ecg has no classification head"):
+        run_table(build("model", "hubert_ecg", **tiny), TableOptions(str(folder / "multi_label.csv")))

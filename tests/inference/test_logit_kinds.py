@@ -15,7 +15,7 @@ from ecg_signals.composition import resolve_config
 from ecg_signals.config import ConfigError
 from ecg_signals.criteria.mse import MSECriterion
 from ecg_signals.evaluation.evaluator import Evaluator
-from ecg_signals.inference.csv_test import task_of
+from ecg_signals.evaluation.table import task_of
 from ecg_signals.inference.predict import Predictor
 from ecg_signals.registry import REGISTRIES, build, get_entry, register_criterion
 from ecg_signals.runtime.placement import Placement
@@ -168,11 +168,12 @@ def test_a_plugins_criterion_says_it_by_inheriting(saved):
 
 def test_ecg_test_takes_the_task_from_the_model_and_refuses_another():
     model = build("model", "hubert_ecg_classifier", num_labels=3)
-    assert task_of(model, None) == "multi_label" and task_of(model, "regression") == "regression"
+    assert task_of(model, None, said := []) == "multi_label" and len(said) == 1
+    assert task_of(model, "regression", []) == "regression"
     model.logit_kind = "classes"
-    assert task_of(model, None) == "multi_class"
+    assert task_of(model, None, []) == "multi_class"
     with pytest.raises(ConfigError, match="trained for multi_class"):
-        task_of(model, "multi_label")
+        task_of(model, "multi_label", [])
 
 
 def test_validation_with_a_criterion_of_another_kind_is_an_error(saved, classification, tmp_path):

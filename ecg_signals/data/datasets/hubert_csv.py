@@ -1,31 +1,30 @@
 """A CSV of file names and labels beside a folder of .npy: HuBERT-ECG's data, preprocessed at 500 Hz."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ecg_signals import tables
-from ecg_signals.config import ConfigError, nearest, option, resolve_input
+from ecg_signals.config import ConfigError, option, resolve_input
 from ecg_signals.data.collation import stacked_columns
 from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.data.label_file import column_digests
+from ecg_signals.data.label_table import label_columns, label_values, patient_numbers, read_table
 from ecg_signals.data.named_rows import NamedRows
 from ecg_signals.data.sources.npy_folder import NpyFolder
 from ecg_signals.interop.hubert_ecg.contract import hubert_ecg
+from ecg_signals.metrics.logits import CLASSES
 from ecg_signals.registry import register_dataset
 from ecg_signals.sections import DatasetConfig
 from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.hubert_ecg import decimate_crop
 from ecg_signals.signal.missing import nan_to_mean
-
-if TYPE_CHECKING:
-    import pandas
+from ecg_signals.signal.steps.hubert_ecg import decimation_of
 
 
 @dataclass
@@ -62,29 +61,6 @@ class HubertCsvConfig(DatasetConfig):
     )
 
 
-def read_table(path: str | Path) -> "pandas.DataFrame":
-    """The CSV with its `filename` column as text. Raises: ConfigError when it has none, no rows, or names one twice."""
-    file = resolve_input(path)
-    if not file.exists():
-        raise ConfigError(f"{file} does not exist; give a CSV with a column 'filename' and the label columns last")
-    table = tables.read_table(file, text=["filename"])
-    if "filename" not in table.columns:
-        raise ConfigError(
-            f"{file} has no column 'filename' (found {', '.join(map(str, table.columns[:8]))}); rename one"
-        )
-    if table.empty:
-        raise ConfigError(f"{file} lists no ECG; add one row per .npy file")
-    unnamed = np.flatnonzero(table["filename"].isna())
-    if len(unnamed):
-        raise ConfigError(f"{file} names no file in row {unnamed[0] + 1}; type its name into the column 'filename'")
-    twice = table["filename"][table["filename"].duplicated()]
-    if len(twice):
-        raise ConfigError(
-            f"{file} lists {twice.iloc[0]} more than once ({len(twice)} rows too many); remove the duplicates"
-        )
-    return table
-
-
 def crop(signal: np.ndarray, start: int, samples: int) -> tuple[np.ndarray, int]:
     """`samples` columns from `start`, missing values replaced by the mean of the others.
 
@@ -117,6 +93,7 @@ class HubertCsvDataset(BaseDataset):
     """
 
     suffix: ClassVar[str] = ".csv"
+    tested_by: ClassVar[dict[str, tuple[str, ...]]] = {CLASSES: ("accuracy", "auroc", "recall", "specificity", "auprc")}
     cfg: HubertCsvConfig
 
     def __init__(self, cfg: HubertCsvConfig, path: str | Path, *, training: bool = False, seed: int = 1) -> None:
@@ -133,9 +110,10 @@ class HubertCsvDataset(BaseDataset):
             table = table[self.target_rows >= 0]
             self.target_rows = self.target_rows[self.target_rows >= 0]
         self.names: list[str] = list(table["filename"])
-        self.patients = self._patients(table)
-        self.columns = self._label_columns(list(map(str, table.columns)))
-        self.label_table = self._label_table(table) if self.columns and not cfg.targets else None
+        self.patients = patient_numbers(table)
+        self.columns = label_columns(table, path, cfg.label_columns, cfg.label_start_index)
+        labelled = self.columns and not cfg.targets
+        self.label_table = label_values(table, path, self.columns, cfg.task_type) if labelled else None
 
     def _targets(self, names: list[str]) -> tuple[NamedRows | None, np.ndarray | None]:
         """The targets and each name's row in them; -1 for an ECG without any value."""
@@ -152,52 +130,6 @@ class HubertCsvDataset(BaseDataset):
 
     def name_of(self, index: int) -> str:
         return self.names[index]
-
-    @staticmethod
-    def _patients(table: "pandas.DataFrame") -> np.ndarray | None:
-        """[items] a number per patient, of the column `patient_id`; negative, and of the row alone, where unknown."""
-        if "patient_id" not in table.columns:
-            return None
-        numbers = table["patient_id"].factorize()[0]
-        return np.where(numbers >= 0, numbers, -1 - np.arange(len(numbers)))
-
-    def _label_columns(self, columns: list[str]) -> list[str]:
-        if self.cfg.label_columns is None:
-            return columns[self.cfg.label_start_index :]
-        for name in self.cfg.label_columns:
-            if name not in columns:
-                guess = nearest(name, columns)
-                hint = f"; did you mean '{guess}'?" if guess else ""
-                raise ConfigError(
-                    f"{self.path} has no column '{name}'{hint} Set dataset.label_columns to columns it has"
-                )
-        return list(self.cfg.label_columns)
-
-    def _label_table(self, table: "pandas.DataFrame") -> np.ndarray:
-        """[items, columns] float64, NaN = unknown. Raises: ConfigError for other values than the task takes."""
-        kind = self.cfg.task_type
-        if kind != "multi_label" and len(self.columns) != 1:
-            raise ConfigError(
-                f"{self.path} has {len(self.columns)} label columns ({', '.join(self.columns[:4])} ...), but "
-                f"dataset.task_type={kind} takes one; set dataset.label_columns=[NAME] or dataset.label_start_index"
-            )
-        try:
-            values = table[self.columns].to_numpy(dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(
-                f"{self.path}: columns {self.columns[0]} ... {self.columns[-1]} are not all numbers ({error}); "
-                f"set dataset.label_start_index (now {self.cfg.label_start_index}) to the number of columns before them"
-            ) from None
-        known = values[~np.isnan(values)]
-        if kind == "multi_label" and not np.isin(known, (0.0, 1.0)).all():
-            raise ConfigError(
-                f"{self.path}: labels other than 0 and 1 with dataset.task_type=multi_label; correct the type"
-            )
-        if kind == "multi_class" and (
-            (known != np.round(known)).any() or (known < 0).any() or len(known) < len(values)
-        ):
-            raise ConfigError(f"{self.path}: column {self.columns[0]} must hold class numbers 0, 1, 2 ... in every row")
-        return values
 
     @property
     def sizes(self) -> np.ndarray:
@@ -251,6 +183,32 @@ class HubertCsvDataset(BaseDataset):
         if self.label_table is not None:
             item["label"] = self._label(self.label_table[index])
         return item
+
+    @classmethod
+    def of_contract(
+        cls, contract: SignalContract, path: str | Path, long: bool, seed: int, options: Mapping[str, Any]
+    ) -> "HubertCsvDataset":
+        """A table whose ECGs a model of this input contract can take; `long`: twice a window of each, for crops."""
+        factor, decimation = decimation_of(contract.steps)
+        samples = contract.window_samples * (factor or 1)
+        values = {
+            **options,
+            "decimation": decimation,
+            "downsampling_factor": factor,
+            "window_samples": 2 * samples if long else samples,
+            "random_crop_valid": long,
+            "attention_mask": "none",
+        }
+        return cls(HubertCsvConfig.from_mapping(values), path, seed=seed)
+
+    def windows(self, index: int) -> dict[str, Tensor]:
+        """The one window of an item that is tested, `source` [1, 12, samples], and how many of its samples are `found`.
+
+        Padding is no part of it: the published tests do not mask any.
+        """
+        window, found = self.window(index)
+        existing = torch.tensor([found // (self.cfg.downsampling_factor or 1)])
+        return {"source": self.prepared(window, found)["source"][None], "found": existing}
 
     def window(self, index: int) -> tuple[np.ndarray, int]:
         """The item's crop at 500 Hz, and how many of its columns exist."""

@@ -22,11 +22,14 @@ class Step(ABC):
         earlier: names under which files of earlier versions store it.
         values: what the values are afterwards, in a few words; empty where it does not bring them to a scale. With it,
             write `problem` as well.
+        table: registered dataset of tables whose files hold records as this step leaves them; empty where files are
+            raw records.
     """
 
     fills_nan: ClassVar[bool] = False
     earlier: ClassVar[tuple[str, ...]] = ()
     values: ClassVar[str] = ""
+    table: ClassVar[str] = ""
 
     def __init__(self, cfg: Any) -> None:
         self.cfg = cfg

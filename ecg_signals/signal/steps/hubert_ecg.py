@@ -36,6 +36,7 @@ class HubertScale(Step):
 
     earlier = ("scale",)
     values = "scaled to [-1, 1]"
+    table = "hubert_csv"
 
     def __call__(self, signal: np.ndarray, rate: float, contract_rate: float) -> tuple[np.ndarray, float]:
         return scale_leads(signal), rate
