@@ -136,7 +136,7 @@ class CommonEvalConfig(BaseConfig):
     extract: list[str] | None = option(None, "what to store: any of output, encoder_out, saliency")
     results_path: str | None = option(None, "folder for what is stored")
     metrics: list[str] | None = option(
-        None, "registered metrics of the results by label; None: the usual ones", ours=True
+        None, "registered metrics of validations and of the results by label; None: the usual ones", ours=True
     )
     intervals: int = option(200, "rounds of the bootstrap behind the results' 95 % intervals; 0: none", ours=True)
     raw_memmap: bool = option(False, "write fairseq-signals' headerless memmaps instead of .npy", ours=True)

@@ -24,7 +24,7 @@ nothing here stand [at the end](#accepted-without-effect). `ecg-list KIND NAME` 
 fairseq-signals by default: [deviations.md](deviations.md).
 """
 NAMED = {  # where the names of a kind stand that is no section
-    "metric": "Named by `common_eval.metrics` of `ecg-validate`; criteria print some after each validation.",
+    "metric": "Named by `common_eval.metrics`; criteria print some after each validation in any case.",
     "reader": "Found by `read_record` from a file's suffix and first bytes.",
     "source": "Read by `ecg-preprocess NAME SOURCE DEST key=value ...`; see `ecg-preprocess NAME --help`.",
     "step": "Named by the input contract that is stored with a model (`model.signal.steps`), with its options.",

@@ -73,10 +73,10 @@ class Jobs:
         return found
 
     def _files(self, name: str) -> dict[str, str]:
-        """Text without this folder's own path; journals hold times of files."""
+        """Text without this folder's own path; journals and logs hold times."""
         here, found = str(self.folder.resolve()).encode(), {}
         for path in sorted((self.folder / name).rglob("*")):
-            if path.is_file() and path.suffix != ".jsonl":
+            if path.is_file() and path.suffix not in (".jsonl", ".log"):
                 content = path.read_bytes()
                 content = content if path.suffix in (".mat", ".npy") else content.replace(here, b"")
                 content = content[128:] if path.suffix == ".mat" else content  # its header holds the time of writing

@@ -12,9 +12,11 @@ from ecg_signals.config import ConfigError, option
 from ecg_signals.criteria.base import CriterionOutput
 from ecg_signals.criteria.cross_entropy import CrossEntropyConfig, CrossEntropyCriterion, class_targets
 from ecg_signals.criteria.loss_weights import class_weights, training_targets
-from ecg_signals.metrics.base import Scored, make_metrics, mean_defined, measure
 from ecg_signals.metrics.logits import CLASSES
+from ecg_signals.metrics.summary import means
 from ecg_signals.registry import register_criterion
+
+PRINTED = {"accuracy_macro": "recall", "auroc": "auroc", "auprc": "auprc"}
 
 
 @dataclass
@@ -55,13 +57,4 @@ class MultiClass(CrossEntropyCriterion):
     def metrics(self, logs: Mapping[str, float], scores: Mapping[str, np.ndarray]) -> dict[str, float]:
         """`accuracy` over items, `accuracy_macro` over classes, `auroc` and `auprc` one class against the others."""
         out = super().metrics(logs, scores)
-        if not scores:
-            return out
-        known = scores["target"] >= 0
-        logits, target = scores["logits"][known].astype(np.float64), scores["target"][known]
-        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities = Scored.of(shifted / shifted.sum(axis=1, keepdims=True), target, CLASSES)
-        values = measure(make_metrics(("recall",), CLASSES), Scored.of(logits, target, CLASSES))
-        values |= measure(make_metrics(("auroc", "auprc"), CLASSES), probabilities)
-        names = {"recall": "accuracy_macro"}
-        return out | {names.get(name, name): mean_defined(value) for name, value in values.items()}
+        return {**out, **means(PRINTED, scores, CLASSES)} if scores else out

@@ -14,9 +14,16 @@ from ecg_signals.criteria.binary_cross_entropy_with_logits import (
     BinaryCrossEntropyWithLogitsCriterion,
 )
 from ecg_signals.criteria.loss_weights import label_weights, training_targets
-from ecg_signals.metrics.base import Scored, make_metrics, mean_defined, measure
 from ecg_signals.metrics.logits import LABELS
+from ecg_signals.metrics.summary import means
 from ecg_signals.registry import register_criterion
+
+PRINTED = {
+    "f1_macro": "f1_score",
+    "recall_macro": "recall",
+    "precision_macro": "precision",
+    "specificity_macro": "specificity",
+}
 
 
 @dataclass
@@ -37,8 +44,4 @@ class MultiLabel(BinaryCrossEntropyWithLogitsCriterion):
     def metrics(self, logs: Mapping[str, float], scores: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Also means over labels: `f1_macro`, `recall_macro`, `precision_macro`, `specificity_macro`."""
         out = super().metrics(logs, scores)
-        if scores:
-            metrics = make_metrics(("f1_score", "recall", "precision", "specificity"), LABELS)
-            values = measure(metrics, Scored.of(scores["logits"], scores["target"], LABELS, self.cut))
-            out |= {f"{name.removesuffix('_score')}_macro": mean_defined(value) for name, value in values.items()}
-        return out
+        return {**out, **means(PRINTED, scores, LABELS, self.cut)} if scores else out

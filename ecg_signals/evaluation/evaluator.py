@@ -14,7 +14,7 @@ from ecg_signals.data.batching import BatchIterator
 from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.data.label_names import listed
 from ecg_signals.evaluation.extract import Extraction
-from ecg_signals.evaluation.results import Answers, write_results
+from ecg_signals.evaluation.results import Answers, printed, write_results
 from ecg_signals.evaluation.run import evaluate_split, run
 from ecg_signals.files import check_writable, sized
 from ecg_signals.interop.layout import ModelSource, logit_kind_of
@@ -162,12 +162,13 @@ class Evaluator:
         for subset in self.subsets():
             results = {}
             for split in self.task.splits_of(subset):
-                results[split], answers = self._validate_split(split, criterion)
-                found = answers.finish(section.intervals, seed) if folder else None
+                judged, answers = self._validate_split(split, criterion)
+                found = answers.finish(section.intervals if folder else 0, seed) if folder or section.metrics else None
+                results[split] = judged, found
                 if folder and found and self.placement.rank == 0:
                     written += found.write(folder, split)
                     summaries[split] = found.summary(section.intervals)
-            out[subset] = self.task.subset_metrics(criterion, results)
+            out[subset] = printed(self.task, criterion, results, section.metrics)
             self.reporter.summary(subset, out[subset])
         if folder and self.placement.rank == 0:
             content = {"checkpoint": section.path, "statistics": out, "splits": summaries}

@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ecg_signals.criteria.base import BaseCriterion
 from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.evaluation.run import Answer, Rows
 from ecg_signals.metrics.base import make_metrics
 from ecg_signals.metrics.logits import CLASSES, COSINES, probabilities_of
 from ecg_signals.metrics.results import Results, evaluate
 from ecg_signals.tables import write_table, write_text
+from ecg_signals.tasks.base import BaseTask
 
 FILE = "results.json"
 
@@ -54,7 +56,7 @@ class Answers:
             "owner": answer.batch.get("owner", -1 - ids),
         })  # fmt: skip
 
-    def finish(self, rounds: int, seed: int) -> "SplitResults | None":
+    def finish(self, rounds: int = 0, seed: int = 0) -> "SplitResults | None":
         """Score everything that was collected; None when that is nothing."""
         found = self.rows.gathered()
         if not found:
@@ -68,6 +70,22 @@ class Answers:
             scores, targets, labels, self.kind, metrics=self.metrics, owners=found["owner"], rounds=rounds, seed=seed
         )
         return SplitResults(self.dataset, results, found["id"], found["owner"], scores, targets)
+
+
+def printed(
+    task: BaseTask, criterion: BaseCriterion, splits: Mapping[str, tuple[Any, "SplitResults | None"]],
+    metrics: Sequence[str] | None,
+) -> dict[str, float]:  # fmt: skip
+    """The statistics of one subset: the criterion's, and the means of the metrics that a recipe names.
+
+    Args:
+        splits: split -> (logs, scores), and the results of its answers.
+        metrics: registered names; one that the criterion prints something of is printed as `<name>_macro`.
+    """
+    stats = task.subset_metrics(criterion, {split: judged for split, (judged, _) in splits.items()})
+    found = next((results for _, results in splits.values() if results), None)
+    named = found.results.means if found else {}
+    return stats | {f"{name}_macro" if name in stats else name: named[name] for name in metrics or () if name in named}
 
 
 def class_numbers(targets: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from ecg_signals.data.label_names import listed, matching_columns
 from ecg_signals.data.label_table import label_columns, label_values, read_table
 from ecg_signals.data.loading import batches_in_order
 from ecg_signals.evaluation.run import run
-from ecg_signals.evaluation.windows import Probabilities, aggregate, crop_batches, model_batches
+from ecg_signals.evaluation.windows import Probabilities, aggregate, aggregate_crops, crop_batches, model_batches
 from ecg_signals.files import replacing, writing
 from ecg_signals.interop.layout import logit_columns
 from ecg_signals.limits import check_no_input, path_below
@@ -204,14 +204,22 @@ def _predict(model: Any, table: Table, options: TableOptions) -> np.ndarray:
         draws = np.random.RandomState(options.seed)
         batches = crop_batches(batches, model.signal.window_samples, options.crops, draws)
     run(model, model_batches(batches), next(model.parameters()).device, [found])
-    labels = model.labels or [""] * found.parts[0].shape[1]
-    usual = "mean" if options.crops else None
-    rules = [options.aggregation or usual or model.signal.aggregate.get(label, "mean") for label in labels]
-    values = np.stack([aggregate(windows, rules) for windows in found.windows()])
+    values = _combined(found, model, options)
     values = probabilities_of(torch.from_numpy(values), kind).numpy() if of_logits else values
     if options.save_probabilities:
         _save(values, Path(options.out) / "probs" / Path(options.csv).stem, options.batch_size)
     return values
+
+
+def _combined(found: Probabilities, model: Any, options: TableOptions) -> np.ndarray:
+    """One answer per ECG from those to its crops or windows, [items, labels]."""
+    if options.crops:
+        starts = range(0, len(found.parts), options.crops)
+        rounds = [found.parts[at : at + options.crops] for at in starts]
+        return np.concatenate([aggregate_crops(crops, options.aggregation or "mean") for crops in rounds])
+    labels = model.labels or [""] * found.parts[0].shape[1]
+    rules = [options.aggregation or model.signal.aggregate.get(label, "mean") for label in labels]
+    return np.stack([aggregate(windows, rules) for windows in found.windows()])
 
 
 def _save(values: np.ndarray, folder: Path, batch_size: int) -> None:

@@ -79,3 +79,9 @@ class Probabilities:
 def aggregate(windows: np.ndarray, rules: Sequence[str]) -> np.ndarray:
     """[windows, labels] -> [labels]: by `rules`, one per label, the "max" over windows, else the mean."""
     return np.where([rule == "max" for rule in rules], windows.max(axis=0), windows.mean(axis=0))
+
+
+def aggregate_crops(crops: Sequence[np.ndarray], rule: str) -> np.ndarray:
+    """Random crops of the same items, [items, labels] each -> [items, labels]: the "max", else the mean."""
+    stacked = torch.from_numpy(np.stack(crops))
+    return (stacked.amax(dim=0) if rule == "max" else stacked.mean(dim=0)).numpy()

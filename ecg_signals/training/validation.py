@@ -11,9 +11,13 @@ import torch
 
 from ecg_signals.config import ConfigError, nearest
 from ecg_signals.criteria.base import BaseCriterion
-from ecg_signals.data.batching import Batch, BatchIterator
+from ecg_signals.data.batching import BatchIterator
+from ecg_signals.evaluation.results import Answers, SplitResults, printed
 from ecg_signals.evaluation.run import evaluate_split
+from ecg_signals.interop.layout import logit_kind_of
+from ecg_signals.metrics.base import make_metrics
 from ecg_signals.models.base import BaseModel
+from ecg_signals.registry import register_metric
 from ecg_signals.reporting import Reporter
 from ecg_signals.runtime.precision import autocast
 from ecg_signals.sections import Config, DatasetConfig
@@ -49,6 +53,8 @@ class Validation:
     ) -> None:
         self.config, self.task, self.model, self.criterion, self.device = config, task, model, criterion, device
         self.is_better = is_better
+        self.kind = model.logit_kind or logit_kind_of(config.to_dict())
+        make_metrics(config.common_eval.metrics or (), self.kind)  # an error before the first update
         self.best_printed: dict[str, float] = {}
         self.runs_without_improvement = 0
         self.warned_undefined = False
@@ -77,8 +83,7 @@ class Validation:
         if not self.subsets or name == "loss" or any(key in name for key in groups):
             return
         splits = next(iter(self.subsets.values()))
-        results = {split: self._evaluate(batches, [batches.first_batch()]) for split, batches in splits.items()}
-        self._metric_of(self.task.subset_metrics(self.criterion, results))
+        self._metric_of(self._statistics(splits, first_batch=True))
 
     def _metric_of(self, stats: Mapping[str, float]) -> float:
         """checkpoint.best_checkpoint_metric. Raises: ConfigError when it is not there."""
@@ -88,7 +93,8 @@ class Validation:
         guess = nearest(name, stats)
         hint = f"; did you mean '{guess}'?" if guess else "."
         auc = getattr(self.config.criterion, "report_auc", True)
-        more = "" if auc else " (criterion.report_auc=true prints auroc and auprc, too)"
+        more = f" (common_eval.metrics=[{name}] prints it)" if name in register_metric.names() else ""
+        more = more if auc else " (criterion.report_auc=true prints auroc and auprc, too)"
         raise ConfigError(
             f"checkpoint.best_checkpoint_metric={name} is not printed by {self.config.criterion._name}{hint} Set it: "
             f"choose one of {', '.join(stats)}{more}"
@@ -103,8 +109,7 @@ class Validation:
         name = self.config.checkpoint.best_checkpoint_metric
         scores = []
         for subset, splits in self.subsets.items():
-            results = {split: self._evaluate(batches) for split, batches in splits.items()}
-            stats = self.task.subset_metrics(self.criterion, results)
+            stats = self._statistics(splits)
             best, score = self.best_printed.get(subset), self._metric_of(stats)
             scores.append((score, best is None or self.is_better(score, best)))
             self.best_printed[subset] = score if best is None or scores[-1][1] else best
@@ -123,16 +128,24 @@ class Validation:
         self.runs_without_improvement = 0 if improved else self.runs_without_improvement + 1
         return score
 
-    def _evaluate(self, batches: BatchIterator, chosen: list[Batch] | None = None) -> Any:
-        section, common = self.config.dataset, self.config.common
-        return evaluate_split(
+    def _statistics(self, splits: Mapping[str, BatchIterator], first_batch: bool = False) -> dict[str, float]:
+        """What is printed of a subset, or of the first batch of its splits."""
+        results = {split: self._evaluate(batches, first_batch) for split, batches in splits.items()}
+        return printed(self.task, self.criterion, results, self.config.common_eval.metrics)
+
+    def _evaluate(self, batches: BatchIterator, first_batch: bool) -> tuple[Any, SplitResults | None]:
+        section, common, metrics = self.config.dataset, self.config.common, self.config.common_eval.metrics
+        answers = [Answers(batches.dataset, self.model.labels, self.kind, metrics)] if metrics else []
+        judged = evaluate_split(
             self.model,
             self.criterion,
-            islice(batches.batches(1), section.max_valid_steps) if chosen is None else chosen,
+            [batches.first_batch()] if first_batch else islice(batches.batches(1), section.max_valid_steps),
             self.device,
             seed=common.seed if section.fixed_validation_seed is None else section.fixed_validation_seed,
             autocast=lambda: autocast(common, self.device),
+            consumers=answers,
         )
+        return judged, answers[0].finish() if answers else None
 
 
 def _subsets(task: BaseTask, section: DatasetConfig) -> list[str]:

@@ -13,7 +13,7 @@ from ecg_signals.cli import test
 from ecg_signals.config import ConfigError
 from ecg_signals.evaluation.run import run
 from ecg_signals.evaluation.table import TableOptions, run_table
-from ecg_signals.evaluation.windows import Probabilities, aggregate, crop_batches, model_batches
+from ecg_signals.evaluation.windows import Probabilities, aggregate_crops, crop_batches, model_batches
 from ecg_signals.interop.hubert_ecg.contract import hubert_ecg
 from ecg_signals.metrics.base import Scored, make_metrics, mean_defined, measure
 from ecg_signals.metrics.bootstrap import intervals, resampled_items
@@ -158,8 +158,7 @@ def test_crops_and_their_probabilities_are_the_references(golden: Path, linear: 
         batches = [{"id": torch.arange(2), "source": crop} for crop in crops]
         run(linear, model_batches(batches), torch.device("cpu"), [found])
         for how in ("mean", "max"):
-            values = [aggregate(windows, [how] * windows.shape[1]) for windows in found.windows()]
-            np.testing.assert_allclose(values, arrays[f"probs_{how}"], atol=1e-5)
+            np.testing.assert_allclose(aggregate_crops(found.parts, how), arrays[f"probs_{how}"], atol=1e-5)
 
 
 def test_augmented_evaluation_is_seeded_and_writes_intervals(golden: Path, tmp_path: Path) -> None:
