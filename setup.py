@@ -5,5 +5,10 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["ecg_signals", "ecg_signals.*"]), "ecg_signals.configs", "ecg_signals.sample"],
     package_dir={"ecg_signals.configs": "configs", "ecg_signals.sample": "examples/sample"},
-    package_data={"ecg_signals": ["py.typed"], "ecg_signals.configs": ["**/*.yaml"], "ecg_signals.sample": ["**/*"]},
+    package_data={
+        "ecg_signals": ["py.typed"],
+        "ecg_signals.evaluation.report": ["style.css"],
+        "ecg_signals.configs": ["**/*.yaml"],
+        "ecg_signals.sample": ["**/*"],
+    },
 )

@@ -14,6 +14,9 @@ import pytest
 
 from ecg_signals.cli.app import hydra_app, plain_sections
 from ecg_signals.composition import resolve_config
+from ecg_signals.evaluation.report.figures import chart, ecg, read_metrics, ticks
+from ecg_signals.evaluation.report.page import LabelScore, label_table, page, prediction_list
+from ecg_signals.evaluation.report.records import by_record, measurable, measure
 from ecg_signals.signal.leads import LEADS
 from ecg_signals.signal.record import Record
 
@@ -27,15 +30,9 @@ def demo(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.fixture
-def results(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def summary(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(FOLDER))
-    return importlib.import_module("results")
-
-
-@pytest.fixture
-def report(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(FOLDER))
-    return importlib.import_module("report")
+    return importlib.import_module("summary")
 
 
 def test_every_command_of_the_demo_composes(demo: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -70,31 +67,31 @@ def test_a_step_is_done_once_and_again_only_when_its_command_changes(
     assert "fail" not in demo.read_done()
 
 
-def test_the_page_needs_nothing_but_itself(report: ModuleType, tmp_path: Path):
+def test_the_page_needs_nothing_but_itself(tmp_path: Path):
     rows = [{"split": "train", "num_updates": k, "loss": 5.0 / k} for k in range(1, 9)]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    curve = ("train", *report.read_metrics(tmp_path / "metrics.jsonl", "train", "loss"))
+    curve = ("train", *read_metrics(tmp_path / "metrics.jsonl", "train", "loss"))
     record = Record(np.random.default_rng(0).standard_normal((12, 5000)).astype(np.float32), 500, list(LEADS))
     scores = [
-        report.LabelScore("A<B", "x & y", 30, 6, 0.75, 0.5, (0.6, 0.9)),
-        report.LabelScore("Few", "", 3, 1, 1.0, 1.0, None),
-        report.LabelScore("C", "", 0, 0, None, None, None),
+        LabelScore("A<B", "x & y", 30, 6, 0.75, 0.5, (0.6, 0.9)),
+        LabelScore("Few", "", 3, 1, 1.0, 1.0, None),
+        LabelScore("C", "", 0, 0, None, None, None),
     ]
-    page = report.page(
+    whole = page(
         "A title", "What it is.", [("tile", "0.5")],
         [
-            ("Curves", report.chart("Loss", "bits", [curve])),
-            ("Record", report.ecg(record)),
-            ("Labels", report.label_table(scores, 5) + report.prediction_list(["A<B", "C"], [0.9, 0.1], {"C"}, {})),
+            ("Curves", chart("Loss", "bits", [curve])),
+            ("Record", ecg(record)),
+            ("Labels", label_table(scores, 5) + prediction_list(["A<B", "C"], [0.9, 0.1], {"C"}, {})),
         ],
     )  # fmt: skip
-    assert not re.search(r"https?://|<script|<link|src=|@import", page)
-    assert "A&lt;B" in page and "A<B" not in page and "0.750" in page and "0.60 to 0.90" in page
-    assert re.findall(r"<tr class=few><td><b>(\w+)", page) == ["Few"] and "of them: C." in page
+    assert not re.search(r"https?://|<script|<link|src=|@import", whole)
+    assert "A&lt;B" in whole and "A<B" not in whole and "0.750" in whole and "0.60 to 0.90" in whole
+    assert re.findall(r"<tr class=few><td><b>(\w+)", whole) == ["Few"] and "of them: C." in whole
 
 
-def test_a_chart_s_points_lie_inside_its_frame(report: ModuleType):
-    drawn = report.chart("t", "y", [("a", [1, 2, 300], [-4.0, 0.0, 7.5]), ("b", [5], [1.0])])
+def test_a_chart_s_points_lie_inside_its_frame():
+    drawn = chart("t", "y", [("a", [1, 2, 300], [-4.0, 0.0, 7.5]), ("b", [5], [1.0])])
     pairs = " ".join(re.findall(r'points="(.*?)"', drawn)).split()
     points = [tuple(map(float, pair.split(","))) for pair in pairs]
     assert len(points) == 4
@@ -102,17 +99,17 @@ def test_a_chart_s_points_lie_inside_its_frame(report: ModuleType):
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (3.2, 3.9), (-250.0, 10.0), (2.0, 2.0), (1e-5, 4e-5)])
-def test_ticks_are_few_and_span_the_values(report: ModuleType, low: float, high: float):
-    found = report.ticks(low, high)
+def test_ticks_are_few_and_span_the_values(low: float, high: float):
+    found = ticks(low, high)
     assert found[0] <= low and found[-1] >= high - 1e-12
     assert 2 <= len(found) <= 8
 
 
-def test_the_page_draws_the_ecg_to_the_scale_it_prints_and_nothing_outside(report: ModuleType):
+def test_the_page_draws_the_ecg_to_the_scale_it_prints_and_nothing_outside():
     signal = np.random.default_rng(0).standard_normal((12, 5000)).astype(np.float32) * 0.1
     signal[:, 100::500] = 19.0  # mV; at 10 mm/mV such a peak lies 190 mm above its baseline
     signal[2, 300:400] = np.nan
-    svg = report.ecg(Record(signal, 500, list(LEADS)))
+    svg = ecg(Record(signal, 500, list(LEADS)))
     width, height = map(float, re.search(r'viewBox="0 0 (\S+) (\S+)"', svg).groups())
     gain = float(re.search(r"([\d.]+) mm/mV instead of 10", svg).group(1))
     traces = [
@@ -126,42 +123,42 @@ def test_the_page_draws_the_ecg_to_the_scale_it_prints_and_nothing_outside(repor
     np.testing.assert_allclose(np.diff(-strip[:, 1]) / gain, np.diff(signal[1]), atol=0.011 / gain)
 
 
-def test_names_of_leads_are_text_on_the_page(report: ModuleType):
-    drawn = report.ecg(Record(np.zeros((2, 5000), np.float32), 500, ["<script>", "II"]))
+def test_names_of_leads_are_text_on_the_page():
+    drawn = ecg(Record(np.zeros((2, 5000), np.float32), 500, ["<script>", "II"]))
     assert "&lt;script&gt;" in drawn and "<script" not in drawn
 
 
-def test_a_curve_without_values_leaves_its_chart_empty(report: ModuleType):
-    drawn = report.chart("t", "y", [("a", [1, 2, 3], [1.0, float("nan"), 2.0]), ("b", [], [])])
+def test_a_curve_without_values_leaves_its_chart_empty():
+    drawn = chart("t", "y", [("a", [1, 2, 3], [1.0, float("nan"), 2.0]), ("b", [], [])])
     assert "nan" not in drawn and len(re.findall(r'points="(.*?)"', drawn)[0].split()) == 2
-    report.chart("t", "y", [("a", [], [])])
+    chart("t", "y", [("a", [], [])])
 
 
-def test_the_test_split_is_scored_by_record(results: ModuleType):
+def test_the_test_split_is_scored_by_record():
     logits = np.log([[1.0, 1], [3, 1], [9, 1]]) * [1, 0]  # probabilities 0.5, 0.75, 0.9
     targets = np.array([[1, 0], [1, 0], [0, 1]])
-    names, probabilities, truth = results.by_record(["b_0.mat", "b_1.mat", "a_0.mat"], logits, targets)
+    names, probabilities, truth = by_record(["b_0.mat", "b_1.mat", "a_0.mat"], logits, targets)
     assert names == ["a", "b"] and truth.tolist() == [[0, 1], [1, 0]]
     np.testing.assert_allclose(probabilities, [[0.9, 0.5], [0.625, 0.5]])
 
 
-def test_labels_of_few_records_stay_out_of_the_headline_and_its_interval_is_that_of_the_others(results: ModuleType):
+def test_labels_of_few_records_stay_out_of_the_headline_and_its_interval_is_that_of_the_others():
     rng = np.random.default_rng(0)
     targets = np.zeros((40, 4))
     targets[:20, 0], targets[:5, 1], targets[:4, 2], targets[:36, 3] = 1, 1, 1, 1
-    assert results.measurable(targets).tolist() == [True, True, False, False]
+    assert measurable(targets).tolist() == [True, True, False, False]
     probabilities = targets + rng.standard_normal(targets.shape)
-    found, spans = results.measure(probabilities, targets, np.arange(40) // 2)
-    low, high = spans["macro"]
-    assert 0 < low < found.auroc[:2].mean() < high <= 1 and spans["auroc"].shape == (2, 4)
+    found, headline = measure("ABCD", probabilities, targets, np.arange(40) // 2)
+    low, high = headline.mean_ends["auroc"]
+    assert 0 < low < found.values["auroc"][:2].mean() < high <= 1 and found.ends["auroc"].shape == (2, 4)
+    assert headline.labels == ["A", "B"] and headline.means["auroc"] == found.values["auroc"][:2].mean()
     probabilities[:, 2:] = 0.5
-    np.testing.assert_array_equal(
-        results.measure(probabilities, targets, np.arange(40) // 2)[1]["macro"], spans["macro"]
-    )
+    again = measure("ABCD", probabilities, targets, np.arange(40) // 2)[1]
+    np.testing.assert_array_equal(again.mean_ends["auroc"], headline.mean_ends["auroc"])
 
 
 def test_the_summary_names_records_positives_interval_and_what_the_loss_is(
-    results: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    summary: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     run, rng = tmp_path / "run", np.random.default_rng(0)
     targets = np.zeros((24, 3), dtype=np.int64)
@@ -191,7 +188,7 @@ def test_the_summary_names_records_positives_interval_and_what_the_loss_is(
         {"feats": rng.standard_normal((12, 5000)).astype(np.float32), "curr_sample_rate": 500.0},
     )
     root = FOLDER.parents[1]
-    results.summarise(
+    summary.summarise(
         root,
         run,
         {name: {"command": "c", "seconds": 1.0} for name in ("preprocess", "pretrain", "finetune", "validate")},

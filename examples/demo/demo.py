@@ -107,7 +107,7 @@ def main() -> None:
     print(*(f"$ export {name}={value}" for name, value in SET.items()), sep="\n")
     for step in STEPS:
         run_step(step, done)
-    from results import summarise
+    from summary import summarise
 
     summarise(ROOT, RUN, done)
     print(f"\ncheckpoint  {FINETUNED}\nmetrics     {FINETUNED.parent / 'metrics.jsonl'}\npage        {PAGE}")

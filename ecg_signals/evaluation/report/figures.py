@@ -1,10 +1,8 @@
-"""One self-contained HTML page: training curves, a table of labels, one ECG with its prediction."""
+"""Figures of a page as inline SVG: curves of a run's statistics, and an ECG on paper."""
 
-import csv
 import html
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +12,6 @@ from ecg_signals.signal.record import Record
 from ecg_signals.signal.sheet import MM_PER_SECOND, PULSE_SECONDS, lay_out
 
 Series = tuple[str, Sequence[float], Sequence[float]]  # name, x, y
-
-
-@dataclass
-class LabelScore:
-    """One row of the table; auroc and auprc are None where the test split holds a single class."""
-
-    name: str
-    meaning: str
-    train: int  # training records with the label
-    test: int  # test records with it
-    auroc: float | None
-    auprc: float | None
-    interval: tuple[float, float] | None  # 95 % of the auroc; None for a label with too few records for the headline
 
 
 def read_metrics(path: Path, split: str, key: str) -> tuple[list[float], list[float]]:
@@ -45,6 +30,15 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [float(x) for x in np.arange(np.floor(low / step), np.ceil(high / step) + 1) * step]
 
 
+def charts(figures: Iterable[tuple[str, str, Path, Sequence[tuple[str, str]]]]) -> str:
+    """Charts side by side: (title, what is shown, a metrics.jsonl, its curves as split and statistic)."""
+    drawn = [
+        chart(title, y_name, [(split, *read_metrics(path, split, key)) for split, key in curves])
+        for title, y_name, path, curves in figures
+    ]
+    return f'<div class="charts">{"".join(drawn)}</div>'
+
+
 def _finite(x: Sequence[float], y: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     keep = np.isfinite(np.asarray(y, dtype=float))
     return np.asarray(x, dtype=float)[keep], np.asarray(y, dtype=float)[keep]
@@ -52,10 +46,10 @@ def _finite(x: Sequence[float], y: Sequence[float]) -> tuple[np.ndarray, np.ndar
 
 def chart(title: str, y_name: str, series: Iterable[Series], width: int = 540, height: int = 270) -> str:
     """A line chart as inline SVG; values that are no numbers are left out."""
-    series = [(name, *_finite(x, y)) for name, x, y in series]
+    lines = [(name, *_finite(x, y)) for name, x, y in series]
     left, right, top, bottom = 54, 12, 14, 40
-    across = ticks(0, max((float(x.max()) for _, x, _ in series if len(x)), default=1.0))
-    values = np.concatenate([y for *_, y in series] or [np.zeros(1)])
+    across = ticks(0, max((float(x.max()) for _, x, _ in lines if len(x)), default=1.0))
+    values = np.concatenate([y for *_, y in lines] or [np.zeros(1)])
     up = ticks(float(min(values, default=0.0)), float(max(values, default=1.0)), 4)
 
     def place(x: Any, y: Any) -> tuple[Any, Any]:
@@ -70,10 +64,10 @@ def chart(title: str, y_name: str, series: Iterable[Series], width: int = 540, h
     for value in across:
         out.append(f'<text x="{place(value, up[0])[0]:.1f}" y="{height - 20}" text-anchor="middle">{value:g}</text>')
     out.append(f'<text x="{(left + width - right) / 2}" y="{height - 4}" text-anchor="middle">updates</text>')
-    for number, (_, x, y) in enumerate(series):
+    for number, (_, x, y) in enumerate(lines):
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(*place(x, y)))
         out.append(f'<polyline class="line c{number}" points="{points}"/>')
-    keys = "".join(f'<span class="key c{n}">{html.escape(name)}</span>' for n, (name, *_) in enumerate(series))
+    keys = "".join(f'<span class="key c{n}">{html.escape(name)}</span>' for n, (name, *_) in enumerate(lines))
     caption = f"<b>{html.escape(title)}</b>, {html.escape(y_name)} {keys}"
     return f"<figure><figcaption>{caption}</figcaption>{''.join(out)}</svg></figure>"
 
@@ -119,69 +113,3 @@ def _runs(there: np.ndarray) -> list[slice]:
     """Stretches of samples that have values; between them no line is drawn."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], there, [False])).astype(int)))
     return [slice(int(begin), int(end)) for begin, end in edges.reshape(-1, 2)]
-
-
-def label_table(scores: Sequence[LabelScore], least: int) -> str:
-    """Labels in the headline, then those with few test records, then the names of those without any.
-
-    Args:
-        least: positive and negative records that the headline asks for.
-    """
-    head = "".join(
-        f"<th>{name}</th>" for name in ("label", "meaning", "train", "test", "AUROC", "95 % interval", "", "AUPRC")
-    )
-    measured = sorted((s for s in scores if s.auroc is not None), key=lambda s: (s.interval is None, -s.test, s.name))
-    rows = "".join(_label_row(score) for score in measured)
-    rest = ", ".join(html.escape(s.name) for s in scores if s.auroc is None)
-    return (
-        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-        f'<p class="note">train, test: records with the label. Grey: fewer than {least} test records have it, or lack '
-        f"it; such values say nothing, and the headline leaves them out. Intervals: bootstrap over patients.</p>"
-        f'<p class="note">Not measured, since the test split has no positive or no negative of them: {rest}.</p>'
-    )
-
-
-def _label_row(score: LabelScore) -> str:
-    few = " class=few" if score.interval is None else ""
-    span = "" if score.interval is None else f"{score.interval[0]:.2f} to {score.interval[1]:.2f}"
-    return (
-        f"<tr{few}><td><b>{html.escape(score.name)}</b></td><td>{html.escape(score.meaning)}</td>"
-        f"<td>{score.train}</td><td>{score.test}</td><td>{score.auroc:.3f}</td><td>{span}</td>"
-        f'<td class="bar"><i style="width: {score.auroc:.0%}"></i></td><td>{score.auprc:.3f}</td></tr>'
-    )
-
-
-def prediction_list(
-    names: Sequence[str], probabilities: Sequence[float], truth: set[str], meanings: dict[str, str]
-) -> str:
-    """The most probable labels of one record, true ones marked."""
-    best = np.argsort(probabilities)[::-1][:6]
-    rows = "".join(
-        f"<tr><td>{'✓' if names[k] in truth else ''}</td><td><b>{html.escape(names[k])}</b></td>"
-        f"<td>{html.escape(meanings.get(names[k], ''))}</td><td>{probabilities[k]:.2f}</td>"
-        f'<td class="bar"><i style="width: {probabilities[k]:.0%}"></i></td></tr>'
-        for k in best
-    )
-    missed = sorted(truth - {names[k] for k in best})
-    also = f'<p class="note">Also true: {html.escape(", ".join(missed))}.</p>' if missed else ""
-    head = "<th>true</th><th>label</th><th>meaning</th><th>probability</th><th></th>"
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{also}"
-
-
-def statement_meanings(path: Path) -> dict[str, str]:
-    """What PTB-XL's labels stand for."""
-    with path.open(newline="") as file:
-        return {row[""]: row["description"] for row in csv.DictReader(file)}
-
-
-def page(title: str, lead: str, tiles: Sequence[tuple[str, str]], sections: Sequence[tuple[str, str]]) -> str:
-    """The whole page; `sections` are (heading, html)."""
-    top = "".join(f"<div><b>{html.escape(value)}</b><span>{html.escape(name)}</span></div>" for name, value in tiles)
-    body = "".join(f"<h2>{html.escape(heading)}</h2>{content}" for heading, content in sections)
-    style = (Path(__file__).parent / "style.css").read_text()
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}</style></head><body><main>'
-        f'<h1>{html.escape(title)}</h1><p class="note">{html.escape(lead)}</p><div class="tiles">{top}</div>{body}'
-        f"</main></body></html>\n"
-    )
