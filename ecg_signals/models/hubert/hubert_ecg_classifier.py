@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from ecg_signals.config import MISSING, option
 from ecg_signals.models.base import ModelOutput
 from ecg_signals.models.heads.finetuned import EncoderWithHead
-from ecg_signals.models.hubert.hubert_ecg import HubertBackbone, HubertBackboneConfig, RegulatedModel
+from ecg_signals.models.hubert.hubert_ecg import HubertBackbone, RegulatedModel
+from ecg_signals.models.hubert.options import HubertBackboneConfig
 from ecg_signals.models.hubert.regulariser import DynamicRegulariser
 from ecg_signals.modules.heads import ACTIVATIONS, LabelEmbedding, perceptron
 from ecg_signals.registry import register_model

@@ -9,8 +9,7 @@ modules/dropout.py and one layer for both branches, where the regulariser needs 
 -inf instead of float16's lowest number, which differs where a whole row is padding.
 """
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -18,18 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from ecg_signals.config import ConfigError
+from ecg_signals.models.hubert.options import ACTIVATIONS, HubertBackboneConfig
 from ecg_signals.modules.conv_position import centred_convolution
-
-if TYPE_CHECKING:
-    from ecg_signals.models.hubert.hubert_ecg import HubertBackboneConfig
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu,
-    "relu": F.relu,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "silu": F.silu,
-}
 
 
 class ConvLayer(nn.Module):
@@ -54,7 +43,7 @@ class ConvLayer(nn.Module):
 class ConvStem(nn.Module):
     """The convolutions that turn a stream of samples into frames."""
 
-    def __init__(self, cfg: "HubertBackboneConfig") -> None:
+    def __init__(self, cfg: HubertBackboneConfig) -> None:
         super().__init__()
         layers = []
         for i, (dim, kernel, stride) in enumerate(zip(cfg.conv_dim, cfg.conv_kernel, cfg.conv_stride)):
@@ -94,7 +83,7 @@ def num_frames(samples: int, kernels: Sequence[int], strides: Sequence[int]) -> 
 class FeatureProjection(nn.Module):
     """Convolution channels -> width of the encoder, [batch, frames, channels] -> [batch, frames, hidden_size]."""
 
-    def __init__(self, cfg: "HubertBackboneConfig") -> None:
+    def __init__(self, cfg: HubertBackboneConfig) -> None:
         super().__init__()
         if cfg.feat_proj_layer_norm:
             self.layer_norm = nn.LayerNorm(cfg.conv_dim[-1], eps=cfg.layer_norm_eps)
@@ -111,7 +100,7 @@ class FeatureProjection(nn.Module):
 class PositionalConv(nn.Module):
     """Relative positions by a wide grouped convolution whose weight is normed over its taps."""
 
-    def __init__(self, cfg: "HubertBackboneConfig") -> None:
+    def __init__(self, cfg: HubertBackboneConfig) -> None:
         super().__init__()
         width = cfg.num_conv_pos_embeddings
         conv = nn.Conv1d(
@@ -128,7 +117,7 @@ class PositionalConv(nn.Module):
 class Attention(nn.Module):
     """Self-attention over frames [batch, frames, hidden_size], with Hugging Face's names of weights."""
 
-    def __init__(self, cfg: "HubertBackboneConfig") -> None:
+    def __init__(self, cfg: HubertBackboneConfig) -> None:
         super().__init__()
         self.heads = cfg.num_attention_heads
         self.dropout_probability = cfg.attention_dropout
@@ -152,7 +141,7 @@ class Attention(nn.Module):
 class FeedForward(nn.Module):
     """Two layers applied to every frame."""
 
-    def __init__(self, cfg: "HubertBackboneConfig") -> None:
+    def __init__(self, cfg: HubertBackboneConfig) -> None:
         super().__init__()
         self.intermediate_dropout = nn.Dropout(cfg.activation_dropout)
         self.intermediate_dense = nn.Linear(cfg.hidden_size, cfg.intermediate_size)
@@ -168,7 +157,7 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """One transformer block; norms after each branch as published, or before it (`do_stable_layer_norm`)."""
 
-    def __init__(self, cfg: "HubertBackboneConfig") -> None:
+    def __init__(self, cfg: HubertBackboneConfig) -> None:
         super().__init__()
         self.norm_first = cfg.do_stable_layer_norm
         self.attention = Attention(cfg)
@@ -189,7 +178,7 @@ class Block(nn.Module):
 class Encoder(nn.Module):
     """Positional convolution, then the blocks: [batch, frames, hidden_size] -> the same."""
 
-    def __init__(self, cfg: "HubertBackboneConfig") -> None:
+    def __init__(self, cfg: HubertBackboneConfig) -> None:
         super().__init__()
         self.norm_first = cfg.do_stable_layer_norm
         self.layerdrop = cfg.layerdrop
@@ -229,7 +218,7 @@ class Encoder(nn.Module):
         return states
 
 
-def check_leads_fill_a_frame(samples: int, cfg: "HubertBackboneConfig") -> None:
+def check_leads_fill_a_frame(samples: int, cfg: HubertBackboneConfig) -> None:
     """Raises: ConfigError when the concatenated leads are shorter than one frame."""
     field, _ = receptive_field(cfg.conv_kernel, cfg.conv_stride)
     if samples < field:
