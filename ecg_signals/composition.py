@@ -18,7 +18,7 @@ from ecg_signals.config import (
     plain,
     unknown_message,
 )
-from ecg_signals.interop.fairseq_signals.ignored import IGNORED, ignored_values
+from ecg_signals.interop.fairseq_signals.ignored import IGNORED, ignored_values, live_values
 from ecg_signals.interop.hubert_ecg.old_names import with_todays_names
 from ecg_signals.registry import get_entry, register_dataset
 from ecg_signals.sections import REGISTERED_GROUPS, Config
@@ -188,8 +188,7 @@ def _options_of(group: str, values: Mapping[str, Any], cls: type[BaseConfig], le
     """A section without the keys that do nothing; lenient: without all that are no options."""
     if lenient:
         return known_options(cls, values)
-    ignored = IGNORED.get(group, {})
-    return {key: value for key, value in values.items() if key in cls.__dataclass_fields__ or key not in ignored}
+    return live_values(group, values, cls)
 
 
 def _with_defaults(values: Mapping[str, Any], cls: type[BaseConfig]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ecg_signals.evaluation.extract import Extraction
 from ecg_signals.evaluation.results import Answers, printed, write_results
 from ecg_signals.evaluation.run import evaluate_split, run
 from ecg_signals.files import check_writable, sized
+from ecg_signals.interop.fairseq_signals.ignored import live_values
 from ecg_signals.interop.layout import ModelSource, logit_kind_of
 from ecg_signals.models.base import BaseModel
 from ecg_signals.registry import get_entry
@@ -83,8 +84,9 @@ class Evaluator:
     """
 
     def __init__(self, sections: Mapping[str, Any], placement: Placement) -> None:
-        CommonEvalConfig.from_mapping(sections.get("common_eval") or {}, where="common_eval")  # a misspelt path, say
         section = sections.get("common_eval") or {}
+        known = live_values("common_eval", section, CommonEvalConfig)
+        CommonEvalConfig.from_mapping(known, where="common_eval")  # a misspelt path, say
         path = section.get("path")
         if section.get("results_path"):
             advice = "Set common_eval.results_path to a folder that can be written"

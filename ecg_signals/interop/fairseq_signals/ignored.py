@@ -121,6 +121,12 @@ def ignored_values(section: str, values: Mapping[str, Any], cls: type[BaseConfig
     return found
 
 
+def live_values(section: str, values: Mapping[str, Any], cls: type[BaseConfig]) -> dict[str, Any]:
+    """A section without what it sets of the table."""
+    table = IGNORED.get(section, {})
+    return {key: value for key, value in values.items() if key in cls.__dataclass_fields__ or key not in table}
+
+
 def stored_values(section: str, name: str | None, config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """What fairseq-signals' checkpoints hold of the table in a section with this registered name, at usual values."""
     found = {}
