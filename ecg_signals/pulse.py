@@ -8,7 +8,7 @@ from typing import Any, Self
 logger = logging.getLogger("train_progress")
 
 QUIET_SECONDS = 30.0  # a log gets the first line after so long without one; each further pause is twice as long
-TICK_SECONDS = 1.0
+TICK_SECONDS = 1.0  # between two looks at the clock
 
 
 class Pulse:

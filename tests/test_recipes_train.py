@@ -1,4 +1,7 @@
-"""fairseq-signals' own yaml files train through --config-dir on the repository's sample, shrunk by overrides."""
+"""Every packaged recipe trains on the repository's sample, shrunk by overrides.
+
+Those that fairseq-signals ships too (test_recipes says which) train from its own files, through --config-dir.
+"""
 
 import csv
 import json
@@ -13,9 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
+from test_recipes import NAMES, PACKAGED, packaged
 
 import ecg_signals
 from ecg_signals.cli import inference, train
+from ecg_signals.clustering.packing import RowPacker
+from ecg_signals.readers.read import read_record
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "examples" / "sample"
@@ -30,7 +36,12 @@ NARROW = [
     "+model.conv_feature_layers='[(16, 2, 2)] * 4'",
 ]  # fmt: skip
 WAV2VEC2 = [*NARROW, "model.final_dim=8", "+model.latent_vars=4", "+model.num_negatives=5"]
+HUBERT = [
+    "model.hidden_size=16", "model.num_hidden_layers=1", "model.num_attention_heads=2", "model.intermediate_size=16",
+    "model.conv_dim=[8,8,8,8,8]", "model.num_conv_pos_embeddings=16", "model.num_conv_pos_embedding_groups=4",
+]  # fmt: skip
 NARROW_BY_MODEL = {"wav2vec2": WAV2VEC2, "wav2vec2_cmsc": WAV2VEC2, "ecg_transformer": NARROW}
+
 
 
 @dataclass
@@ -60,6 +71,8 @@ class Material:
         if "no_pretrained_weights" in model and "resnet" not in model["_name"] and "se_wrn" not in model["_name"]:
             scratch = model["no_pretrained_weights"]
             out += ["+model.encoder_embed_dim=16", *NARROW[1:]] if scratch else [f"+model.model_path={self.pretrained}"]
+        elif model.get("model_path") == "???":
+            out.append(f"model.model_path={self.pretrained}")
         return [f"task.data={folder}", *out]
 
 
@@ -134,21 +147,20 @@ def published(golden: Path) -> dict[str, Any]:
     return json.loads((golden / "fairseq_signals_trained" / "recipes.json").read_text())
 
 
-def names() -> list[str]:
-    from test_recipes import PACKAGED
+def check_two_updates(run: Path) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in (run / "checkpoints/metrics.jsonl").read_text().splitlines()]
+    inner = [row for row in rows if row["split"] == "train_inner"]
+    assert [row["num_updates"] for row in inner] == [1, 2]
+    assert all(math.isfinite(row["loss"]) and row["loss"] > 0 for row in inner)
+    return rows
 
-    return sorted(PACKAGED)
 
-
-@pytest.mark.parametrize("file", [name for name in names() if not name.endswith("infer")])
+@pytest.mark.parametrize("file", [name for name in sorted(PACKAGED) if not name.endswith("infer")])
 def test_a_published_file_trains_two_updates(file: str, published: dict[str, Any], material: Material, tmp_path: Path):
     (tmp_path / "recipe.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(published[file])))
     argv = ["--config-dir", str(tmp_path), "--config-name", "recipe", f"hydra.run.dir={tmp_path}/run"]
     run(train.main, [*argv, *material.settings(published[file])])
-    rows = [json.loads(line) for line in (tmp_path / "run/checkpoints/metrics.jsonl").read_text().splitlines()]
-    inner = [row for row in rows if row["split"] == "train_inner"]
-    assert [row["num_updates"] for row in inner] == [1, 2]
-    assert all(math.isfinite(row["loss"]) and row["loss"] > 0 for row in inner)
+    rows = check_two_updates(tmp_path / "run")
     wanted = [name for name in published[file]["dataset"]["valid_subset"].split(",") if name]
     assert {row["split"] for row in rows} - {"train", "train_inner"} == set(wanted)
     model = ecg_signals.load_model(tmp_path / "run/checkpoints/checkpoint_last.pt")
@@ -172,3 +184,77 @@ def test_the_published_inference_file_applies_a_classifier(
     ]  # fmt: skip
     run(inference.main, [*argv, *words])
     assert np.load(tmp_path / "out" / "outputs_test.npy").shape == (2, 3)
+
+
+OWN = [name for name in NAMES if name not in {*PACKAGED.values(), "config"}]
+
+
+@pytest.mark.parametrize("name", [name for name in OWN if not name.startswith("hubert/")])
+def test_a_recipe_of_ours_trains_two_updates(name: str, material: Material, tmp_path: Path):
+    run(train.main, ["--config-name", name, *material.settings(packaged(name)), f"hydra.run.dir={tmp_path}"])
+    check_two_updates(tmp_path)
+
+
+@dataclass
+class Ecgs:
+    """What HuBERT-ECG's recipes read: .npy files, and a model that was pretrained on them."""
+
+    folder: Path
+    files: list[str]
+    pretrained: Path | None = None
+
+    def settings(self, content: dict[str, Any], tables: Path) -> list[str]:
+        """Overrides that make one recipe run here; its tables of labels are written to `tables`."""
+        data, model = content["dataset"], content["model"]
+        labels = 3 if model.get("num_labels") == "???" else model.get("num_labels")
+        for split, files in (("train_subset", self.files[:8]), ("valid_subset", self.files[8:])):
+            write_table(tables / f"{data.get(split) or split.removesuffix('_subset')}.csv", files, data, labels)
+        out = [*QUICK, f"task.data={tables}", f"dataset.ecg_dir={self.folder}", "dataset.validate_interval_updates=2"]
+        out += ["checkpoint.save_dir=checkpoints", *([f"model.num_labels={labels}"] if labels else [])]
+        if data.get("targets") == "???":
+            out.append(f"dataset.targets={write_targets(tables / 'targets', self.files, model['vocab_sizes'])}")
+        return [*out, *HUBERT, *([f"model.model_path={self.pretrained}"] if model.get("model_path") else [])]
+
+
+def write_table(path: Path, files: list[str], data: dict[str, Any], labels: int | None) -> None:
+    """A table as the recipe describes it: other columns first, then 0 and 1 by label, or class numbers."""
+    head = ["filename", *(f"c{number}" for number in range(1, data.get("label_start_index") or 3))]
+    names = data.get("label_columns") or [f"label {number}" for number in range(labels or 0)]
+    classes = data.get("task_type") == "multi_class"
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow([*head, *(names[:1] if classes else names)])
+        for row, name in enumerate(files):
+            values = [row % len(names)] if classes else [(row + column) % 2 for column in range(len(names))]
+            table.writerow([name, *[1] * (len(head) - 1), *values])
+
+
+def write_targets(folder: Path, files: list[str], vocab_sizes: list[int]) -> Path:
+    """Random clusters of every frame, for k-means models of these sizes."""
+    packer = RowPacker(folder, files, {"what": "targets", "vocab_sizes": vocab_sizes})
+    draws = np.random.default_rng(0).integers(0, vocab_sizes, (len(files), 93, len(vocab_sizes)))
+    packer.write(slice(0, len(files)), draws.transpose(0, 2, 1).astype(np.int16))
+    packer.finish()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ecgs(tmp_path_factory: pytest.TempPathFactory) -> Ecgs:
+    """The sample's first twelve records."""
+    folder = tmp_path_factory.mktemp("ecgs")
+    files = [f"{record.stem}.npy" for record in sorted((SAMPLE / "records500").rglob("*.hea"))[:12]]
+    for file, record in zip(files, sorted((SAMPLE / "records500").rglob("*.hea"))):
+        signal = read_record(record).signal
+        np.save(folder / file, (signal / np.abs(signal).max()).astype(np.float32))
+    made = Ecgs(folder, files)
+    (folder / "tables").mkdir()
+    settings = made.settings(packaged("hubert/pretrain_small"), folder / "tables")
+    run(train.main, ["--config-name", "hubert/pretrain_small", *settings, f"hydra.run.dir={folder}/pretrain"])
+    return Ecgs(folder, files, folder / "pretrain" / "checkpoints" / "checkpoint_last.pt")
+
+
+@pytest.mark.parametrize("name", [name for name in OWN if name.startswith("hubert/")])
+def test_a_recipe_on_tables_of_labels_trains_two_updates(name: str, ecgs: Ecgs, tmp_path: Path):
+    settings = ecgs.settings(packaged(name), tmp_path)
+    run(train.main, ["--config-name", name, *settings, f"hydra.run.dir={tmp_path}/run"])
+    check_two_updates(tmp_path / "run")

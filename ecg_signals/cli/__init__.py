@@ -1,0 +1,1 @@
+"""One thin file per command: arguments in, one call, messages out. What can be called from Python stands elsewhere."""

@@ -14,8 +14,8 @@ SHARDS = 93  # frames of the model for 5 s of 12 leads
 WINDOW = 2500  # samples at 500 Hz
 LEADS = 12
 SIZES = {"time_freq": 16, "mixed": 29, "mfcc": 39}  # values per shard
-CEPSTRA, MEL_BINS, LIFTER, PREEMPHASIS = 13, 23, 22, 0.97
-LOG_FLOOR = 1.1920929e-07
+CEPSTRA, MEL_BINS, LIFTER, PREEMPHASIS = 13, 23, 22, 0.97  # the defaults of Kaldi's compute-mfcc-feats
+LOG_FLOOR = 1.1920929e-07  # the machine epsilon of float32, below which Kaldi takes no logarithm
 
 Array = NDArray[np.float64]
 
@@ -143,7 +143,7 @@ def mel_cepstra(shards: Array, sample_rate: int, low_frequency: float) -> Array:
     padded = 1 << (samples - 1).bit_length()
     centred = shards - shards.mean(-1, keepdims=True)
     before = np.concatenate([centred[..., :1], centred[..., :-1]], axis=-1)
-    window = np.hanning(samples) ** 0.85
+    window = np.hanning(samples) ** 0.85  # Kaldi's "povey"
     spectrum = np.fft.rfft((centred - PREEMPHASIS * before) * window, n=padded)[..., : padded // 2]
     energy = np.square(np.abs(spectrum)) @ mel_filters(padded, sample_rate, low_frequency)
     return np.log(np.maximum(energy, LOG_FLOOR)) @ cepstral_matrix()
@@ -182,4 +182,4 @@ def delta(values: Array, over: str) -> Array:
     count = values.shape[1]
     one = padded[:, 3 : 3 + count] - padded[:, 1 : 1 + count]
     two = padded[:, 4 : 4 + count] - padded[:, :count]
-    return (one + 2 * two) / 10.0
+    return (one + 2 * two) / 10.0  # the regression over two neighbours on each side that HTK and Kaldi call delta

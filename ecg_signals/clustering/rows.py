@@ -13,7 +13,7 @@ from ecg_signals.data.named_rows import NAMES, SETTINGS, VALUES, read_names, rea
 from ecg_signals.files import replacing
 from ecg_signals.readers.npy_file import load_npy
 
-ROWS_PER_PART = 512
+ROWS_PER_PART = 512  # what an interruption loses at most
 
 
 def replace_file(path: Path, write: Callable[[Any], None]) -> None:

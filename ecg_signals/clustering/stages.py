@@ -43,7 +43,7 @@ from ecg_signals.tables import write_table
 logger = logging.getLogger(__name__)
 
 EMPTY = -1  # cluster of every frame of an ECG without any value
-FILES_PER_BATCH = 100
+FILES_PER_BATCH = 100  # described together: enough for NumPy, little memory
 
 
 @dataclass(frozen=True)

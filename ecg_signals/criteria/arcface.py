@@ -20,6 +20,8 @@ from ecg_signals.registry import register_criterion
 
 @dataclass
 class ArcFaceConfig(BaseConfig):
+    """Defaults are fairseq-signals'; Deng et al. 2019, arXiv:1801.07698, take a scale of 64."""
+
     scale: float = option(32.0, "factor of the cosines before the softmax")
     margin: float = option(0.5, "radians added to the angle between an item and its identity")
 

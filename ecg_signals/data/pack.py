@@ -24,7 +24,7 @@ from ecg_signals.data.sources.packed import INDEX, read_index, write_index
 from ecg_signals.files import check_writable, replacing, writing
 from ecg_signals.limits import check_no_input
 
-SHARD_BYTES = 1 << 30
+SHARD_BYTES = 1 << 30  # 1 GiB: few files, each of a size that every disk and copy takes
 HEADER_BYTES = 128  # of every shard
 INT16_MAX = 32767
 

@@ -1,0 +1,1 @@
+"""A trained model on single records: windows, probabilities, plots, exported files. Nothing here trains."""

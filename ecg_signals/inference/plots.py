@@ -21,7 +21,7 @@ MM = 1 / 25.4  # inches
 PAPER, FINE, COARSE, INK = "#fffafa", "#f9e1df", "#efbdb8", "#202020"
 BAR, MISSING = "#2b6cb0", "#b03030"
 MARGIN, TITLE = 0.35, 0.2  # inches around a sheet, and for what stands above it
-SHOWN_LABELS = 12
+SHOWN_LABELS = 12  # bars, the most probable ones
 
 
 def plot_record(record: Record, title: str | None = None) -> "Figure":

@@ -64,6 +64,9 @@ class LabelEmbedding(nn.Embedding):
 
 
 def cosine_logits(x: Tensor, table: Tensor) -> Tensor:
-    """Cosines of [..., dim] with [rows, dim] -> [..., rows], as one matrix product, in float32 also under autocast."""
+    """Cosines of [..., dim] with [rows, dim] -> [..., rows], as one matrix product, in float32 also under autocast.
+
+    `eps` is that of torch.cosine_similarity, which the published programs call.
+    """
     with torch.autocast(x.device.type, enabled=False):
         return F.normalize(x.float(), dim=-1, eps=1e-8) @ F.normalize(table.float(), dim=-1, eps=1e-8).T

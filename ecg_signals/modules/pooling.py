@@ -52,7 +52,7 @@ class AttentivePool(nn.Module):
         if heads < 1 or dim % heads:
             raise ConfigError(f"model.pool_heads={heads} does not divide the {dim} values of a frame; set a divisor")
         self.heads = heads
-        self.query = nn.Parameter(torch.randn(heads, 1, dim // heads) * 0.02)
+        self.query = nn.Parameter(torch.randn(heads, 1, dim // heads) * 0.02)  # a ViT's usual start
         self.k_proj = nn.Linear(dim, dim)
         self.v_proj = nn.Linear(dim, dim)
         self.out_proj = nn.Linear(dim, dim)

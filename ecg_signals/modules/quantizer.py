@@ -87,4 +87,4 @@ class GumbelQuantizer(nn.Module):
 
 def _perplexity(share: Tensor) -> Tensor:
     """Sum over groups of exp(entropy); share [groups, num_vars]."""
-    return torch.exp(-(share * torch.log(share + 1e-7)).sum(dim=-1)).sum()
+    return torch.exp(-(share * torch.log(share + 1e-7)).sum(dim=-1)).sum()  # 1e-7: fairseq's

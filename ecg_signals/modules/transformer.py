@@ -134,5 +134,5 @@ class TransformerEncoder(nn.Module):
 
 def _init_linear(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, std=0.02)
+        nn.init.normal_(module.weight, std=0.02)  # BERT's, arXiv:1810.04805, which fairseq takes
         nn.init.zeros_(module.bias)

@@ -90,7 +90,8 @@ def preprocess(org: np.ndarray, rate: float, cfg: PreprocessConfig) -> tuple[np.
     Args:
         org: [leads, samples], mV; its type decides about the last bits, as in the published segments.
         rate: its Hz.
-    Returns: float64 [leads, samples] at `cfg.sample_rate`, and mean and deviation [leads] after resampling.
+    Returns: float64 [leads, samples] at `cfg.sample_rate` Hz, z-scores or, with standardise=false, mV; mean and
+        deviation [leads] after resampling, mV.
     """
     from ecg_signals.signal.resample import resample_linear
     from ecg_signals.signal.standardise import lead_statistics, standardise_leads
@@ -110,7 +111,12 @@ def preprocess(org: np.ndarray, rate: float, cfg: PreprocessConfig) -> tuple[np.
 
 
 def store(org: np.ndarray, rate: float, row: "Row", source: "Source", dest: Path) -> int:
-    """Write org/, preprocessed/ and segmented/ files, each whole or not at all. Returns: the number of segments."""
+    """Write org/, preprocessed/ and segmented/ files, each whole or not at all.
+
+    Args:
+        org: [leads, samples], mV, at `rate` Hz.
+    Returns: the number of segments.
+    """
     from ecg_signals.signal.windows import segment
 
     cfg = source.cfg
@@ -140,6 +146,7 @@ def segment_name(save_file: str, i: int) -> str:
 
 
 def write_mat(path: Path, feats: np.ndarray, rate: float, cfg: PreprocessConfig, more: dict[str, Any]) -> None:
+    """A .mat with `feats` [leads, samples], mV or z-scores, its `rate` in Hz and `more`."""
     from scipy.io import savemat
 
     content = {"feats": np.asarray(feats, dtype=cfg.dtype), "curr_sample_rate": _whole(rate)}

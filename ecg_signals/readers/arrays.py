@@ -23,7 +23,10 @@ _UNITS = re.compile(r"(?P<name>.*?)[\s_]*[(\[](?P<units>[^)\]]+)[)\]]\s*$")
 
 
 def read_npy(path: Path, stated: Stated) -> Record:
-    """An array [leads, samples] or [samples, leads]; twelve unnamed leads are in the standard order."""
+    """An array [leads, samples] or [samples, leads], mV where `stated` says nothing else, -> mV.
+
+    Twelve unnamed leads are in the standard order.
+    """
     return array_record(path, load_npy(path), stated, {}, comments=[])
 
 

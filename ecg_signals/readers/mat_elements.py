@@ -18,7 +18,7 @@ _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f
 _TEXTS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
 _CELL, _STRUCT, _CHAR = 1, 2, 4
 _NUMERIC = range(6, 16)
-_COMPLEX = 0x0800
+_COMPLEX = 0x0800  # flag of a matrix with imaginary parts
 _V4_TYPES = ("f8", "f4", "i4", "i2", "u2", "u1")
 _PIECE = 2**16  # bytes that are inflated at a time
 

@@ -17,11 +17,11 @@ from ecg_signals.readers.mat_elements import Truncated, read_elements
 
 _HEADER = 128  # bytes of text, version and byte order before the first element
 _LITTLE_ENDIAN_V5 = b"\x00\x01IM"  # bytes 124-127
-_MATRIX = 14
+_MATRIX = 14  # miMATRIX, of the MAT-file format's data types
 _TYPES = {1: "<i1", 2: "<u1", 3: "<i2", 4: "<u2", 5: "<i4", 6: "<u4", 7: "<f4", 9: "<f8", 12: "<i8", 13: "<u8"}
 _DTYPES = {code: np.dtype(name) for code, name in _TYPES.items()}
 _NUMERIC_CLASSES = range(6, 16)  # double, single, int8 ... uint64
-_COMPLEX = 0x0800
+_COMPLEX = 0x0800  # flag of a matrix with imaginary parts
 _TWO = struct.Struct("<II")
 _MATRIX_HEAD = struct.Struct("<IIIIIIii")  # flags tag, flags, dimensions tag, rows, columns
 
@@ -108,7 +108,7 @@ class _Layout:
 
 
 _layouts: dict[tuple[int, tuple[str, ...] | None], _Layout] = {}
-_LAYOUTS_KEPT = 64
+_LAYOUTS_KEPT = 64  # files of one data set have a few
 
 
 def _parse(content: bytes, names: tuple[str, ...] | None) -> _Layout:

@@ -14,7 +14,7 @@ from ecg_signals.readers.units import voltage_factor
 from ecg_signals.signal.leads import LEADS, upright_lead
 from ecg_signals.signal.record import Record
 
-ASSUMED_RATE = 500  # Hz
+ASSUMED_RATE = 500  # Hz, of PTB-XL and most of the Challenge's records; said where it is assumed
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Stated:
 def array_record(
     path: Path, values: np.ndarray, stated: Stated, metadata: dict[str, Any], *, comments: list[str]
 ) -> Record:
-    """A Record from an array whose longer axis is time.
+    """A Record, in mV, from an array whose longer axis is time, in the stated units (mV where none are) and Hz.
 
     Raises: ConfigError for an array that is no [leads, samples] of real numbers, for lead names that do not fit, for
         more than twelve or fewer unnamed leads.
@@ -90,7 +90,7 @@ def array_record(
 
 
 def remove_infinite(path: Path, signal: np.ndarray) -> None:
-    """Makes infinite values NaN, in place, and says how many."""
+    """Makes infinite values of `signal` [leads, samples], any unit, NaN, in place, and says how many."""
     infinite = np.isinf(signal)
     if infinite.any():
         warnings.warn(f"{path}: {int(infinite.sum())} values are infinite or too large; they are missing", stacklevel=6)

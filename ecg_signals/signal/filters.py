@@ -1,4 +1,4 @@
-"""Zero-phase filters along the last axis of [..., samples]."""
+"""Zero-phase filters along the last axis of [..., samples]; values keep their unit."""
 
 import numpy as np
 

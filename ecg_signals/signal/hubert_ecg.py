@@ -9,7 +9,7 @@ from ecg_signals.config import ConfigError, UsageError
 from ecg_signals.signal.resample import resample_fourier
 
 SAMPLE_RATE = 500  # Hz of the scaled record, whatever it was recorded at
-BAND = (0.05, 47.0)  # Hz
+BAND = (0.05, 47.0)  # Hz, of the published preprocessing
 FACTORS = (None, 5, 10)  # decimation of the crop; the released models have 5
 
 
@@ -20,7 +20,7 @@ def band_pass(signal: np.ndarray, rate: float, band: tuple[float, float] = BAND)
     band is a 47 Hz low-pass in effect. Released weights were trained on exactly this.
 
     Args:
-        signal: [..., samples], more than 0.9 s; a NaN makes its lead NaN.
+        signal: [..., samples], any unit, more than 0.9 s; a NaN makes its lead NaN.
         rate: Hz, more than twice the upper edge.
     Returns: float64, same shape.
     """
@@ -43,7 +43,8 @@ def scale_leads(signal: np.ndarray) -> np.ndarray:
     """Stretch every lead to [-1, 1) by its own minimum and maximum; a constant lead becomes -1.
 
     Args:
-        signal: [leads, samples]; a NaN makes its lead NaN.
+        signal: [leads, samples], any unit; a NaN makes its lead NaN.
+    Returns: float [leads, samples], without a unit.
     """
     low, high = signal.min(axis=-1, keepdims=True), signal.max(axis=-1, keepdims=True)
     return 2 * (signal - low) / (high - low + 1e-8) - 1
@@ -63,7 +64,8 @@ def decimate_crop(crop: np.ndarray, factor: int | None, flat: bool = True) -> np
     """Low-pass (Chebyshev, order 8, zero phase) and keep every `factor`-th sample of a crop.
 
     Args:
-        crop: [leads, samples], samples divisible by `factor`; float64 is filtered in float64, else in float32.
+        crop: [leads, samples] at 500 Hz, any unit, samples divisible by `factor`; float64 is filtered in float64,
+            else in float32.
         factor: 5 or 10 for the published front ends; None: nothing is done.
         flat: True filters the leads laid end to end, as released weights were trained, so that each lead's edge
             is smeared into its neighbour; False filters every lead by itself.

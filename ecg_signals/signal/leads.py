@@ -48,7 +48,7 @@ def order_leads(signal: np.ndarray, have: Sequence[str], want: Sequence[str] = L
     """Rows of `signal` in the order `want`; names match in any case, the first of two equal names counts.
 
     Args:
-        signal: [len(have), samples].
+        signal: [len(have), samples], any unit.
         have: name of each row.
         want: names of the result; a lead that is not there becomes a row of NaN, other leads are dropped.
     Returns: a new array [len(want), samples]; integers become float64, since they cannot hold NaN.
@@ -68,7 +68,7 @@ def derive_limb_leads(signal: np.ndarray, leads: Sequence[str]) -> tuple[np.ndar
     """Fill limb leads that are NaN throughout from two others, by Einthoven's and Goldberger's equations.
 
     Args:
-        signal: [leads, samples], left unchanged.
+        signal: [leads, samples], mV or any one unit, left unchanged.
         leads: name of each row; of the limb leads present the first two in the order I II III aVR aVL aVF are used.
     Returns: the signal with the derived rows, and their names (none if fewer than two limb leads have a value).
     """

@@ -7,7 +7,7 @@ def interpolate_nan(signal: np.ndarray) -> np.ndarray:
     """NaN becomes the straight line between its neighbours; at the ends the nearest sample is repeated.
 
     Args:
-        signal: [leads, samples], left unchanged; a lead that is NaN throughout stays so.
+        signal: [leads, samples], any unit, left unchanged; a lead that is NaN throughout stays so.
     """
     missing = np.isnan(signal)
     if not missing.any():
@@ -21,7 +21,11 @@ def interpolate_nan(signal: np.ndarray) -> np.ndarray:
 
 
 def nan_to_mean(signal: np.ndarray) -> np.ndarray:
-    """NaN becomes the mean of all other values of all leads, as in HuBERT-ECG; a signal of NaN alone stays as it is."""
+    """NaN becomes the mean of all other values of all leads, as in HuBERT-ECG; a signal of NaN alone stays as it is.
+
+    Args:
+        signal: [leads, samples], any unit, left unchanged.
+    """
     missing = np.isnan(signal)
     if not missing.any() or missing.all():
         return signal

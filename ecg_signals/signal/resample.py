@@ -19,7 +19,7 @@ def resample_linear(signal: np.ndarray, rate_in: float, rate_out: float) -> np.n
     the original time j * (n - 1) / ((n' - 1) * rate_in) rather than j / rate_out; published weights expect that.
 
     Args:
-        signal: [..., samples]; NaN spreads to the neighbouring new samples.
+        signal: [..., samples], any unit; NaN spreads to the neighbouring new samples.
         rate_in: Hz of `signal`.
         rate_out: Hz wanted; equal rates return `signal` itself.
     Returns: [..., int(samples * rate_out / rate_in)], float64 (the type of `signal` if the rates are equal).
@@ -48,7 +48,9 @@ def resample_fourier(signal: np.ndarray, rate_in: float, rate_out: float) -> np.
     """Resampling in the frequency domain to int(samples * rate_out / rate_in) samples; the record is taken as periodic.
 
     Args:
-        signal: [..., samples]; one NaN makes its whole lead NaN.
+        signal: [..., samples], any unit; one NaN makes its whole lead NaN.
+        rate_in: Hz of `signal`.
+        rate_out: Hz wanted; equal rates return `signal` itself.
     """
     if rate_in == rate_out:
         return signal

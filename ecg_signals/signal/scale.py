@@ -14,7 +14,7 @@ def scale_problem(source: np.ndarray, steps: Sequence[Step | str]) -> str | None
     does not count. Thresholds lie between prepared and raw values of 159 PTB-XL and Challenge records.
 
     Args:
-        source: [batch, leads, samples].
+        source: [batch, leads, samples]; mV, z-scores or whatever else: what it is, is the question.
         steps: of the contract; the last one that scales says what to expect.
     """
     found = next((step for step in reversed(steps) if isinstance(step, Step) and step.values), None)

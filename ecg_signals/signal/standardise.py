@@ -8,13 +8,13 @@ CONSTANT_LEADS = ("zero", "nan", "constant")
 
 
 def lead_statistics(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and population standard deviation of every lead, float64 [leads] each.
+    """Mean and population standard deviation of every lead, float64 [leads] each, in the unit of `signal`.
 
     A lead with a NaN has NaN statistics. A lead whose samples are all equal has exactly that value as its
     mean and a standard deviation of exactly 0, whatever rounding does to sums.
 
     Args:
-        signal: [leads, samples], at least one sample.
+        signal: [leads, samples], usually mV, at least one sample.
     """
     mean, spread, _ = _centre(signal)
     return mean, spread
@@ -24,9 +24,9 @@ def standardise_leads(signal: np.ndarray, constant: str = "zero") -> np.ndarray:
     """Subtract each lead's mean and divide by its standard deviation over the whole of `signal`.
 
     Args:
-        signal: [leads, samples], left unchanged; a lead with a NaN becomes NaN throughout.
+        signal: [leads, samples], any unit, left unchanged; a lead with a NaN becomes NaN throughout.
         constant: what a lead with standard deviation 0 becomes: "zero", "nan", or "constant" (its mean-free values, 0).
-    Returns: float64 [leads, samples].
+    Returns: float64 [leads, samples], z-scores.
     """
     if constant not in CONSTANT_LEADS:
         raise UsageError(f"constant_lead_strategy is {constant!r}; it must be one of {', '.join(CONSTANT_LEADS)}")

@@ -7,9 +7,9 @@ def segment(signal: np.ndarray, samples: int, stride: int | None = None) -> np.n
     """Consecutive windows from the start of `signal`; what is left at the end is dropped.
 
     Args:
-        signal: [leads, n].
-        samples: length of a window.
-        stride: distance between the starts of two windows; None: `samples`, so that they do not overlap.
+        signal: [leads, n], any unit.
+        samples: length of a window, in samples.
+        stride: samples between the starts of two windows; None: `samples`, so that they do not overlap.
     Returns: a view [windows, leads, samples]; no window if the record is shorter than one.
     """
     stride = samples if stride is None else stride

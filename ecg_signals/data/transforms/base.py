@@ -42,7 +42,9 @@ class Transform(ABC):
 
     @abstractmethod
     def __call__(self, signal: np.ndarray, rng: Rng, leads: Sequence[int]) -> np.ndarray:
-        """signal [leads, samples], left unchanged -> float32 of the same shape.
+        """signal [leads, samples], left unchanged -> float32 of the same shape and unit.
+
+        The unit is that of the stored segments: z-scores, or mV after `ecg-preprocess ... standardise=false`.
 
         Args:
             rng: all that is random comes from it, so that a resumed run sees the same items.
@@ -53,7 +55,7 @@ class Transform(ABC):
 @dataclass
 class NoiseConfig(BaseConfig):
     max_amplitude: float = option(0.1, "largest amplitude of noise, shift and wander, in the signal's unit")
-    min_amplitude: float = option(0.0, "smallest amplitude of noise, shift and wander")
+    min_amplitude: float = option(0.0, "smallest amplitude of noise, shift and wander, in the signal's unit")
     dependency: bool = option(True, "recompute III, aVR, aVL and aVF from I and II after noise, shift and wander")
 
 
@@ -70,4 +72,5 @@ class Noise(Transform):
         """signal [leads, samples], left unchanged -> float32 of the same shape, as if each lead were measured alone."""
 
     def amplitude(self, rng: Rng, size: int | tuple[int, int]) -> np.ndarray:
+        """Heights drawn between the two options, in the signal's unit."""
         return rng.uniform(self.cfg.min_amplitude, self.cfg.max_amplitude, size=size)

@@ -52,7 +52,13 @@ def add_shift(
     *,
     published: bool = False,
 ) -> np.ndarray:
-    """signal + signs x amplitude (published: signs - amplitude) inside the spans [first, behind), float32."""
+    """signal + signs x amplitude (published: signs - amplitude) inside the spans [first, behind), float32.
+
+    Args:
+        signal: [leads, samples]; `amplitude` has its unit.
+        signs: [leads, 1], 1 or -1.
+        spans: in samples.
+    """
     inside = np.zeros(signal.shape[-1])
     for first, behind in spans:
         inside[max(first, 0) : max(behind, 0)] = 1

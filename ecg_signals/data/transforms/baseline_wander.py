@@ -41,7 +41,13 @@ def add_wander(
     phases: np.ndarray,
     sample_rate: float,
 ) -> np.ndarray:
-    """signal + scale [leads, 1] x sum over k of amplitude cos(2 pi frequency t / sample_rate + phase), float32."""
+    """signal + scale [leads, 1] x sum over k of amplitude cos(2 pi frequency t / sample_rate + phase), float32.
+
+    Args:
+        signal: [leads, samples]; `amplitudes` [k] have its unit.
+        frequencies: [k], Hz, as `sample_rate`.
+        phases: [k], radians.
+    """
     time = np.arange(signal.shape[-1]) / sample_rate
     waves = np.cos(2 * np.pi * frequencies[:, None] * time + phases[:, None])  # [k, samples]
     return (signal + scale * (amplitudes @ waves)).astype(np.float32)

@@ -17,5 +17,5 @@ class EmgNoise(Noise):
 
 
 def add_emg(signal: np.ndarray, amplitude: np.ndarray, normal: np.ndarray) -> np.ndarray:
-    """signal + amplitude [leads, 1] x normal [leads, samples], float32."""
+    """signal + amplitude [leads, 1] x normal [leads, samples], float32; the amplitude has the signal's unit."""
     return (signal + amplitude * normal).astype(np.float32)

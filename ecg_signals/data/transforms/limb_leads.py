@@ -12,7 +12,7 @@ def recompute_limb_leads(signal: np.ndarray, leads: Sequence[int] | None) -> np.
     """III, aVR, aVL and aVF from I and II, in place; without both I and II nothing changes.
 
     Args:
-        signal: [leads, samples].
+        signal: [leads, samples], any unit.
         leads: number of each row in the order I II III aVR aVL aVF V1-V6; None changes nothing.
     Returns: `signal`.
     """

@@ -22,6 +22,12 @@ class PowerlineNoise(Noise):
 def add_powerline(
     signal: np.ndarray, amplitude: np.ndarray | float, frequency: float, phase: float, sample_rate: float
 ) -> np.ndarray:
-    """signal + amplitude cos(2 pi frequency t / sample_rate + phase), float32."""
+    """signal + amplitude cos(2 pi frequency t / sample_rate + phase), float32.
+
+    Args:
+        signal: [leads, samples]; `amplitude` has its unit.
+        frequency: Hz, as `sample_rate`.
+        phase: radians.
+    """
     angle = 2 * np.pi * frequency * np.arange(signal.shape[-1]) / sample_rate + phase
     return (signal + amplitude * np.cos(angle)).astype(np.float32)

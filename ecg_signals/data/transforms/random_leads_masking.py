@@ -58,7 +58,7 @@ class RandomLeadsMasking(Transform):
 
 
 def keep_leads(signal: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """`signal` [leads, samples] with zeros where `kept` [leads] is False."""
+    """`signal` [leads, samples], any unit, with zeros where `kept` [leads] is False."""
     masked = signal.astype(np.float32)
     masked[~kept] = 0
     return masked

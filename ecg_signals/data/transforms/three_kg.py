@@ -11,7 +11,8 @@ from ecg_signals.signal.leads import LEADS
 
 INDEPENDENT = (0, 1, 6, 7, 8, 9, 10, 11)  # I II V1-V6; the others follow from I and II
 
-# Inverse Dower transform: the eight independent leads -> X, Y, Z of the vectorcardiogram.
+# Inverse Dower transform: the eight independent leads -> X, Y, Z of the vectorcardiogram. Edenbrandt and Pahlm 1988,
+# J Electrocardiol 21:361; digits behind the third are cut, not rounded, as fairseq-signals has them.
 INVERSE_DOWER = np.array(
     [
         [0.156, -0.009, -0.172, -0.073, 0.122, 0.231, 0.239, 0.193],
@@ -28,7 +29,7 @@ def three_kg_views(
     """Two random views of one ECG.
 
     Args:
-        signal: [12, samples] in the standard order, left unchanged.
+        signal: [12, samples] in the standard order, any unit, left unchanged.
         angle: rotation about each axis, uniform in [-angle, angle] degrees; 0 off.
         scale: stretch of each axis, uniform in [1, scale]; 0 off.
         mask_ratio: share of every lead that is blanked; 0 off.
@@ -51,7 +52,7 @@ def three_kg_view(
     """One view: rotation by `angles` (degrees, about z, y, x), stretching by `scales` (x, y, z), blanking.
 
     Args:
-        signal: [12, samples].
+        signal: [12, samples], any unit.
         starts: [12] first blanked sample of every lead; the window wraps to the beginning.
         masked: blanked samples per lead.
     Returns: float32 [12, samples].

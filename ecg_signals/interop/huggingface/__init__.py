@@ -1,0 +1,1 @@
+"""Hugging Face folders: config, weights, model card, and the classes that transformers loads them by."""

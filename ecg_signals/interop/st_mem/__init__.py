@@ -1,0 +1,1 @@
+"""ST-MEM: the input of its published weights. Its models do not stand here."""

@@ -25,7 +25,7 @@ from ecg_signals.modules.pooling import pool_maximum
 from ecg_signals.registry import register_model
 from ecg_signals.signal.leads import LEADS
 
-BLOCK_DROPOUT = 0.3  # between the convolutions of a block
+BLOCK_DROPOUT = 0.3  # between the convolutions of a block, as in fairseq-signals' se_wrn
 
 
 @dataclass

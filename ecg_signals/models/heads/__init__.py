@@ -1,0 +1,1 @@
+"""What stands on an encoder: `classifier` on any, and heads whose published weights have a form of their own."""

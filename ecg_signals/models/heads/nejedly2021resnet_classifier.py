@@ -15,7 +15,7 @@ from ecg_signals.modules.pooling import pool_frames
 from ecg_signals.registry import register_model
 from ecg_signals.signal.leads import LEADS
 
-ATTENTION_HEADS = 8
+ATTENTION_HEADS = 8  # as in fairseq-signals' model of that name
 
 
 @dataclass

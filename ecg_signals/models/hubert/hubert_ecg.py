@@ -29,7 +29,7 @@ from ecg_signals.modules.pooling import pool_frames
 from ecg_signals.registry import register_model
 from ecg_signals.signal.contract import SignalContract
 
-TEMPERATURE = 0.1  # of the cosine logits
+TEMPERATURE = 0.1  # of the cosine logits; Hsu et al. 2021, HuBERT, arXiv:2106.07447
 
 
 @dataclass

@@ -14,9 +14,10 @@ from ecg_signals.models.hubert.regulariser import DynamicRegulariser
 from ecg_signals.modules.heads import ACTIVATIONS, LabelEmbedding, perceptron
 from ecg_signals.registry import register_model
 
-SLOW_RATE = 1e-7  # of everything below the last four blocks under layer_wise_lr
-HEAD_RATE = 1e-5  # of the head under layer_wise_lr
-FAST_BLOCKS = 4
+# layer_wise_lr, with the numbers of HuBERT-ECG's published fine-tuning script
+SLOW_RATE = 1e-7  # of everything below the last blocks
+HEAD_RATE = 1e-5  # of the head
+FAST_BLOCKS = 4  # last blocks, which have optimization.lr
 
 
 @dataclass

@@ -21,7 +21,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass
 class HubertBackboneConfig(StartOptions):
-    """Field names are those of the published `config.json`."""
+    """Field names are those of the published `config.json`, sizes and dropouts those of HuBERT-ECG base."""
 
     conv_dim: list[int] = option([512] * 5, "channels of each convolution", least=1)
     conv_kernel: list[int] = option(

@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import nn
 
+# As HuBERT-ECG's published training scripts have them.
 DECAY_FACTOR, LOWEST_DECAY = 5.0, 0.01
 DROPOUT_STEP, LOWEST_DROPOUT = 0.05, 0.1
 

@@ -74,7 +74,7 @@ def contrast(predicted: Tensor, targets: Targets, neg_idxs: Tensor, local: bool)
     start = torch.arange(batch, device=predicted.device).view(-1, 1, 1) * count
     own = targets.own.unsqueeze(2) + start
     with torch.autocast(predicted.device.type, enabled=False):
-        query = F.normalize(predicted.float(), dim=-1, eps=1e-8)
+        query = F.normalize(predicted.float(), dim=-1, eps=1e-8)  # torch.cosine_similarity's, which fairseq calls
         keys = F.normalize(targets.candidates.float(), dim=-1, eps=1e-8)
         if local:
             cosines = torch.bmm(query, keys.transpose(1, 2)).gather(2, torch.cat([own, negatives], dim=2) - start)

@@ -19,6 +19,8 @@ from ecg_signals.registry import register_model
 
 @dataclass
 class Wav2Vec2Config(ECGTransformerConfig):
+    """Defaults are fairseq's; codebooks, temperatures and negatives are those of the paper, arXiv:2006.11477."""
+
     logit_temp: float = option(0.1, "cosines are divided by it", above=0)
     quantize_targets: bool = option(False, "targets are codewords, else the convolutions' output")
     quantize_input: bool = option(False, "the transformer sees codewords, too")

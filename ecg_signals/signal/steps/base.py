@@ -41,7 +41,9 @@ class Step(ABC):
 
     @abstractmethod
     def __call__(self, signal: np.ndarray, rate: float, contract_rate: float) -> tuple[np.ndarray, float]:
-        """signal [leads, samples] at `rate` Hz, left unchanged -> the same with its new rate.
+        """signal [leads, samples] at `rate` Hz, left unchanged -> the same with its new rate, in Hz.
+
+        Values are mV until a step brings them to another scale, which its class attribute `values` then names.
 
         Args:
             contract_rate: Hz at the end of all steps.

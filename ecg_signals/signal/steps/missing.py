@@ -19,7 +19,7 @@ class InterpolateNan(Step):
 
 @register_step("nan_to_mean")
 class NanToMean(Step):
-    """The mean of the lead."""
+    """The mean of all leads' other samples, as HuBERT-ECG fills them."""
 
     fills_nan = True
 
