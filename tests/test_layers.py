@@ -28,7 +28,7 @@ models criteria
 interop
 checkpoint
 interop.huggingface.classes interop.hubert_ecg.classes
-preprocess labeler
+preprocess
 tasks
 evaluation
 training inference

@@ -212,7 +212,8 @@ class Ecgs:
         out = [*QUICK, f"task.data={tables}", f"dataset.ecg_dir={self.folder}", "dataset.validate_interval_updates=2"]
         out += ["checkpoint.save_dir=checkpoints", *([f"model.num_labels={labels}"] if labels else [])]
         if data.get("targets") == "???":
-            out.append(f"dataset.targets={write_targets(tables / 'targets', self.files, model['vocab_sizes'])}")
+            targets = write_targets(tables / "targets", self.files, model["vocab_sizes"])
+            out += [f"dataset.targets={targets}", "model.classifier_proj_size=8"]
         return [*out, *HUBERT, *([f"model.model_path={self.pretrained}"] if model.get("model_path") else [])]
 
 
