@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from scipy.io import loadmat
 
 BIN = Path(sys.executable).parent
-KINDS = {"transform": "speckle", "step": "halve", "reader": "toy", "source": "toy_ward", "metric": "sureness"}
+KINDS = {"transform": "speckle", "step": "halve", "reader": "toy", "source": "toy_ward", "metric": "sureness",
+         "layout": "ward"}  # fmt: skip
 
 
 def command(name: str, *words: object, cwd: Path, fails: bool = False, **environment: str) -> str:
@@ -92,11 +93,13 @@ def losses(checkpoint: Path) -> list[float]:
 
 
 @pytest.mark.parametrize(("kind", "name"), KINDS.items())
-def test_each_is_listed_with_its_options(kind, name, place):
-    listed = command("ecg-list", kind, "--user-dir", "wardlab", cwd=place)
-    assert f"  {name} " in listed
+def test_each_has_a_page_with_its_options(kind, name, place):
     page = command("ecg-list", kind, name, "--user-dir", "wardlab", cwd=place)
     assert page.startswith(f"{kind} {name}: ") and "wardlab" in page
+
+
+def test_each_stands_in_the_list_of_its_kind(place):
+    assert "  halve " in command("ecg-list", "step", "--user-dir", "wardlab", cwd=place)
 
 
 def test_the_dataset_has_a_help_page_and_is_read_by_several_processes(data, place):
@@ -158,7 +161,9 @@ def test_it_is_converted_to_every_form_and_back(place, model):
     convert(model, "folder", "--to", "hf")
     convert("folder", "back.pt", "--to", "fairseq")
     assert_same(dict(stored(place / "back.pt")["model"]), dict(stored(model)["model"]))
-    convert("back.pt", "again", "--to", "hf")
+    convert("back.pt", "ward.pt", "--to", "ward")
+    assert "net.proj.weight" in stored(place / "ward.pt")
+    convert("ward.pt", "again", "--to", "hf")
     assert (place / "again/model.safetensors").read_bytes() == (place / "folder/model.safetensors").read_bytes()
 
 

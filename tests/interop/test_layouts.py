@@ -1,14 +1,11 @@
-"""A checkpoint layout is a registered thing: every one takes back what it wrote, and a plugin adds its own."""
+"""A checkpoint layout is a registered thing: every one takes back what it wrote (a plugin's: test_family_plugin)."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from ecg_signals import load_model
 from ecg_signals.checkpoint.convert import convert
 from ecg_signals.checkpoint.load import complete, load_source
 from ecg_signals.cli.convert import parser
@@ -20,29 +17,6 @@ from ecg_signals.registry import build, register_layout
 SMALL = yaml.safe_load((Path(__file__).parents[1] / "contract" / "small.yaml").read_text())["model"]
 OWN = "ecg_signals."  # other tests may have registered plugins
 NAMES = [name for name in register_layout.names() if register_layout.get(name).cls.__module__.startswith(OWN)]
-PLUGIN = '''
-"""Weights and a name in one flat dict."""
-
-from ecg_signals.interop.layout import Layout, ModelSource
-from ecg_signals.registry import register_layout
-
-
-@register_layout("flat_weights")
-class FlatWeights(Layout):
-    """Weights and a name in one flat dict."""
-
-    title = "flat weights"
-
-    def recognise(self, raw):
-        return "flat_name" in raw
-
-    def read(self, raw, where):
-        state = {key: value for key, value in raw.items() if key not in ("flat_name", "flat_options")}
-        return ModelSource(raw["flat_name"], raw["flat_options"], state, layout=self.title, where=where)
-
-    def write(self, source):
-        return {"flat_name": source.name, "flat_options": source.options, **source.state}
-'''
 
 
 def small(name):
@@ -87,20 +61,3 @@ def test_a_model_of_one_project_is_not_written_as_anothers(tmp_path):
 def test_every_layout_is_a_choice_of_the_command():
     choices = parser()._option_string_actions["--to"].choices
     assert {"fairseq", "hf", "original", *NAMES} <= set(choices)
-
-
-def test_a_plugin_adds_a_layout_that_every_command_knows(tmp_path):
-    (tmp_path / "plugin.py").write_text(PLUGIN)
-    get_layout("ecg_signals").save(small("convnet"), tmp_path / "ours.pt")
-
-    def run(command, *words):
-        argv = [str(Path(sys.executable).parent / command), *map(str, words), "--user-dir", str(tmp_path / "plugin.py")]
-        done = subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    assert "flat_weights" in run("ecg-list", "layout")
-    run("ecg-convert", "ours.pt", "flat.pt", "--to", "flat_weights")
-    assert "flat_name" in torch.load(tmp_path / "flat.pt", weights_only=True)
-    run("ecg-convert", "flat.pt", "back", "--to", "hf")
-    assert same(load_model(tmp_path / "back").state_dict(), load_model(tmp_path / "ours.pt").state_dict())
