@@ -56,7 +56,7 @@ def resolve_config(raw: Mapping[str, Any], *, lenient: bool = False) -> Config:
     ignored = {key: ignored_values(key, groups[key], cls) for key, cls in classes.items()}
     if "task" in classes:
         ignored["task"] |= _unread(groups["task"], chosen, classes, lenient)
-    groups |= {key: _options_of(key, groups[key], cls, lenient or key == "task") for key, cls in classes.items()}
+    groups |= {key: options_of(key, groups[key], cls, lenient or key == "task") for key, cls in classes.items()}
     merged = {key: _with_defaults(groups[key], cls) for key, cls in classes.items()}
     merged["dataset"]["_name"] = chosen
     _follow(merged, groups, classes)
@@ -184,7 +184,7 @@ def dataset_name(groups: Mapping[str, Any]) -> str | None:
     return task.cls.dataset_name(groups["task"], usual)
 
 
-def _options_of(group: str, values: Mapping[str, Any], cls: type[BaseConfig], lenient: bool) -> dict[str, Any]:
+def options_of(group: str, values: Mapping[str, Any], cls: type[BaseConfig], lenient: bool = False) -> dict[str, Any]:
     """A section without the keys that do nothing; lenient: without all that are no options."""
     if lenient:
         return known_options(cls, values)

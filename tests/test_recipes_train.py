@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ecg_signals.clustering.packing import RowPacker
 from omegaconf import OmegaConf
 from test_recipes import NAMES, PACKAGED, packaged
 
 import ecg_signals
 from ecg_signals.cli import inference, train
-from ecg_signals.clustering.packing import RowPacker
 from ecg_signals.readers.read import read_record
 
 ROOT = Path(__file__).parents[1]

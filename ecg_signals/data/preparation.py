@@ -1,7 +1,6 @@
 """From a segment's signal to an item's: filtered, normalised, and in training augmented, as the options say."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -10,9 +9,6 @@ from ecg_signals.data.lead_selection import take_leads
 from ecg_signals.data.segment import Segment
 from ecg_signals.limits import size_of
 from ecg_signals.signal.leads import LEADS
-
-if TYPE_CHECKING:
-    from ecg_signals.data.datasets.ecg_file import EcgFileConfig
 
 
 class Preparation:
@@ -23,9 +19,10 @@ class Preparation:
     Raises: ConfigError for statistics that are missing or no numbers.
     """
 
-    def __init__(self, cfg: "EcgFileConfig", sample_rate: float | None) -> None:
-        self.filter, self.sample_rate = cfg.filter, sample_rate
-        self.statistics = _statistics(cfg) if cfg.normalize else None
+    def __init__(self, sample_rate: float | None, *, filter: bool, normalize: bool, **paths: str | None) -> None:
+        """`paths`: mean_path and std_path, text files of one number per lead, which `normalize` needs."""
+        self.filter, self.sample_rate = filter, sample_rate
+        self.statistics = _statistics(paths) if normalize else None
 
     def __call__(self, segment: Segment, leads: Sequence[int] | None) -> np.ndarray:
         """The chosen leads, by standard number (None: every row), filtered and normalised: float32 [leads, samples].
@@ -74,11 +71,11 @@ def _of_leads(values: np.ndarray, leads: Sequence[int] | None, rows: int) -> np.
     return values[wanted, None]
 
 
-def _statistics(cfg: "EcgFileConfig") -> tuple[np.ndarray, np.ndarray]:
+def _statistics(paths: Mapping[str, str | None]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation per lead, float32 [leads]."""
     values = []
     for key in ("mean_path", "std_path"):
-        path = getattr(cfg, key)
+        path = paths[key]
         if path is None:
             raise ConfigError(f"task.normalize=true needs task.{key}=FILE, a text file with one number per lead")
         try:

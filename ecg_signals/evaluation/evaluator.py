@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_signals.checkpoint.load import build_source, load_source
-from ecg_signals.composition import as_typed, reading_options, resolve_config, without_resolvers
+from ecg_signals.composition import as_typed, options_of, reading_options, resolve_config, without_resolvers
 from ecg_signals.config import MISSING, ConfigError, parse_literal, resolve_input
 from ecg_signals.data.batching import BatchIterator
 from ecg_signals.data.datasets.base import BaseDataset
@@ -17,7 +17,6 @@ from ecg_signals.evaluation.extract import Extraction
 from ecg_signals.evaluation.results import Answers, printed, write_results
 from ecg_signals.evaluation.run import evaluate_split, run
 from ecg_signals.files import check_writable, sized
-from ecg_signals.interop.fairseq_signals.ignored import live_values
 from ecg_signals.interop.layout import ModelSource, logit_kind_of
 from ecg_signals.models.base import BaseModel
 from ecg_signals.registry import get_entry
@@ -85,7 +84,7 @@ class Evaluator:
 
     def __init__(self, sections: Mapping[str, Any], placement: Placement) -> None:
         section = sections.get("common_eval") or {}
-        known = live_values("common_eval", section, CommonEvalConfig)
+        known = options_of("common_eval", section, CommonEvalConfig)
         CommonEvalConfig.from_mapping(known, where="common_eval")  # a misspelt path, say
         path = section.get("path")
         if section.get("results_path"):

@@ -96,7 +96,13 @@ class EcgFileDataset(BaseDataset):
         self.cropping = Cropping(self.manifest.samples, cfg.enable_padding, cfg.max_sample_size, cfg.num_batch_buckets)
         self.first = self.read_first()
         self.sample_rate = cfg.sample_rate if (cfg.sample_rate or 0) > 0 else self.first.rate
-        self.preparation = Preparation(cfg, self.sample_rate)
+        self.preparation = Preparation(
+            self.sample_rate,
+            filter=cfg.filter,
+            normalize=cfg.normalize,
+            mean_path=cfg.mean_path,
+            std_path=cfg.std_path,
+        )
         self.pipeline = build_pipeline(cfg, self.sample_rate) if training else None
 
     def open_source(self) -> SegmentSource:
