@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ecg_signals.clustering.packing import RowPacker
 from omegaconf import OmegaConf
 from test_recipes import NAMES, PACKAGED, packaged
 
 import ecg_signals
 from ecg_signals.cli import inference, train
+from ecg_signals.clustering.rows import RowWriter
 from ecg_signals.readers.read import read_record
 
 ROOT = Path(__file__).parents[1]
@@ -232,10 +232,10 @@ def write_table(path: Path, files: list[str], data: dict[str, Any], labels: int 
 
 def write_targets(folder: Path, files: list[str], vocab_sizes: list[int]) -> Path:
     """Random clusters of every frame, for k-means models of these sizes."""
-    packer = RowPacker(folder, files, {"what": "targets", "vocab_sizes": vocab_sizes})
+    writer = RowWriter(folder, files, {"what": "targets", "vocab_sizes": vocab_sizes})
     draws = np.random.default_rng(0).integers(0, vocab_sizes, (len(files), 93, len(vocab_sizes)))
-    packer.write(slice(0, len(files)), draws.transpose(0, 2, 1).astype(np.int16))
-    packer.finish()
+    writer.write(slice(0, len(files)), draws.transpose(0, 2, 1).astype(np.int16))
+    writer.finish()
     return folder
 
 
