@@ -39,7 +39,7 @@ def typed(line, monkeypatch):
         ("ecg-list recipe 3", ["3kg "]),
         ("ecg-list optimizer ada", ["adam ", "adamw "]),
         ("ecg-preprocess ptb", ["ptb ", "ptbxl "]),
-        ("ecg-convert a b --to ", ["fairseq ", "hf ", "original "]),
+        ("ecg-convert a b --to f", ["fairseq ", "fairseq_signals "]),
         ("ecg-predict --mod", ["--model "]),
         ("ecg-cluster d", ["dump "]),
         ("ecg-train nonsense.", []),
