@@ -37,10 +37,10 @@ demo: $(CORE)  ## preprocess, pretrain, fine-tune and validate on the ECGs of th
 	@$(BIN)/python examples/demo/demo.py
 
 test: $(ALL)  ## the default test suite
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS)
 
 test-all: $(ALL)  ## the default test suite and the tests marked slow
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "" $(TESTS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "" $(TESTS)
 
 setup: install  ## the same as install, HuBERT-ECG's name of it
 

@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from ecg_signals.absent import absence
 from ecg_signals.config import BaseConfig, ConfigError, UsageError, field_default, nearest
+from ecg_signals.interop.fairseq_signals.ignored import live_values
 from ecg_signals.interop.hubert_ecg.old_names import todays_name
 
 _PACKAGE = Path(__file__).parent
@@ -225,12 +226,12 @@ def build(kind: str, name: str, /, *args: Any, **options: Any) -> Any:
     """Build the registered thing `name` of `kind` from its options.
 
     Positional arguments follow the config; an optimizer's, its parameters, come first, as in torch. A model begins as
-    in a run: with the encoder of the file that `model_path` names.
+    in a run: with the encoder of the file that `model_path` names. Keys of the peer's that do nothing may stay.
 
     Raises: UsageError for an unknown kind, name or option; ConfigError for a value of the wrong type.
     """
     entry = get_entry(kind, name)
-    cfg = entry.dataclass.from_mapping({**options, "_name": name}, where=kind)
+    cfg = entry.dataclass.from_mapping({**live_values(kind, options, entry.dataclass), "_name": name}, where=kind)
     module, _, function = REGISTRIES[kind].maker.partition(":")
     make = getattr(importlib.import_module(module), function) if module else entry.cls
     return make(*args, cfg) if kind == "optimizer" else make(cfg, *args)

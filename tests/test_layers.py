@@ -16,7 +16,8 @@ PACKAGE = Path(__file__).parents[1] / "ecg_signals"
 # stands on that line, not with its folder.
 ORDER = """
 config absent interop.hubert_ecg.old_names
-registry sections files limits pulse processes interop.fairseq_signals.ignored
+interop.fairseq_signals.ignored
+registry sections files limits pulse processes
 composition tables
 signal runtime
 readers optim metrics

@@ -53,6 +53,8 @@ Training it is shown in [python.md](python.md).
 `model.model_path=FILE` brings the encoder of that file with its options; without a file, name it and its options:
 
 ```python
+from ecg_signals.registry import build
+
 encoder = {"_name": "se_wrn", "num_filters": "[16, 32, 64]"}
 model = build("model", "classifier", encoder=encoder, num_labels=5, no_pretrained_weights=True)  # or model_path=FILE
 ```
