@@ -1,5 +1,6 @@
 """What a checkpoint layout is, and what each gives: a registered model's name, its options and its weights."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,7 +64,7 @@ def logit_columns(options: Mapping[str, Any]) -> int | None:
     return None if key is None else int(options[key])
 
 
-class Layout:
+class Layout(ABC):
     """One form of checkpoint. A plugin adds its own by `@register_layout("name")` above a class that extends this one.
 
     Attributes:
@@ -79,20 +80,23 @@ class Layout:
     def __init__(self, cfg: BaseConfig) -> None:
         self.cfg = cfg
 
+    @abstractmethod
     def recognise(self, raw: Mapping[str, Any]) -> bool:
         """Whether a file's content, as `read_checkpoint` or `read_folder` returns it, has this form.
 
         Called for every file, so it looks at keys and types only.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, raw: dict[str, Any], where: str) -> ModelSource:
         """The model that a content of this form describes; `where` names the file in messages."""
-        raise NotImplementedError
 
     def write(self, source: ModelSource) -> dict[str, Any]:
-        """The content of a file of this form, plain containers and tensors alone."""
-        raise NotImplementedError
+        """The content of a file of this form, plain containers and tensors alone; not needed where `save` does it all.
+
+        Raises: ConfigError in a form that is only read.
+        """
+        raise ConfigError(f"{self.title} are only read: choose another layout with --to (`ecg-list layout`)")
 
     def save(self, source: ModelSource, dest: Path) -> dict[str, Any]:
         """Write a source, complete with its options and weights, to a file or folder; returns a file's content."""

@@ -1,5 +1,7 @@
 """Errors of a regression, over known targets."""
 
+from abc import abstractmethod
+
 import numpy as np
 
 from ecg_signals.metrics.base import Metric, Scored
@@ -19,9 +21,9 @@ class Error(Metric):
             [self.of_column(values - target, target) if len(target) else np.nan for values, target in known]
         )
 
+    @abstractmethod
     def of_column(self, error: np.ndarray, target: np.ndarray) -> float:
         """error and target [items], at least one."""
-        raise NotImplementedError
 
 
 @register_metric("mse")
