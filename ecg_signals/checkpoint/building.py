@@ -41,11 +41,11 @@ def naming(where: str, problem: str) -> Iterator[None]:
     """Errors about the content of a stranger's file become one ConfigError that names the file."""
     try:
         yield
-    except (UsageError, TooLarge):
+    except TooLarge:
         raise
     except ConfigError as error:
-        text = limits.shown(error, 2000)
-        raise ConfigError(text if where in text else f"{where}: {text}") from None
+        kind, text = (UsageError if isinstance(error, UsageError) else ConfigError), limits.shown(error, 2000)
+        raise kind(text if where in text else f"{where}: {text}") from None
     except DAMAGED as error:
         raise ConfigError(f"{where}: {problem} ({first_line(error)})") from error
 

@@ -124,9 +124,10 @@ def build_optimizer(
     """The model as the criterion calls it, and all that training changes."""
     called = strategy.setup(model)
     groups = model.param_groups(config)
-    # In the first group, with its options: a group of their own would be another layout of the optimizer's state in
-    # checkpoints, which stored runs and fairseq-signals do not have.
-    groups[0]["params"] = [*groups[0]["params"], *trained_parameters(criterion)]
+    # In the first group with the recipe's rate, under its options: a group of their own would be another layout
+    # of the optimizer's state in checkpoints, which stored runs and fairseq-signals do not have.
+    shared = next((group for group in groups if group.get("lr_scale", 1.0) == 1.0), groups[0])
+    shared["params"] = [*shared["params"], *trained_parameters(criterion)]
     optimizer = get_entry("optimizer", config.optimizer._name).cls(groups, config.optimizer)
     schedule = get_entry("lr_scheduler", config.lr_scheduler._name).cls(config.lr_scheduler)
     average = WeightAverage(model, config.ema) if config.ema.store_ema else None

@@ -13,7 +13,9 @@ from ecg_signals.metrics.logits import COSINES
 from ecg_signals.modules.heads import make_head
 from ecg_signals.modules.pooling import AttentivePool, pool_output
 from ecg_signals.registry import build, get_entry
+from ecg_signals.runtime.strategy import Strategy
 from ecg_signals.trainer import Trainer
+from ecg_signals.training.building import build_optimizer
 
 TRANSFORMER = {
     "_name": "ecg_transformer", "encoder_layers": 2, "encoder_embed_dim": 16, "encoder_ffn_embed_dim": 32,
@@ -244,6 +246,26 @@ def test_a_run_of_it_resumes_bit_by_bit_and_its_file_is_an_encoder_again(classif
         build("model", "classifier", model_path=str(path), num_labels=5, normalize=True)
     with pytest.raises(ConfigError, match=r"holds a model 'classifier', whose encoder this model cannot use"):
         build("model", "classifier", model_path=str(path), num_labels=5, encoder={"_name": "se_wrn"})
+
+
+def test_a_criterion_learns_at_the_recipes_rate_whatever_the_encoder_does(classification):
+    options = {"_name": "classifier", "encoder": TRANSFORMER, "no_pretrained_weights": True, "num_labels": 3}
+    config = resolve_config({**classification, "model": {**options, "layer_decay": 0.5}})
+    model, criterion = build("model", options.pop("_name"), **options, layer_decay=0.5), torch.nn.Linear(2, 2)
+    strategy = Strategy(config.distributed_training, torch.device("cpu"))
+    groups = build_optimizer(config, model, criterion, strategy, 1)[1].optimizer.param_groups
+    assert [group["lr_scale"] for group in groups if any(p is criterion.weight for p in group["params"])] == [1.0]
+
+
+def test_a_classifier_on_an_unknown_encoder_is_named(classification, tmp_path):
+    run(classification, tmp_path, {"encoder": TRANSFORMER, "no_pretrained_weights": True}, 1)
+    path = tmp_path / "checkpoint_last.pt"
+    stored = torch.load(path, weights_only=True)
+    for options in (stored["cfg"]["model"], stored["extra_state"]["ecg_signals"]["options"]["model"]):
+        options["encoder"]["_name"] = "slow_target"
+    torch.save(stored, path)
+    with pytest.raises(ConfigError, match=rf"{path}.*unknown model 'slow_target'.*--user-dir PATH"):
+        load_model(path)
 
 
 def test_another_encoder_option_is_another_run(classification, tmp_path):
