@@ -1,6 +1,7 @@
 """One's own record files, with or without a table about them."""
 
 from collections.abc import Sequence
+from os.path import isfile  # unlike Path.is_file, False for a name that no file system takes
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -86,7 +87,7 @@ class OwnFiles(Source):
         lost = [
             entry
             for entry, found, name in zip(entries, paths, named)
-            if found is None and not (self.folder / name).is_file()
+            if found is None and not isfile(self.folder / name)
         ]
         without = sorted(set(files).difference(filter(None, paths)))
         told = tell_unmatched(path, entries, lost, len(files), without, "they have no label, patient or split from it")

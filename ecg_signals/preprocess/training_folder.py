@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from os.path import isfile  # unlike Path.is_file, False for a name that no file system takes
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -169,7 +170,7 @@ def _known_rows(folder: Path) -> "pd.DataFrame":
         raise ConfigError(
             f"{twice.iloc[0]} is listed twice in the tables of {folder / METADATA}; delete one of its rows"
         )
-    return rows[[(folder / FOLDER / str(name)).is_file() for name in rows["filename"]]].reset_index(drop=True)
+    return rows[[isfile(folder / FOLDER / str(name)) for name in rows["filename"]]].reset_index(drop=True)
 
 
 def _described(meta: "pd.DataFrame") -> "pd.DataFrame":

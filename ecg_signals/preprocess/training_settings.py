@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os.path import isfile  # unlike Path.is_file, False for a name that no file system takes
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,7 +84,7 @@ def _labelled(path: Path, folder: Path) -> "pd.DataFrame":
             )
         labels = labels.assign(**{name: numbers})
     _check_filled(labels, path)
-    lost = next((name for name in labels.index if not (folder / FOLDER / str(name)).is_file()), None)
+    lost = next((name for name in labels.index if not isfile(folder / FOLDER / str(name))), None)
     if lost is not None:
         again = make_target("prepare-data", folder)
         raise ConfigError(f"{path} lists {lost}, which is not in {folder / FOLDER}; delete the row, or: {again}")

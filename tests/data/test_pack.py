@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from data_helpers import SAMPLES, make_dataset, write_mat
@@ -13,6 +14,7 @@ from ecg_signals.data import pack
 from ecg_signals.data.batching import BatchIterator
 from ecg_signals.data.manifest import Manifest, Slice
 from ecg_signals.data.pack import pack_manifests
+from ecg_signals.data.sources import packed
 from ecg_signals.data.sources.files import FileSource
 from ecg_signals.data.sources.packed import INDEX, PackedStore
 
@@ -213,3 +215,14 @@ def test_a_manifest_without_records_is_left_out_and_said(folder):
     with pytest.warns(UserWarning, match=r"list no record are left out: cmsc/empty\.tsv, empty\.tsv"):
         assert pack_manifests(folder / "manifest", folder / "packed") == 10
     assert not list((folder / "packed").rglob("empty.tsv"))
+
+
+def test_an_index_whose_column_ends_within_a_value_is_an_error(folder, monkeypatch):
+    """A damaged file can state such a length; Arrow writes none."""
+    pack_manifests(folder / "manifest", folder / "packed")
+    columns, notes = packed.read_index(folder / "packed" / INDEX)
+    rows = len(columns["idx"])
+    ragged = pa.Array.from_buffers(pa.int64(), rows, [None, pa.py_buffer(bytes(8 * rows + 3))])
+    monkeypatch.setattr(packed, "read_index", lambda path: ({**columns, "idx": ragged}, notes))
+    with pytest.raises(ConfigError, match=r"index.arrow is not the index of a packed store"):
+        PackedStore(folder / "packed")

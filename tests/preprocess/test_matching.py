@@ -146,3 +146,9 @@ def test_preparing_a_folder_holds_the_same_rules(source, capsys):
     (folder / "raw" / "about.csv").unlink()
     preprocess.run(["prepare", str(folder), "source_rate=500", "--workers", "1"])
     assert "6 of 6 records name no patient" in capsys.readouterr().out
+
+
+def test_a_name_that_no_file_system_takes_is_a_row_without_a_record(source, typed):
+    table(source / "about.csv", [["path", "afib"], ["r" + "9" * 300, "1"], *([f"r{i}", str(i % 2)] for i in range(6))])
+    printed, meta = typed()
+    assert "r999" in printed and len(meta) == 6

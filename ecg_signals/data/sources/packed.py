@@ -34,10 +34,13 @@ class PackedStore:
         self.folder = Path(folder)
         columns, notes = read_index(self.folder / INDEX)
         self._numbers = {name: number for number, name in enumerate(_shard_names(self.folder / INDEX, notes))}
-        self._column = {name: _Column(columns[name]) for name in ("rate", "dtype", "scale", "idx", "patient")}
-        self._shard, self._offset, self._bytes, self._leads = (
-            columns[name].to_numpy() for name in ("shard", "offset", "bytes", "leads")
-        )
+        try:
+            self._column = {name: _Column(columns[name]) for name in ("rate", "dtype", "scale", "idx", "patient")}
+            self._shard, self._offset, self._bytes, self._leads = (
+                columns[name].to_numpy() for name in ("shard", "offset", "bytes", "leads")
+            )
+        except ValueError as error:  # a buffer that does not end with a value
+            raise _no_index(self.folder / INDEX, error) from None
         self._mapped: dict[str, np.ndarray] = {}
 
     def __reduce__(self) -> tuple[type["PackedStore"], tuple[Path]]:
@@ -115,9 +118,11 @@ def read_index(path: Path) -> tuple[Mapping[str, Any], Mapping[bytes, bytes]]:
             raise ValueError(f"{holes[0]} has rows without a value")
         return {name: table.column(name).chunk(0) for name in COLUMNS}, {b"shards": notes[b"shards"], **notes}
     except (OSError, pa.ArrowException, KeyError, IndexError, ValueError) as error:
-        raise ConfigError(
-            f"{path} is not the index of a packed store ({error}); make it again with `ecg-pack`"
-        ) from None
+        raise _no_index(path, error) from None
+
+
+def _no_index(path: Path, error: Exception) -> ConfigError:
+    return ConfigError(f"{path} is not the index of a packed store ({error}); make it again with `ecg-pack`")
 
 
 def _shard_names(path: Path, notes: Mapping[bytes, bytes]) -> list[str]:
