@@ -92,6 +92,10 @@ class OptimizationConfig(BaseConfig):
     clip_norm: float = option(0.0, "largest gradient norm; 0 no clipping")
     update_freq: list[int] = option([1], "batches per update, one entry per epoch; the last one repeats")
     lr: list[float] = option([0.25], "learning rate; for `fixed` one per epoch")
+    lr_batch_size: int | None = option(
+        None, "items that lr is for: it grows in proportion to those of an update, over all ranks; None: lr as it is",
+        least=1, ours=True,
+    )  # fmt: skip
     stop_min_lr: float = option(-1.0, "stop when the learning rate falls to this")
     skip_remainder_batch: bool = option(False, "leave out an epoch's last update if it has fewer batches", ours=True)
     skip_nonfinite_updates: bool = option(

@@ -16,7 +16,7 @@ from ecg_signals.registry import REGISTRIES, register_dataset
 from ecg_signals.sections import REGISTERED_GROUPS, Config
 
 # What a model and a schedule keep of other sections, as fairseq-signals' schema has it: it has no value of its own.
-COPIED = {"all_gather", "data", "filter", "lr", "max_update", "normalize"}
+COPIED = {"all_gather", "data", "filter", "lr", "max_epoch", "max_update", "normalize"}
 
 
 def declarations():

@@ -25,7 +25,7 @@ def train(recipe, **changes):
     recipe = copy.deepcopy(recipe)
     for name, value in changes.items():
         section, _, key = name.partition("__")
-        recipe.setdefault(section, {})[key] = value
+        recipe[section] = {**recipe.get(section, {}), key: value} if key else value
     trainer = Trainer(resolve_config(recipe))
     trainer.result = trainer.train()
     return trainer
@@ -52,6 +52,18 @@ def elsewhere(recipe, tmp_path, name="other"):
 def test_the_pretraining_loss_falls(pretraining):
     found = losses(train(pretraining, optimization__max_update=40, optimization__lr=[3e-3]))
     assert sum(found[update] for update in range(36, 41)) < 0.9 * sum(found[update] for update in range(1, 6))
+
+
+def test_a_rate_counted_in_epochs_and_items_follows_the_data(classification, tmp_path):
+    """16 training items make 4 updates an epoch; 4 items an update have 4 / 256 of the rate."""
+    schedule = {"_name": "cosine", "warmup_epochs": 1}
+    options = {"optimization__max_epoch": 2, "optimization__max_update": 0, "optimization__lr": [1.0]}
+    trainer = train(classification, lr_scheduler=schedule, optimization__lr_batch_size=256, **options)
+    assert trainer.at.num_updates == 8
+    expected = [e if e < 1 else 0.5 * (1 + math.cos(math.pi * (e - 1))) for e in (k / 4 for k in range(9))]
+    assert [row["lr"] * 64 for row in rows(trainer)] == pytest.approx(expected[1:], abs=1e-12)
+    with pytest.raises(ConfigError, match=r"lr_batch_size=256 needs updates of one size.*update_freq=\[1, 2\]"):
+        train(elsewhere(classification, tmp_path), optimization__lr_batch_size=256, optimization__update_freq=[1, 2])
 
 
 @pytest.mark.parametrize("stop", [1, 3, 4, 6])

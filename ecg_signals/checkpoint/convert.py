@@ -42,10 +42,10 @@ def convert(source: str | os.PathLike[str], dest: str | os.PathLike[str], to: st
     """
     named = None if to == "original" else get_layout(SHORT.get(to, to))
     model = complete(load_source(source))
-    layout = named or layout_of(model.name)
+    layout = named or layout_of(model.name, model.options)
     if layout is None:
         raise ConfigError(f"no other project publishes the model '{model.name}'; use --to fairseq or --to hf")
-    if layout.models and model.name not in layout.models:
+    if layout.models and not layout.publishes(model.name, model.options):
         raise ConfigError(f"the layout '{to}' has no model '{model.name}'; use --to fairseq or --to hf")
     place = Path(dest)
     check_no_input(layout.places(place), files_read(source))

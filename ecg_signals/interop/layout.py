@@ -91,6 +91,13 @@ class Layout(ABC):
     def read(self, raw: dict[str, Any], where: str) -> ModelSource:
         """The model that a content of this form describes; `where` names the file in messages."""
 
+    def publishes(self, name: str, options: Mapping[str, Any]) -> bool:
+        """Whether it is the published form of a model of this registered name with these options.
+
+        A project whose files hold a head on its own encoder also says so of a `classifier` on that encoder.
+        """
+        return name in self.models
+
     def write(self, source: ModelSource) -> dict[str, Any]:
         """The content of a file of this form, plain containers and tensors alone; not needed where `save` does it all.
 
@@ -123,9 +130,9 @@ def layouts() -> list[Layout]:
     return sorted(map(get_layout, register_layout.names()), key=lambda layout: layout.rank)
 
 
-def layout_of(model: str) -> Layout | None:
-    """The published layout of a registered model, None for models that only this package has."""
-    return next((layout for layout in layouts() if model in layout.models), None)
+def layout_of(model: str, options: Mapping[str, Any] | None = None) -> Layout | None:
+    """The published layout of a registered model with these options, None for models that only this package has."""
+    return next((layout for layout in layouts() if layout.publishes(model, options or {})), None)
 
 
 def recognise(raw: dict[str, Any], where: str) -> Layout:

@@ -104,9 +104,24 @@ class BaseModel(Encoder):
         """
         return False
 
+    def lr_scale(self, name: str, cfg: Any) -> float:
+        """The learning rate of a weight as a share of the run's; `cfg` is the whole Config."""
+        return 1.0
+
     def param_groups(self, cfg: Any) -> list[dict[str, Any]]:
-        """Parameter groups for the optimizer; `cfg` is the whole Config. One group of all that trains by default."""
-        return [{"params": [parameter for parameter in self.parameters() if parameter.requires_grad]}]
+        """What trains, one parameter group for every rate, and one more where weight decay leaves something out.
+
+        Args:
+            cfg: the whole Config.
+        """
+        found: dict[tuple[float, bool], list[nn.Parameter]] = {}
+        for name, weight in self.named_parameters():
+            if weight.requires_grad:
+                found.setdefault((self.lr_scale(name, cfg), self.decays(name)), []).append(weight)
+        one_rate = all(scale == 1.0 for scale, _ in found)
+        rates = [{} if one_rate else {"lr_scale": scale} for scale, _ in found]
+        rules: list[dict[str, Any]] = [{} if decays else {"weight_decay": 0.0} for _, decays in found]
+        return [{"params": group, **rate, **rule} for group, rate, rule in zip(found.values(), rates, rules)]
 
     def before_forward(self, num_updates: int) -> None:
         """Called before each batch of the update after `num_updates`: schedules inside a model live here."""

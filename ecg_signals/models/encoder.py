@@ -7,6 +7,11 @@ from torch import Tensor, nn
 from ecg_signals.config import ConfigError
 
 
+def is_matrix(name: str, weight: Tensor) -> bool:
+    """Whether a weight is one that weight decay is meant for: no bias, no part of a norm, no embedding."""
+    return weight.dim() > 1 and "_embedding" not in name
+
+
 class Encoder(nn.Module):
     """Any model whose output has `features` [batch, frames, dim] carries a head, once it says `dim`.
 
@@ -41,6 +46,10 @@ class Encoder(nn.Module):
     def training_pass(self, source: Tensor, padding_mask: Tensor | None) -> Any:
         """The forward pass that heads train on: with the masking that the options ask for."""
         return self(source, padding_mask=padding_mask)
+
+    def decays(self, name: str) -> bool:
+        """Whether weight decay acts on a weight."""
+        return True
 
     @classmethod
     def inherited_options(cls, cfg: Any) -> list[str]:

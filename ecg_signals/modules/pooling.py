@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ecg_signals.config import ConfigError
 
 POOLINGS = ("valid", "nonzero")
-TOKENS = {"cls": "cls", "register": "registers"}  # pool -> what of an encoder's output it reads
+TOKENS = {"cls": "cls", "register": "registers", "own": "pooled"}  # pool -> what of an encoder's output it reads
 POOLS = ("mean", "nonzero", "max", "max_mean", "attentive", *TOKENS)
 
 
@@ -73,7 +73,8 @@ def pool_output(output: Mapping[str, Any], kind: str) -> Tensor:
 
     Args:
         output: `features` [batch, frames, dim], `padding_mask` bool [batch, frames] or None; for kind cls `cls` [batch,
-            dim], the class token; for kind register `registers` [batch, tokens, dim], which are averaged.
+            dim], the class token; for kind register `registers` [batch, tokens, dim], which are averaged; for kind own
+            `pooled` [batch, dim], the vector that the encoder's family is known by.
     Raises: ConfigError when the encoder has no such tokens.
     """
     features, padding = output["features"], output.get("padding_mask")

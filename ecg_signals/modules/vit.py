@@ -38,15 +38,16 @@ class FusedAttention(nn.Module):
         self.proj = nn.Linear(inner, dim, bias=bias) if project else nn.Identity()
         self.dropout = Dropout(dropout if project else 0.0)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x [batch, tokens, dim] -> the same shape."""
+    def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
+        """x [batch, tokens, dim] -> the same shape; `padding` bool [batch, tokens], True = not to be attended to."""
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        attend = None if padding is None else ~padding[:, None, None, :]
         p = self.attn_dropout if self.training else 0.0
         if p > 0 and x.device.type == "cpu" and not torch.compiler.is_compiling():
             # torch's CPU kernel knows no dropout and holds the weights as well; here their masks are cheaper to draw.
-            mixed = dropout(attention_weights(query, key, None), p).to(value.dtype) @ value
+            mixed = dropout(attention_weights(query, key, attend), p).to(value.dtype) @ value
         else:
-            mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=p)
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=attend, dropout_p=p)
         return self.dropout(self.proj(mixed.transpose(1, 2).flatten(2)))
 
 
@@ -130,6 +131,7 @@ class VitBlock(nn.Module):
         self.mlp_ls = LayerScale(dim, layer_scale) if layer_scale else nn.Identity()
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.attn_ls(self.attn(self.norm1(x))))
+    def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
+        """x [batch, tokens, dim] -> the same shape; `padding` bool [batch, tokens], True = not to be attended to."""
+        x = x + self.drop_path(self.attn_ls(self.attn(self.norm1(x), padding)))
         return x + self.drop_path(self.mlp_ls(self.mlp(self.norm2(x))))

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from ecg_signals.config import BaseConfig, option
-from ecg_signals.optim.schedule import Schedule, last_update, single_rate, warmup_rate
+from ecg_signals.optim.schedule import Schedule, last_epoch, last_update, single_rate, warmup_rate
 from ecg_signals.registry import register_lr_scheduler
 
 
@@ -16,6 +16,11 @@ class CosineScheduleConfig(BaseConfig):
     t_mult: float = option(1.0, "factor of the length from one period to the next")
     lr_period_updates: float = option(-1.0, "updates of the first period; negative: max_update without the warm-up")
     lr_shrink: float = option(0.1, "factor of both rates from one period to the next")
+    warmup_epochs: float | None = option(
+        None, "epochs of linear warm-up from 0, then half a cosine to the end of max_epoch; wins over all in updates",
+        least=0, ours=True,
+    )  # fmt: skip
+    max_epoch: int = option(0, "epochs in all, for warmup_epochs", follows="optimization.max_epoch", ours=True)
     max_update: float = option(0.0, "updates in all", follows="optimization.max_update")
     lr: list[float] = option([0.25], "rate after the warm-up", follows="optimization.lr")
 
@@ -26,17 +31,32 @@ class CosineSchedule(Schedule):
         super().__init__(cfg)
         self.cfg: CosineScheduleConfig = cfg
         self.peak = single_rate("cosine", cfg.lr)
+        self.warmup: float = cfg.warmup_updates
         self.start = cfg.min_lr if cfg.warmup_init_lr < 0 else cfg.warmup_init_lr
         self.period = cfg.lr_period_updates
-        if self.period <= 0:
+        if cfg.warmup_epochs is not None:
+            self.start, self.epochs = 0.0, last_epoch(cfg.max_epoch, cfg.warmup_epochs)
+            self.set_epoch_length(1)
+        elif self.period <= 0:
             self.period = last_update("cosine", "max_update", cfg.max_update, cfg.warmup_updates) - cfg.warmup_updates
+
+    @property
+    def counts_epochs(self) -> bool:
+        return self.cfg.warmup_epochs is not None
+
+    def set_epoch_length(self, updates: int) -> None:
+        if self.cfg.warmup_epochs is not None:
+            self.warmup = self.cfg.warmup_epochs * updates
+            self.period = self.epochs * updates - self.warmup
 
     def rate(self, num_updates: int, epoch: int) -> float:
         cfg = self.cfg
-        if num_updates < cfg.warmup_updates:
-            return warmup_rate(num_updates, cfg.warmup_updates, self.start, self.peak)
-        position, length, period = float(num_updates - cfg.warmup_updates), self.period, 0
-        if cfg.t_mult == 1:
+        if num_updates < self.warmup:
+            return warmup_rate(num_updates, self.warmup, self.start, self.peak)
+        position, length, period = num_updates - self.warmup, self.period, 0
+        if self.counts_epochs:
+            position = min(position, length)  # it ends there
+        elif cfg.t_mult == 1:
             period, position = int(position // length), position % length
         else:
             while position >= length and length >= 1:

@@ -11,6 +11,14 @@ class Schedule:
     def __init__(self, cfg: BaseConfig) -> None:
         self.cfg = cfg
 
+    @property
+    def counts_epochs(self) -> bool:
+        """Whether it has to be told how many updates an epoch has."""
+        return False
+
+    def set_epoch_length(self, updates: int) -> None:
+        """Told the updates of the first epoch before training, where it `counts_epochs`."""
+
     def rate(self, num_updates: int, epoch: int) -> float:
         """Learning rate of the update that follows `num_updates` updates, in the epoch `epoch` (from 1)."""
         raise TypeError(f"{type(self).__name__} must define rate(num_updates, epoch)")
@@ -43,6 +51,16 @@ def last_update(name: str, key: str, value: float, warmup: float) -> float:
     return value
 
 
-def warmup_rate(num_updates: int, warmup: float, start: float, end: float) -> float:
+def last_epoch(epochs: int, warmup: float) -> int:
+    """The epochs of a schedule that is counted in them. Raises: ConfigError when they lie within the warm-up."""
+    if epochs <= warmup:
+        raise ConfigError(
+            f"lr_scheduler.warmup_epochs={warmup:g} needs an end behind it, but optimization.max_epoch={epochs}; set "
+            f"optimization.max_epoch to more, or lr_scheduler.warmup_updates instead"
+        )
+    return epochs
+
+
+def warmup_rate(num_updates: float, warmup: float, start: float, end: float) -> float:
     """Linear from `start` at update 0 to `end` at update `warmup`."""
     return start + num_updates * (end - start) / warmup

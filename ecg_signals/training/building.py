@@ -1,7 +1,9 @@
 """What a run is made of, built in the one order that every rank and every start repeats."""
 
+import dataclasses
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -126,14 +128,34 @@ def build_optimizer(
     groups = model.param_groups(config)
     # In the first group with the recipe's rate, under its options: a group of their own would be another layout
     # of the optimizer's state in checkpoints, which stored runs and fairseq-signals do not have.
-    shared = next((group for group in groups if group.get("lr_scale", 1.0) == 1.0), groups[0])
+    usual = (group for group in groups if group.get("lr_scale", 1.0) == 1.0 and "weight_decay" not in group)
+    shared = next(usual, groups[0])
     shared["params"] = [*shared["params"], *trained_parameters(criterion)]
     optimizer = get_entry("optimizer", config.optimizer._name).cls(groups, config.optimizer)
-    schedule = get_entry("lr_scheduler", config.lr_scheduler._name).cls(config.lr_scheduler)
+    schedule = get_entry("lr_scheduler", config.lr_scheduler._name).cls(scaled_to_batch(config, ranks))
     average = WeightAverage(model, config.ema) if config.ema.store_ema else None
     freqs = config.optimization.update_freq
     scaler = LossScaler.from_config(config.common, freqs, ranks) if uses_fp16(config.common) else None
     return called, Trained(model, criterion, optimizer, schedule, average, scaler)
+
+
+def scaled_to_batch(config: Config, ranks: int) -> Any:
+    """The options of the schedule, its rates as `optimization.lr_batch_size` says.
+
+    Source: Goyal et al. 2017, Accurate, Large Minibatch SGD, arXiv:1706.02677.
+    Raises: ConfigError where an update has no fixed number of items.
+    """
+    meant, options = config.optimization.lr_batch_size, config.lr_scheduler
+    if meant is None:
+        return options
+    size, freqs = config.dataset.batch_size, set(config.optimization.update_freq)
+    if size is None or len(freqs) > 1:
+        raise ConfigError(
+            f"optimization.lr_batch_size={meant} needs updates of one size, but dataset.batch_size={size} and "
+            f"optimization.update_freq={sorted(freqs)}; set dataset.batch_size and one update_freq, or leave it out"
+        )
+    times = size * ranks * freqs.pop() / meant
+    return dataclasses.replace(options, lr=[rate * times for rate in options.lr])
 
 
 def trained_parameters(module: nn.Module) -> list[nn.Parameter]:

@@ -73,6 +73,8 @@ class TrainState:
         self.trained, self.iterator = trained, iterator
         self.label_digests = iterator.dataset.label_digests()
         self.pieces = self._pieces(trained, validation)
+        if trained.schedule.counts_epochs:
+            trained.schedule.set_epoch_length(self.epoch_plan()[1])
 
     def _pieces(self, trained: Trained, validation: Validation) -> dict[str, Piece]:
         """By their keys in the file's `extra_state["ecg_signals"]`."""

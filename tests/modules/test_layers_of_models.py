@@ -12,6 +12,7 @@ from ecg_signals.modules.conv_stem import ConvStem
 from ecg_signals.modules.dropout import Dropout
 from ecg_signals.modules.pooling import pool_frames
 from ecg_signals.modules.quantizer import GumbelQuantizer
+from ecg_signals.modules.vit import VitBlock
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
@@ -136,3 +137,15 @@ def test_the_quantizer_returns_codewords_and_lets_gradients_through():
     assert 2 <= found["prob_perplexity"] <= 10
     codes = quantizer.sample_codes((50, 4))
     assert codes.shape == (50, 4, 2) and set(codes.flatten().tolist()) == set(range(5))
+
+
+@pytest.mark.parametrize("attn_dropout", [0.0, 1e-9])  # torch's kernel, and ours
+def test_a_block_never_attends_to_padding(attn_dropout):
+    torch.manual_seed(0)
+    block = VitBlock(8, 2, 16, head_dim=6, attn_dropout=attn_dropout).train()
+    x = torch.randn(2, 7, 8)
+    padding = torch.zeros(2, 7, dtype=torch.bool)
+    padding[1, 4:] = True
+    y = block(x, padding)
+    torch.testing.assert_close(y[1:, :4], block(x[1:, :4]))
+    torch.testing.assert_close(y[:1], block(x[:1]))

@@ -51,6 +51,19 @@ def test_cosine_is_half_way_at_half_time_and_starts_again_smaller():
     assert longer == pytest.approx([1, 0.5, *second, 0.25, 0.125 * (1 + math.cos(math.pi / 8))])
 
 
+def test_cosine_counted_in_epochs_equals_the_published_rates(golden):
+    vectors = json.loads((golden / "st_mem/transforms/lr_schedule.json").read_text())
+    schedule = build("lr_scheduler", "cosine", lr=[1.0], warmup_epochs=3, max_epoch=10)
+    schedule.set_epoch_length(1000)
+    found = {epoch: schedule.rate(round(float(epoch) * 1000), 1) for epoch in vectors["values"]}
+    assert found == pytest.approx(vectors["values"], abs=1e-12)
+
+
+def test_a_schedule_counted_in_epochs_needs_an_end():
+    with pytest.raises(ConfigError, match=r"lr_scheduler\.warmup_epochs=3 .* set optimization\.max_epoch to more"):
+        build("lr_scheduler", "cosine", lr=[1.0], warmup_epochs=3, max_epoch=3)
+
+
 def test_linear_starts_at_zero_peaks_after_the_warmup_and_ends_at_zero():
     assert rates("linear", 11, lr=[1.0], warmup_updates=2, max_update=10) == pytest.approx(
         [0, 0.5, 1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125, 0]

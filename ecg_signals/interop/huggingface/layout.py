@@ -76,7 +76,7 @@ class HuggingFace(Layout):
 
 def folder_config(source: ModelSource) -> dict[str, Any]:
     """`config.json`: the family's published one where there is one, with all of ours under `ecg_signals`."""
-    layout = layout_of(source.name)
+    layout = layout_of(source.name, source.options)
     config = (layout.folder_config(source) if layout else None) or _own_config(source)
     config[OURS] = {
         "version": __version__,

@@ -9,6 +9,7 @@ from torch import Tensor
 from ecg_signals.config import BaseConfig, ConfigError, option
 from ecg_signals.metrics.logits import COSINES
 from ecg_signals.models.base import BaseModel, ModelOutput
+from ecg_signals.models.encoder import is_matrix
 from ecg_signals.models.heads.finetuned import FinetunedModel, FinetuneOptions
 from ecg_signals.modules.heads import ACTIVATIONS, HEADS, make_head
 from ecg_signals.modules.pooling import POOLS, AttentivePool, pool_output
@@ -32,6 +33,7 @@ class ClassifierConfig(FinetuneOptions):
     layer_decay: float = option(
         1.0, "the learning rate of each part of the encoder, over that of the next one", least=0, most=1
     )
+    decay_all: bool = option(True, "weight decay acts on biases, norms and embeddings as well, as it usually did")
     normalize: bool = option(
         False, "the input was standardised with mean and std files", follows="task.normalize", as_pretrained=True
     )
@@ -89,6 +91,9 @@ class Classifier(FinetunedModel):
 
     def lr_scale(self, name: str, cfg: Any) -> float:
         return self.cfg.layer_decay ** (len(self.encoder.parts()) - self.depth(name))
+
+    def decays(self, name: str) -> bool:
+        return self.cfg.decay_all or is_matrix(name, self.get_parameter(name))
 
     def before_forward(self, num_updates: int) -> None:
         super().before_forward(num_updates)

@@ -10,6 +10,7 @@ from torch import Tensor
 from ecg_signals.config import MISSING, option
 from ecg_signals.models.base import BaseModel, ModelOutput, StartOptions
 from ecg_signals.modules.dropout import Dropout
+from ecg_signals.signal.contract import SignalContract
 
 
 @dataclass
@@ -33,6 +34,18 @@ class EncoderWithHead(BaseModel):
         super().__init__(cfg)
         encoder_class, options = self.encoder_of(cfg)
         self.add_module(self.encoder_key, encoder_class(options))
+
+    @property
+    def signal(self) -> SignalContract | None:
+        """The input contract, the encoder's as well, which may go by the names of the leads."""
+        return self.__dict__.get("contract")
+
+    @signal.setter
+    def signal(self, contract: SignalContract | None) -> None:
+        self.__dict__["contract"] = contract
+        encoder = dict(self.named_children()).get(self.encoder_key)
+        if isinstance(encoder, BaseModel):  # it is there
+            encoder.signal = contract
 
     @property
     def underneath(self) -> BaseModel:
@@ -74,20 +87,6 @@ class EncoderWithHead(BaseModel):
         """Let train what `trains` names, and nothing else."""
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(self.trains(name))
-
-    def lr_scale(self, name: str, cfg: Any) -> float:
-        """The learning rate of a weight as a share of the run's; `cfg` is the whole Config."""
-        return 1.0
-
-    def param_groups(self, cfg: Any) -> list[dict[str, Any]]:
-        """What trains, one group for every rate."""
-        groups: dict[float, list[torch.nn.Parameter]] = {}
-        for name, parameter in self.named_parameters():
-            if parameter.requires_grad:
-                groups.setdefault(self.lr_scale(name, cfg), []).append(parameter)
-        if list(groups) == [1.0]:
-            return [{"params": groups[1.0]}]
-        return [{"params": group, "lr_scale": scale} for scale, group in groups.items()]
 
 
 class FinetunedModel(EncoderWithHead):

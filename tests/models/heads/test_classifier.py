@@ -14,6 +14,7 @@ from ecg_signals.modules.heads import make_head
 from ecg_signals.modules.pooling import AttentivePool, pool_output
 from ecg_signals.registry import build, get_entry
 from ecg_signals.runtime.strategy import Strategy
+from ecg_signals.signal.contract import SignalContract
 from ecg_signals.trainer import Trainer
 from ecg_signals.training.building import build_optimizer
 
@@ -71,6 +72,7 @@ def test_tokens_are_read_or_missed_by_name():
     registers = torch.stack([features[:, 0], -features[:, 0]], dim=1)
     output = {"features": features, "cls": torch.ones(2, 8), "registers": registers}
     assert torch.equal(pool_output(output, "cls"), torch.ones(2, 8))
+    assert torch.equal(pool_output({**output, "pooled": torch.full((2, 8), 2.0)}, "own"), torch.full((2, 8), 2.0))
     assert torch.equal(pool_output(output, "register"), torch.zeros(2, 8))
     with pytest.raises(ConfigError, match=r"model\.pool=cls, but this encoder gives no `cls`; set model\.pool=mean"):
         classifier(pool="cls")(torch.randn(2, 12, 400))
@@ -164,6 +166,25 @@ def test_a_linear_probe_sees_the_encoder_as_in_inference(name):
     output["logits"].sum().backward()
     assert {key for key, value in model.named_parameters() if value.grad is not None} == {"proj.weight", "proj.bias"}
     assert [len(group["params"]) for group in model.param_groups(None)] == [2]
+
+
+def test_weight_decay_can_leave_out_biases_norms_and_embeddings():
+    assert all("weight_decay" not in group for group in classifier().param_groups(None))
+    model = classifier(decay_all=False, layer_decay=0.5)
+    named = {id(value): key for key, value in model.named_parameters()}
+    groups = model.param_groups(None)
+    kept = {named[id(value)] for group in groups if "weight_decay" in group for value in group["params"]}
+    assert all(group.get("weight_decay", 0.0) == 0.0 for group in groups)
+    assert kept == {key for key, value in model.named_parameters() if value.dim() < 2}
+    assert {"proj.bias", "encoder.layer_norm.weight"} <= kept
+    assert sum(len(group["params"]) for group in groups) == len(named)
+
+
+def test_a_head_tells_its_encoder_the_input_contract():
+    model = classifier()
+    assert model.signal is None and model.encoder.signal is None
+    model.signal = SignalContract(leads=["II"])
+    assert model.encoder.signal is model.signal
 
 
 def test_only_the_head_trains_for_a_while():
