@@ -21,7 +21,7 @@ from ecg_signals.checkpoint.plain import plain_values, to_cpu
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.checkpoint.write import snapshot
 from ecg_signals.config import ConfigError, parse_literal
-from ecg_signals.interop.fairseq_signals.names import SAME_OPTIMIZER, criterion_class, optimizer_class, peer_config
+from ecg_signals.interop.fairseq_signals.names import SAME_OPTIMIZER, optimizer_class, peer_config
 from ecg_signals.interop.hubert_ecg.old_names import OLD_CLASSES
 from ecg_signals.interop.layout import ModelSource, logit_kind_of, recognise
 from ecg_signals.interop.ours.layout import OURS, config_of, our_part
@@ -170,7 +170,7 @@ def pack_state(
         extra["best"] = float(moment.best)
     extra[OURS] = _ours(config, trained.model, states.get("average")) | plain_values(ours)
     history = {
-        "criterion_name": criterion_class(config, type(trained.criterion).__name__),
+        "criterion_name": type(trained.criterion).__name__,
         "optimizer_name": optimizer_class(config, type(trained.optimizer).__name__),
         "lr_scheduler_state": plain_values(trained.schedule.state_dict()),
         "num_updates": int(moment.num_updates),
@@ -291,7 +291,7 @@ def check_history(restored: RestoredState, cfg: Config, criterion_class_name: st
     Raises: ConfigError naming both and the option that forgets the stored state.
     """
     pairs = (
-        ("criterion", restored.criterion_class_name, criterion_class(cfg, criterion_class_name)),
+        ("criterion", restored.criterion_class_name, criterion_class_name),
         ("optimizer", restored.optimizer_class_name, optimizer_class(cfg, optimizer_class_name)),
     )
     for kind, stored, current in pairs:

@@ -1,19 +1,16 @@
 """ArcFace: cross entropy over identities with a margin added to the angle of the right one."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ecg_signals.config import BaseConfig, option
-from ecg_signals.criteria.base import BaseCriterion, CriterionOutput, Logs
-from ecg_signals.criteria.labels import item_count, sample_size_of
-from ecg_signals.metrics.counts import ratio
+from ecg_signals.criteria.base import CountingCriterion, CriterionOutput
+from ecg_signals.criteria.labels import logged, sample_size_of
 from ecg_signals.metrics.logits import COSINES
 from ecg_signals.registry import register_criterion
 
@@ -27,7 +24,7 @@ class ArcFaceConfig(BaseConfig):
 
 
 @register_criterion("arcface", dataclass=ArcFaceConfig)
-class ArcFaceCriterion(BaseCriterion):
+class ArcFaceCriterion(CountingCriterion):
     """Summed over items; `sample_size` is their number. `logits` are cosines, `label` is the identity's number.
 
     Validation items belong to people the model was not trained on: their cosines go to the task, which compares them.
@@ -37,28 +34,21 @@ class ArcFaceCriterion(BaseCriterion):
 
     dataset = "identification"
     logits = COSINES
-
-    def __init__(self, cfg: ArcFaceConfig) -> None:
-        super().__init__(cfg)
-        self.cfg: ArcFaceConfig = cfg
+    cfg: ArcFaceConfig
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
-        cosine = model(**batch["net_input"])["logits"].float()       # [items, identities]
+        cosine = model(**batch["net_input"])["logits"].float()  # [items, identities]
         label = batch["label"].reshape(-1)
         known = (label >= 0) & (label < cosine.size(-1))  # NaN and identities of a validation set are not
         target = torch.where(known, label, torch.zeros_like(label)).long()
         logits = self.cfg.scale * add_margin(cosine, target, self.cfg.margin)
         loss = F.cross_entropy(logits, target, reduction="none").masked_fill(~known, 0.0).sum()
         correct = ((cosine.argmax(dim=-1) == target) & known).sum()
-        logs: Logs = {"loss": loss.detach(), "nsignals": item_count(batch), "correct": correct, "count": known.sum()}
+        logs = logged(loss, batch, correct=correct, count=known.sum())
         scores: dict[str, Tensor] = {}
         if not self.training and "patient_id" in batch:
             scores = {"logits": cosine, "patient_id": batch["patient_id"].reshape(len(cosine), -1)}
         return CriterionOutput(loss, sample_size_of(batch, len(cosine)), logs, scores)
-
-    def metrics(self, logs: Mapping[str, float], scores: Mapping[str, np.ndarray]) -> dict[str, float]:
-        accuracy = ratio(logs.get("correct", 0.0), logs.get("count", 0.0))
-        return {**super().metrics(logs, scores), "accuracy": accuracy}
 
 
 def add_margin(cosine: Tensor, target: Tensor, margin: float) -> Tensor:
@@ -66,7 +56,7 @@ def add_margin(cosine: Tensor, target: Tensor, margin: float) -> Tensor:
 
     Where angle + margin would exceed a half turn, by cos(angle) - margin * sin(margin), so that it keeps falling.
     """
-    right = cosine.gather(1, target[:, None])                        # [items, 1]
+    right = cosine.gather(1, target[:, None])  # [items, 1]
     sine = (1 - right.square()).clamp(min=1e-12).sqrt()
     turned = right * math.cos(margin) - sine * math.sin(margin)
     moved = torch.where(right > math.cos(math.pi - margin), turned, right - margin * math.sin(margin))

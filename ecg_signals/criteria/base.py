@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from ecg_signals.config import BaseConfig, ConfigError, unknown_message
+from ecg_signals.metrics.counts import ratio
 from ecg_signals.metrics.logits import KINDS
 
 logger = logging.getLogger(__name__)
@@ -111,6 +112,14 @@ class BaseCriterion(nn.Module):
         for key in sorted((key for key in logs if key.startswith("loss_")), key=lambda key: (len(key), key)):
             out[key] = logs[key] / size / math.log(2)
         return out
+
+
+class CountingCriterion(BaseCriterion):
+    """Prints `accuracy`, last: the log `correct` over the log `count`."""
+
+    def metrics(self, logs: Mapping[str, float], scores: Mapping[str, np.ndarray]) -> dict[str, float]:
+        accuracy = ratio(logs.get("correct", 0.0), logs.get("count", 0.0))
+        return {**super().metrics(logs, scores), "accuracy": accuracy}
 
 
 def updates_in(logs: Mapping[str, float]) -> float:

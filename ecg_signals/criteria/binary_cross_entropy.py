@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ecg_signals.config import BaseConfig, ConfigError, option
 from ecg_signals.criteria.base import BaseCriterion, CriterionOutput, Logs
-from ecg_signals.criteria.labels import check_label_weights, item_count, label_matrix, sample_size_of
+from ecg_signals.criteria.labels import check_label_weights, label_matrix, logged, sample_size_of
 from ecg_signals.metrics.counts import precision_recall_f1, ratio
 from ecg_signals.metrics.logits import LABELS
 from ecg_signals.metrics.summary import AVERAGES, summarise_ranking
@@ -34,12 +34,12 @@ class BinaryCrossEntropyCriterion(BaseCriterion):
     logits = LABELS
     per_label: ClassVar[tuple[str, ...]] = ("weight",)
     weight: Tensor | None
+    cfg: BinaryCrossEntropyConfig
 
     def __init__(self, cfg: BinaryCrossEntropyConfig) -> None:
         super().__init__(cfg)
         if not 0 <= cfg.threshold <= 1:
             raise ConfigError(f"criterion.threshold is {cfg.threshold}; set a probability between 0 and 1, such as 0.5")
-        self.cfg: BinaryCrossEntropyConfig = cfg
         self.cut = logit(cfg.threshold)
         self.checked = False
         self.register_buffer("weight", None if cfg.weight is None else torch.tensor(cfg.weight), persistent=False)
@@ -50,7 +50,7 @@ class BinaryCrossEntropyCriterion(BaseCriterion):
         self.checked = bool(labels)
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
-        logits = model(**batch["net_input"])["logits"].float()       # [items, labels]
+        logits = model(**batch["net_input"])["logits"].float()  # [items, labels]
         if not self.checked:
             self.set_labels([str(number) for number in range(logits.size(-1))])
         target, known = label_matrix(logits, batch)
@@ -61,7 +61,7 @@ class BinaryCrossEntropyCriterion(BaseCriterion):
         return CriterionOutput(
             loss,
             sample_size=sample_size_of(batch, self.sample_size(target, known)),
-            logs={"loss": loss.detach(), "nsignals": item_count(batch), **logs},
+            logs=logged(loss, batch, **logs),
             scores={} if self.training else self.scores(logits, target.masked_fill(~counted, math.nan), batch),
         )
 
@@ -88,6 +88,15 @@ class BinaryCrossEntropyCriterion(BaseCriterion):
     def scores(self, logits: Tensor, target: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
         """What statistics over a whole subset need; `target` is NaN where a pair is not counted."""
         return {"logits": logits, "target": target} if self.cfg.report_auc else {}
+
+    def groups_of(self, logits: Tensor, batch: dict[str, Any], keys: list[str]) -> dict[str, Tensor]:
+        """The groups of `per_log_keys` that the batch holds; warns once of the others."""
+        self.say_missing("per_log_keys", keys, batch, "a batch holds")
+        return {key: self.group_ids(logits, batch, key) for key in keys if key in batch}
+
+    def group_ids(self, logits: Tensor, batch: dict[str, Any], key: str) -> Tensor:
+        """batch[key] as one number per item, [items]."""
+        return torch.as_tensor(batch[key], device=logits.device).reshape(len(logits))
 
     def metrics(self, logs: Mapping[str, float], scores: Mapping[str, np.ndarray]) -> dict[str, float]:
         out = {**super().metrics(logs, scores), **self.count_metrics(logs)}

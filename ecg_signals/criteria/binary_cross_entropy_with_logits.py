@@ -44,10 +44,10 @@ class BinaryCrossEntropyWithLogitsCriterion(BinaryCrossEntropyCriterion):
     per_label: ClassVar[tuple[str, ...]] = ("weight", "pos_weight")
     pos_weight: Tensor | None
     score_weights: Tensor | None
+    cfg: BinaryCrossEntropyWithLogitsConfig
 
     def __init__(self, cfg: BinaryCrossEntropyWithLogitsConfig) -> None:
         super().__init__(cfg)
-        self.cfg: BinaryCrossEntropyWithLogitsConfig = cfg
         weight = None if cfg.pos_weight is None else torch.tensor(cfg.pos_weight)
         self.register_buffer("pos_weight", weight, persistent=False)
         self.register_buffer("score_weights", None, persistent=False)
@@ -119,15 +119,10 @@ class BinaryCrossEntropyWithLogitsCriterion(BinaryCrossEntropyCriterion):
         return logs
 
     def scores(self, logits: Tensor, target: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
-        self.say_missing("per_log_keys", self.cfg.per_log_keys, batch, "a batch holds")
-        groups = {key: self.group_ids(logits, batch, key) for key in self.cfg.per_log_keys if key in batch}
+        groups = self.groups_of(logits, batch, self.cfg.per_log_keys)
         if not self.cfg.report_auc and not groups:
             return {}
         return {"logits": logits, "target": target, **groups}
-
-    def group_ids(self, logits: Tensor, batch: dict[str, Any], key: str) -> Tensor:
-        """batch[key] as one number per item, [items]."""
-        return torch.as_tensor(batch[key], device=logits.device).reshape(len(logits))
 
     def metrics(self, logs: Mapping[str, float], scores: Mapping[str, np.ndarray]) -> dict[str, float]:
         out = super().metrics(logs, scores)

@@ -6,20 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ecg_signals.config import BaseConfig, option
-from ecg_signals.criteria.base import BaseCriterion, CriterionOutput, Logs
-from ecg_signals.criteria.contrastive import hide, pooled_rows, similarities
-from ecg_signals.criteria.labels import item_count, sample_size_of
+from ecg_signals.config import option
+from ecg_signals.criteria.base import BaseCriterion, CriterionOutput
+from ecg_signals.criteria.contrastive import GATHER_HELP, ContrastConfig, hide, pooled_rows, similarities
+from ecg_signals.criteria.labels import logged, sample_size_of
 from ecg_signals.registry import register_criterion
 from ecg_signals.runtime.collectives import gather_rows
 
-GATHER_HELP = "in training, compare with the segments of all ranks instead of this rank's alone"
-
 
 @dataclass
-class CMSCConfig(BaseConfig):
-    temp: float = option(0.1, "temperature of the softmax")
-    eps: float = option(1e-8, "smallest norm that a feature is divided by")
+class CMSCConfig(ContrastConfig):
     all_gather: bool = option(False, GATHER_HELP, follows="model.all_gather", ours=True)
 
 
@@ -32,16 +28,12 @@ class CMSCCriterion(BaseCriterion):
     """
 
     dataset = "cmsc"
-
-    def __init__(self, cfg: CMSCConfig) -> None:
-        super().__init__(cfg)
-        self.cfg: CMSCConfig = cfg
+    cfg: CMSCConfig
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
         rows = pooled_rows(model, batch, self.cfg.eps)  # [items, dim]
         loss = cmsc_loss(rows, batch, self.cfg.temp, gather=self.cfg.all_gather and self.training)
-        logs: Logs = {"loss": loss.detach(), "nsignals": item_count(batch)}
-        return CriterionOutput(loss, sample_size_of(batch, 1.0), logs)
+        return CriterionOutput(loss, sample_size_of(batch, 1.0), logged(loss, batch))
 
 
 def cmsc_loss(rows: Tensor, batch: dict[str, Any], temp: float, gather: bool = False) -> Tensor:

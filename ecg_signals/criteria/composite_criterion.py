@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ecg_signals.config import BaseConfig, ConfigError, option
-from ecg_signals.criteria.base import BaseCriterion, CriterionOutput, Logs, updates_in
-from ecg_signals.criteria.labels import item_count
+from ecg_signals.criteria.base import BaseCriterion, CriterionOutput, updates_in
+from ecg_signals.criteria.labels import logged
 from ecg_signals.registry import build, get_entry, register_criterion
 
 
@@ -36,7 +36,7 @@ class CompositeCriterion(BaseCriterion):
         if unknown:
             raise ConfigError(f"criterion.args has options of {', '.join(unknown)}; criterion_names must name them too")
         self.parts: list[BaseCriterion] = [
-            build("criterion", name, **_without_name(options.get(name))) for name in cfg.criterion_names
+            build("criterion", name, **(options.get(name) or {})) for name in cfg.criterion_names
         ]
         self.averaged = [f"{number}_{key}" for number, part in enumerate(self.parts) for key in part.averaged]
         self.modes = nn.ModuleList(self.parts)  # so that train(), eval() and to() reach them
@@ -69,7 +69,7 @@ class CompositeCriterion(BaseCriterion):
             for weight, part in zip(self.weights, outputs)
         ]
         loss = torch.stack(losses).sum()
-        logs: Logs = {"loss": loss.detach(), "nsignals": item_count(batch)}
+        logs = logged(loss, batch)
         scores: dict[str, Tensor] = {}
         for number, part in enumerate(outputs):
             logs |= {f"{number}_{key}": value for key, value in part.logs.items()}
@@ -107,7 +107,3 @@ class _OneCall:
             return {**output, "logits": logits[number]} if isinstance(logits, (list, tuple)) else output
 
         return call
-
-
-def _without_name(options: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {key: value for key, value in (options or {}).items() if key != "_name"}

@@ -1,14 +1,20 @@
 """What the contrastive criteria share."""
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ecg_signals.criteria.base import BaseCriterion
-from ecg_signals.metrics.counts import ratio
+from ecg_signals.config import BaseConfig, option
+
+GATHER_HELP = "in training, compare with the segments of all ranks instead of this rank's alone"
+
+
+@dataclass
+class ContrastConfig(BaseConfig):
+    temp: float = option(0.1, "temperature of the softmax over items")
+    eps: float = option(1e-8, "smallest norm that a feature is divided by")
 
 
 def unit_rows(features: Tensor, eps: float) -> Tensor:
@@ -30,11 +36,3 @@ def similarities(rows: Tensor, temp: float) -> Tensor:
 def hide(similarity: Tensor, hidden: Tensor) -> Tensor:
     """Entries that no softmax shall see: as small as can be, yet finite, so that gradients stay finite."""
     return similarity.masked_fill(hidden, torch.finfo(similarity.dtype).min)
-
-
-class ContrastiveCriterion(BaseCriterion):
-    """Prints `accuracy`: how often the positive is more alike than every negative."""
-
-    def metrics(self, logs: Mapping[str, float], scores: Mapping[str, np.ndarray]) -> dict[str, float]:
-        accuracy = ratio(logs.get("correct", 0.0), logs.get("count", 0.0))
-        return {**super().metrics(logs, scores), "accuracy": accuracy}

@@ -1,18 +1,15 @@
 """Cross entropy over classes, plain or focal, of whole items or of every sample of a segmentation."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ecg_signals.config import BaseConfig, ConfigError, option
-from ecg_signals.criteria.base import BaseCriterion, CriterionOutput, Logs
-from ecg_signals.criteria.labels import check_label_weights, item_count, sample_size_of
-from ecg_signals.metrics.counts import ratio
+from ecg_signals.criteria.base import CountingCriterion, CriterionOutput
+from ecg_signals.criteria.labels import check_label_weights, logged, sample_size_of
 from ecg_signals.metrics.logits import CLASSES
 from ecg_signals.registry import register_criterion
 
@@ -25,7 +22,7 @@ class CrossEntropyConfig(BaseConfig):
 
 
 @register_criterion("cross_entropy", dataclass=CrossEntropyConfig)
-class CrossEntropyCriterion(BaseCriterion):
+class CrossEntropyCriterion(CountingCriterion):
     """Summed over all targets that are known; `sample_size` is their number.
 
     Logits [items, classes] go with `label`: class numbers, or one column per class of which one is 1. Logits
@@ -37,10 +34,10 @@ class CrossEntropyCriterion(BaseCriterion):
     takes_class_numbers = True
     per_label: ClassVar[tuple[str, ...]] = ("weight",)
     weight: Tensor | None
+    cfg: CrossEntropyConfig
 
     def __init__(self, cfg: CrossEntropyConfig) -> None:
         super().__init__(cfg)
-        self.cfg: CrossEntropyConfig = cfg
         self.checked = False
         self.register_buffer("weight", None if cfg.weight is None else torch.tensor(cfg.weight), persistent=False)
 
@@ -60,18 +57,9 @@ class CrossEntropyCriterion(BaseCriterion):
         if self.cfg.focal_loss:
             losses = (1 - torch.exp(-losses)) ** self.cfg.gamma * losses
         loss = losses.masked_fill(~known, 0.0).sum()
-        count = known.sum()
-        logs: Logs = {
-            "loss": loss.detach(),
-            "nsignals": item_count(batch),
-            "correct": ((logits.argmax(dim=-1) == target) & known).sum(),
-            "count": count,
-        }
+        count, correct = known.sum(), ((logits.argmax(dim=-1) == target) & known).sum()
+        logs = logged(loss, batch, correct=correct, count=count)
         return CriterionOutput(loss, sample_size=sample_size_of(batch, count), logs=logs)
-
-    def metrics(self, logs: Mapping[str, float], scores: Mapping[str, np.ndarray]) -> dict[str, float]:
-        accuracy = ratio(logs.get("correct", 0.0), logs.get("count", 0.0))
-        return {**super().metrics(logs, scores), "accuracy": accuracy}
 
 
 def class_targets(logits: Tensor, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:

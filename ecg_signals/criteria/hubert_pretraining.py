@@ -30,10 +30,10 @@ class HubertPretraining(BaseCriterion):
     """
 
     dataset = "hubert_csv"
+    cfg: HubertPretrainingConfig
 
     def __init__(self, cfg: HubertPretrainingConfig) -> None:
         super().__init__(cfg)
-        self.cfg: HubertPretrainingConfig = cfg
         if not 0 <= cfg.alpha <= 1:
             raise ConfigError(
                 f"criterion.alpha is {cfg.alpha}; set criterion.alpha between 0 (unmasked) and 1 (masked frames)"

@@ -8,12 +8,18 @@ import torch
 from torch import Tensor
 
 from ecg_signals.config import ConfigError
+from ecg_signals.criteria.base import Logs
 
 
 def item_count(batch: dict[str, Any]) -> int:
     """Items in the batch: what the statistic `nsignals` counts. A batch made by hand need not number its items."""
     rows = batch.get("id")
     return len(batch["net_input"]["source"]) if rows is None else int(torch.as_tensor(rows).numel())
+
+
+def logged(loss: Tensor, batch: dict[str, Any], **counts: float | Tensor) -> Logs:
+    """What every criterion logs of a batch: its loss, its items, and `counts`."""
+    return {"loss": loss.detach(), "nsignals": item_count(batch), **counts}
 
 
 def sample_size_of(batch: dict[str, Any], otherwise: float | Tensor) -> float | Tensor:

@@ -5,8 +5,8 @@ from typing import Any
 from torch import nn
 
 from ecg_signals.config import BaseConfig
-from ecg_signals.criteria.base import BaseCriterion, CriterionOutput, Logs
-from ecg_signals.criteria.labels import item_count, label_matrix, sample_size_of
+from ecg_signals.criteria.base import BaseCriterion, CriterionOutput
+from ecg_signals.criteria.labels import label_matrix, logged, sample_size_of
 from ecg_signals.metrics.logits import VALUES
 from ecg_signals.registry import register_criterion
 
@@ -18,8 +18,7 @@ class MSECriterion(BaseCriterion):
     logits = VALUES
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
-        prediction = model(**batch["net_input"])["logits"].float()   # [items, targets]
+        prediction = model(**batch["net_input"])["logits"].float()  # [items, targets]
         target, known = label_matrix(prediction, batch)
         loss = (prediction - target).square().masked_fill(~known, 0.0).sum()
-        logs: Logs = {"loss": loss.detach(), "nsignals": item_count(batch)}
-        return CriterionOutput(loss, sample_size=sample_size_of(batch, known.sum()), logs=logs)
+        return CriterionOutput(loss, sample_size_of(batch, known.sum()), logged(loss, batch))

@@ -29,20 +29,17 @@ class MultiHeadBinaryCrossEntropyCriterion(BinaryCrossEntropyCriterion):
     one number per answer, or one per item. Their statistics are printed after validation.
     """
 
-    def __init__(self, cfg: MultiHeadBinaryCrossEntropyConfig) -> None:
-        super().__init__(cfg)
-        self.cfg: MultiHeadBinaryCrossEntropyConfig = cfg
+    cfg: MultiHeadBinaryCrossEntropyConfig
 
     def reduce(self, losses: Tensor, known: Tensor) -> Tensor:
-        asked = known.sum(dim=0)                                     # [labels]
+        asked = known.sum(dim=0)  # [labels]
         return (losses.sum(dim=0) / asked.clamp(min=1)).sum() / (asked > 0).sum().clamp(min=1)
 
     def sample_size(self, target: Tensor, known: Tensor) -> float | Tensor:
         return 1.0
 
     def scores(self, logits: Tensor, target: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
-        self.say_missing("per_log_keys", self.cfg.per_log_keys, batch, "a batch holds")
-        groups = {key: self.group_ids(logits, batch, key) for key in self.cfg.per_log_keys if key in batch}
+        groups = self.groups_of(logits, batch, self.cfg.per_log_keys)
         if not (self.cfg.report_auc or self.cfg.log_per_class or groups):
             return {}
         return {"logits": logits, "target": target, **groups}
@@ -54,7 +51,7 @@ class MultiHeadBinaryCrossEntropyCriterion(BinaryCrossEntropyCriterion):
             rows = [torch.as_tensor(value).reshape(-1) for value in values]
             if all(len(row) == len(asked) for row, asked in zip(rows, batch["target_idx"])):
                 return spread(logits, batch["target_idx"], rows, NO_GROUP)
-        return torch.as_tensor(values, device=logits.device).reshape(len(logits))
+        return super().group_ids(logits, batch, key)
 
     def metrics(self, logs: Mapping[str, float], scores: Mapping[str, np.ndarray]) -> dict[str, float]:
         out = super().metrics(logs, scores)

@@ -1,49 +1,34 @@
 """SimCLR: two views of one ECG attract each other, all other views of the batch repel."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from ecg_signals.config import BaseConfig, option
-from ecg_signals.criteria.base import CriterionOutput, Logs
-from ecg_signals.criteria.contrastive import ContrastiveCriterion, hide, pooled_rows, similarities
-from ecg_signals.criteria.labels import item_count, sample_size_of
+from ecg_signals.criteria.base import CountingCriterion, CriterionOutput
+from ecg_signals.criteria.contrastive import ContrastConfig, hide, pooled_rows, similarities
+from ecg_signals.criteria.labels import logged, sample_size_of
 from ecg_signals.registry import register_criterion
 
 
-@dataclass
-class SimCLRConfig(BaseConfig):
-    temp: float = option(0.1, "temperature of the softmax")
-    eps: float = option(1e-8, "smallest norm that a feature is divided by")
-
-
-@register_criterion("simclr", dataclass=SimCLRConfig)
-class SimCLRCriterion(ContrastiveCriterion):
+@register_criterion("simclr", dataclass=ContrastConfig)
+class SimCLRCriterion(CountingCriterion):
     """Summed over rows; `sample_size` is their number. Rows 2i and 2i + 1 of the batch are views of one ECG.
 
     Source: Chen et al. 2020, A Simple Framework for Contrastive Learning of Visual Representations, arXiv:2002.05709.
     """
 
     dataset = "perturbed_views"
-
-    def __init__(self, cfg: SimCLRConfig) -> None:
-        super().__init__(cfg)
-        self.cfg: SimCLRConfig = cfg
+    cfg: ContrastConfig
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
-        rows = pooled_rows(model, batch, self.cfg.eps)               # [2 * items, dim]
+        rows = pooled_rows(model, batch, self.cfg.eps)  # [2 * items, dim]
         number = torch.arange(len(rows), device=rows.device)
         assert len(rows) % 2 == 0, f"{len(rows)} rows cannot be pairs of views"
         similarity = hide(similarities(rows, self.cfg.temp), number[:, None] == number)
         positive = similarity[number, number ^ 1]
         loss = (similarity.logsumexp(dim=1) - positive).sum()
         others = hide(similarity.detach(), (number ^ 1)[:, None] == number)
-        logs: Logs = {
-            "loss": loss.detach(),
-            "nsignals": item_count(batch),
-            "correct": (positive.detach() > others.amax(dim=1)).sum(),
-            "count": len(rows),
-        }
+        correct = (positive.detach() > others.amax(dim=1)).sum()
+        logs = logged(loss, batch, correct=correct, count=len(rows))
         return CriterionOutput(loss, sample_size_of(batch, len(rows)), logs)

@@ -6,24 +6,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from ecg_signals.config import BaseConfig, option
-from ecg_signals.criteria.base import CriterionOutput, Logs
-from ecg_signals.criteria.cmsc import GATHER_HELP
-from ecg_signals.criteria.contrastive import ContrastiveCriterion, hide, pooled_rows, similarities
-from ecg_signals.criteria.labels import item_count, sample_size_of
+from ecg_signals.config import option
+from ecg_signals.criteria.base import CountingCriterion, CriterionOutput
+from ecg_signals.criteria.contrastive import GATHER_HELP, ContrastConfig, hide, pooled_rows, similarities
+from ecg_signals.criteria.labels import logged, sample_size_of
 from ecg_signals.registry import register_criterion
 from ecg_signals.runtime.collectives import gather_rows
 
 
 @dataclass
-class ThreeKGConfig(BaseConfig):
-    temp: float = option(0.1, "temperature of the softmax")
-    eps: float = option(1e-8, "smallest norm that a feature is divided by")
+class ThreeKGConfig(ContrastConfig):
     all_gather: bool = option(False, GATHER_HELP, follows="model.all_gather")
 
 
 @register_criterion("3kg", dataclass=ThreeKGConfig)
-class _3KGCriterion(ContrastiveCriterion):  # the class name that fairseq-signals writes into checkpoints
+class ThreeKGCriterion(CountingCriterion):
     """Summed over (row, other row of the same patient); `sample_size` is the number of rows.
 
     With `all_gather` every rank computes the loss of the rows of all ranks.
@@ -33,28 +30,20 @@ class _3KGCriterion(ContrastiveCriterion):  # the class name that fairseq-signal
     """
 
     dataset = "three_kg_views"
-
-    def __init__(self, cfg: ThreeKGConfig) -> None:
-        super().__init__(cfg)
-        self.cfg: ThreeKGConfig = cfg
+    cfg: ThreeKGConfig
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
-        rows = pooled_rows(model, batch, self.cfg.eps)               # [rows, dim]
+        rows = pooled_rows(model, batch, self.cfg.eps)  # [rows, dim]
         patient = batch["patient_id"].reshape(-1)
         if self.cfg.all_gather and self.training:
             rows, patient = gather_rows(rows), gather_rows(patient)
-        same = patient[:, None] == patient                           # [rows, rows]
+        same = patient[:, None] == patient  # [rows, rows]
         pairs = same & ~torch.eye(len(rows), dtype=torch.bool, device=rows.device)
         similarity = similarities(rows, self.cfg.temp)
         negatives = hide(similarity, same)
-        rest = negatives.logsumexp(dim=1, keepdim=True)              # [rows, 1]
+        rest = negatives.logsumexp(dim=1, keepdim=True)  # [rows, 1]
         losses = torch.logaddexp(rest, similarity) - similarity
         loss = losses.masked_fill(~pairs, 0.0).sum()
         ahead = similarity.detach() > negatives.detach().amax(dim=1, keepdim=True)
-        logs: Logs = {
-            "loss": loss.detach(),
-            "nsignals": item_count(batch),
-            "correct": (ahead & pairs).sum(),
-            "count": pairs.sum(),
-        }
+        logs = logged(loss, batch, correct=(ahead & pairs).sum(), count=pairs.sum())
         return CriterionOutput(loss, sample_size_of(batch, len(rows)), logs)

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ecg_signals.config import BaseConfig, ConfigError, option
-from ecg_signals.criteria.base import BaseCriterion, CriterionOutput, Logs, updates_in
-from ecg_signals.criteria.labels import item_count, sample_size_of
-from ecg_signals.metrics.counts import ratio
+from ecg_signals.criteria.base import CountingCriterion, CriterionOutput, Logs, updates_in
+from ecg_signals.criteria.labels import logged, sample_size_of
 from ecg_signals.registry import register_criterion
 
 
@@ -24,24 +23,25 @@ class Wav2Vec2CriterionConfig(BaseConfig):
 
 
 @register_criterion("wav2vec2", dataclass=Wav2Vec2CriterionConfig)
-class Wav2Vec2Criterion(BaseCriterion):
+class Wav2Vec2Criterion(CountingCriterion):
     """Summed over masked frames, whose number is `sample_size`; the other terms are means, multiplied by it.
 
     Source: Baevski et al. 2020, wav2vec 2.0, arXiv:2006.11477.
     """
 
+    cfg: Wav2Vec2CriterionConfig
+
     def __init__(self, cfg: Wav2Vec2CriterionConfig) -> None:
         super().__init__(cfg)
-        self.cfg: Wav2Vec2CriterionConfig = cfg
         self.averaged = tuple(cfg.log_keys)
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
         output = model(**batch["net_input"], mask=True)
-        logits = output["pred_logits"].float()                       # [1 + negatives, items, masked frames]
+        logits = output["pred_logits"].float()  # [1 + negatives, items, masked frames]
         size = sample_size_of(batch, logits[0].numel())
         terms = [self.contrast(logits), *(term * size for term in self.further_terms(output, batch))]
         loss = torch.stack(terms).sum()
-        logs: Logs = {"loss": loss.detach(), "nsignals": item_count(batch)}
+        logs = logged(loss, batch)
         logs |= {key: _detached(output[key]) for key in self.cfg.log_keys if key in output}
         self.say_missing("log_keys", self.cfg.log_keys, output, "the model gives")
         if len(terms) > 1:
@@ -74,7 +74,7 @@ class Wav2Vec2Criterion(BaseCriterion):
         losses = super().metrics(logs, scores)
         out = {key: losses.pop(key) for key in ("loss", "nsignals")}
         out |= {key: logs[key] / updates_in(logs) for key in self.cfg.log_keys if key in logs}
-        return {**out, **losses, "accuracy": ratio(logs.get("correct", 0.0), logs.get("count", 0.0))}
+        return {**out, **losses}
 
 
 def answers(logits: Tensor) -> Logs:

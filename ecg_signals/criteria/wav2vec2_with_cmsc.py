@@ -7,17 +7,15 @@ from typing import Any, Self
 from torch import Tensor
 
 from ecg_signals.config import dotted, option, parse_literal
-from ecg_signals.criteria.cmsc import GATHER_HELP, cmsc_loss
-from ecg_signals.criteria.contrastive import unit_rows
+from ecg_signals.criteria.cmsc import cmsc_loss
+from ecg_signals.criteria.contrastive import GATHER_HELP, ContrastConfig, unit_rows
 from ecg_signals.criteria.wav2vec2 import Wav2Vec2Criterion, Wav2Vec2CriterionConfig
 from ecg_signals.modules.pooling import pool_frames
 from ecg_signals.registry import register_criterion
 
 
 @dataclass
-class Wav2Vec2WithCMSCConfig(Wav2Vec2CriterionConfig):
-    temp: float = option(0.1, "temperature of the softmax over segments")
-    eps: float = option(1e-8, "smallest norm that a feature is divided by")
+class Wav2Vec2WithCMSCConfig(ContrastConfig, Wav2Vec2CriterionConfig):
     all_gather: bool = option(False, GATHER_HELP, follows="model.all_gather")
     cmsc_weights: float | None = option(None, "weight of the contrast between segments; None: 1")
     cmsc_masked_frames: bool = option(True, "pool masked frames too, as published; false: the others only", ours=True)
@@ -41,17 +39,14 @@ class Wav2Vec2WithCMSCCriterion(Wav2Vec2Criterion):
     """
 
     dataset = "cmsc"
-
-    def __init__(self, cfg: Wav2Vec2WithCMSCConfig) -> None:
-        super().__init__(cfg)
-        self.cfg: Wav2Vec2WithCMSCConfig = cfg
+    cfg: Wav2Vec2WithCMSCConfig
 
     def further_terms(self, output: Mapping[str, Any], batch: dict[str, Any]) -> list[Tensor]:
         terms = super().further_terms(output, batch)
         weight = 1.0 if self.cfg.cmsc_weights is None else self.cfg.cmsc_weights
         if weight == 0:
             return terms
-        rows = unit_rows(self.pooled(output), self.cfg.eps)          # [items, dim]
+        rows = unit_rows(self.pooled(output), self.cfg.eps)  # [items, dim]
         gather = self.cfg.all_gather and self.training
         return [*terms, weight * cmsc_loss(rows, batch, self.cfg.temp, gather=gather)]
 

@@ -6,17 +6,15 @@ from typing import Any
 
 import torch
 
-from ecg_signals.config import BaseConfig, option
-from ecg_signals.optim.adam import check_adam_options
+from ecg_signals.config import option
+from ecg_signals.optim.adam import AdamConfig, check_adam_options
 from ecg_signals.registry import register_optimizer
 
 
 @dataclass
-class AdamWConfig(BaseConfig):
-    adam_betas: tuple[float, float] = option((0.9, 0.999), "decay of the running mean and of the running square")
+class AdamWConfig(AdamConfig):
     adam_eps: float = option(1e-8, "added to the bias-corrected root of the running square")
     weight_decay: float = option(0.01, "share of a weight removed per update and unit of learning rate")
-    lr: list[float] = option([1e-3], "learning rate; the first one counts", follows="optimization.lr")
 
 
 @register_optimizer("adamw", dataclass=AdamWConfig)

@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from ecg_signals.config import BaseConfig, option
-from ecg_signals.optim.schedule import Schedule, last_epoch, last_update, single_rate, warmup_rate
+from ecg_signals.config import BaseConfig, ConfigError, option
+from ecg_signals.optim.schedule import WarmupSchedule
 from ecg_signals.registry import register_lr_scheduler
 
 
@@ -26,19 +26,21 @@ class CosineScheduleConfig(BaseConfig):
 
 
 @register_lr_scheduler("cosine", dataclass=CosineScheduleConfig)
-class CosineSchedule(Schedule):
+class CosineSchedule(WarmupSchedule):
+    cfg: CosineScheduleConfig
+
     def __init__(self, cfg: CosineScheduleConfig) -> None:
-        super().__init__(cfg)
-        self.cfg: CosineScheduleConfig = cfg
-        self.peak = single_rate("cosine", cfg.lr)
-        self.warmup: float = cfg.warmup_updates
-        self.start = cfg.min_lr if cfg.warmup_init_lr < 0 else cfg.warmup_init_lr
-        self.period = cfg.lr_period_updates
-        if cfg.warmup_epochs is not None:
-            self.start, self.epochs = 0.0, last_epoch(cfg.max_epoch, cfg.warmup_epochs)
-            self.set_epoch_length(1)
-        elif self.period <= 0:
-            self.period = last_update("cosine", "max_update", cfg.max_update, cfg.warmup_updates) - cfg.warmup_updates
+        super().__init__(cfg, cfg.warmup_updates, cfg.min_lr if cfg.warmup_init_lr < 0 else cfg.warmup_init_lr)
+        if cfg.warmup_epochs is None:
+            self.period = cfg.lr_period_updates if cfg.lr_period_updates > 0 else self.length("max_update")
+            return
+        if cfg.max_epoch <= cfg.warmup_epochs:
+            raise ConfigError(
+                f"lr_scheduler.warmup_epochs={cfg.warmup_epochs:g} needs an end behind it, but optimization.max_epoch="
+                f"{cfg.max_epoch}; set optimization.max_epoch to more, or lr_scheduler.warmup_updates instead"
+            )
+        self.start = 0.0
+        self.set_epoch_length(1)
 
     @property
     def counts_epochs(self) -> bool:
@@ -47,13 +49,11 @@ class CosineSchedule(Schedule):
     def set_epoch_length(self, updates: int) -> None:
         if self.cfg.warmup_epochs is not None:
             self.warmup = self.cfg.warmup_epochs * updates
-            self.period = self.epochs * updates - self.warmup
+            self.period = self.cfg.max_epoch * updates - self.warmup
 
-    def rate(self, num_updates: int, epoch: int) -> float:
+    def after_warmup(self, updates: float) -> float:
         cfg = self.cfg
-        if num_updates < self.warmup:
-            return warmup_rate(num_updates, self.warmup, self.start, self.peak)
-        position, length, period = num_updates - self.warmup, self.period, 0
+        position, length, period = updates, self.period, 0
         if self.counts_epochs:
             position = min(position, length)  # it ends there
         elif cfg.t_mult == 1:

@@ -18,11 +18,12 @@ class FixedScheduleConfig(BaseConfig):
 
 @register_lr_scheduler("fixed", dataclass=FixedScheduleConfig)
 class FixedSchedule(Schedule):
+    cfg: FixedScheduleConfig
+
     def __init__(self, cfg: FixedScheduleConfig) -> None:
         super().__init__(cfg)
         if not cfg.lr:
             raise ConfigError("optimization.lr is empty; set it, for example optimization.lr=[5e-5]")
-        self.cfg: FixedScheduleConfig = cfg
         self._lr = cfg.lr[0]  # rate of the epoch last asked for, kept for `state_dict` only
 
     def rate(self, num_updates: int, epoch: int) -> float:

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from ecg_signals.config import BaseConfig, ConfigError, option
-from ecg_signals.optim.schedule import Schedule, single_rate, warmup_rate
+from ecg_signals.optim.schedule import WarmupSchedule
 from ecg_signals.registry import register_lr_scheduler
 
 
@@ -16,16 +16,11 @@ class InverseSqrtConfig(BaseConfig):
 
 
 @register_lr_scheduler("inverse_sqrt", dataclass=InverseSqrtConfig)
-class InverseSqrtSchedule(Schedule):
+class InverseSqrtSchedule(WarmupSchedule):
     def __init__(self, cfg: InverseSqrtConfig) -> None:
-        super().__init__(cfg)
+        super().__init__(cfg, cfg.warmup_updates, max(cfg.warmup_init_lr, 0.0))
         if cfg.warmup_updates < 1:
             raise ConfigError(f"lr_scheduler.warmup_updates is {cfg.warmup_updates}; inverse_sqrt needs at least 1")
-        self.warmup = cfg.warmup_updates
-        self.peak = single_rate("inverse_sqrt", cfg.lr)
-        self.start = max(cfg.warmup_init_lr, 0.0)
 
-    def rate(self, num_updates: int, epoch: int) -> float:
-        if num_updates < self.warmup:
-            return warmup_rate(num_updates, self.warmup, self.start, self.peak)
-        return self.peak * math.sqrt(self.warmup / num_updates)
+    def after_warmup(self, updates: float) -> float:
+        return self.peak * math.sqrt(self.warmup / (self.warmup + updates))

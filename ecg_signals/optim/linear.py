@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from ecg_signals.config import BaseConfig, ConfigError, option
-from ecg_signals.optim.schedule import Schedule, last_update, single_rate
+from ecg_signals.optim.schedule import WarmupSchedule
 from ecg_signals.registry import register_lr_scheduler
 
 
@@ -17,18 +17,14 @@ class LinearScheduleConfig(BaseConfig):
 
 
 @register_lr_scheduler("linear", dataclass=LinearScheduleConfig)
-class LinearSchedule(Schedule):
+class LinearSchedule(WarmupSchedule):
     def __init__(self, cfg: LinearScheduleConfig) -> None:
-        super().__init__(cfg)
-        self.peak = single_rate("linear", cfg.lr)
-        self.warmup = cfg.warmup_updates
+        super().__init__(cfg, cfg.warmup_updates)
         if cfg.warmup_ratio is not None:
             if not 0 <= cfg.warmup_ratio < 1:
                 raise ConfigError(f"lr_scheduler.warmup_ratio is {cfg.warmup_ratio}; it must lie in [0, 1), as 0.08")
             self.warmup = math.ceil(cfg.warmup_ratio * cfg.max_update)
-        self.total = last_update("linear", "max_update", cfg.max_update, self.warmup)
+        self.fall = self.length("max_update")
 
-    def rate(self, num_updates: int, epoch: int) -> float:
-        if num_updates < self.warmup:
-            return self.peak * num_updates / self.warmup
-        return self.peak * max(0.0, (self.total - num_updates) / (self.total - self.warmup))
+    def after_warmup(self, updates: float) -> float:
+        return self.peak * max(0.0, (self.fall - updates) / self.fall)

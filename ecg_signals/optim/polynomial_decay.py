@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ecg_signals.config import BaseConfig, option
-from ecg_signals.optim.schedule import Schedule, last_update, single_rate
+from ecg_signals.optim.schedule import WarmupSchedule
 from ecg_signals.registry import register_lr_scheduler
 
 
@@ -17,16 +17,13 @@ class PolynomialDecayConfig(BaseConfig):
 
 
 @register_lr_scheduler("polynomial_decay", dataclass=PolynomialDecayConfig)
-class PolynomialDecay(Schedule):
-    def __init__(self, cfg: PolynomialDecayConfig) -> None:
-        super().__init__(cfg)
-        self.cfg: PolynomialDecayConfig = cfg
-        self.peak = single_rate("polynomial_decay", cfg.lr)
-        self.total = last_update("polynomial_decay", "total_num_update", cfg.total_num_update, cfg.warmup_updates)
+class PolynomialDecay(WarmupSchedule):
+    cfg: PolynomialDecayConfig
 
-    def rate(self, num_updates: int, epoch: int) -> float:
-        cfg = self.cfg
-        if num_updates < cfg.warmup_updates:
-            return self.peak * num_updates / cfg.warmup_updates
-        left = max(0.0, 1 - (num_updates - cfg.warmup_updates) / (self.total - cfg.warmup_updates))
-        return (self.peak - cfg.end_learning_rate) * left**cfg.power + cfg.end_learning_rate
+    def __init__(self, cfg: PolynomialDecayConfig) -> None:
+        super().__init__(cfg, cfg.warmup_updates)
+        self.fall = self.length("total_num_update")
+
+    def after_warmup(self, updates: float) -> float:
+        left = max(0.0, 1 - updates / self.fall)
+        return (self.peak - self.cfg.end_learning_rate) * left**self.cfg.power + self.cfg.end_learning_rate

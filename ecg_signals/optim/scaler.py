@@ -1,11 +1,13 @@
 """The dynamic loss scale of half-precision training."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from ecg_signals.config import ConfigError
 from ecg_signals.sections import CommonConfig
 
 
+@dataclass
 class LossScaler:
     """Doubles the scale after `window` updates without overflow, halves it on overflow.
 
@@ -17,22 +19,15 @@ class LossScaler:
         min_scale: falling to it ends training.
     """
 
-    def __init__(
-        self,
-        init_scale: float = 128.0,
-        window: int = 2000,
-        tolerance: float = 0.0,
-        threshold: float | None = None,
-        min_scale: float = 1e-4,
-    ) -> None:
-        self.scale = float(init_scale)
-        self.window = window
-        self.tolerance = tolerance
-        self.threshold = threshold
-        self.min_scale = min_scale
-        self.attempts = 0
-        self.last_overflow = -1
-        self.last_change = -1
+    init_scale: float = 128.0
+    window: int = 2000
+    tolerance: float = 0.0
+    threshold: float | None = None
+    min_scale: float = 1e-4
+
+    def __post_init__(self) -> None:
+        self.scale = float(self.init_scale)
+        self.attempts, self.last_overflow, self.last_change = 0, -1, -1
         self.overflows = 0  # since the last change
 
     @classmethod

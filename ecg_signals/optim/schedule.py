@@ -1,5 +1,6 @@
 """What every learning-rate schedule is: a function of the update, told about epochs for `fixed`."""
 
+from abc import abstractmethod
 from typing import Any
 
 from ecg_signals.config import BaseConfig, ConfigError
@@ -31,36 +32,37 @@ class Schedule:
         """Nothing to restore: the rate follows from the update and the epoch."""
 
 
-def single_rate(name: str, rates: list[float]) -> float:
-    """The one learning rate of a schedule that takes no list. Raises: ConfigError for none or several."""
-    if len(rates) != 1:
-        raise ConfigError(
-            f"lr_scheduler={name} takes one learning rate, but optimization.lr is {rates}; "
-            f"set optimization.lr=[VALUE], or lr_scheduler=fixed for one rate per epoch"
-        )
-    return rates[0]
+class WarmupSchedule(Schedule):
+    """Linear from `start` at update 0 to `peak`, the one learning rate, at update `warmup`; then `after_warmup`.
 
+    Raises: ConfigError for no learning rate or several.
+    """
 
-def last_update(name: str, key: str, value: float, warmup: float) -> float:
-    """The update at which a schedule ends. Raises: ConfigError when it is not known or lies within the warm-up."""
-    if value <= warmup:
-        raise ConfigError(
-            f"lr_scheduler={name} must know when training ends, but lr_scheduler.{key} is {value:g} and the "
-            f"warm-up takes {warmup:g} updates; set optimization.max_update or lr_scheduler.{key} to a larger number"
-        )
-    return value
+    def __init__(self, cfg: Any, warmup: float, start: float = 0.0) -> None:
+        super().__init__(cfg)
+        if len(cfg.lr) != 1:
+            raise ConfigError(
+                f"lr_scheduler={cfg._name} takes one learning rate, but optimization.lr is {cfg.lr}; "
+                f"set optimization.lr=[VALUE], or lr_scheduler=fixed for one rate per epoch"
+            )
+        self.warmup, self.start, self.peak = warmup, start, float(cfg.lr[0])
 
+    def rate(self, num_updates: int, epoch: int) -> float:
+        if num_updates < self.warmup:
+            return self.start + num_updates * (self.peak - self.start) / self.warmup
+        return self.after_warmup(num_updates - self.warmup)
 
-def last_epoch(epochs: int, warmup: float) -> int:
-    """The epochs of a schedule that is counted in them. Raises: ConfigError when they lie within the warm-up."""
-    if epochs <= warmup:
-        raise ConfigError(
-            f"lr_scheduler.warmup_epochs={warmup:g} needs an end behind it, but optimization.max_epoch={epochs}; set "
-            f"optimization.max_epoch to more, or lr_scheduler.warmup_updates instead"
-        )
-    return epochs
+    @abstractmethod
+    def after_warmup(self, updates: float) -> float:
+        """The rate when `updates` updates were made since the warm-up."""
 
-
-def warmup_rate(num_updates: float, warmup: float, start: float, end: float) -> float:
-    """Linear from `start` at update 0 to `end` at update `warmup`."""
-    return start + num_updates * (end - start) / warmup
+    def length(self, key: str) -> float:
+        """Updates from the warm-up to the end that option `key` states. Raises: ConfigError when there are none."""
+        end = getattr(self.cfg, key)
+        if end <= self.warmup:
+            raise ConfigError(
+                f"lr_scheduler={self.cfg._name} must know when training ends, but lr_scheduler.{key} is {end:g} and "
+                f"the warm-up takes {self.warmup:g} updates; set optimization.max_update or lr_scheduler.{key} to a "
+                f"larger number"
+            )
+        return end - self.warmup

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ecg_signals.config import BaseConfig, option
-from ecg_signals.optim.schedule import Schedule, single_rate, warmup_rate
+from ecg_signals.optim.schedule import WarmupSchedule
 from ecg_signals.registry import register_lr_scheduler
 
 DEFAULT_PERIOD = 25000  # updates
@@ -21,16 +21,12 @@ class StepScheduleConfig(BaseConfig):
 
 
 @register_lr_scheduler("step", dataclass=StepScheduleConfig)
-class StepSchedule(Schedule):
+class StepSchedule(WarmupSchedule):
+    cfg: StepScheduleConfig
+
     def __init__(self, cfg: StepScheduleConfig) -> None:
-        super().__init__(cfg)
-        self.cfg: StepScheduleConfig = cfg
-        self.peak = single_rate("step", cfg.lr)
-        self.start = cfg.min_lr if cfg.warmup_init_lr < 0 else cfg.warmup_init_lr
+        super().__init__(cfg, cfg.warmup_updates, cfg.min_lr if cfg.warmup_init_lr < 0 else cfg.warmup_init_lr)
         self.period = cfg.lr_decay_period or cfg.lr_deacy_period
 
-    def rate(self, num_updates: int, epoch: int) -> float:
-        warmup = self.cfg.warmup_updates
-        if num_updates < warmup:
-            return warmup_rate(num_updates, warmup, self.start, self.peak)
-        return max(self.peak * self.cfg.lr_decay ** ((num_updates - warmup) // self.period), self.cfg.min_lr)
+    def after_warmup(self, updates: float) -> float:
+        return max(self.peak * self.cfg.lr_decay ** (updates // self.period), self.cfg.min_lr)

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from ecg_signals.config import BaseConfig, ConfigError, option
-from ecg_signals.optim.schedule import Schedule, single_rate, warmup_rate
+from ecg_signals.optim.schedule import WarmupSchedule
 from ecg_signals.registry import register_lr_scheduler
 
 
@@ -21,23 +21,21 @@ class TriStageScheduleConfig(BaseConfig):
 
 
 @register_lr_scheduler("tri_stage", dataclass=TriStageScheduleConfig)
-class TriStageSchedule(Schedule):
+class TriStageSchedule(WarmupSchedule):
+    cfg: TriStageScheduleConfig
+
     def __init__(self, cfg: TriStageScheduleConfig) -> None:
-        super().__init__(cfg)
-        self.cfg: TriStageScheduleConfig = cfg
-        self.peak = single_rate("tri_stage", cfg.lr)
-        self.warmup, self.hold, self.decay = phase_lengths(cfg)
+        warmup, self.hold, self.decay = phase_lengths(cfg)
+        super().__init__(cfg, warmup)
+        self.start = cfg.init_lr_scale * self.peak
         if self.decay and cfg.final_lr_scale <= 0:
             raise ConfigError(
                 f"lr_scheduler.final_lr_scale is {cfg.final_lr_scale}; an exponential decay never reaches 0, so set a "
                 f"positive share such as lr_scheduler.final_lr_scale=0.01"
             )
 
-    def rate(self, num_updates: int, epoch: int) -> float:
-        cfg = self.cfg
-        if num_updates < self.warmup:
-            return warmup_rate(num_updates, self.warmup, cfg.init_lr_scale * self.peak, self.peak)
-        decayed = num_updates - self.warmup - self.hold
+    def after_warmup(self, updates: float) -> float:
+        cfg, decayed = self.cfg, updates - self.hold
         if decayed < 0 or (decayed == 0 and self.decay):
             return self.peak
         if decayed <= self.decay and self.decay:

@@ -166,3 +166,12 @@ def test_3kg_of_one_rank_is_the_same_with_gathering():
 def test_types_named_here_are_types_of_our_dataclasses():
     criterion = typing.get_type_hints(get_entry("criterion", "wav2vec2_with_cmsc").dataclass)["cmsc_weights"]
     assert set(typing.get_args(criterion)) == {float, types.NoneType}
+
+
+def test_criteria_are_called_as_the_peer_calls_their_classes():
+    classes = {get_entry("criterion", name).cls.__name__ for name in PEER_NAMES["criterion"]}
+    assert classes == {
+        "ThreeKGCriterion", "ArcFaceCriterion", "BinaryCrossEntropyCriterion", "BinaryCrossEntropyWithLogitsCriterion",
+        "CMSCCriterion", "CompositeCriterion", "CrossEntropyCriterion", "MSECriterion", "SimCLRCriterion",
+        "MultiHeadBinaryCrossEntropyCriterion", "Wav2Vec2Criterion", "Wav2Vec2WithCMSCCriterion",
+    }  # fmt: skip

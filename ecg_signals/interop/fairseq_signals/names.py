@@ -8,7 +8,7 @@ from ecg_signals.checkpoint.plain import plain_values
 from ecg_signals.composition import DEFAULT_NAMES, reading_options
 from ecg_signals.config import MISSING, BaseConfig, ConfigError, field_default
 from ecg_signals.interop.fairseq_signals.ignored import stored_values
-from ecg_signals.registry import register_dataset
+from ecg_signals.registry import register_criterion, register_dataset
 from ecg_signals.sections import REGISTERED_GROUPS, Config, DatasetConfig
 from ecg_signals.signal.leads import lead_indices
 
@@ -16,20 +16,6 @@ _SECTIONS = (  # in the order of their files
     "common", "common_eval", "distributed_training", "dataset", "optimization", "checkpoint", "model", "task",
     "criterion", "lr_scheduler", "optimizer",
 )  # fmt: skip
-_CRITERIA = {
-    "3kg": "ThreeKGCriterion",
-    "arcface": "ArcFaceCriterion",
-    "binary_cross_entropy": "BinaryCrossEntropyCriterion",
-    "binary_cross_entropy_with_logits": "BinaryCrossEntropyWithLogitsCriterion",
-    "cmsc": "CMSCCriterion",
-    "composite_criterion": "CompositeCriterion",
-    "cross_entropy": "CrossEntropyCriterion",
-    "mse": "MSECriterion",
-    "multi_head_binary_cross_entropy": "MultiHeadBinaryCrossEntropyCriterion",
-    "simclr": "SimCLRCriterion",
-    "wav2vec2": "Wav2Vec2Criterion",
-    "wav2vec2_with_cmsc": "Wav2Vec2WithCMSCCriterion",
-}
 PEER_NAMES: dict[str, frozenset[str]] = {
     "task": frozenset({"ecg_pretraining", "ecg_classification", "ecg_identification", "ecg_segmentation"}),
     "model": frozenset((
@@ -37,7 +23,10 @@ PEER_NAMES: dict[str, frozenset[str]] = {
         "nejedly2021resnet_classifier", "se_wrn", "se_wrn_classifier", "convnet", "unet_segmentor",
         "unet_cgm_segmentor",
     )),
-    "criterion": frozenset(_CRITERIA),
+    "criterion": frozenset((  # checkpoints name their classes, which are called here as they are there
+        "3kg", "arcface", "binary_cross_entropy", "binary_cross_entropy_with_logits", "cmsc", "composite_criterion",
+        "cross_entropy", "mse", "multi_head_binary_cross_entropy", "simclr", "wav2vec2", "wav2vec2_with_cmsc",
+    )),
     "optimizer": frozenset({"adam"}),
     "lr_scheduler": frozenset({"fixed", "step", "tri_stage"}),
 }  # fmt: skip
@@ -106,10 +95,10 @@ def task_options(config: Config) -> dict[str, Any]:
 def unstarted_history(cfg: Mapping[str, Any]) -> list[dict[str, Any]]:
     """`optimizer_history` of a file without training state; fairseq-signals reads its last entry on every load."""
     criterion = (cfg.get("criterion") or {}).get("_name") or DEFAULT_NAMES["criterion"]
-    common = cfg.get("common") or {}
+    known, common = criterion in register_criterion.names(), cfg.get("common") or {}
     return [
         {
-            "criterion_name": _CRITERIA.get(criterion, criterion),
+            "criterion_name": register_criterion.get(criterion).cls.__name__ if known else criterion,
             "optimizer_name": "FP16Optimizer" if common.get("fp16") else "Adam",
             "lr_scheduler_state": {"best": None},
             "num_updates": 0,
@@ -129,11 +118,6 @@ def check_peer_layout(raw: Mapping[str, Any], where: str) -> None:
     missing = [key for key, value in wanted.items() if value is None]
     if missing:
         raise ConfigError(f"{where} was written, but fairseq-signals would stop at {', '.join(missing)}")
-
-
-def criterion_class(cfg: Config, class_name: str) -> str:
-    """The criterion's class as fairseq-signals calls it; `class_name` for one that it does not have."""
-    return _CRITERIA.get(cfg.criterion._name, class_name)
 
 
 def optimizer_class(cfg: Config, class_name: str) -> str:
