@@ -5,6 +5,8 @@ from typing import Any
 
 from ecg_signals.config import BaseConfig, option
 
+WINDOW_RULES = ("mean", "max", "mean_logits")  # mean or maximum of the windows' probabilities, or mean of their logits
+
 
 @dataclass
 class CommonConfig(BaseConfig):
@@ -78,6 +80,17 @@ class DatasetConfig(BaseConfig):
     max_tokens_valid: int | None = option(None, "max_tokens of validation", follows="dataset.max_tokens")
     batch_size_valid: int | None = option(None, "batch_size of validation", follows="dataset.batch_size")
     max_valid_steps: int | None = option(None, "validation batches per subset at most")
+    window_stride: int | None = option(
+        None,
+        "samples from one window to the next in which validation, test and prediction see an item",
+        least=1,
+        ours=True,
+    )
+    window_count: int | None = option(None, "that many windows instead, evenly spaced", least=1, ours=True)
+    window_length: int | None = option(None, "samples of a window; None: of a training crop", least=1, ours=True)
+    window_rule: str = option(
+        "mean", "how the answers to windows become one, of probabilities or of logits", choices=WINDOW_RULES, ours=True
+    )
     curriculum: int = option(0, "first epochs in which batches are not shuffled")
     update_ordered_indices_seed: bool = option(
         True, "draw new batches every epoch; false freezes them as published", ours=True

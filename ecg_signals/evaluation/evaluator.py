@@ -16,6 +16,7 @@ from ecg_signals.data.label_names import listed
 from ecg_signals.evaluation.extract import Extraction
 from ecg_signals.evaluation.results import Answers, printed, write_results
 from ecg_signals.evaluation.run import evaluate_split, run
+from ecg_signals.evaluation.windows import by_windows, judge_of_windows
 from ecg_signals.files import check_writable, sized
 from ecg_signals.interop.layout import ModelSource, logit_kind_of
 from ecg_signals.models.base import BaseModel
@@ -24,6 +25,7 @@ from ecg_signals.reporting import Reporter, setup_logging
 from ecg_signals.runtime.placement import Placement, device_of
 from ecg_signals.runtime.precision import autocast, set_matmul_precision
 from ecg_signals.sections import CommonEvalConfig, Config
+from ecg_signals.signal.contract import SignalContract
 from ecg_signals.tasks.base import BaseTask
 
 logger = logging.getLogger(__name__)
@@ -53,8 +55,24 @@ def stored_sections(sections: Mapping[str, Any], source: ModelSource) -> dict[st
             logger.warning("criterion %s is left out: the checkpoint's decides, %s", chosen["_name"], stored["_name"])
             chosen = {}
         merged[group] = {**(stored if same or group == "criterion" else {}), **chosen} or None
-    merged["dataset"] = {key: value for key, value in (sections.get("dataset") or {}).items() if value is not None}
+    chosen = {key: value for key, value in (sections.get("dataset") or {}).items() if value is not None}
+    merged["dataset"] = {**(stored_windows(source.signal) if chosen.keys().isdisjoint(WINDOWS) else {}), **chosen}
     return merged
+
+
+WINDOWS = ("window_stride", "window_count", "window_length", "window_rule")
+
+
+def stored_windows(signal: SignalContract | None) -> dict[str, Any]:
+    """Options of the dataset by which items are cut into windows as the checkpoint's input contract says."""
+    if signal is None or not (signal.stride_samples or signal.window_count):
+        return {}
+    return {
+        "window_stride": None if signal.window_count else signal.stride_samples,
+        "window_count": signal.window_count,
+        "window_length": signal.window_samples,
+        "window_rule": signal.rule("*"),
+    }
 
 
 def known_options(group: str, stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,8 +203,8 @@ class Evaluator:
         kind = self.model.logit_kind or logit_kind_of(self.config.to_dict())
         answers = Answers(dataset, self.model.labels, kind, self.config.common_eval.metrics)
         result = evaluate_split(
-            self.model,
-            criterion,
+            by_windows(self.model, dataset.cutting, kind),
+            judge_of_windows(criterion, dataset.cutting),
             batches.batches(1),
             self.device,
             seed=self.config.common.seed,
@@ -237,7 +255,9 @@ class Evaluator:
                 self._name_columns(dataset)
                 extraction = self._extraction(split, len(dataset), required=True)
                 assert extraction is not None
-                run(self.model, self._batches(split).batches(1), self.device, [extraction], autocast=self._autocast)
+                kind = self.model.logit_kind or logit_kind_of(self.config.to_dict())
+                model = by_windows(self.model, dataset.cutting, kind)
+                run(model, self._batches(split).batches(1), self.device, [extraction], autocast=self._autocast)
                 self._close(extraction)
 
     def _close(self, extraction: Extraction | None) -> None:

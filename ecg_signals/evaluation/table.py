@@ -18,12 +18,12 @@ from ecg_signals.data.label_names import listed, matching_columns
 from ecg_signals.data.label_table import label_columns, label_values, read_table
 from ecg_signals.data.loading import batches_in_order
 from ecg_signals.evaluation.run import run
-from ecg_signals.evaluation.windows import Probabilities, aggregate, aggregate_crops, crop_batches, model_batches
+from ecg_signals.evaluation.windows import Logits, aggregate_crops, crop_batches, model_batches
 from ecg_signals.files import replacing, writing
 from ecg_signals.interop.layout import logit_columns
 from ecg_signals.limits import check_no_input, path_below
 from ecg_signals.metrics.condition_score import condition_score
-from ecg_signals.metrics.logits import COSINES, KINDS_OF_TASKS, LABELS, VALUES, probabilities_of
+from ecg_signals.metrics.logits import COSINES, KINDS_OF_TASKS, LABELS, VALUES, joined_logits, probabilities_of
 from ecg_signals.metrics.results import evaluate
 from ecg_signals.readers.read import read_record
 from ecg_signals.registry import get_entry
@@ -197,29 +197,33 @@ def _check_columns(table: Table, logits: int, options: TableOptions) -> None:
 def _predict(model: Any, table: Table, options: TableOptions) -> np.ndarray:
     """Probabilities [items, labels] in the order of the CSV."""
     kind = KINDS_OF_TASKS[options.task or "multi_label"]
-    of_logits = options.aggregation == "mean_logits"
-    found = Probabilities(lambda logits: logits if of_logits else probabilities_of(logits, kind))
+    found = Logits()
     batches: Iterable[dict[str, Tensor]] = batches_in_order(Items(table), options.batch_size, options.workers)
     if options.crops:
         draws = np.random.RandomState(options.seed)
         batches = crop_batches(batches, model.signal.window_samples, options.crops, draws)
     run(model, model_batches(batches), next(model.parameters()).device, [found])
-    values = _combined(found, model, options)
-    values = probabilities_of(torch.from_numpy(values), kind).numpy() if of_logits else values
+    values = _of_crops(found, kind, options) if options.crops else _of_windows(found, model, kind, options)
     if options.save_probabilities:
         _save(values, Path(options.out) / "probs" / Path(options.csv).stem, options.batch_size)
     return values
 
 
-def _combined(found: Probabilities, model: Any, options: TableOptions) -> np.ndarray:
-    """One answer per ECG from those to its crops or windows, [items, labels]."""
-    if options.crops:
-        starts = range(0, len(found.parts), options.crops)
-        rounds = [found.parts[at : at + options.crops] for at in starts]
-        return np.concatenate([aggregate_crops(crops, options.aggregation or "mean") for crops in rounds])
+def _of_crops(found: Logits, kind: str, options: TableOptions) -> np.ndarray:
+    """One answer per ECG from those to its crops, [items, labels]."""
+    of_logits = options.aggregation == "mean_logits"
+    parts = [(part if of_logits else probabilities_of(part, kind)).numpy() for part in found.parts]
+    rounds = [parts[at : at + options.crops] for at in range(0, len(parts), options.crops)]
+    values = np.concatenate([aggregate_crops(crops, options.aggregation or "mean") for crops in rounds])
+    return probabilities_of(torch.from_numpy(values), kind).numpy() if of_logits else values
+
+
+def _of_windows(found: Logits, model: Any, kind: str, options: TableOptions) -> np.ndarray:
+    """One answer per ECG from those to its windows, [items, labels]."""
     labels = model.labels or [""] * found.parts[0].shape[1]
-    rules = [options.aggregation or model.signal.aggregate.get(label, "mean") for label in labels]
-    return np.stack([aggregate(windows, rules) for windows in found.windows()])
+    rules = [options.aggregation or model.signal.rule(label) for label in labels]
+    joined = torch.stack([joined_logits(windows, rules, kind) for windows in found.windows()])
+    return probabilities_of(joined, kind).numpy()
 
 
 def _save(values: np.ndarray, folder: Path, batch_size: int) -> None:

@@ -1,15 +1,23 @@
 """A record as several windows: what a model takes of it, and what its answers to them make together."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
+from ecg_signals.config import ConfigError
+from ecg_signals.criteria.base import BaseCriterion, CriterionOutput
+from ecg_signals.data.collation import padding_mask
 from ecg_signals.evaluation.run import Answer
+from ecg_signals.metrics.logits import joined_logits
+from ecg_signals.models.base import ModelOutput
 from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.record import Record
+from ecg_signals.signal.windows import Cutting
 
 
 def record_batches(contract: SignalContract, record: Record, size: int) -> Iterator[dict[str, Any]]:
@@ -51,37 +59,129 @@ def model_batches(batches: Iterable[dict[str, Tensor]]) -> Iterator[dict[str, An
         yield {**batch, "net_input": {**net_input, "padding_mask": padding} if padded else net_input}
 
 
-class Probabilities:
-    """Consumes logits of windows; several may be of one item, `id` of the batch, else all are of one.
+class Logits:
+    """Consumes the logits of windows; several may be of one item, `id` of the batch, else all are of one."""
 
-    Args:
-        convert: makes probabilities of logits, see metrics/logits.py.
-    """
-
-    def __init__(self, convert: Callable[[Tensor], Tensor]) -> None:
-        self.convert = convert
-        self.ids: list[np.ndarray] = []
-        self.parts: list[np.ndarray] = []
+    def __init__(self) -> None:
+        self.ids: list[Tensor] = []
+        self.parts: list[Tensor] = []
 
     def __call__(self, answer: Answer) -> None:
-        values = self.convert(answer.output["logits"].float()).cpu().numpy()
-        ids = answer.batch.get("id")
-        self.ids.append(np.zeros(len(values), dtype=np.int64) if ids is None else ids.cpu().numpy())
+        values, ids = answer.output["logits"].float().cpu(), answer.batch.get("id")
+        self.ids.append(torch.zeros(len(values), dtype=torch.long) if ids is None else ids.cpu())
         self.parts.append(values)
 
-    def windows(self) -> list[np.ndarray]:
+    def windows(self) -> list[Tensor]:
         """[windows, labels] of every item, by number; windows of one item in the order in which they came."""
-        ids = np.concatenate(self.ids)
-        order = np.argsort(ids, kind="stable")
-        return np.split(np.concatenate(self.parts)[order], np.flatnonzero(np.diff(ids[order])) + 1)
-
-
-def aggregate(windows: np.ndarray, rules: Sequence[str]) -> np.ndarray:
-    """[windows, labels] -> [labels]: by `rules`, one per label, the "max" over windows, else the mean."""
-    return np.where([rule == "max" for rule in rules], windows.max(axis=0), windows.mean(axis=0))
+        ids, order = torch.cat(self.ids).sort(stable=True)
+        counts = ids.unique_consecutive(return_counts=True)[1]
+        return list(torch.cat(self.parts)[order].split(counts.tolist()))
 
 
 def aggregate_crops(crops: Sequence[np.ndarray], rule: str) -> np.ndarray:
     """Random crops of the same items, [items, labels] each -> [items, labels]: the "max", else the mean."""
     stacked = torch.from_numpy(np.stack(crops))
     return (stacked.amax(dim=0) if rule == "max" else stacked.mean(dim=0)).numpy()
+
+
+def by_windows(model: nn.Module, cutting: Cutting | None, kind: str | None) -> nn.Module:
+    """The model as it answers items that are cut so; itself where they are not cut."""
+    return model if cutting is None else Windowed(model, cutting, kind)
+
+
+def judge_of_windows(criterion: BaseCriterion, cutting: Cutting | None) -> BaseCriterion:
+    """The criterion as it judges such answers."""
+    whole = cutting is None or cutting.rule == "mean_logits"
+    return criterion if whole else cast(BaseCriterion, LossOfMeanLogits(criterion))
+
+
+class Windowed(nn.Module):
+    """A model that answers an item by its windows.
+
+    Args:
+        cutting: how items are cut.
+        kind: what the logits are, see metrics/logits.py.
+    """
+
+    def __init__(self, model: nn.Module, cutting: Cutting, kind: str | None) -> None:
+        super().__init__()
+        self.model, self.cutting, self.kind = model, cutting, kind
+
+    def forward(
+        self,
+        source: Tensor | None = None,
+        padding_mask: Tensor | None = None,
+        encoded: Mapping[str, Tensor] | None = None,
+        counts: Tensor | None = None,
+    ) -> ModelOutput:
+        """-> `logits` [items, labels] of the joint answers, and `mean_logits`.
+
+        Args:
+            source: whole items [items, leads, samples], or their windows [items, windows, leads, samples].
+            encoded: in their place what an encoder answered to all windows, of which every item has `counts`.
+        Raises: ConfigError for a model whose logits are not one row per window.
+        """
+        if source is not None:
+            windows, padding, each = cut(source, padding_mask, self.cutting)
+            parts = [self._ask(*part) for part in _parts(windows, padding, max(len(source), FEWEST))]
+            items = torch.cat(parts).float().split(each)
+        else:
+            assert counts is not None  # evaluation/features.py gives both
+            items = self.model(encoded=encoded)["logits"].float().split(counts.tolist())
+        joined = [torch.stack([joined_logits(item, rule, self.kind) for item in items])
+                  for rule in (self.cutting.rule, "mean_logits")]  # fmt: skip
+        return ModelOutput(logits=joined[0], mean_logits=joined[1])
+
+    def _ask(self, source: Tensor, padding: Tensor | None) -> Tensor:
+        logits = self.model(source=source, padding_mask=padding).get("logits")
+        if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(source):
+            raise ConfigError(
+                "dataset.window_stride and window_count are for models that give a record one answer per label; "
+                "set them to null"
+            )
+        return logits
+
+
+FEWEST = 64  # windows that a model is given at a time, at least
+
+
+def cut(source: Tensor, mask: Tensor | None, cutting: Cutting) -> tuple[Tensor, Tensor | None, list[int]]:
+    """Windows [windows, leads, samples], their padding if there is any, and how many every item has."""
+    if source.dim() == 4:
+        mask = None if mask is None else mask.flatten(0, 1)
+        return source.flatten(0, 1), mask, [source.shape[1]] * len(source)
+    samples, whole = cutting.samples, source.shape[-1]
+    filled = [whole] * len(source) if mask is None else _filled(mask)
+    starts = [cutting.starts(length) for length in filled]
+    short = max(0, samples - whole)
+    source = F.pad(source, (0, short)) if short else source
+    windows = [item[:, at : at + samples] for item, own in zip(source, starts) for at in own]
+    lengths = [min(length, samples) for length, own in zip(filled, starts) for _ in own]
+    padding = padding_mask(lengths, source.shape[1], samples).to(source.device) if min(lengths) < samples else None
+    return torch.stack(windows), padding, [len(own) for own in starts]
+
+
+def _filled(mask: Tensor) -> list[int]:
+    """Samples of every item in front of its padding, by a mask [items, (leads,) samples]."""
+    found: list[int] = (~mask.reshape(len(mask), -1, mask.shape[-1])[:, 0]).sum(dim=-1).tolist()
+    return found
+
+
+def _parts(windows: Tensor, padding: Tensor | None, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+    for at in range(0, len(windows), size):
+        yield windows[at : at + size], None if padding is None else padding[at : at + size]
+
+
+class LossOfMeanLogits(nn.Module):
+    """A criterion that takes its statistics from the joint answer, and its loss from the windows' mean logits."""
+
+    def __init__(self, criterion: BaseCriterion) -> None:
+        super().__init__()
+        self.criterion, self.averaged = criterion, criterion.averaged
+
+    def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
+        said = model(**batch["net_input"])
+        judged = self.criterion(lambda **_: said, batch)
+        mean = self.criterion(lambda **_: ModelOutput(said, logits=said["mean_logits"]), batch)
+        losses = {key: value for key, value in mean.logs.items() if key.startswith("loss")}
+        return replace(judged, loss=mean.loss, logs={**judged.logs, **losses})

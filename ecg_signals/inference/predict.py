@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ecg_signals.checkpoint.load import build_source, load_source
 from ecg_signals.checkpoint.origin import notes
 from ecg_signals.config import ConfigError
 from ecg_signals.data.label_names import listed
 from ecg_signals.evaluation.run import run
-from ecg_signals.evaluation.windows import Probabilities, aggregate, record_batches
+from ecg_signals.evaluation.windows import Logits, record_batches
 from ecg_signals.interop.layout import logit_columns
-from ecg_signals.metrics.logits import COSINES
+from ecg_signals.metrics.logits import COSINES, joined_logits
 from ecg_signals.readers.read import read_record
 from ecg_signals.runtime.placement import compute_device
 from ecg_signals.signal.contract import stated_contract
@@ -85,14 +86,19 @@ class Predictor:
 
     def windows(self, record: Record) -> np.ndarray:
         """[windows, labels]: probabilities of every window of a record."""
-        found = Probabilities(self.model.probabilities)
+        return self.model.probabilities(self.logits(record)).numpy()
+
+    def logits(self, record: Record) -> Tensor:
+        """[windows, labels] of every window of a record, on the CPU."""
+        found = Logits()
         run(self.model, record_batches(self.signal, record, BATCH), self.device, [found])
         (windows,) = found.windows()
         return windows
 
-    def aggregate(self, windows: np.ndarray) -> np.ndarray:
-        """[windows, labels] -> [labels]: the mean, or the maximum for labels that the input contract names."""
-        return aggregate(windows, [self.signal.aggregate.get(label, "mean") for label in self.labels])
+    def aggregate(self, logits: Tensor) -> np.ndarray:
+        """Logits of windows, [windows, labels] -> probabilities [labels], as the input contract joins windows."""
+        joined = joined_logits(logits, [self.signal.rule(label) for label in self.labels], self.model.logit_kind)
+        return self.model.probabilities(joined).numpy()
 
     def predict(self, path: str | os.PathLike[str], **reading: Any) -> Prediction:
         """One record file; `reading` are options of `read_record`. What is wrong with it is told, not raised."""
@@ -106,15 +112,17 @@ class Predictor:
         return prediction
 
     def _predict(self, path: str, record: Record) -> Prediction:
-        probabilities = self.windows(record)
-        signal = self.signal
+        logits, signal = self.logits(record), self.signal
         seconds = signal.window_samples / signal.sample_rate
-        stride = (signal.stride_samples or signal.window_samples) / signal.sample_rate
+        length = round(record.signal.shape[-1] * signal.sample_rate / record.sample_rate)
+        stride = signal.stride_samples or signal.window_samples
+        starts = signal.starts(length) if signal.window_count else [number * stride for number in range(len(logits))]
+        times = [start / signal.sample_rate for start in starts]
         windows = [
-            {"start": index * stride, "end": index * stride + seconds, "probabilities": self._named(row)}
-            for index, row in enumerate(probabilities)
+            {"start": at, "end": at + seconds, "probabilities": self._named(row)}
+            for at, row in zip(times, self.model.probabilities(logits).numpy())
         ]
-        named = self._named(self.aggregate(probabilities))
+        named = self._named(self.aggregate(logits))
         return Prediction(path, named, windows, notes=notes(self.model.origin))
 
     def _named(self, row: np.ndarray) -> dict[str, float]:

@@ -13,11 +13,12 @@ import numpy as np
 
 from ecg_signals.config import ConfigError, UsageError, unknown_message
 from ecg_signals.limits import HIGHEST_RATE, LOWEST_RATE, MAX_WINDOW_SAMPLES
+from ecg_signals.sections import WINDOW_RULES
 from ecg_signals.signal.leads import LEADS, derive_limb_leads, order_leads
 from ecg_signals.signal.record import Record
 from ecg_signals.signal.scale import scale_problem
 from ecg_signals.signal.steps.base import Step, by_todays_name, make_step
-from ecg_signals.signal.windows import segment
+from ecg_signals.signal.windows import Cutting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,8 +38,10 @@ class SignalContract:
             the record is cut (at the end, if it is not named): steps before it see the whole record, steps behind
             it one window. The mark "pad" says where a short record is filled up with zeros (at the end as well).
         stride_samples: distance of two windows at `sample_rate`; None: `window_samples` (no overlap).
+        window_count: that many windows instead, evenly spaced over the record; None: by the stride.
         zero_missing_leads: True for models trained with lead masking: a missing lead is zero, else an error.
-        aggregate: how windows become one record: the mean of the probabilities, but {label: "max"} where named.
+        aggregate: how windows become one record, {label: rule}: "mean" or "max" of the probabilities, or "mean_logits";
+            "*" stands for all labels that are not named, whose rule is the mean otherwise.
     """
 
     sample_rate: float = 500.0
@@ -46,17 +49,32 @@ class SignalContract:
     window_samples: int = 2500
     steps: list[dict[str, Any]] = field(default_factory=list)
     stride_samples: int | None = None
+    window_count: int | None = None
     zero_missing_leads: bool = False
     aggregate: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.steps = [by_todays_name(step) for step in self.steps]
         self.made()  # an error for what does not exist
-        sizes = (self.window_samples, self.stride_samples or 1)
+        sizes = (self.window_samples, self.stride_samples or 1, self.window_count or 1)
         if any(not isinstance(size, Integral) or not 1 <= size <= MAX_WINDOW_SAMPLES for size in sizes):
             raise ConfigError(f"the input contract has windows of {sizes} samples; 1 to {MAX_WINDOW_SAMPLES:,} can be")
         if not isinstance(self.sample_rate, Real) or not LOWEST_RATE <= self.sample_rate <= HIGHEST_RATE:
             raise ConfigError(f"the input contract has the sample rate {self.sample_rate!r}; expected Hz")
+        unknown = [rule for rule in self.aggregate.values() if rule not in WINDOW_RULES]
+        if unknown:
+            raise ConfigError(
+                f"the input contract joins windows by {unknown[0]!r}; it can be {', '.join(WINDOW_RULES)}"
+            )
+
+    def rule(self, label: str) -> str:
+        """How the answers to several windows become one, one of WINDOW_RULES."""
+        return self.aggregate.get(label, self.aggregate.get("*", "mean"))
+
+    def starts(self, length: int, factor: int = 1) -> list[int]:
+        """First samples of the windows of a record with `length` samples at `factor` times the contract's rate."""
+        stride = None if self.stride_samples is None else self.stride_samples * factor
+        return Cutting(self.window_samples * factor, stride, self.window_count).starts(length)
 
     def made(self) -> list[Step | str]:
         """The steps as they run, the marks by their names."""
@@ -191,10 +209,8 @@ class SignalContract:
     def _cut(self, signal: np.ndarray, factor: int) -> list[np.ndarray]:
         """Windows at `factor` times the contract's rate; a short record is one shorter window."""
         samples = self.window_samples * factor
-        stride = None if self.stride_samples is None else self.stride_samples * factor
-        pieces = list(segment(signal, samples, stride))
-        if pieces:
-            return pieces
+        if signal.shape[-1] >= samples:
+            return [signal[:, at : at + samples] for at in self.starts(signal.shape[-1], factor)]
         rate = self.sample_rate * factor
         found = f"{signal.shape[-1] / rate:.3g} s, shorter than one window of {samples / rate:.3g} s"
         warnings.warn(f"the record has {found}; it is filled up with zeros", stacklevel=3)

@@ -1,6 +1,35 @@
 """Cutting a record into windows of one length."""
 
+from dataclasses import dataclass
+
 import numpy as np
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """How an item becomes windows, and their answers one.
+
+    Attributes:
+        samples: of a window.
+        stride: samples between the starts of two windows; None: `samples`.
+        count: that many windows instead, evenly spaced from the first sample to the last.
+        rule: one of sections.WINDOW_RULES, by which the answers to them become one.
+    """
+
+    samples: int
+    stride: int | None = None
+    count: int | None = None
+    rule: str = "mean"
+
+    def starts(self, length: int) -> list[int]:
+        """First samples of the windows of a signal with `length` samples; one window of a signal that is too short."""
+        surplus = length - self.samples
+        if surplus <= 0:
+            return [0]
+        if self.count is None:
+            return list(range(0, surplus + 1, self.stride or self.samples))
+        gaps = max(1, self.count - 1)
+        return sorted({number * surplus // gaps for number in range(self.count)})
 
 
 def segment(signal: np.ndarray, samples: int, stride: int | None = None) -> np.ndarray:

@@ -17,6 +17,7 @@ from ecg_signals.models.base import BaseModel
 from ecg_signals.registry import get_entry
 from ecg_signals.sections import Config
 from ecg_signals.signal.contract import SignalContract
+from ecg_signals.signal.windows import Cutting
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,8 @@ class BaseTask:
         """Called once with the training data before training. Raises: ConfigError for what does not fit together."""
         contract = dataset.input_contract()
         if contract is not None:
-            model.signal = contract if model.signal is None else succeed(model.signal, contract)
+            contract = contract if model.signal is None else succeed(model.signal, contract)
+            model.signal = in_windows(contract, dataset.cutting)
         elif dataset.training:
             kept = "none" if model.signal is None else "the pretrained model's"
             logger.warning(
@@ -110,6 +112,19 @@ def succeed(pretrained: SignalContract, data: SignalContract) -> SignalContract:
         data,
         zero_missing_leads=data.zero_missing_leads or pretrained.zero_missing_leads,
         aggregate=dict(pretrained.aggregate),
+    )
+
+
+def in_windows(contract: SignalContract, cutting: Cutting | None) -> SignalContract:
+    """The contract with the windows, and the rule that joins them, by which the model is validated."""
+    if cutting is None:
+        return contract
+    return dataclasses.replace(
+        contract,
+        window_samples=cutting.samples,
+        stride_samples=cutting.stride,
+        window_count=cutting.count,
+        aggregate={**contract.aggregate, "*": cutting.rule},
     )
 
 

@@ -14,6 +14,7 @@ from ecg_signals.criteria.base import BaseCriterion
 from ecg_signals.data.batching import BatchIterator
 from ecg_signals.evaluation.results import Answers, SplitResults, printed
 from ecg_signals.evaluation.run import evaluate_split
+from ecg_signals.evaluation.windows import by_windows, judge_of_windows
 from ecg_signals.interop.layout import logit_kind_of
 from ecg_signals.metrics.base import make_metrics
 from ecg_signals.models.base import BaseModel
@@ -136,9 +137,10 @@ class Validation:
     def _evaluate(self, batches: BatchIterator, first_batch: bool) -> tuple[Any, SplitResults | None]:
         section, common, metrics = self.config.dataset, self.config.common, self.config.common_eval.metrics
         answers = [Answers(batches.dataset, self.model.labels, self.kind, metrics)] if metrics else []
+        cutting = batches.dataset.cutting
         judged = evaluate_split(
-            self.model,
-            self.criterion,
+            by_windows(self.model, cutting, self.kind),
+            judge_of_windows(self.criterion, cutting),
             [batches.first_batch()] if first_batch else islice(batches.batches(1), section.max_valid_steps),
             self.device,
             seed=common.seed if section.fixed_validation_seed is None else section.fixed_validation_seed,

@@ -13,7 +13,7 @@ from ecg_signals.cli import test
 from ecg_signals.config import ConfigError
 from ecg_signals.evaluation.run import run
 from ecg_signals.evaluation.table import TableOptions, run_table
-from ecg_signals.evaluation.windows import Probabilities, aggregate_crops, crop_batches, model_batches
+from ecg_signals.evaluation.windows import Logits, aggregate_crops, crop_batches, model_batches
 from ecg_signals.interop.hubert_ecg.contract import hubert_ecg
 from ecg_signals.metrics.base import Scored, make_metrics, mean_defined, measure
 from ecg_signals.metrics.bootstrap import intervals, resampled_items
@@ -154,11 +154,12 @@ def test_crops_and_their_probabilities_are_the_references(golden: Path, linear: 
         windows, seed = torch.from_numpy(arrays["full_10s"]).view(2, 12, 1000), int(arrays["crop_seed"])
         crops = crops_of(windows, [1000, 1000], 500, 3, seed)
         np.testing.assert_array_equal(crops.flatten(2), arrays["crops"])
-        found = Probabilities(torch.sigmoid)
+        found = Logits()
         batches = [{"id": torch.arange(2), "source": crop} for crop in crops]
         run(linear, model_batches(batches), torch.device("cpu"), [found])
+        parts = [part.sigmoid().numpy() for part in found.parts]
         for how in ("mean", "max"):
-            np.testing.assert_allclose(aggregate_crops(found.parts, how), arrays[f"probs_{how}"], atol=1e-5)
+            np.testing.assert_allclose(aggregate_crops(parts, how), arrays[f"probs_{how}"], atol=1e-5)
 
 
 def test_augmented_evaluation_is_seeded_and_writes_intervals(golden: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from ecg_signals.data.batching import BatchIterator
 from ecg_signals.data.label_file import LabelFile
 from ecg_signals.sections import DatasetConfig
 from ecg_signals.signal.contract import SignalContract
+from ecg_signals.signal.windows import Cutting
 
 
 class BaseDataset(Dataset[dict[str, Any]]):
@@ -48,6 +49,33 @@ class BaseDataset(Dataset[dict[str, Any]]):
     def longest(self) -> int | None:
         """Samples to which a batch crops longer items; None: to whatever length its items have."""
         return None
+
+    @property
+    def crop_samples(self) -> int | None:
+        """Samples of a training crop, which windows have as well unless the recipe says otherwise; None: unknown."""
+        return self.longest
+
+    @property
+    def cutting(self) -> Cutting | None:
+        """How an evaluation cuts items into windows; None: every item is one window, as in training.
+
+        Raises: ConfigError when windows are asked for and nothing says how long they are.
+        """
+        cfg = self.cfg
+        if cfg.window_stride is None and cfg.window_count is None:
+            return None
+        if cfg.window_stride is not None and cfg.window_count is not None:
+            raise ConfigError(
+                f"dataset.window_stride={cfg.window_stride} and dataset.window_count={cfg.window_count} both say how "
+                f"items become windows; set one of them to null"
+            )
+        samples = cfg.window_length or self.crop_samples
+        if samples is None:
+            raise ConfigError(
+                "items are to be cut into windows, but nothing says how long these are: set dataset.window_length "
+                "(samples), or the length of training crops (task.max_sample_size)"
+            )
+        return Cutting(samples, cfg.window_stride, cfg.window_count, cfg.window_rule)
 
     def __len__(self) -> int:
         return len(self.sizes)

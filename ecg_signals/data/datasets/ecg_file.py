@@ -93,7 +93,9 @@ class EcgFileDataset(BaseDataset):
         self.source = self.open_source()
         self.selection = LeadSelection(cfg.leads_to_load, cfg.leads_bucket)
         self.label_file = LabelFile(cfg.label_file) if cfg.label_file else None
-        self.cropping = Cropping(self.manifest.samples, cfg.enable_padding, cfg.max_sample_size, cfg.num_batch_buckets)
+        self.whole = not training and self.cutting is not None  # items as long as they are, to be cut into windows
+        buckets = 0 if self.whole else cfg.num_batch_buckets
+        self.cropping = Cropping(self.manifest.samples, cfg.enable_padding or self.whole, self.longest, buckets)
         self.first = self.read_first()
         self.sample_rate = cfg.sample_rate if (cfg.sample_rate or 0) > 0 else self.first.rate
         self.preparation = Preparation(
@@ -232,6 +234,10 @@ class EcgFileDataset(BaseDataset):
 
     @property
     def longest(self) -> int | None:
+        return None if self.whole else self.cfg.max_sample_size
+
+    @property
+    def crop_samples(self) -> int | None:
         return self.cfg.max_sample_size
 
     def name_of(self, index: int) -> str:

@@ -42,4 +42,5 @@ def ecg_jepa(
         {"name": "clip", "limit": 5.0},
     ]
     window, stride = round(crop_seconds * sample_rate), round(stride_seconds * sample_rate)
-    return SignalContract(float(sample_rate), [LEADS[row] for row in rows], window, steps, stride_samples=stride)
+    names, joined = [LEADS[row] for row in rows], {"*": "mean_logits"}
+    return SignalContract(float(sample_rate), names, window, steps, stride_samples=stride, aggregate=joined)

@@ -11,6 +11,7 @@ from ecg_signals.signal.leads import LEADS
 
 LICENCE = "CC BY-NC 4.0"  # of every weight that HuBERT-ECG's authors published
 
+
 def hubert_ecg(factor: int | None = 5, flat: bool = True) -> SignalContract:
     """HuBERT-ECG: band-pass, 500 Hz, leads scaled to [-1, 1] over the record; 5 s crops, decimated.
 
