@@ -33,7 +33,7 @@ def contract_of_segments(dataset: "EcgFileDataset") -> SignalContract | None:
         dataset.sample_rate,
         [LEADS[lead] for lead in leads],
         _window(dataset.sizes, cfg.max_sample_size),
-        zero_missing_leads=loses_leads(cfg),
+        zero_missing_leads=loses_leads(cfg, dataset.sample_rate),
         filtered=cfg.filter,
         mean=None if mean is None else mean.tolist(),
         std=None if std is None else std.tolist(),

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -52,6 +52,25 @@ class Slice(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.shard}:{self.offset}:{self.bytes}"
+
+
+class Listing(Protocol):
+    """What lists the items of a dataset of segments.
+
+    Attributes:
+        path: the file.
+        root: the folder that addresses follow.
+        samples: [items] int64, samples of each.
+    """
+
+    path: Path
+    root: Path
+
+    @property
+    def samples(self) -> np.ndarray: ...
+
+    def addresses(self, index: int) -> list[str]:
+        """One address per segment of an item, for the dataset's source."""
 
 
 @dataclass

@@ -33,20 +33,21 @@ class Preparation:
         if not np.isfinite(signal).all():
             _check_finite(signal, leads, segment.path)
         if self.filter:
-            signal = self._filtered(signal)
+            signal = self._filtered(signal, segment.rate or self.sample_rate)
         if self.statistics is not None:
             mean, std = (_of_leads(values, leads, len(signal)) for values in self.statistics)
             signal = (signal - mean) / std
         return signal
 
-    def _filtered(self, signal: np.ndarray) -> np.ndarray:
+    @staticmethod
+    def _filtered(signal: np.ndarray, rate: float | None) -> np.ndarray:
         from ecg_signals.signal.filters import clean
 
-        if not self.sample_rate:
+        if not rate:
             raise ConfigError(
                 "task.filter=true needs the sample rate, which the files do not hold; set task.sample_rate=HZ"
             )
-        return clean(signal, self.sample_rate).astype(np.float32)
+        return clean(signal, rate).astype(np.float32)
 
 
 def _check_finite(signal: np.ndarray, leads: Sequence[int] | None, path: str) -> None:

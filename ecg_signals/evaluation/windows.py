@@ -148,8 +148,11 @@ FEWEST = 64  # windows that a model is given at a time, at least
 def cut(source: Tensor, mask: Tensor | None, cutting: Cutting) -> tuple[Tensor, Tensor | None, list[int]]:
     """Windows [windows, leads, samples], their padding if there is any, and how many every item has."""
     if source.dim() == 4:
-        mask = None if mask is None else mask.flatten(0, 1)
-        return source.flatten(0, 1), mask, [source.shape[1]] * len(source)
+        if mask is None:
+            return source.flatten(0, 1), None, [source.shape[1]] * len(source)
+        there = ~mask.all(dim=-1).all(dim=-1)  # [items, windows]; an item may have fewer than others
+        mask = mask[there]
+        return source[there], mask if bool(mask.any()) else None, there.sum(dim=1).tolist()
     samples, whole = cutting.samples, source.shape[-1]
     filled = [whole] * len(source) if mask is None else _filled(mask)
     starts = [cutting.starts(length) for length in filled]

@@ -1,6 +1,7 @@
-"""Cutting a record into windows of one length."""
+"""Cutting a record into windows of one length, in samples."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -46,3 +47,30 @@ def segment(signal: np.ndarray, samples: int, stride: int | None = None) -> np.n
         return np.zeros((0, signal.shape[0], samples), dtype=signal.dtype)
     windows = np.lib.stride_tricks.sliding_window_view(signal, samples, axis=-1)  # [leads, starts, samples]
     return windows[:, ::stride].transpose(1, 0, 2)
+
+
+def random_start(length: int, samples: int, rng: Any) -> int:
+    """Where a window of a record of `length` begins, every place alike; 0 where the record is no longer than it.
+
+    Args:
+        rng: a Generator, or a RandomState, from which published crops are drawn.
+    """
+    places = max(0, length - samples) + 1
+    return int(rng.integers(places) if isinstance(rng, np.random.Generator) else rng.randint(0, places))
+
+
+def centre_start(length: int, samples: int) -> int:
+    """Where the window in the middle of a record begins."""
+    return max(0, length - samples) // 2
+
+
+def stepped_starts(length: int, samples: int, count: int) -> list[int]:
+    """ST-MEM's windows, from the first sample on, in equal steps rounded down.
+
+    What is left at the end is left out; where it is as long as a step, there are more than `count` windows. One window
+    lies in the middle, and steps are at least one sample, where the published rule divides by zero.
+    """
+    surplus = max(0, length - samples)
+    if count == 1:
+        return [centre_start(length, samples)]
+    return list(range(0, surplus + 1, max(1, surplus // (count - 1))))

@@ -37,7 +37,7 @@ def test_the_same_seed_gives_the_same_signal_and_another_one_another(name):
     made = pipeline(name, mask_leads_prob=0.5)
     first, again, other = (made(SIGNAL, np.random.default_rng(seed), range(12)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
-    assert not np.array_equal(first, other)
+    assert np.array_equal(first, other) is not register_transform.get(name).cls.random
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -15,7 +15,7 @@ from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.data.input_contract import contract_of_segments
 from ecg_signals.data.label_file import LabelFile
 from ecg_signals.data.lead_selection import LeadSelection, pad_leads
-from ecg_signals.data.manifest import Manifest
+from ecg_signals.data.manifest import Listing, Manifest
 from ecg_signals.data.preparation import Preparation
 from ecg_signals.data.segment import Segment, SegmentSource, owner_of
 from ecg_signals.data.sources.files import FileSource
@@ -80,16 +80,18 @@ class EcgFileDataset(BaseDataset):
         tracks: arrays [..., samples] that files hold beside the signal. They are cropped and padded as it is; items
             have them in `tracks`, by name, batches as [batch, ..., samples].
         several: an item is several views, `source` a list of signals; batches hold them in order.
+        one_rate: all files must have the same sample rate.
     """
 
     kind: ClassVar[str] = "plain"
     tracks: ClassVar[tuple[str, ...]] = ()
     several: ClassVar[bool] = False
+    one_rate: ClassVar[bool] = True
     cfg: EcgFileConfig
 
     def __init__(self, cfg: EcgFileConfig, path: str | Path, *, training: bool = False, seed: int = 1) -> None:
         super().__init__(cfg, path, training=training, seed=seed)
-        self.manifest = Manifest(path, self.kind, cfg.min_sample_size)
+        self.manifest: Listing = self.open_manifest()
         self.source = self.open_source()
         self.selection = LeadSelection(cfg.leads_to_load, cfg.leads_bucket)
         self.label_file = LabelFile(cfg.label_file) if cfg.label_file else None
@@ -106,6 +108,10 @@ class EcgFileDataset(BaseDataset):
             std_path=cfg.std_path,
         )
         self.pipeline = build_pipeline(cfg, self.sample_rate) if training else None
+
+    def open_manifest(self) -> Listing:
+        """What lists the segments."""
+        return Manifest(self.path, self.kind, self.cfg.min_sample_size)
 
     def open_source(self) -> SegmentSource:
         """What reads the segments that the manifest names."""
@@ -174,7 +180,7 @@ class EcgFileDataset(BaseDataset):
     def read(self, address: str) -> Segment:
         """One segment. Raises: ConfigError when its sample rate or number of leads is not the others'."""
         segment = self.open(address)
-        if segment.rate != self.sample_rate and segment.rate is not None:
+        if self.one_rate and segment.rate != self.sample_rate and segment.rate is not None:
             raise ConfigError(self._wrong_rate(segment))
         if len(segment.signal) != len(self.first.signal) and self.selection.every_row:
             raise ConfigError(

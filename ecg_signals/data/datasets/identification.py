@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from ecg_signals.data.datasets.ecg_file import EcgFileDataset
+from ecg_signals.data.manifest import Manifest
 from ecg_signals.data.patients import PatientsConfig, patient_of
 from ecg_signals.data.segment import Segment
 from ecg_signals.registry import register_dataset
@@ -20,6 +21,7 @@ class IdentificationDataset(EcgFileDataset):
 
     kind = "identification"
     cfg: PatientsConfig
+    manifest: Manifest
 
     def facts(self, segments: Sequence[Segment], index: int) -> dict[str, Any]:
         label = torch.tensor(self.manifest.label(index))

@@ -1,7 +1,7 @@
 """What an augmentation is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -22,10 +22,15 @@ class Transform(ABC):
     Class attributes:
         needs_rate: it cannot work without the sample rate.
         loses_leads: whole leads may be zero afterwards, so that a model trained with it takes records without them.
+        random: it draws; another one does the same to every item.
+        grow, shrink: options that `rand_augment` multiplies, or divides, by its level / 10.
     """
 
     needs_rate: ClassVar[bool] = False
     loses_leads: ClassVar[bool] = False
+    random: ClassVar[bool] = True
+    grow: ClassVar[tuple[str, ...]] = ()
+    shrink: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, cfg: Any, sample_rate: float | None) -> None:
         """
@@ -39,6 +44,14 @@ class Transform(ABC):
                 f"{cfg._name} needs the sample rate, which the files do not hold; set task.sample_rate=HZ"
             )
         self.cfg, self.sample_rate = cfg, float(sample_rate or 0)
+
+    def combine(self, make: Callable[[str, float], "Transform"]) -> None:
+        """For one that applies others: `make(name, strength)` gives them, `grow` and `shrink` changed by `strength`."""
+        return
+
+    def may_lose_leads(self) -> bool:
+        """`loses_leads` with the options that it has."""
+        return self.loses_leads
 
     @abstractmethod
     def __call__(self, signal: np.ndarray, rng: Rng, leads: Sequence[int]) -> np.ndarray:

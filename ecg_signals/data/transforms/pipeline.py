@@ -1,7 +1,8 @@
 """The augmentations that a recipe names, applied in its order."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 
@@ -40,16 +41,24 @@ def build_pipeline(cfg: BaseConfig, sample_rate: float | None) -> Pipeline | Non
             f"task.p is {values['p']} for {len(names)} augmentations ({', '.join(names)}); expected one probability "
             f"from 0 to 1, or one for each"
         )
-    found = [_transform(register_transform.get(name), values, sample_rate) for name in names]
+    found = [_transform(name, values, sample_rate) for name in names]
     return Pipeline(found, chances) if found else None
 
 
-def _transform(entry: Entry[Transform], values: dict[str, object], sample_rate: float | None) -> Transform:
-    """A transform with its part of a dataset's options."""
+def _transform(name: str, values: Mapping[str, Any], sample_rate: float | None, strength: float = 1.0) -> Transform:
+    """A registered transform with its part of a dataset's options, changed by `strength` as its class says."""
+    entry: Entry[Transform] = register_transform.get(name)
     own = {item.name: values[item.name] for item in fields(entry.dataclass) if item.name in values}
-    return entry.cls(entry.dataclass.from_mapping({**own, "_name": entry.name}, where="task"), sample_rate)
+    changed = {key: own[key] * strength for key in entry.cls.grow} | {
+        key: own[key] / strength for key in entry.cls.shrink
+    }
+    cfg = entry.dataclass.from_mapping({**own, **changed, "_name": entry.name}, where="task")
+    made = entry.cls(cfg, sample_rate)
+    made.combine(lambda other, share: _transform(other, values, sample_rate, share))
+    return made
 
 
-def loses_leads(cfg: BaseConfig) -> bool:
+def loses_leads(cfg: BaseConfig, sample_rate: float | None) -> bool:
     """Whether training zeroes whole leads, so that the model takes records without them."""
-    return any(register_transform.get(name).cls.loses_leads for name in cfg.to_dict()["perturbation_mode"] or [])
+    pipeline = build_pipeline(cfg, sample_rate)
+    return pipeline is not None and any(transform.may_lose_leads() for transform, _ in pipeline.steps)

@@ -5,6 +5,13 @@ import numpy as np
 Rng = np.random.Generator | np.random.RandomState
 
 
+def span(rng: Rng, samples: int, largest_share: float) -> slice:
+    """A stretch of `samples`: its length uniform up to that share of them, then its place."""
+    length = int(rng.uniform() * largest_share * samples)
+    start = int(integers(rng, max(1, samples - length)))
+    return slice(start, start + length)
+
+
 def integers(rng: Rng, high: int, size: int | None = None) -> np.ndarray:
     """Uniform integers from 0 up to, not including, `high`."""
     return np.asarray(
