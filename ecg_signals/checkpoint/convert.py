@@ -57,7 +57,7 @@ def convert(source: str | os.PathLike[str], dest: str | os.PathLike[str], to: st
 
 def _has_optimizer(content: Mapping[str, Any]) -> bool:
     """Whether a file holds what a run needs to go on, in any layout that holds it."""
-    return any(content.get(key) for key in ("last_optimizer_state", "optimizer_state_dict"))
+    return any(content.get(key) for key in ("last_optimizer_state", "optimizer_state_dict", "optimizer"))
 
 
 def _check_written(model: ModelSource, dest: str | os.PathLike[str]) -> None:

@@ -1,1 +1,1 @@
-"""ST-MEM: the input of its published weights. Its models do not stand here."""
+"""ST-MEM, MTAE and MLAE: the files of their project, what it calls weights and options, the input it trains on."""

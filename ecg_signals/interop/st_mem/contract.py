@@ -1,10 +1,14 @@
-"""The input of ST-MEM's published files, which state none."""
+"""The input of ST-MEM's files: as its config says, or as all of its shipped configs do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from ecg_signals.signal.contract import SignalContract
+from ecg_signals.signal.contract import WINDOW, SignalContract
 from ecg_signals.signal.leads import LEADS
+
+CROPS = ("random_crop", "center_crop", "moving_window_crop", "n_crop")
+FILTERS = {"highpass_filter": "high_pass", "lowpass_filter": "low_pass"}
 
 
 def st_mem(window_samples: int = 2250, leads: Sequence[str] = LEADS) -> SignalContract:
@@ -22,3 +26,38 @@ def st_mem(window_samples: int = 2250, leads: Sequence[str] = LEADS) -> SignalCo
         {"name": "standardise", "jointly": True},
     ]
     return SignalContract(250.0, list(leads), window_samples, steps)
+
+
+def contract_of(config: Mapping[str, Any], window_samples: int, leads: Sequence[str]) -> SignalContract:
+    """What a stored config trains on: its rate, and its training transforms but the augmentations, in their order."""
+    dataset = section(config, "dataset")
+    usual = st_mem(window_samples, leads)
+    transforms = [item for item in dataset.get("train_transforms") or [] if isinstance(item, Mapping)]
+    named = [(name, options or {}) for item in transforms for name, options in item.items()]
+    steps = [step for name, options in named for step in _steps(name, options)]
+    rate = float(dataset.get("fs") or usual.sample_rate)
+    return replace(
+        usual,
+        sample_rate=rate,
+        steps=[usual.steps[0], *steps] if steps else usual.steps,
+        zero_missing_leads=any(name == "rlm" for name, _ in named),
+    )
+
+
+def section(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """A part of a stored config, empty where there is none."""
+    found = config.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _steps(name: str, options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The steps of one transform; none for an augmentation."""
+    if name in CROPS:
+        return [{"name": WINDOW}]
+    if name in FILTERS:
+        order = {"order": int(options["order"])} if "order" in options else {}
+        return [{"name": FILTERS[name], "cutoff": float(options["cutoff"]), **order}]
+    if name == "standardize":
+        axes = options.get("axis", [-1, -2])
+        return [{"name": "standardise", "jointly": isinstance(axes, Sequence) and len(axes) > 1}]
+    return []
