@@ -22,6 +22,7 @@ composition tables
 signal runtime
 readers optim metrics
 interop.fairseq_signals.contract interop.hubert_ecg.contract interop.ecg_jepa.contract interop.st_mem.contract
+interop.ecg_jepa.datasets
 reporting checkpoint.write checkpoint.origin
 checkpoint.names checkpoint.pickles checkpoint.archive checkpoint.plain checkpoint.read
 data modules

@@ -105,11 +105,13 @@ class EpochPlan:
     Attributes:
         indices: [items] items in the order in which batches were cut.
         starts, stops: [batches] batch n is `indices[starts[n]:stops[n]]`.
+        draws: [items] how often an item was drawn before in this epoch; None where each comes once.
     """
 
     indices: np.ndarray
     starts: np.ndarray
     stops: np.ndarray
+    draws: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         self.samples = np.concatenate([[0], np.cumsum(self.stops - self.starts)])  # items in the first n batches
@@ -119,6 +121,11 @@ class EpochPlan:
 
     def __getitem__(self, number: int) -> np.ndarray:
         return self.indices[self.starts[number] : self.stops[number]]
+
+    def drawn(self, number: int) -> list[tuple[int, int]]:
+        """The items of a batch, each with its draw."""
+        indices, where = self[number].tolist(), slice(self.starts[number], self.stops[number])
+        return list(zip(indices, [0] * len(indices) if self.draws is None else self.draws[where].tolist()))
 
     def samples_before(self, number: int) -> int:
         return int(self.samples[min(number, len(self))])
@@ -243,7 +250,7 @@ class BatchIterator:
     def first_batch(self) -> Batch:
         """The first batch of epoch 1, loaded once in this process: what a rank without a batch computes on."""
         if self._first is None:
-            items = self._items.__getitems__([(1, index) for index in self.plan(1)[0].tolist()])
+            items = self._items.__getitems__([(1, *item) for item in self.plan(1).drawn(0)])
             self._first = opened(Collated(self.dataset.collate)(items))
         return self._first
 
@@ -251,7 +258,8 @@ class BatchIterator:
 class WeightedIterator(BatchIterator):
     """Batches drawn with replacement and without end: first a group of items by its weight, then an item uniformly.
 
-    An epoch is `batches_per_epoch` batches, drawn from (seed, epoch) alone.
+    An epoch is `batches_per_epoch` batches, drawn from (seed, epoch) alone. An item that is drawn again in an epoch has
+    random numbers of its own (`dataset.draw`).
 
     Args:
         dataset: holds the groups one behind the other.
@@ -297,29 +305,45 @@ class WeightedIterator(BatchIterator):
         first = np.cumsum(self.group_sizes) - self.group_sizes
         indices = first[group] + (rng.random(size * count) * self.group_sizes[group]).astype(np.int64)
         starts = np.arange(count) * size
-        return EpochPlan(indices, starts, starts + size)
+        return EpochPlan(indices, starts, starts + size, _draws(indices))
+
+
+def _draws(indices: np.ndarray) -> np.ndarray:
+    """[items] how often the same index stands before."""
+    order = np.argsort(indices, kind="stable")
+    ordered = indices[order]
+    first = np.concatenate([[True], ordered[1:] != ordered[:-1]])
+    places = np.arange(len(indices))
+    draws = np.empty_like(places)
+    draws[order] = places - np.maximum.accumulate(np.where(first, places, 0))
+    return draws
 
 
 class _Requests:
-    """The batch sampler: the items of every batch wanted next, each with its epoch."""
+    """The batch sampler: the items of every batch wanted next, each with its epoch and its draw."""
 
     queue: tuple[int, EpochPlan, Sequence[int]] | None = None
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
         if self.queue is None:
             return
         epoch, plan, numbers = self.queue
         for number in numbers:
-            yield [(epoch, index) for index in plan[number].tolist()]
+            yield [(epoch, *item) for item in plan.drawn(number)]
 
 
 class _EpochItems(Items):
-    """The dataset as the loader sees it: items by (epoch, index)."""
+    """The dataset as the loader sees it: items by (epoch, index, draw)."""
 
-    def read(self, wanted: Sequence[tuple[int, int]]) -> list[Any]:
+    def read(self, wanted: Sequence[tuple[int, int, int]]) -> list[Any]:
         if wanted and wanted[0][0] != self.dataset.epoch:
             self.dataset.set_epoch(wanted[0][0])
-        return [self.dataset[index] for _, index in wanted]
+        items = []
+        for _, index, draw in wanted:
+            self.dataset.draw = draw
+            items.append(self.dataset[index])
+        self.dataset.draw = 0
+        return items
 
 
 def _loader(items: Items, requests: _Requests, workers: int, buffer: int, pin_memory: bool) -> DataLoader:

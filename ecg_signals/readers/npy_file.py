@@ -70,6 +70,39 @@ def load_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     return found
 
 
+def map_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """The arrays of a .npz file by name, memory-mapped and read-only: nothing is read before it is used.
+
+    Raises: ConfigError as `load_npz`, and for a compressed file, which can only be read as a whole.
+    """
+    try:
+        _check_directory(Path(path), size_of(path))
+        with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
+            return {entry.filename.removesuffix(".npy"): _map_member(file, entry) for entry in archive.infolist()}
+    except _UNZIP_ERRORS as error:
+        raise ConfigError(f"{path} is truncated or no plain .npz file ({error}); save it with numpy.savez") from None
+
+
+def _map_member(file: BinaryIO, entry: zipfile.ZipInfo) -> np.ndarray:
+    if entry.compress_type != zipfile.ZIP_STORED:
+        raise _Broken(
+            f"its array {entry.filename} is compressed, so that it cannot be read in parts: numpy.savez instead of "
+            f"savez_compressed stores it as it is"
+        )
+    file.seek(max(0, entry.header_offset))
+    header = file.read(30)
+    if len(header) < 30 or header[:4] != b"PK\x03\x04":
+        raise _Broken(f"{entry.filename} is not where its list of arrays says")
+    start = file.tell() + sum(struct.unpack_from("<HH", header, 26))  # name and extra field lie between
+    file.seek(start)
+    shape, fortran, dtype = _read_header(file)
+    stated, found = math.prod(shape) * dtype.itemsize, entry.file_size - (file.tell() - start)
+    if stated != found or file.tell() + stated > os.fstat(file.fileno()).st_size:
+        raise _Broken(f"an array of {dtype} {list(shape)} has {found} bytes")
+    order: Any = "F" if fortran else "C"
+    return np.memmap(file, dtype, "r", file.tell(), shape, order) if stated else np.empty(shape, dtype)
+
+
 def _check_directory(path: Path, size: int) -> None:
     """An archive lists its files at its end; the length of that list is read before the list is."""
     with open(path, "rb") as file:

@@ -3,14 +3,13 @@
 import dataclasses
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ecg_signals.checkpoint.initialise import begin_model, continue_model
 from ecg_signals.checkpoint.state import RestoredState
-from ecg_signals.config import BaseConfig, ConfigError, resolve_input
+from ecg_signals.config import BaseConfig
 from ecg_signals.criteria.base import BaseCriterion
 from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.models.base import BaseModel
@@ -48,9 +47,7 @@ class BaseTask:
         """The split's dataset, built once. Raises: ConfigError naming the manifest that is missing."""
         if split not in self.datasets:
             entry = get_entry("dataset", self.config.dataset._name or "ecg_file")
-            path = resolve_input(self.cfg.data) / f"{split}{entry.cls.suffix}"
-            if not path.is_file():
-                raise ConfigError(missing_manifest(path, split))
+            path = entry.cls.find(self.config.dataset, self.cfg, split)
             self.datasets[split] = entry.cls(self.config.dataset, path, training=training, seed=self.config.common.seed)
         return self.datasets[split]
 
@@ -125,16 +122,4 @@ def in_windows(contract: SignalContract, cutting: Cutting | None) -> SignalContr
         stride_samples=cutting.stride,
         window_count=cutting.count,
         aggregate={**contract.aggregate, "*": cutting.rule},
-    )
-
-
-def missing_manifest(path: Path, split: str) -> str:
-    """The message about a manifest that is not there: what is, and what to type."""
-    if not path.parent.is_dir():
-        return f"task.data={path.parent} is not a folder; set task.data to the folder that holds {path.name}"
-    there = sorted(item.name for item in path.parent.glob(f"*{path.suffix}"))[:12]
-    found = ", ".join(there) or f"no {path.suffix} file"
-    return (
-        f"{path} does not exist (found there: {found}). Name the manifests with dataset.train_subset and "
-        f"dataset.valid_subset, or make them with `ecg-preprocess manifest`"
     )

@@ -156,7 +156,7 @@ def _subsets(task: BaseTask, section: DatasetConfig) -> list[str]:
     Raises: ConfigError, as fairseq does, when a validation manifest lies there that is neither named nor waved through.
     """
     subsets = [name.strip() for name in section.valid_subset.split(",") if name.strip()]
-    folder = Path(str(task.cfg.data))
+    folder = Path(str(task.cfg.to_dict()["data"]))  # ??? where the dataset names its files itself
     used = {split for subset in subsets for split in task.splits_of(subset)}
     found = {path.stem for pattern in ("valid[0-9]*.tsv", "valid_[0-9]*.tsv") for path in folder.glob(pattern)}
     unused = sorted(found - used)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from torch.utils.data import Dataset
 
-from ecg_signals.config import ConfigError
+from ecg_signals.config import BaseConfig, ConfigError, resolve_input
 from ecg_signals.data.batching import BatchIterator
 from ecg_signals.data.label_file import LabelFile
 from ecg_signals.sections import DatasetConfig
@@ -37,8 +37,24 @@ class BaseDataset(Dataset[dict[str, Any]]):
         self.training = training
         self.seed = seed
         self.epoch = 1
+        self.draw = (
+            0  # how often the item at hand was drawn before in this epoch, where items are drawn with replacement
+        )
         self.label_file: LabelFile | None = None  # a dataset that has another table of labels says so in what is below
         self.with_owners = False  # batches also hold `owner`: whom an item is of, so that they are resampled together
+
+    @classmethod
+    def find(cls, cfg: DatasetConfig, task: BaseConfig, split: str) -> Path:
+        """Where a split lies: the `path` to build it with.
+
+        Args:
+            task: the section with `data`, the folder of the manifests.
+        Raises: ConfigError naming the manifest that is missing.
+        """
+        path = resolve_input(task.data) / f"{split}{cls.suffix}"
+        if not path.is_file():
+            raise ConfigError(missing_manifest(path, split))
+        return path
 
     @property
     def sizes(self) -> np.ndarray:
@@ -107,9 +123,9 @@ class BaseDataset(Dataset[dict[str, Any]]):
         self.epoch = epoch
 
     def rng(self, index: int, stream: int = 0) -> np.random.Generator:
-        """A generator for one item, keyed by (seed, epoch, index, stream); streams are independent."""
+        """A generator for one item, keyed by (seed, epoch, index, draw, stream); streams (< 2**32) are independent."""
         # Drawing counts the first word up, so it starts at 0: no two items, streams or epochs share a number.
-        counter = np.array([0, stream, index, self.epoch], dtype=np.uint64)
+        counter = np.array([0, stream + (self.draw << 32), index, self.epoch], dtype=np.uint64)
         key = np.array([self.seed, 0x5EED], dtype=np.uint64)
         return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
@@ -149,3 +165,15 @@ class BaseDataset(Dataset[dict[str, Any]]):
             f"the labels of {self.path} stand in another order than the model's, and {type(self).__name__} cannot "
             f"reorder them; define its select_labels(columns), or give the labels in the model's order"
         )
+
+
+def missing_manifest(path: Path, split: str) -> str:
+    """The message about a manifest that is not there: what is, and what to type."""
+    if not path.parent.is_dir():
+        return f"task.data={path.parent} is not a folder; set task.data to the folder that holds {path.name}"
+    there = sorted(item.name for item in path.parent.glob(f"*{path.suffix}"))[:12]
+    found = ", ".join(there) or f"no {path.suffix} file"
+    return (
+        f"{path} does not exist (found there: {found}). Name the manifests with dataset.train_subset and "
+        f"dataset.valid_subset, or make them with `ecg-preprocess manifest`"
+    )
