@@ -24,6 +24,7 @@ STEPS = {
     "hubert": "a dataset's whole records as HuBERT-ECG reads them: processed/*.npy, manifest/train.csv, ...",
     "prepare": "FOLDER/raw/*.npy -> FOLDER/processed and tables to type labels into (make prepare-data)",
     "settings": "settings of ecg-train for such a folder, once the labels are typed (make train)",
+    "windows": "a tree of WFDB records -> windows without gaps, one file each, and an index: ST-MEM's data",
     "identify": "split tables -> identification manifests: train.tsv, valid_gallery.tsv, valid_probe.tsv, ...",
 }
 HUBERT_HELP = """usage: ecg-preprocess hubert DATASET SOURCE DEST [--workers N] [key=value ...]
@@ -179,6 +180,7 @@ def run_step(name: str, argv: list[str]) -> None:
         "subset": (add_subset, subset),
         "identify": (add_identify, identify),
         "prepare": (add_prepare, prepare),
+        "windows": (add_windows, windows),
         "settings": (add_settings, settings),
     }[name]
     add_options(parser)
@@ -328,6 +330,26 @@ def prepare(args: argparse.Namespace) -> None:
     from ecg_signals.preprocess.training_folder import FolderConfig, prepare_folder
 
     print(printable(prepare_folder(args.folder, parse_options(args.options, FolderConfig), args.workers).text()))
+
+
+def add_windows(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("source", type=Path, help="folder of WFDB records (.hea with their signal files) at any depth")
+    add("dest", type=Path, help="folder of the windows; what is there already is kept")
+    add("--index", type=Path, help="the table of windows (default: DEST/index.csv)")
+    add("--seconds", type=float, default=10.0, help="length of a window; shorter records are left out (default: 10)")
+    add("--format", default="npy", choices=("npy", "pkl"), help="pkl is what ST-MEM itself reads (default: npy)")
+    add("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: the processors there are)")
+
+
+def windows(args: argparse.Namespace) -> None:
+    from ecg_signals.preprocess.windows import cut_records
+
+    if not 0 < args.seconds < float("inf") or args.workers < 1:
+        raise UsageError(f"--seconds is {args.seconds} and --workers {args.workers}; expected more than 0")
+    index = args.index or args.dest / "index.csv"
+    told = cut_records(args.source, args.dest, index, seconds=args.seconds, form=args.format, workers=args.workers)
+    print(printable(told))
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

@@ -49,7 +49,7 @@ def test_help_lists_datasets_and_steps_without_slow_imports():
 def test_every_dataset_and_step_has_a_help_page(typed):
     status, overview, _ = typed("--help")
     assert status == 0
-    steps = ("split", "labels", "manifest", "pairs", "subset", "hubert", "identify", "prepare", "settings")
+    steps = ("split", "labels", "manifest", "pairs", "subset", "hubert", "windows", "identify", "prepare", "settings")
     for name in (*register_source.names(), *steps):
         assert f"  {name} " in overview
         status, page, _ = typed(name, "--help")

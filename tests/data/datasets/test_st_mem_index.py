@@ -5,17 +5,22 @@ import pickle
 import warnings
 from pathlib import Path
 
+import ecg_signals.sample
 import numpy as np
 import pytest
 import torch
 from scipy.io import savemat
 
+from ecg_signals import load_model
+from ecg_signals.composition import resolve_config
 from ecg_signals.config import ConfigError
 from ecg_signals.evaluation.windows import Windowed
+from ecg_signals.readers.read import read_record
 from ecg_signals.registry import get_entry
 from ecg_signals.signal.leads import LEADS
 from ecg_signals.signal.record import Record
 from ecg_signals.signal.windows import Cutting, centre_start, random_start, stepped_starts
+from ecg_signals.trainer import Trainer
 
 PUBLISHED = {"sample_rate": 250, "filter_scope": "window", "window_spread": "published", "window_count": 3}
 
@@ -360,3 +365,25 @@ def test_options_that_contradict_are_errors(tmp_path, options):
     with warnings.catch_warnings(), pytest.raises(ConfigError):
         warnings.simplefilter("error")
         opened(path, **options)
+
+
+def test_an_index_trains_a_classifier_whose_predictions_see_the_same_windows(classification, tmp_path):
+    """Class numbers, three windows at validation, and the input contract that the checkpoint keeps."""
+    home = Path(next(iter(ecg_signals.sample.__path__)))
+    headers = sorted(str(path.relative_to(home)) for path in home.rglob("*.hea"))[:6]
+    for split, rows in (("train", headers[:4]), ("valid", headers[4:])):
+        lines = [f"{name},500,{number % 3}" for number, name in enumerate(rows)]
+        (tmp_path / f"{split}.csv").write_text("\n".join(["FILE_NAME,SAMPLE_RATE,LABEL", *lines]) + "\n")
+    classification["task"] = {"_name": "ecg_classification", "data": str(tmp_path), "sample_rate": 100}
+    classification["task"] |= {"perturbation_mode": ["rand_augment"]}
+    chosen = {"_name": "st_mem_index", "signal_dir": str(home), "label_col": ["LABEL"], "crop_samples": 300}
+    classification["dataset"] |= chosen | {"window_count": 3, "batch_size": 2}
+    classification["criterion"] = {"_name": "cross_entropy"}
+    classification["optimization"]["max_update"] = 2
+    Trainer(resolve_config(classification)).train()
+    path = tmp_path / "checkpoints" / "checkpoint_last.pt"
+    model = load_model(path)
+    assert model.signal.window_count == 3 and model.signal.window_samples == 300 and model.signal.zero_missing_leads
+    dataset = opened(tmp_path / "valid.csv", **chosen, sample_rate=100, window_count=3)
+    found = model.signal.prepare(read_record(home / headers[4])).numpy()
+    np.testing.assert_allclose(found, windows(dataset), atol=1e-5)
