@@ -12,59 +12,41 @@ side in a process of its own.
 
 import argparse
 import multiprocessing
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from plain_hubert import PlainStep, plain_cepstra, plain_time_frequency
+from plain_hubert import PlainHubert, plain_cepstra, plain_time_frequency
 from torch import Tensor
+from turns import OurStep, PlainStep, check_agreement, take_turns
 
 from ecg_signals.clustering.features import DescriptorOptions, describe
-from ecg_signals.registry import build, get_entry
+from ecg_signals.registry import build
 
 DROPOUTS = ("hidden_dropout", "activation_dropout", "attention_dropout")
 RATES = {"lr": 5e-5, "betas": (0.9, 0.98), "eps": 1e-9, "weight_decay": 0.01}
 SIZES: dict[str, dict[str, Any]] = {
-    "tiny": {
-        "conv_dim": [16] * 5,
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 64,
-    },
+    "tiny": {"conv_dim": [16] * 5, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+             "intermediate_size": 64},
     "small": {"hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "intermediate_size": 2048},
     "base": {},
     "large": {"hidden_size": 960, "num_hidden_layers": 16, "intermediate_size": 3840, "classifier_proj_size": 512},
-}
+}  # fmt: skip
 
 
-class OurStep:
-    """Forward, backward and optimizer as the trainer makes them."""
+def steps(options: dict[str, Any], device: torch.device, compiled: bool = False) -> tuple[OurStep, PlainStep]:
+    """Both sides, with the same weights."""
+    torch.manual_seed(0)
+    model, criterion = build("model", "hubert_ecg", **options), build("criterion", "hubert_pretraining")
+    ours = OurStep(model, criterion, "adamw", RATES, arranged, device, compiled)
+    return ours, PlainHubert(model.state_dict(), model.cfg.to_dict(), RATES)
 
-    def __init__(self, options: dict[str, Any], device: torch.device, compiled: bool = False) -> None:
-        torch.manual_seed(0)
-        self.model = build("model", "hubert_ecg", **options).to(device).train()
-        self.criterion = build("criterion", "hubert_pretraining").to(device).train()
-        entry = get_entry("optimizer", "adamw")
-        cfg = entry.dataclass(
-            adam_betas=RATES["betas"], adam_eps=RATES["eps"], weight_decay=RATES["weight_decay"], lr=[RATES["lr"]]
-        )
-        self.parameters = list(self.model.parameters())
-        self.optimizer = entry.cls(self.parameters, cfg)
-        self.called = torch.compile(self.model) if compiled else self.model
 
-    def __call__(self, batch: dict[str, Tensor], bf16: bool = False) -> Tensor:
-        self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(batch["source"].device.type, torch.bfloat16, enabled=bf16):
-            net_input = {"source": batch["source"], "mask_time_indices": batch["mask"]}
-            output = self.criterion(self.called, {"net_input": net_input, "cluster_labels": batch["labels"]})
-        output.loss.backward()
-        torch._foreach_mul_([parameter.grad for parameter in self.parameters], 1.0 / output.sample_size)
-        self.optimizer.step()
-        return output.loss.detach() / output.sample_size
+def arranged(batch: dict[str, Tensor]) -> dict[str, Any]:
+    net_input = {"source": batch["source"], "mask_time_indices": batch["mask"]}
+    return {"net_input": net_input, "cluster_labels": batch["labels"]}
 
 
 def make_batch(items: int, clusters: int, device: torch.device) -> dict[str, Tensor]:
@@ -72,42 +54,14 @@ def make_batch(items: int, clusters: int, device: torch.device) -> dict[str, Ten
     mask = torch.zeros(items, 93, dtype=torch.bool)
     for row in mask:
         row[torch.randperm(93)[:31]] = True
-    batch = {
-        "source": torch.rand(items, 12, 500) * 2 - 1,
-        "mask": mask,
-        "labels": torch.randint(clusters, (items, 1, 93)),
-    }
-    return {key: value.to(device) for key, value in batch.items()}
+    source, labels = torch.rand(items, 12, 500) * 2 - 1, torch.randint(clusters, (items, 1, 93))
+    return {"source": source.to(device), "mask": mask.to(device), "labels": labels.to(device)}
 
 
-def check_equal(options: dict[str, Any], batch: dict[str, Tensor], device: torch.device) -> None:
-    """Raises: SystemExit when losses or gradients of the two sides differ by more than 1e-4."""
-    silent = {**options, **dict.fromkeys(DROPOUTS, 0.0)}
-    ours = OurStep(silent, device)
-    plain = PlainStep(ours.model.state_dict(), ours.model.cfg.to_dict(), RATES)
-    losses = float(ours(batch)), float(plain(batch))
-    worst = abs(losses[0] - losses[1])
-    for name, parameter in ours.model.named_parameters():
-        expected = plain.weights[name].grad
-        scale = max(float(expected.abs().max()), 1e-3)
-        worst = max(worst, float((parameter.grad - expected).abs().max()) / scale)
-    print(f"loss {losses[0]:.6f} and {losses[1]:.6f}; largest relative difference of loss and gradients {worst:.1e}")
-    if worst > 1e-4:
-        raise SystemExit("the two sides do not agree; no time is worth comparing")
-
-
-def smallest_times(steps: dict[str, Callable[[], Any]], repeat: int, device: torch.device) -> dict[str, float]:
-    """Seconds of the fastest call of each, the calls taking turns after one that is not counted."""
-    best = dict.fromkeys(steps, float("inf"))
-    for turn in range(repeat + 1):
-        for name, step in steps.items():
-            began = time.perf_counter()
-            step()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            if turn:
-                best[name] = min(best[name], time.perf_counter() - began)
-    return best
+def smallest_times(sides: dict[str, Callable[[], Any]], repeat: int, device: torch.device) -> dict[str, float]:
+    """Seconds of the fastest call of each side."""
+    turns = take_turns(sides, repeat, device)
+    return {name: min(turn[name][0] for turn in turns) for name in sides}
 
 
 def peak_memory(
@@ -116,8 +70,8 @@ def peak_memory(
     """Put the extra memory of one side's steps, in MB, into the queue; runs in a process of its own."""
     torch.set_num_threads(1)
     batch = make_batch(items, clusters, device)
-    ours = OurStep(options, device)
-    step = ours if side == "ours" else PlainStep(ours.model.state_dict(), ours.model.cfg.to_dict(), RATES)
+    ours, plain = steps(options, device)
+    step = ours if side == "ours" else plain
     before = own_memory("VmRSS")
     step(batch)
     step(batch)
@@ -136,17 +90,16 @@ def own_memory(field: str) -> float:
 def bench_step(arguments: argparse.Namespace, device: torch.device) -> None:
     options = {**SIZES[arguments.size], "vocab_sizes": [arguments.clusters], "layerdrop": 0.0}
     batch = make_batch(arguments.batch, arguments.clusters, device)
-    check_equal(options, batch, device)
-    ours = OurStep(options, device)
-    plain = PlainStep(ours.model.state_dict(), ours.model.cfg.to_dict(), RATES)
-    steps: dict[str, Callable[[], Any]] = {
+    check_agreement("pretraining", *steps({**options, **dict.fromkeys(DROPOUTS, 0.0)}, device), batch)
+    ours, plain = steps(options, device)
+    sides: dict[str, Callable[[], Any]] = {
         "published fp32": lambda: plain(batch), "ours fp32": lambda: ours(batch),
         "published bf16": lambda: plain(batch, bf16=True), "ours bf16": lambda: ours(batch, bf16=True),
     }  # fmt: skip
     if arguments.compile:
-        compiled = OurStep(options, device, compiled=True)
-        steps |= {"compiled fp32": lambda: compiled(batch), "compiled bf16": lambda: compiled(batch, bf16=True)}
-    times = smallest_times(steps, arguments.repeat, device)
+        compiled, _ = steps(options, device, compiled=True)
+        sides |= {"compiled fp32": lambda: compiled(batch), "compiled bf16": lambda: compiled(batch, bf16=True)}
+    times = smallest_times(sides, arguments.repeat, device)
     for name, seconds in times.items():
         ratio = times["published fp32"] / seconds
         print(f"  {name:15} {1000 * seconds:9.1f} ms  {ratio:5.2f} x published fp32")
@@ -171,11 +124,11 @@ def bench_dump(records: int, repeat: int) -> None:
         found = found[..., : expected.shape[-1]]
         worst = np.max(np.abs(found - expected) / np.maximum(np.abs(expected), 1e-3))
         few = signals[:8]
-        steps: dict[str, Callable[[], Any]] = {
+        sides: dict[str, Callable[[], Any]] = {
             "published": lambda function=function, few=few: [function(signal) for signal in few],  # type: ignore[misc]
             "ours": lambda options=options: describe(signals, options),  # type: ignore[misc]
         }
-        times = smallest_times(steps, repeat, torch.device("cpu"))
+        times = smallest_times(sides, repeat, torch.device("cpu"))
         rates = len(few) / times["published"], records / times["ours"]
         print(
             f"  {kind:10} published {rates[0]:7.1f} records/s, ours {rates[1]:7.1f}: {rates[1] / rates[0]:.1f} x "

@@ -4,46 +4,19 @@ Cosine logits by broadcasting every frame against every cluster, AdamW as a loop
 shard. Nothing of `ecg_signals` is used, so that it can serve as the yardstick.
 """
 
-from typing import Any
-
 import numpy as np
 import scipy.signal
 import scipy.stats
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from turns import PlainStep
 
 SHARDS = 93
 
 
-class PlainStep:
-    """Forward, backward and AdamW on a copy of a model's weights.
-
-    Args:
-        weights: state dict of a `hubert_ecg` with group norm and norms behind the branches.
-        options: its options as a dict.
-        rates: lr, betas, eps, weight_decay.
-    """
-
-    def __init__(self, weights: dict[str, Tensor], options: dict[str, Any], rates: dict[str, Any]) -> None:
-        self.weights = {key: value.detach().clone().requires_grad_() for key, value in weights.items()}
-        self.options = options
-        self.optimizer = torch.optim.AdamW(self.weights.values(), foreach=False, **rates)
-
-    def __call__(self, batch: dict[str, Tensor], bf16: bool = False) -> Tensor:
-        self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(batch["source"].device.type, torch.bfloat16, enabled=bf16):
-            loss = self.loss(batch)
-        loss.backward()
-        self.optimizer.step()
-        return loss.detach()
-
-    def linear(self, name: str, x: Tensor) -> Tensor:
-        return F.linear(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"])
-
-    def layer_norm(self, name: str, x: Tensor) -> Tensor:
-        weight = self.weights[f"{name}.weight"]
-        return F.layer_norm(x, (len(weight),), weight, self.weights[f"{name}.bias"], self.options["layer_norm_eps"])
+class PlainHubert(PlainStep):
+    """The step of a `hubert_ecg` with group norm and norms behind the branches."""
 
     def frames(self, stream: Tensor) -> Tensor:
         x = stream[:, None]  # [batch, 1, samples]
@@ -74,22 +47,19 @@ class PlainStep:
         mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=self.options["attention_dropout"])
         return self.linear(f"{prefix}.out_proj", mixed.transpose(1, 2).flatten(2))
 
-    def drop(self, x: Tensor, kind: str) -> Tensor:
-        return F.dropout(x, self.options[kind])
-
     def encode(self, x: Tensor) -> Tensor:
-        x = self.drop(self.layer_norm("encoder.layer_norm", x + self.position(x)), "hidden_dropout")
+        hidden, activation = self.options["hidden_dropout"], self.options["activation_dropout"]
+        x = F.dropout(self.layer_norm("encoder.layer_norm", x + self.position(x)), hidden)
         for index in range(self.options["num_hidden_layers"]):
             prefix = f"encoder.layers.{index}"
-            x = self.layer_norm(
-                f"{prefix}.layer_norm", x + self.drop(self.attention(f"{prefix}.attention", x), "hidden_dropout")
-            )
-            inner = F.gelu(self.linear(f"{prefix}.feed_forward.intermediate_dense", x))
-            inner = self.linear(f"{prefix}.feed_forward.output_dense", self.drop(inner, "activation_dropout"))
-            x = self.layer_norm(f"{prefix}.final_layer_norm", x + self.drop(inner, "hidden_dropout"))
+            mixed = F.dropout(self.attention(f"{prefix}.attention", x), hidden)
+            x = self.layer_norm(f"{prefix}.layer_norm", x + mixed)
+            inner = F.dropout(F.gelu(self.linear(f"{prefix}.feed_forward.intermediate_dense", x)), activation)
+            inner = F.dropout(self.linear(f"{prefix}.feed_forward.output_dense", inner), hidden)
+            x = self.layer_norm(f"{prefix}.final_layer_norm", x + inner)
         return x
 
-    def loss(self, batch: dict[str, Tensor]) -> Tensor:
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
         x = self.frames(batch["source"].flatten(1))
         mask = batch["mask"]
         x = torch.where(mask[..., None], self.weights["masked_spec_embed"].to(x.dtype), x)
@@ -100,7 +70,7 @@ class PlainStep:
             table = self.weights[f"label_embedding.{head}.weight"]  # [clusters, proj]
             cosine = torch.cosine_similarity(frames[:, :, None], table[None, None], dim=-1) / 0.1
             total = total + F.cross_entropy(cosine[mask].float(), batch["labels"][:, head][mask])
-        return total
+        return total, 1
 
 
 def plain_shards(signal: np.ndarray, rate: int = 100) -> np.ndarray:

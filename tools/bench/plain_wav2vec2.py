@@ -6,44 +6,14 @@ for a step (weight norm, layer norm, GELU, cosine similarity) it is used. Nothin
 serve as the yardstick.
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from turns import PlainStep
 
 
-class PlainStep:
-    """The step on a copy of a model's weights.
-
-    Args:
-        weights: state dict of a `wav2vec2_cmsc` with group norm, post-norm layers and a quantizer.
-        options: its options as a dict.
-        rates: lr, betas, eps, weight_decay of Adam.
-    """
-
-    def __init__(self, weights: dict[str, Tensor], options: dict[str, Any], rates: dict[str, Any]) -> None:
-        self.weights = {key: value.detach().clone().requires_grad_() for key, value in weights.items()}
-        self.options = options
-        self.rates = rates
-        self.moments = {key: (torch.zeros_like(value), torch.zeros_like(value)) for key, value in self.weights.items()}
-        self.updates = 0
-
-    def __call__(self, batch: dict[str, Tensor], bf16: bool = False) -> Tensor:
-        for value in self.weights.values():
-            value.grad = None
-        with torch.autocast(batch["source"].device.type, torch.bfloat16, enabled=bf16):
-            loss, size = self.loss(batch)
-        loss.backward()
-        self.update(size)
-        return loss.detach()
-
-    def linear(self, name: str, x: Tensor) -> Tensor:
-        return F.linear(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"])
-
-    def layer_norm(self, name: str, x: Tensor) -> Tensor:
-        weight = self.weights[f"{name}.weight"]
-        return F.layer_norm(x, (len(weight),), weight, self.weights[f"{name}.bias"])
+class PlainPretraining(PlainStep):
+    """The step of a `wav2vec2_cmsc` with group norm, post-norm layers and a quantizer."""
 
     def convolutions(self, source: Tensor) -> Tensor:
         x = source
@@ -143,24 +113,8 @@ class PlainStep:
         loss = loss + 0.1 * size * (total - perplexity) / total + 10 * size * penalty
         return loss + size * self.pair_loss(x, batch), size
 
-    @torch.no_grad()
-    def update(self, size: int) -> None:
-        self.updates += 1
-        rate, (beta1, beta2), eps, decay = (self.rates[key] for key in ("lr", "betas", "eps", "weight_decay"))
-        step = rate * (1 - beta2**self.updates) ** 0.5 / (1 - beta1**self.updates)
-        for key, value in self.weights.items():
-            if value.grad is None:
-                continue
-            value.grad.div_(size)
-            mean, square = self.moments[key]
-            mean.mul_(beta1).add_(value.grad, alpha=1 - beta1)
-            square.mul_(beta2).addcmul_(value.grad, value.grad, value=1 - beta2)
-            denominator = square.sqrt().add_(eps)
-            value.add_(value, alpha=-decay * rate)
-            value.addcdiv_(mean, denominator, value=-step)
 
-
-class PlainFinetuning(PlainStep):
+class PlainFinetuning(PlainPretraining):
     """The step of a classifier on that encoder, whose convolutions are frozen.
 
     Args:

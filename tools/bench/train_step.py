@@ -12,18 +12,19 @@ on the machine than seconds on the clock (wall).
 """
 
 import argparse
-import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
 import numpy as np
 import torch
-from plain_wav2vec2 import PlainFinetuning, PlainStep
+from plain_wav2vec2 import PlainFinetuning, PlainPretraining
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
+from turns import OurStep, PlainStep, Seconds, check_agreement, take_turns
 
 from ecg_signals.models.wav2vec2.negatives import draw_negatives
 from ecg_signals.modules.conv_stem import parse_conv_layers
@@ -33,13 +34,13 @@ from ecg_signals.signal.span_mask import compute_mask_indices
 LABELS = 17
 TASKS: dict[str, dict[str, Any]] = {  # the numbers of configs/w2v_cmsc_rlm.yaml and configs/finetune/diagnosis.yaml
     "pretraining": {
-        "model": "wav2vec2_cmsc", "criterion": "wav2vec2_with_cmsc", "loss_weights": [0.1, 10.0],
+        "model": "wav2vec2_cmsc", "criterion": "wav2vec2_with_cmsc", "weights": {"loss_weights": [0.1, 10.0]},
         "options": {"apply_mask": True, "mask_prob": 0.65, "quantize_targets": True, "final_dim": 256,
                     "feature_grad_mult": 0.1},
         "dropouts": dict.fromkeys(("dropout", "attention_dropout", "dropout_input", "dropout_features"), 0.1),
     },
     "fine-tuning": {
-        "model": "ecg_transformer_classifier", "criterion": "binary_cross_entropy_with_logits", "loss_weights": None,
+        "model": "ecg_transformer_classifier", "criterion": "binary_cross_entropy_with_logits", "weights": {},
         "options": {"num_labels": LABELS, "no_pretrained_weights": True},
         "dropouts": {"activation_dropout": 0.1},
     },
@@ -51,33 +52,13 @@ KINDS = {  # part of an operator's name -> what it is counted as; the first that
     "random": "dropout", "adam": "optimizer", "copy": "copies and casts", "add": "additions", "mul": "multiplications",
 }  # fmt: skip
 Step = Callable[..., Any]  # (batch, bf16=...) -> loss
-Seconds = dict[str, tuple[float, float]]  # side -> (wall, cpu) of one step
 
 
-class OurStep:
-    """Forward, backward and optimizer as the trainer makes them."""
-
-    def __init__(self, task: str, options: dict[str, Any], device: torch.device, compiled: bool = False) -> None:
-        torch.manual_seed(0)
-        self.model = build("model", TASKS[task]["model"], **options).to(device).train()
-        weights = {} if TASKS[task]["loss_weights"] is None else {"loss_weights": TASKS[task]["loss_weights"]}
-        self.criterion = build("criterion", TASKS[task]["criterion"], **weights).to(device).train()
-        entry = get_entry("optimizer", "adam")
-        cfg = entry.dataclass(adam_betas=RATES["betas"], adam_eps=RATES["eps"], weight_decay=RATES["weight_decay"],
-                              lr=[RATES["lr"]])  # fmt: skip
-        self.parameters = list(self.model.parameters())
-        self.optimizer = entry.cls(self.parameters, cfg)
-        self.called = torch.compile(self.model) if compiled else self.model
-
-    def __call__(self, batch: dict[str, Any], bf16: bool = False) -> Tensor:
-        self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(batch["source"].device.type, torch.bfloat16, enabled=bf16):
-            output = self.criterion(self.called, as_trained(batch))
-        output.loss.backward()
-        grads = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        torch._foreach_mul_(grads, 1.0 / float(output.sample_size))
-        self.optimizer.step()
-        return output.loss.detach()
+def our_step(task: str, options: dict[str, Any], device: torch.device, compiled: bool = False) -> OurStep:
+    torch.manual_seed(0)
+    model = build("model", TASKS[task]["model"], **options)
+    criterion = build("criterion", TASKS[task]["criterion"], **TASKS[task]["weights"])
+    return OurStep(model, criterion, "adam", RATES, as_trained, device, compiled)
 
 
 def main() -> None:
@@ -92,17 +73,19 @@ def main() -> None:
 def compare(task: str, arguments: argparse.Namespace, device: torch.device) -> None:
     options = model_options(task, arguments)
     batch = make_batch(task, options, arguments, device)
-    check_agreement(task, options, batch, device)
+    ours = our_step(task, options, device)
+    check_agreement(task, ours, plain_step(task, ours), batch, "encoder." if task == "fine-tuning" else "")
     options |= TASKS[task]["dropouts"]
-    ours = OurStep(task, options, device)
+    ours = our_step(task, options, device)
     sides: dict[str, Step] = {"plain": plain_step(task, ours), "ours": ours}
     if arguments.compile:
-        sides["compiled"] = OurStep(task, options, device, compiled=True)
+        sides["compiled"] = our_step(task, options, device, compiled=True)
     for threads in arguments.threads:
         torch.set_num_threads(threads)
         for precision in arguments.precision:
             print(f"{task}, {precision}, {threads} thread{'s' if threads > 1 else ''}:")
-            turns = take_turns(sides, batch, precision == "bf16", arguments.repeat)
+            steps = {name: partial(side, batch, bf16=precision == "bf16") for name, side in sides.items()}
+            turns = take_turns(steps, arguments.repeat, device)
             report(turns, step_flops(ours, batch), arguments)
     for precision in arguments.precision if arguments.breakdown else []:
         print(f"where {task} in {precision} spends its time:")
@@ -187,45 +170,9 @@ def plain_step(task: str, ours: OurStep) -> PlainStep:
     cfg = ours.model.cfg.to_dict()
     cfg["conv_layers"] = parse_conv_layers(cfg["conv_feature_layers"])
     if task == "pretraining":
-        return PlainStep(dict(ours.model.named_parameters()), cfg, RATES)
+        return PlainPretraining(dict(ours.model.named_parameters()), cfg, RATES)
     weights = {name.removeprefix("encoder."): value for name, value in ours.model.named_parameters()}
     return PlainFinetuning(weights, cfg, RATES)
-
-
-def check_agreement(task: str, options: dict[str, Any], batch: dict[str, Tensor], device: torch.device) -> None:
-    """One step without dropout on both sides. Raises: AssertionError when losses or gradients differ by 1e-4."""
-    ours = OurStep(task, options, device)
-    plain = plain_step(task, ours)
-    losses = [float(ours(batch)), float(plain(batch))]
-    worst = abs(losses[0] / losses[1] - 1)
-    for name, parameter in ours.model.named_parameters():
-        expected = plain.weights[name if task == "pretraining" else name.removeprefix("encoder.")].grad
-        assert (parameter.grad is None) == (expected is None), name
-        if expected is not None and not name.endswith("k_proj.bias"):  # its true gradient is 0
-            worst = max(worst, float((parameter.grad - expected).abs().max() / expected.abs().max()))
-    print(f"{task}: loss {losses[0]:.4f}; losses and gradients differ by at most {worst:.1e} "
-          "(relative to each largest value)")  # fmt: skip
-    assert worst < 1e-4, "ours and the plain step disagree"
-
-
-def take_turns(sides: dict[str, Step], batch: dict[str, Tensor], bf16: bool, repeat: int) -> list[Seconds]:
-    """Seconds of each side in each turn; the first turn is not timed, and every other one goes backwards."""
-    turns: list[Seconds] = []
-    for turn in range(repeat + 1):
-        seconds: Seconds = {}
-        for name in list(sides)[:: 1 if turn % 2 else -1]:
-            synchronise(batch["source"].device)
-            wall, cpu = time.perf_counter(), time.process_time()
-            sides[name](batch, bf16=bf16)
-            synchronise(batch["source"].device)
-            seconds[name] = time.perf_counter() - wall, time.process_time() - cpu
-        turns.append(seconds)
-    return turns[1:]
-
-
-def synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def report(turns: list[Seconds], work: float, arguments: argparse.Namespace) -> None:
