@@ -11,7 +11,7 @@ import operator
 import re
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +30,11 @@ from ecg_signals.limits import (
     shown,
 )
 
-if TYPE_CHECKING:
-    import pandas as pd
+if TYPE_CHECKING:  # pandas takes long to import
+    from pandas import DataFrame as Table
+    from pandas import Series as Column
+else:
+    Table = Column = Any
 
 SEPARATORS = (",", ";", "\t", "|")
 RISKY = frozenset("'=+-@\t\r\n")
@@ -71,20 +74,20 @@ def read_text(path: Path) -> str:
         ) from None
 
 
-def write_table(path: Path, table: "pd.DataFrame") -> None:
+def write_table(path: Path, table: Table) -> None:
     """Write a CSV file without the index, whole or not at all."""
     with replacing(path) as partial:
         _write(table, partial)
 
 
-def table_text(table: "pd.DataFrame") -> str:
+def table_text(table: Table) -> str:
     """What `write_table` writes."""
     out = io.StringIO()
     _write(table, out)
     return out.getvalue()
 
 
-def _write(table: "pd.DataFrame", target: Any) -> None:
+def _write(table: Table, target: Any) -> None:
     safe = _each_cell(table, guarded)
     texts = (value for _, column in safe.items() if column.dtype.kind == "O" for value in column)
     returns = any(isinstance(value, str) and "\r" in value for value in texts)  # pandas leaves them unquoted
@@ -92,7 +95,7 @@ def _write(table: "pd.DataFrame", target: Any) -> None:
     safe.to_csv(target, index=False, lineterminator="\n", errors="backslashreplace", quoting=quoting)
 
 
-def _each_cell(table: "pd.DataFrame", change: Callable[[str], str]) -> "pd.DataFrame":
+def _each_cell(table: Table, change: Callable[[str], str]) -> Table:
     """The table with its texts and column names changed."""
     changed = table.copy(deep=False)
     for name, column in table.items():
@@ -107,9 +110,7 @@ def _each_cell(table: "pd.DataFrame", change: Callable[[str], str]) -> "pd.DataF
 # ---------------------------------------------------------------- read
 
 
-def read_table(
-    path: Path, needed: Sequence[str] = (), unnamed: str | None = None, text: Sequence[str] = ()
-) -> "pd.DataFrame":
+def read_table(path: Path, needed: Sequence[str] = (), unnamed: str | None = None, text: Sequence[str] = ()) -> Table:
     """A CSV; see the top of this file for what is taken as one.
 
     Args:
@@ -138,6 +139,13 @@ def read_table(
     return table
 
 
+def read_tables(paths: Iterable[Path], needed: Sequence[str]) -> Table:
+    """The rows of several tables, one below the other; each as `read_table` reads it."""
+    import pandas as pd
+
+    return pd.concat([read_table(path, needed) for path in paths], ignore_index=True)
+
+
 def read_rows(path: Path) -> list[list[str]]:
     """The cells of a CSV as text, header first, without pandas. Raises: ConfigError as `read_table`."""
     content, separator = _content(path)
@@ -145,14 +153,14 @@ def read_rows(path: Path) -> list[list[str]]:
     return [[unguarded(cell) for cell in row] for _, row in _cells(path, content, separator)]
 
 
-def check_columns(table: "pd.DataFrame", needed: Sequence[str], where: str) -> None:
+def check_columns(table: Table, needed: Sequence[str], where: str) -> None:
     """Raises: ConfigError naming the first missing column and the nearest one that is there."""
     for name in needed:
         if name not in table.columns:
             raise ConfigError(unknown_message(f"column '{name}'", name, map(str, table.columns), f"{where} has"))
 
 
-def numbers(table: "pd.DataFrame", column: str, path: object, *, whole: bool = False) -> "pd.Series":
+def numbers(table: Table, column: str, path: object, *, whole: bool = False) -> Column:
     """A column as floats, or int64 if `whole`; NaN where it is empty. Raises: ConfigError naming row and value."""
     import pandas as pd
 
@@ -321,7 +329,7 @@ def _cells(path: Path, content: str, separator: str) -> Iterator[tuple[int, list
         raise ConfigError(f"{path}, line {reader.line_num}: {error}; export the table again") from None
 
 
-def _with_points(path: Path, table: "pd.DataFrame", text: Sequence[str]) -> "pd.DataFrame":
+def _with_points(path: Path, table: Table, text: Sequence[str]) -> Table:
     """Decimal commas as numbers, in columns that hold nothing else."""
     changed: dict[str, Any] = {}
     for name in table.columns:

@@ -11,7 +11,6 @@ import argparse
 import json
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -20,69 +19,37 @@ from pathlib import Path
 
 import torch
 
-SETTINGS = [
-    "dataset.batch_size=4",
-    "dataset.valid_subset=valid",
-    "optimization.max_update=24",
-    "optimization.update_freq=[2]",
-    "optimization.lr=[1e-3]",
-    "checkpoint.save_interval_updates=2",
-    "checkpoint.keep_interval_updates=2",
-    "common.log_interval=1",
-    "common.log_format=none",
-    "model.encoder_layers=1",
-    "model.encoder_embed_dim=32",
-    "model.encoder_ffn_embed_dim=64",
-    "model.encoder_attention_heads=4",
-    "model.conv_feature_layers='[(16,2,2)]*4'",
-    "model.final_dim=16",
-    "model.latent_vars=16",
-    "model.conv_pos=16",
-    "model.conv_pos_groups=4",
-    "model.num_negatives=10",
-    "hydra.run.dir=.",
-    "hydra.output_subdir=null",
-]
+SETTINGS = (
+    "dataset.batch_size=4 dataset.valid_subset=valid optimization.max_update=24 optimization.update_freq=[2] "
+    "optimization.lr=[1e-3] checkpoint.save_interval_updates=2 checkpoint.keep_interval_updates=2 "
+    "common.log_interval=1 common.log_format=none model.encoder_layers=1 model.encoder_embed_dim=32 "
+    "model.encoder_ffn_embed_dim=64 model.encoder_attention_heads=4 model.conv_feature_layers='[(16,2,2)]*4' "
+    "model.final_dim=16 model.latent_vars=16 model.conv_pos=16 model.conv_pos_groups=4 model.num_negatives=10 "
+    "hydra.run.dir=. hydra.output_subdir=null"
+)
 
 
 def prepare(folder: Path) -> Path:
     """The sample as CMSC pairs; returns the manifest folder."""
     import ecg_signals.sample
 
-    source = next(iter(ecg_signals.sample.__path__))
-    subprocess.run(
-        [sys.executable, "-m", "ecg_signals.cli.preprocess", "ptbxl", source, str(folder / "data")],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    words = [sys.executable, "-m", "ecg_signals.cli.preprocess", "ptbxl", next(iter(ecg_signals.sample.__path__))]
+    subprocess.run([*words, folder / "data"], check=True, stdout=subprocess.DEVNULL)
     return folder / "data" / "manifest" / "cmsc"
-
-
-def command(manifests: Path, workers: int) -> list[str]:
-    return [
-        sys.executable,
-        "-m",
-        "ecg_signals.cli.train",
-        f"task.data={manifests}",
-        f"dataset.num_workers={workers}",
-        *SETTINGS,
-        "--config-name",
-        "w2v_cmsc_rlm",
-    ]
 
 
 def train(manifests: Path, folder: Path, workers: int, kill_after: float | None = None) -> tuple[bool, float]:
     """Start training in `folder`; returns whether it ended by itself, and how long it lived."""
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
+    argv = [sys.executable, "-m", "ecg_signals.cli.train", "--config-name", "w2v_cmsc_rlm", *SETTINGS.split()]
+    argv += [f"task.data={manifests}", f"dataset.num_workers={workers}"]
     with open(folder / "log.txt", "ab") as log:
-        process = subprocess.Popen(
-            command(manifests, workers), cwd=folder, stdout=log, stderr=log, start_new_session=True
-        )
+        process = subprocess.Popen(argv, cwd=folder, stdout=log, stderr=log, start_new_session=True)
         try:
             status = process.wait(timeout=kill_after)
         except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
+            process.kill()
             process.wait()
             return False, time.monotonic() - began
     if status:
@@ -146,9 +113,8 @@ def main() -> None:
             shutil.rmtree(here, ignore_errors=True)
             kills = killed_run(manifests, here, workers, [instants.uniform(0.2, lifetime) for _ in range(1 + run % 2)])
         compare(here, reference)
-        print(
-            f"run {run + 1}/{arguments.runs}: {workers} workers, killed after {', '.join(kills)}: identical", flush=True
-        )
+        said = f"{workers} workers, killed after {', '.join(kills)}: identical"
+        print(f"run {run + 1}/{arguments.runs}: {said}", flush=True)
         shutil.rmtree(here)
     if arguments.keep is None:
         shutil.rmtree(folder)

@@ -21,6 +21,7 @@ import os
 import random
 import re
 import resource
+import select
 import shutil
 import signal
 import sys
@@ -154,20 +155,13 @@ class Limits:
 def damage(path: Path, draw: random.Random) -> str:
     """Damage one file in place; returns what was done."""
     kind = draw.randrange(40)
-    if kind == 0:
+    instead = {"deleted": None, "emptied": Path.touch, "made a folder": Path.mkdir, "made a named pipe": os.mkfifo}
+    if kind < len(instead):
+        what, make = list(instead.items())[kind]
         path.unlink()
-        return "deleted"
-    if kind == 1:
-        path.write_bytes(b"")
-        return "emptied"
-    if kind == 2:
-        path.unlink()
-        path.mkdir()
-        return "made a folder"
-    if kind == 3:
-        path.unlink()
-        os.mkfifo(path)
-        return "made a named pipe"
+        if make:
+            make(path)
+        return what
     done = []
     for _ in range(draw.choice((1, 1, 1, 2, 3))):
         mutate = draw.choice(MUTATIONS)
@@ -190,14 +184,9 @@ def answer_of(read: Callable[[Path], Any], folder: Path) -> dict[str, Any]:
         except ConfigError as error:
             return {"error": "ConfigError", "message": str(error)}
         except SystemExit as stop:
-            text = said.getvalue()
-            if stop.code and "Traceback" in text:
-                return {"error": "Traceback", "message": text}
+            text, shape = said.getvalue(), None
             if stop.code:
-                return {"error": "ConfigError", "message": text}
-            shape = None
-        except MemoryError:
-            return {"error": "MemoryError", "message": traceback.format_exc()}
+                return {"error": "Traceback" if "Traceback" in text else "ConfigError", "message": text}
         except Exception as error:
             return {"error": type(error).__name__, "message": traceback.format_exc()}
     printed = said.getvalue()
@@ -227,22 +216,15 @@ def _virtual_bytes() -> int:
 
 def _collect(child: int, receive: int, limits: Limits) -> dict[str, Any]:
     deadline = time.monotonic() + limits.patience
-    os.set_blocking(receive, False)
     parts: list[bytes] = []
     hung = False
-    while True:
-        try:
-            part = os.read(receive, 1 << 16)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                os.kill(child, signal.SIGKILL)
-                hung = True
-                break
-            time.sleep(0.001)
-            continue
-        if not part:
-            break
-        parts.append(part)
+    while not hung and (not parts or parts[-1]):
+        ready, _, _ = select.select([receive], [], [], max(0.0, deadline - time.monotonic()))
+        if ready:
+            parts.append(os.read(receive, 1 << 16))
+        else:
+            os.kill(child, signal.SIGKILL)
+            hung = True
     os.close(receive)
     _, status, used = os.wait4(child, 0)
     taken = used.ru_utime + used.ru_stime
@@ -250,7 +232,7 @@ def _collect(child: int, receive: int, limits: Limits) -> dict[str, Any]:
         return {"error": "slow", "message": f"{taken:.1f} s of CPU"}
     if hung:
         return {"error": "hang", "message": f"no answer within {limits.patience} s"}
-    if os.WIFSIGNALED(status) or not parts:
+    if os.WIFSIGNALED(status) or not any(parts):
         return {"error": "crash", "message": f"signal {os.WTERMSIG(status) if os.WIFSIGNALED(status) else 'none'}"}
     return json.loads(b"".join(parts))
 
@@ -258,14 +240,10 @@ def _collect(child: int, receive: int, limits: Limits) -> dict[str, Any]:
 def fault_in(answer: dict[str, Any], target: Target, whole: Any, names: list[str]) -> str | None:
     """The kind of failure, None for an answer that is right."""
     error = answer.get("error")
-    if error in ("hang", "slow", "crash"):
-        return error
-    if error == "MemoryError":
-        return "memory"
-    if error and error != "ConfigError":
-        return "raw"
-    if error:
+    if error == "ConfigError":
         return None if any(name in answer["message"] for name in names) else "unnamed"
+    if error:
+        return {"hang": "hang", "slow": "slow", "crash": "crash", "MemoryError": "memory"}.get(error, "raw")
     differs = target.stated and answer["shape"] != whole
     return "silent" if differs and not answer["warnings"] else None
 

@@ -41,9 +41,9 @@ def signals() -> Any:
     return np.stack([read_record(path).signal[:, :SAMPLES] for path in headers])
 
 
-def command(module: str, *words: str) -> None:
-    """A command of ours, in this process."""
-    sys.argv = [module, *words]
+def command(module: str, words: str) -> None:
+    """A command of ours, in this process; its words have no blanks."""
+    sys.argv = [module, *words.split()]
     importlib.import_module(f"ecg_signals.cli.{module}").main()
 
 
@@ -107,17 +107,13 @@ def make_table(folder: Path) -> None:
     np.savetxt(folder / "r.csv", signals()[0].T[:50], "%.4f", ",", header=f"# sample_rate: 500\n{head}", comments="")
 
 
-def make_code15(folder: Path) -> None:
+def make_hdf5(folder: Path) -> None:
+    """A part of CODE-15, and a record of SPH."""
     import h5py
 
     with h5py.File(folder / "r.hdf5", "w") as file:
         file["exam_id"] = [10, 11, 12, 0]
         file.create_dataset("tracings", data=signals().transpose(0, 2, 1), chunks=True, compression="gzip")
-
-
-def make_sph(folder: Path) -> None:
-    import h5py
-
     with h5py.File(folder / "r.h5", "w") as file:
         file["ecg"] = signals()[0]
 
@@ -172,6 +168,9 @@ def read_batches(name: str, manifest: str, **options: Any) -> Callable[[Path], A
     return read
 
 
+read_labelled = read_batches("ecg_file", "train.tsv", label_file="y.npy")
+
+
 def make_store(folder: Path) -> None:
     from ecg_signals.data.pack import pack_manifests
 
@@ -209,9 +208,8 @@ def make_hubert(folder: Path) -> None:
 def make_features(folder: Path) -> None:
     """Features of frames, k-means models, and targets."""
     make_hubert(folder)
-    features, models = str(folder / "f"), str(folder / "k")
-    command("cluster", "dump", str(folder / "t.csv"), features, "--ecg-dir", str(folder))
-    command("cluster", "fit", features, models, "--clusters", "3")
+    command("cluster", f"dump {folder}/t.csv {folder}/f --ecg-dir {folder}")
+    command("cluster", f"fit {folder}/f {folder}/k --clusters 3")
     for path in folder.glob("*.npy"):
         path.unlink()
 
@@ -253,40 +251,21 @@ def make_ptbxl(folder: Path) -> None:
     for path in [*source.rglob("*.hea"), *source.rglob("*.dat")]:
         if path.stem not in kept:
             path.unlink()
-    command("preprocess", "ptbxl", str(source), str(folder / "dest"), "--workers", "1")
+    read_ptbxl(folder)
 
 
 def read_ptbxl(folder: Path) -> None:
-    command("preprocess", "ptbxl", str(folder / "source"), str(folder / "dest"), "--workers", "1")
+    command("preprocess", f"ptbxl {folder}/source {folder}/dest --workers 1")
 
 
 def read_steps(folder: Path) -> None:
     dest = folder / "dest"
-    options = ["--processed_root", str(dest), "--strategy", "grouped", "--group_col", "patient_id"]
-    command(
-        "preprocess",
-        "split",
-        *options,
-        "--save_files_suffix",
-        "_again",
-        "--fractions",
-        "0.5,0.5",
-        "--split_labels",
-        "a,b",
-    )
-    splits = ["--meta_splits", str(dest / "meta_split.csv"), "--segmented_splits", str(dest / "segmented_split.csv")]
-    command(
-        "preprocess", "labels", "--output_dir", str(folder / "l"), "--labels", str(dest / "labels/labels.csv"), *splits
-    )
-    command(
-        "preprocess",
-        "manifest",
-        "--split_file_paths",
-        str(dest / "segmented_split.csv"),
-        "--save_dir",
-        str(folder / "m"),
-    )
-    command("preprocess", "pairs", str(dest / "manifest"), "--dest", str(folder / "p"))
+    grouped = "--strategy grouped --group_col patient_id --fractions 0.5,0.5 --split_labels a,b"
+    command("preprocess", f"split --processed_root {dest} {grouped} --save_files_suffix _again")
+    splits = f"--meta_splits {dest}/meta_split.csv --segmented_splits {dest}/segmented_split.csv"
+    command("preprocess", f"labels --output_dir {folder}/l --labels {dest}/labels/labels.csv {splits}")
+    command("preprocess", f"manifest --split_file_paths {dest}/segmented_split.csv --save_dir {folder}/m")
+    command("preprocess", f"pairs {dest}/manifest --dest {folder}/p")
 
 
 def make_own(folder: Path) -> None:
@@ -300,7 +279,7 @@ def make_own(folder: Path) -> None:
 
 
 def read_own(folder: Path) -> None:
-    command("preprocess", "npy", str(folder), str(folder / "dest"), "--workers", "1", "source_rate=500")
+    command("preprocess", f"npy {folder} {folder}/dest --workers 1 source_rate=500")
 
 
 # Recipes, checkpoints -----------------------------------------------------------------------------------------------
@@ -328,7 +307,7 @@ def make_recipe(folder: Path) -> None:
 
 
 def read_recipe(folder: Path) -> None:
-    command("train", "--config-dir", str(folder), "--config-name", "mine", "--cfg", "job")
+    command("train", f"--config-dir {folder} --config-name mine --cfg job")
 
 
 TINY = {
@@ -348,7 +327,7 @@ def make_checkpoint(folder: Path) -> None:
     cfg = {**cfg, "task": {"_name": "ecg_classification"}, "criterion": {"_name": "binary_cross_entropy_with_logits"}}
     content = {"cfg": cfg, "model": model.state_dict(), "extra_state": {}, "optimizer_history": []}
     torch.save(content, folder / "c.pt")
-    command("convert", str(folder / "c.pt"), str(folder / "hf"), "--to", "hf")
+    command("convert", f"{folder}/c.pt {folder}/hf --to hf")
 
 
 def read_model(name: str) -> Callable[[Path], Any]:
@@ -369,15 +348,11 @@ TARGETS = {
     "mat": Target(make_mat, read_one("r.mat"), ("r.mat",), stated=True),
     "npy": Target(make_npy, read_one("r.npy", sample_rate=500), ("r.npy",), stated=True),
     "table": Target(make_table, read_one("r.csv"), ("r.csv",)),
-    "code15": Target(make_code15, read_one("r.hdf5", id=11), ("r.hdf5",), stated=True),
-    "sph": Target(make_sph, read_one("r.h5"), ("r.h5",), stated=True),
-    "segments": Target(
-        make_segmented, read_batches("ecg_file", "train.tsv", label_file="y.npy"), ("*.tsv", "r0_0.mat")
-    ),
+    "code15": Target(make_hdf5, read_one("r.hdf5", id=11), ("r.hdf5",), stated=True),
+    "sph": Target(make_hdf5, read_one("r.h5"), ("r.h5",), stated=True),
+    "segments": Target(make_segmented, read_labelled, ("*.tsv", "r0_0.mat")),
     "pairs": Target(make_segmented, read_batches("cmsc", "cmsc/train.tsv"), ("cmsc/*.tsv", "r1_0.mat")),
-    "labels": Target(
-        make_segmented, read_batches("ecg_file", "train.tsv", label_file="y.npy"), ("y.npy", "label_def.csv")
-    ),
+    "labels": Target(make_segmented, read_labelled, ("y.npy", "label_def.csv")),
     "store": Target(make_store, read_store, ("packed/*",), stated=True),
     "hubert": Target(make_hubert, read_batches("hubert_csv", "t.csv"), ("t.csv", "e1.npy")),
     "features": Target(make_features, read_features, ("f/*", "k/*"), stated=True),

@@ -5,16 +5,13 @@ import tempfile
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.source import JOURNALS, Source
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ecg_signals.tables import Table
 
 
-def check_dest(source: Source, records: "pd.DataFrame", dest: Path, outputs: Sequence[str]) -> None:
+def check_dest(source: Source, records: Table, dest: Path, outputs: Sequence[str]) -> None:
     """Called before anything is written.
 
     Args:
@@ -33,7 +30,7 @@ def check_dest(source: Source, records: "pd.DataFrame", dest: Path, outputs: Seq
             )
 
 
-def check_inputs_stay(source: Source, records: "pd.DataFrame", dest: Path, outputs: Sequence[str]) -> None:
+def check_inputs_stay(source: Source, records: Table, dest: Path, outputs: Sequence[str]) -> None:
     """Raises: ConfigError when a record or table that is read lies where something will be written."""
     places = {(dest / name).resolve() for name in outputs}
     folders = {os.path.dirname(path): path for path in records["path"]}

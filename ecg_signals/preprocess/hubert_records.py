@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,10 +27,7 @@ from ecg_signals.preprocess.pipeline import (
 from ecg_signals.preprocess.report import Report
 from ecg_signals.preprocess.signals import read_ordered
 from ecg_signals.preprocess.source import Row, Source
-from ecg_signals.tables import write_table
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ecg_signals.tables import Table, write_table
 
 FOLDER = "processed"
 MANIFEST = "manifest"
@@ -110,7 +107,7 @@ def hubert_options(cfg: PreprocessConfig) -> PreprocessConfig:
     return replace(cfg, derive_leads=True)
 
 
-def with_array_names(source: Source, records: "pd.DataFrame") -> "pd.DataFrame":
+def with_array_names(source: Source, records: Table) -> Table:
     """A column `array`: the file below DEST/processed, whatever the records' paths and names say."""
     rows = records.assign(name=records["save_file"].str.removeprefix(f"{source.prefix}_").str.removesuffix(".mat"))
     return records.assign(array=[name_below(source.array_name(row)) for row in rows.to_dict("records")])
@@ -130,9 +127,7 @@ def process_whole(source: Source, row: Row, dest: Path) -> dict[str, Any]:
     return facts | {"segments": 1, "processed_size": signal.shape[1], "seconds": signal.shape[1] / SAMPLE_RATE}
 
 
-def write_splits(
-    folder: Path, meta: "pd.DataFrame", labels: "pd.DataFrame | None", split: "pd.DataFrame"
-) -> tuple[int, int]:
+def write_splits(folder: Path, meta: Table, labels: Table | None, split: Table) -> tuple[int, int]:
     """train.csv, valid.csv, test.csv: filename, what is known about the patient, then one column per label.
 
     Returns: the number of columns before the labels, and of labels.

@@ -2,13 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.manifests import read_segments, write_rows
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ecg_signals.tables import Column, Table
 
 
 def identification_step(
@@ -24,15 +21,14 @@ def identification_step(
     """
     import pandas as pd
 
-    tables = [read_segments(path, ["save_file", group_col]) for path in split_files]
-    segments = pd.concat(tables, ignore_index=True)
+    segments = read_segments(split_files, ["save_file", group_col])
     segments = segments[segments[group_col].notna()]
     unit = "path" if within_records else "save_file"
     several = segments.groupby(group_col)[unit].transform("nunique") > 1
     if not several.any():
         advice = "" if within_records else "; allow segments of one record with --within_records"
         raise ConfigError(f"nobody in {', '.join(map(str, split_files))} has two {unit}s{advice}")
-    parts: dict[str, pd.DataFrame] = {}
+    parts: dict[str, Table] = {}
     for split, rows in segments[several].groupby("split", sort=False):
         if split == "train":
             parts["train"] = rows
@@ -55,7 +51,7 @@ def identification_step(
         print(f"{folder / f'{split}.tsv'}: {count} segments of {people} people")
 
 
-def _numbers(people: "pd.Series", order: list[object]) -> list[int]:
+def _numbers(people: Column, order: list[object]) -> list[int]:
     """The place of everybody in `order`."""
     places = {person: number for number, person in enumerate(order)}
     return [places[person] for person in people]

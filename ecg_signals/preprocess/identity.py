@@ -2,17 +2,15 @@
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ecg_signals.config import ConfigError
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ecg_signals.tables import Table
 
 LONGEST = 200  # bytes of a record's name; file systems take 255, with what is added to it
 
 
-def save_files(prefix: str, records: "pd.DataFrame") -> list[str]:
+def save_files(prefix: str, records: Table) -> list[str]:
     """`<prefix>_<path>.mat`, the path without extension and with _ for / and blanks.
 
     A column `name`, where the dataset has one, replaces the path.
@@ -41,7 +39,7 @@ def _short(name: str) -> str:
     return f"{content[: LONGEST - 17].decode(errors='ignore')}_{hashlib.sha1(content).hexdigest()[:16]}"
 
 
-def patient_numbers(records: "pd.DataFrame") -> list[Any]:
+def patient_numbers(records: Table) -> list[Any]:
     """The integer that each record's files carry as `patient_id`; None for all if no record names a patient.
 
     Whole numbers stay; other names become a number computed from the text, the same in every run and dataset

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,15 +10,12 @@ from ecg_signals.config import ConfigError
 from ecg_signals.files import replacing
 from ecg_signals.limits import MAX_ROWS_PER_LABELLED, check_no_input, shown
 from ecg_signals.preprocess.matching import match_files, tell_unmatched
-from ecg_signals.tables import check_columns, numbers, read_table, write_table, write_text
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ecg_signals.tables import Column, Table, check_columns, numbers, read_table, read_tables, write_table, write_text
 
 _WORDS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "": math.nan, "nan": math.nan, "none": math.nan}
 
 
-def numeric_labels(labels: "pd.DataFrame", where: object = "the table of labels") -> "pd.DataFrame":
+def numeric_labels(labels: Table, where: object = "the table of labels") -> Table:
     """Columns idx + one float column per label: 0, 1, or NaN where the table has no value.
 
     Raises: ConfigError for a repeated idx or a value that is neither 0, 1, true, false nor empty.
@@ -38,7 +34,7 @@ def numeric_labels(labels: "pd.DataFrame", where: object = "the table of labels"
     return result.assign(**{name: _numbers(labels[name], name, where) for name in names})
 
 
-def _numbers(column: "pd.Series", name: str, where: object) -> np.ndarray:
+def _numbers(column: Column, name: str, where: object) -> np.ndarray:
     if column.dtype.kind in "biuf":
         values = column.to_numpy(dtype=np.float64)
     else:
@@ -59,9 +55,7 @@ def _number(word: str) -> float:
         return math.inf  # reported with the column's name
 
 
-def multi_hot(
-    idx: Sequence[int], found: Sequence[Collection[str] | None], names: Sequence[str] | None = None
-) -> "pd.DataFrame":
+def multi_hot(idx: Sequence[int], found: Sequence[Collection[str] | None], names: Sequence[str] | None = None) -> Table:
     """idx + one column per class: 1 where the record has it, else 0; NaN throughout where `found` is None.
 
     Args:
@@ -78,7 +72,7 @@ def multi_hot(
     return table
 
 
-def label_matrix(labels: "pd.DataFrame") -> np.ndarray:
+def label_matrix(labels: Table) -> np.ndarray:
     """float64 [max idx + 1, labels]; row = idx. A row that `labels` lacks is 0, a value that it lacks is NaN."""
     rows = int(labels["idx"].max()) + 1 if len(labels) else 0
     if rows > MAX_ROWS_PER_LABELLED * len(labels) + 10_000:
@@ -90,7 +84,7 @@ def label_matrix(labels: "pd.DataFrame") -> np.ndarray:
     return matrix
 
 
-def label_definition(labels: "pd.DataFrame", meta_split: "pd.DataFrame", partial: bool = False) -> "pd.DataFrame":
+def label_definition(labels: Table, meta_split: Table, partial: bool = False) -> Table:
     """One row per label: positives, their share p and (1 - p) / p per split, then over all splits.
 
     Args:
@@ -123,7 +117,7 @@ def label_definition(labels: "pd.DataFrame", meta_split: "pd.DataFrame", partial
     return table.assign(pos_count_all=columns["pos_count"]["all"], pos_percent_all=columns["pos_percent"]["all"])
 
 
-def positive_weights(definition: "pd.DataFrame", undefined: float = 1.0) -> tuple[list[float], list[str]]:
+def positive_weights(definition: Table, undefined: float = 1.0) -> tuple[list[float], list[str]]:
     """Weights of the positives in training, rounded to 6 decimals, and the labels that have none.
 
     Args:
@@ -138,7 +132,7 @@ def positive_weights(definition: "pd.DataFrame", undefined: float = 1.0) -> tupl
 
 
 def write_label_files(
-    folder: Path, labels: "pd.DataFrame", meta_split: "pd.DataFrame", *, partial: bool = False, undefined: float = 1.0
+    folder: Path, labels: Table, meta_split: Table, *, partial: bool = False, undefined: float = 1.0
 ) -> list[str]:
     """y.npy, label_def.csv, pos_weight.txt in `folder`. Returns: the labels without training positives."""
     definition = label_definition(labels, meta_split, partial)
@@ -150,7 +144,7 @@ def write_label_files(
     return without
 
 
-def labelled_records(labels: "pd.DataFrame", partial: bool = False) -> set[int]:
+def labelled_records(labels: Table, partial: bool = False) -> set[int]:
     """idx of the records that have all labels, or, with `partial`, at least one."""
     known = labels.drop(columns="idx").notna()
     return set(labels["idx"][known.any(axis=1) if partial else known.all(axis=1)])
@@ -168,10 +162,8 @@ def labels_step(
     undefined: float = 1.0,
 ) -> None:
     """`ecg-preprocess labels`: labels.csv and split tables -> the label files, and the splits of labelled records."""
-    import pandas as pd
-
     labels = numeric_labels(read_table(labels_file, ["idx"]), labels_file)
-    meta = pd.concat([read_table(path, ["idx", "split"]) for path in meta_splits], ignore_index=True)
+    meta = read_tables(meta_splits, ["idx", "split"])
     with_all = labelled_records(labels, partial)
     meta = meta[meta["idx"].isin(with_all)]
     if meta.empty:
@@ -185,21 +177,20 @@ def labels_step(
     if segmented_save:
         if not segmented_splits:
             raise ConfigError("--labeled_segmented_splits_save_file needs --segmented_splits segmented_split.csv")
-        pieces = [read_table(path, ["idx", "path", "split"]) for path in segmented_splits]
-        segments = pd.concat(pieces, ignore_index=True)
+        segments = read_tables(segmented_splits, ["idx", "path", "split"])
         write_table(segmented_save, segments[segments["idx"].isin(with_all)])
     print(f"{labels.shape[1] - 1} labels, {len(meta)} labelled records -> {folder}")
     if without:
         print(f"without training positives (weight {undefined} in pos_weight.txt): {', '.join(without)}")
 
 
-def _names_records(column: "pd.Series") -> bool:
+def _names_records(column: Column) -> bool:
     """True for a column of whole numbers or texts that differ in every row."""
     first = column.iloc[0]
     return column.dtype.kind in "iuOUT" and isinstance(first, (str, int, np.integer)) and bool(column.is_unique)
 
 
-def join_label_file(meta: "pd.DataFrame", path: Path, folder: Path) -> tuple["pd.DataFrame", list[str]]:
+def join_label_file(meta: Table, path: Path, folder: Path) -> tuple[Table, list[str]]:
     """idx + labels from the user's CSV: it names the records by idx or by another column of `meta` with unique values.
 
     A path may be that of the record, below `folder` or absolute, or its bare name, with or without extension. The other
@@ -233,7 +224,7 @@ def join_label_file(meta: "pd.DataFrame", path: Path, folder: Path) -> tuple["pd
     return numeric_labels(labels, path), remarks
 
 
-def _keys(column: "pd.Series") -> list[str]:
+def _keys(column: Column) -> list[str]:
     """Values as text, whole numbers without a point; empty ones as ""."""
     whole = column.dtype.kind == "f" and bool((column.dropna() % 1 == 0).all())
     return [("" if value != value else str(int(value) if whole else value).strip()) for value in column]

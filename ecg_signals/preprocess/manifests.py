@@ -4,20 +4,16 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ecg_signals.config import ConfigError
 from ecg_signals.limits import check_no_input, path_below
-from ecg_signals.tables import numbers, read_table, read_text, write_text
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ecg_signals.tables import Table, numbers, read_table, read_text, write_text
 
 
 def write_manifests(
-    segments: "pd.DataFrame", folder: Path, splits: Sequence[str] = (), inputs: Sequence[Path] = ()
+    segments: Table, folder: Path, splits: Sequence[str] = (), inputs: Sequence[Path] = ()
 ) -> dict[str, int]:
     """One <split>.tsv per split with rows `file<tab>samples`.
 
@@ -33,7 +29,7 @@ def write_manifests(
 
 
 def write_rows(
-    segments: "pd.DataFrame",
+    segments: Table,
     folder: Path,
     splits: Sequence[str],
     columns: Sequence[str],
@@ -70,9 +66,7 @@ def write_rows(
 
 def manifest_step(split_files: Sequence[Path], folder: Path) -> None:
     """`ecg-preprocess manifest`: segmented_split.csv of one or more datasets -> train.tsv, valid.tsv, test.tsv."""
-    import pandas as pd
-
-    segments = pd.concat([read_segments(path) for path in split_files], ignore_index=True)
+    segments = read_segments(split_files)
     repeated = segments["path"][segments["path"].duplicated()]
     if len(repeated):
         tables_named = ", ".join(map(str, split_files))
@@ -81,12 +75,16 @@ def manifest_step(split_files: Sequence[Path], folder: Path) -> None:
         print(f"{folder / f'{split}.tsv'}: {count} segments")
 
 
-def read_segments(path: Path, needed: Sequence[str] = ()) -> "pd.DataFrame":
-    """A split table of segments: the rows with path and split, samples as whole numbers, and the columns `needed`."""
-    columns = ["path", "sample_size", "split", *needed]
-    table = read_table(path, columns, text=["path", "split", "save_file"])
-    table = table[table["path"].notna() & table["split"].notna()]
-    return table.assign(sample_size=numbers(table, "sample_size", path, whole=True))
+def read_segments(paths: Sequence[Path], needed: Sequence[str] = ()) -> Table:
+    """Split tables of segments: the rows with path and split, samples as whole numbers, and the columns `needed`."""
+    import pandas as pd
+
+    columns, tables = ["path", "sample_size", "split", *needed], []
+    for path in paths:
+        table = read_table(path, columns, text=["path", "split", "save_file"])
+        table = table[table["path"].notna() & table["split"].notna()]
+        tables.append(table.assign(sample_size=numbers(table, "sample_size", path, whole=True)))
+    return pd.concat(tables, ignore_index=True)
 
 
 def read_manifest(path: Path) -> tuple[str, list[tuple[str, str]]]:

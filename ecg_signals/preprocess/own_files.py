@@ -3,18 +3,14 @@
 from collections.abc import Sequence
 from os.path import isfile  # unlike Path.is_file, False for a name that no file system takes
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.comments import patient_facts, sex_code
 from ecg_signals.preprocess.matching import below, match_files, tell_unmatched
-from ecg_signals.preprocess.source import Row, Source, walk
-from ecg_signals.tables import check_columns, header_of, read_table
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from ecg_signals.signal.record import Record
+from ecg_signals.preprocess.source import Row, Source
+from ecg_signals.signal.record import Record
+from ecg_signals.tables import Column, Table, check_columns, header_of, read_table
 
 FILE_COLUMNS = ("path", "filename", "file")
 TABLES = (".csv", ".tsv")
@@ -24,11 +20,7 @@ ABOUT = ("patient_id", "age", "sex", "report", "sample_rate", "dataset", "split"
 class OwnFiles(Source):
     """Every file with `suffix` below SOURCE, and the rows of the table that name one."""
 
-    suffix: ClassVar[str]
     reading_options: ClassVar[tuple[str, ...]] = ("units",)
-
-    def paths(self) -> list[str]:
-        return list(walk(self.folder, self.suffix, self.skip))
 
     def table_path(self) -> Path | None:
         """The table that the user names, else the one in SOURCE with a column of file names."""
@@ -54,11 +46,11 @@ class OwnFiles(Source):
         table = self.table_path()
         return [*super().tables(), *([] if table is None else [table])]
 
-    def records(self) -> "pd.DataFrame":
+    def records(self) -> Table:
         import pandas as pd
 
         path = self.table_path()
-        files = [name for name in self.paths() if path is None or self.folder / name != path]
+        files = [name for name in self.paths(self.suffix) if path is None or self.folder / name != path]
         found = pd.DataFrame({"path": files})
         if path is not None:
             table = self._about(path, files)
@@ -69,7 +61,7 @@ class OwnFiles(Source):
             found["patient_id"] = self._patients(found)
         return found
 
-    def _about(self, path: Path, files: Sequence[str]) -> "pd.DataFrame":
+    def _about(self, path: Path, files: Sequence[str]) -> Table:
         """The table with the records' paths in its column `path`.
 
         An entry outside SOURCE is read where it lies; one that means no file stays, and reading it fails by name.
@@ -97,23 +89,21 @@ class OwnFiles(Source):
         table = table.drop(columns=[column]).rename(columns=about)
         return table.assign(path=[found or name for found, name in zip(paths, named)])
 
-    def read(self, row: Row) -> "Record":
-        from ecg_signals.readers.read import read_record
+    def reading(self, row: Row) -> dict[str, Any]:
+        return {"units": self.cfg.units}
 
-        return read_record(self.folder / row["path"], units=self.cfg.units, dtype=self.cfg.dtype)
-
-    def _patients(self, found: "pd.DataFrame") -> "pd.Series":
+    def _patients(self, found: Table) -> Column:
         folders = found["path"].map(lambda path: PurePosixPath(path).parent.name or None).astype(object)
         return found["patient_id"].astype(object).fillna(folders) if "patient_id" in found.columns else folders
 
-    def facts(self, record: "Record") -> dict[str, Any]:
+    def facts(self, record: Record) -> dict[str, Any]:
         return patient_facts({key.lower(): value for key, value in record.metadata.items()})
 
     def array_name(self, row: Row) -> str:
         """The path below SOURCE: files of one name may lie in several folders."""
         return f"{str(row['path']).removesuffix('.npy')}.npy"
 
-    def labels(self, meta: "pd.DataFrame") -> "pd.DataFrame | None":
+    def labels(self, meta: Table) -> Table | None:
         path = self.table_path()
         if path is None:
             return None
@@ -126,7 +116,7 @@ class OwnFiles(Source):
         names = [name for name in names if _is_binary(meta[name])]
         return meta[["idx", *names]] if names else None
 
-    def split(self, meta: "pd.DataFrame") -> "pd.Series | None":
+    def split(self, meta: Table) -> Column | None:
         """The column `split` of the table, if it has one."""
         if "split" not in meta.columns:
             return None
@@ -145,17 +135,9 @@ class OwnArrays(OwnFiles):
 
     reading_options = ("source_rate", "source_leads", "units")
 
-    def read(self, row: Row) -> "Record":
-        from ecg_signals.readers.read import read_record
-
+    def reading(self, row: Row) -> dict[str, Any]:
         rate = row.get("sample_rate") or self.cfg.source_rate
-        return read_record(
-            self.folder / row["path"],
-            sample_rate=rate,
-            leads=self.cfg.source_leads,
-            units=self.cfg.units,
-            dtype=self.cfg.dtype,
-        )
+        return {"sample_rate": rate, "leads": self.cfg.source_leads, **super().reading(row)}
 
 
 def _file_column(columns: Sequence[str]) -> str | None:
@@ -164,6 +146,6 @@ def _file_column(columns: Sequence[str]) -> str | None:
     return next((lower[name] for name in FILE_COLUMNS if name in lower), None)
 
 
-def _is_binary(column: "pd.Series") -> bool:
+def _is_binary(column: Column) -> bool:
     values = {str(value).strip().lower() for value in column.dropna()}
     return bool(values) and values <= {"0", "1", "0.0", "1.0", "true", "false"}

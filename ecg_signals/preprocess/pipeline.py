@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -32,10 +32,7 @@ from ecg_signals.preprocess.splits import (
 )
 from ecg_signals.preprocess.workers import UNREADABLE, Work, process_all
 from ecg_signals.registry import register_source
-from ecg_signals.tables import check_columns, write_table
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ecg_signals.tables import Column, Table, check_columns, write_table
 
 CHUNK = 10_000  # records whose facts are parsed at a time
 SPLITS = ("train", "valid", "test")
@@ -98,7 +95,7 @@ def understood(source: Source) -> Iterator[None]:
 
 def read_all(
     source: Source,
-    records: "pd.DataFrame",
+    records: Table,
     journal: Journal,
     workers: int,
     report: Report,
@@ -117,7 +114,7 @@ def read_all(
         )
 
 
-def list_records(source: Source) -> "pd.DataFrame":
+def list_records(source: Source) -> Table:
     """records.csv: idx by sorted path, save_file, source, dataset, and what the dataset says about its records."""
     with understood(source):
         records = source.records()
@@ -141,9 +138,7 @@ def list_records(source: Source) -> "pd.DataFrame":
     return records.assign(patient_number=patient_numbers(records))
 
 
-def process_missing(
-    source: Source, records: "pd.DataFrame", journal: Journal, workers: int, work: Work
-) -> dict[int, str]:
+def process_missing(source: Source, records: Table, journal: Journal, workers: int, work: Work) -> dict[int, str]:
     """Process what the journal does not have. Returns: by idx, why a record could not be read."""
     from tqdm import tqdm
 
@@ -170,7 +165,7 @@ def process_missing(
     return dict(sorted(errors.items()))
 
 
-def rows_of(records: "pd.DataFrame") -> list[dict[str, Any]]:
+def rows_of(records: Table) -> list[dict[str, Any]]:
     """Rows as plain Python values; only what reading a record needs."""
     needed = ["idx", "path", "save_file", "patient_number"]
     columns = [*needed, *(name for name in ("record_id", "sample_rate", "array") if name in records.columns)]
@@ -181,7 +176,7 @@ def rows_of(records: "pd.DataFrame") -> list[dict[str, Any]]:
     return rows
 
 
-def write_tables(source: Source, records: "pd.DataFrame", journal: Journal, dest: Path, report: Report) -> None:
+def write_tables(source: Source, records: Table, journal: Journal, dest: Path, report: Report) -> None:
     """meta.csv, segmented.csv, labels, splits, manifests, CMSC pairs; what is left out goes to the report."""
     meta = meta_table(records, journal, source.cfg, dest)
     write_table(dest / "meta.csv", meta)
@@ -211,7 +206,7 @@ def write_tables(source: Source, records: "pd.DataFrame", journal: Journal, dest
     report.write()
 
 
-def meta_table(records: "pd.DataFrame", journal: Journal, cfg: PreprocessConfig, dest: Path) -> "pd.DataFrame":
+def meta_table(records: Table, journal: Journal, cfg: PreprocessConfig, dest: Path) -> Table:
     """records.csv's columns and the facts of the records that could be read; their table wins over their file."""
     import pandas as pd
 
@@ -228,7 +223,7 @@ def meta_table(records: "pd.DataFrame", journal: Journal, cfg: PreprocessConfig,
     return pd.concat([kept.assign(save_path=paths, lead_order=str(cfg.leads)), found], axis=1)
 
 
-def fact_table(texts: Sequence[str]) -> "pd.DataFrame":
+def fact_table(texts: Sequence[str]) -> Table:
     """Facts as the journal has them -> one row each; lists as text, `mean` and `std` as a column per lead."""
     import pandas as pd
 
@@ -246,7 +241,7 @@ def fact_table(texts: Sequence[str]) -> "pd.DataFrame":
     return pd.concat(frames, ignore_index=True)
 
 
-def segment_table(meta: "pd.DataFrame", journal: Journal, cfg: PreprocessConfig, dest: Path) -> "pd.DataFrame":
+def segment_table(meta: Table, journal: Journal, cfg: PreprocessConfig, dest: Path) -> Table:
     """segmented.csv: one row per segment: its file, its record, its samples."""
     import pandas as pd
 
@@ -259,7 +254,7 @@ def segment_table(meta: "pd.DataFrame", journal: Journal, cfg: PreprocessConfig,
     return pd.DataFrame(rows, columns=["path", "save_file", "sample_size"])
 
 
-def label_table(source: Source, meta: "pd.DataFrame") -> "pd.DataFrame | None":
+def label_table(source: Source, meta: Table) -> Table | None:
     """labels.csv: from `label_file` if one is given, else the dataset's own; None without labels."""
     if source.cfg.label_file:
         labels, remarks = join_label_file(meta, Path(source.cfg.label_file).expanduser(), source.folder)
@@ -271,13 +266,13 @@ def label_table(source: Source, meta: "pd.DataFrame") -> "pd.DataFrame | None":
     return None if labels is None else numeric_labels(labels, f"a table of {source.folder}")
 
 
-def as_integers(labels: "pd.DataFrame") -> "pd.DataFrame":
+def as_integers(labels: Table) -> Table:
     """0 and 1 without a point, unknown values empty."""
     whole = [name for name in labels.columns if (labels[name].dropna() % 1 == 0).all()]
     return labels.astype(dict.fromkeys(whole, "Int64"))
 
 
-def split_table(source: Source, meta: "pd.DataFrame", report: Report) -> "pd.DataFrame":
+def split_table(source: Source, meta: Table, report: Report) -> Table:
     """meta_split.csv: the records that belong to a split; the report says why others do not."""
     meta = leave_out(source, meta, report)
     if meta.empty:
@@ -309,7 +304,7 @@ def split_table(source: Source, meta: "pd.DataFrame", report: Report) -> "pd.Dat
     return table
 
 
-def by_file(source: Source, meta: "pd.DataFrame") -> None:
+def by_file(source: Source, meta: Table) -> None:
     """Says of how many records the patient is not known; each counts as a patient of its own."""
     unknown = int(meta["patient_id"].isna().sum()) if "patient_id" in meta.columns else len(meta)
     if not unknown:
@@ -323,7 +318,7 @@ def by_file(source: Source, meta: "pd.DataFrame") -> None:
     )
 
 
-def tell_splits(source: Source, meta: "pd.DataFrame", split: "pd.DataFrame", report: Report) -> None:
+def tell_splits(source: Source, meta: Table, split: Table, report: Report) -> None:
     """Remarks about the finished splits."""
     shares = getattr(source.cfg, "fractions", [1.0] * len(SPLITS))
     wanted = [name for name, share in zip(report.splits, shares) if share]
@@ -333,7 +328,7 @@ def tell_splits(source: Source, meta: "pd.DataFrame", split: "pd.DataFrame", rep
     report.remarks = source.remarks
 
 
-def leave_out(source: Source, meta: "pd.DataFrame", report: Report) -> "pd.DataFrame":
+def leave_out(source: Source, meta: Table, report: Report) -> Table:
     """The records that may belong to a split: no filter applies, and the dataset is wanted."""
     check_columns(meta, source.cfg.filter_cols, "meta.csv")
     out: dict[int, str] = {}
@@ -355,12 +350,12 @@ def leave_out(source: Source, meta: "pd.DataFrame", report: Report) -> "pd.DataF
     return meta[~meta["idx"].isin(out)]
 
 
-def flagged(meta: "pd.DataFrame", name: str) -> "pd.Series":
+def flagged(meta: Table, name: str) -> Column:
     """idx of the records with true in a column."""
     return meta.loc[meta[name].astype(str).str.lower().isin(TRUE), "idx"]
 
 
-def _which(rows: "pd.DataFrame", idx: int, flag: str) -> str:
+def _which(rows: Table, idx: int, flag: str) -> str:
     """The leads behind a flag, where meta.csv tells them; `rows` is that table by idx."""
     row = rows.loc[idx]
     if flag == "nan_any":  # the mean of a lead with a NaN is NaN

@@ -4,12 +4,8 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ecg_signals.tables import write_table
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ecg_signals.tables import Column, Table, write_table
 
 WIDTH = 240  # letters of a remark
 _SPECIFIC = re.compile(r"\S*[/.]\S+|\b(?:I{1,3}|aV[RLF]|V[1-6])\b,?|[\d.,+-]+")  # paths, leads, numbers
@@ -47,12 +43,12 @@ class Report:
     def skip(self, idx: int, path: str, kind: str, reason: str) -> None:
         self.skipped.append((int(idx), path, kind, reason))
 
-    def count(self, meta: "pd.DataFrame", meta_split: "pd.DataFrame", segment_split: "pd.DataFrame") -> None:
+    def count(self, meta: Table, meta_split: Table, segment_split: Table) -> None:
         self.kept = len(meta)
         self.records.update(meta_split["split"])
         self.segments.update(segment_split["split"])
 
-    def add_notes(self, notes: "pd.Series") -> None:
+    def add_notes(self, notes: Column) -> None:
         """Count what reading the records gave rise to; remarks that differ in names and numbers are of one kind."""
         first: dict[str, str] = {}
         for text in notes.fillna(""):

@@ -1,19 +1,18 @@
 """What a dataset tells the pipeline: which records there are, how one is read, its labels and its splits."""
 
 import os
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.options import PreprocessConfig
+from ecg_signals.signal.record import Record
+from ecg_signals.tables import Column, Table
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
-
-    from ecg_signals.signal.record import Record
 
 Row = Mapping[str, Any]  # one row of records.csv
 JOURNALS = ("progress.jsonl", "progress_hubert.jsonl")  # a folder with one of them was made by ecg-preprocess
@@ -30,6 +29,7 @@ class Source(ABC):
         title: what it is, one line.
         layout: what must lie in SOURCE, one line.
         prefix: what file names start with, and the column `source`.
+        suffix: of the record files, lower case, where they alone say which records there are.
         reading_options: those of its options that change the signals that `read` returns.
         without_split: why `split` has none for a record.
     """
@@ -38,6 +38,7 @@ class Source(ABC):
     layout: ClassVar[str]
     options_class: ClassVar[type[PreprocessConfig]] = PreprocessConfig  # that the registered dataclass extends
     prefix: ClassVar[str]
+    suffix: ClassVar[str]
     reading_options: ClassVar[tuple[str, ...]] = ()
     without_split: ClassVar[str] = "its table names no split for it"
 
@@ -61,19 +62,33 @@ class Source(ABC):
             raise ConfigError(f"SOURCE {folder} is not a folder; {cls.prefix} expects {cls.layout}")
         return folder
 
-    @abstractmethod
-    def records(self) -> "pd.DataFrame":
+    def records(self) -> Table:
         """One row per record: `path` (below `folder`, with /) and whatever else is known before reading.
 
         `patient_id`, `age` (years), `sex` (1 female, 0 male) and `report` have these names in every dataset; `name`,
-        if there, is used for the file names instead of the path.
+        if there, is used for the file names instead of the path. Here: every file with `suffix`.
         """
+        import pandas as pd
 
-    def read(self, row: Row) -> "Record":
+        return pd.DataFrame([{"path": path, **self.about(path)} for path in self.paths(self.suffix)], dtype=object)
+
+    def about(self, path: str) -> dict[str, Any]:
+        """What the path of a record file says about it, by column."""
+        return {}
+
+    def paths(self, suffix: str) -> list[str]:
+        """Files below SOURCE whose name ends in `suffix`; see `walk`."""
+        return list(walk(self.folder, suffix, self.skip))
+
+    def read(self, row: Row) -> Record:
         """The record of one row. Raises: ConfigError if its files are missing or broken."""
         from ecg_signals.readers.read import read_record
 
-        return read_record(self.folder / row["path"], dtype=self.cfg.dtype)
+        return read_record(self.folder / row["path"], dtype=self.cfg.dtype, **self.reading(row))
+
+    def reading(self, row: Row) -> dict[str, Any]:
+        """Further options of `read_record` for one row."""
+        return {}
 
     def files(self, row: Row) -> list[Path]:
         """The files that the record is read from; if one changes, the record is processed again."""
@@ -84,7 +99,7 @@ class Source(ABC):
         """Tables that the user wrote, which nothing may be written over."""
         return [Path(self.cfg.label_file).expanduser()] if self.cfg.label_file else []
 
-    def facts(self, record: "Record") -> dict[str, Any]:
+    def facts(self, record: Record) -> dict[str, Any]:
         """Further columns of meta.csv that only the record itself tells."""
         return {}
 
@@ -103,11 +118,11 @@ class Source(ABC):
         name = row["name"] if row.get("record_id") is not None else PurePosixPath(row["path"]).name
         return f"{str(name).removesuffix('.npy')}.npy"
 
-    def labels(self, meta: "pd.DataFrame") -> "pd.DataFrame | None":
+    def labels(self, meta: Table) -> Table | None:
         """idx + one column of 0, 1 or NaN per label, in the order of the outputs; None: the dataset has none."""
         return None
 
-    def split(self, meta: "pd.DataFrame") -> "pd.Series | None":
+    def split(self, meta: Table) -> Column | None:
         """The published split of every row ("train", "valid", "test" or None); None: make a seeded one."""
         return None
 

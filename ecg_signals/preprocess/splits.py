@@ -4,17 +4,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ecg_signals.config import ConfigError, UsageError, unknown_message
 from ecg_signals.limits import check_no_input
 from ecg_signals.preprocess.matching import listed
-from ecg_signals.tables import check_columns, numbers, read_table, write_table
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ecg_signals.tables import Table, check_columns, numbers, read_table, write_table
 
 TRUE = ("true", "1", "1.0")  # of a flag column, in lower case
 STRATEGIES = ("random", "grouped", "temporal", "grouped_temporal")
@@ -71,7 +67,7 @@ class SplitRules:
             )
 
 
-def split_records(meta: "pd.DataFrame", rules: SplitRules) -> "pd.DataFrame":
+def split_records(meta: Table, rules: SplitRules) -> Table:
     """The rows of `meta` that belong to a split: idx, save_file, split [group, <group>_split, date, keep_cols]."""
     needed = [*rules.filter_cols, *rules.keep_cols, *(["dataset"] if rules.dataset_subset else [])]
     check_columns(meta, ["idx", "save_file", *needed], "the table of records")
@@ -98,7 +94,7 @@ def split_records(meta: "pd.DataFrame", rules: SplitRules) -> "pd.DataFrame":
     return meta.loc[:, columns].sort_values("idx").reset_index(drop=True)
 
 
-def _subset(meta: "pd.DataFrame", wanted: Sequence[str]) -> "pd.DataFrame":
+def _subset(meta: Table, wanted: Sequence[str]) -> Table:
     known = sorted(map(str, meta["dataset"].dropna().unique()))
     for name in wanted:
         if name not in known:
@@ -106,7 +102,7 @@ def _subset(meta: "pd.DataFrame", wanted: Sequence[str]) -> "pd.DataFrame":
     return meta[meta["dataset"].astype(str).isin(wanted)]
 
 
-def _in_time(meta: "pd.DataFrame", column: str) -> "pd.DataFrame":
+def _in_time(meta: Table, column: str) -> Table:
     """Rows with a date, oldest first; equal dates in the order of idx."""
     import pandas as pd
 
@@ -119,7 +115,7 @@ def _in_time(meta: "pd.DataFrame", column: str) -> "pd.DataFrame":
     return meta.loc[order]
 
 
-def _assign(meta: "pd.DataFrame", rules: SplitRules) -> np.ndarray:
+def _assign(meta: Table, rules: SplitRules) -> np.ndarray:
     """The split's name of every row, None for a row that belongs to no split."""
     rng = np.random.default_rng(rules.seed)
     if rules.strategy == "random":
@@ -157,7 +153,7 @@ def _filled(ends: np.ndarray, shares: np.ndarray) -> np.ndarray:
     return np.cumsum(sizes)
 
 
-def _with_group_split(meta: "pd.DataFrame", rules: SplitRules) -> "pd.DataFrame":
+def _with_group_split(meta: Table, rules: SplitRules) -> Table:
     """Adds <group>_split, the split that holds most of the group's rows (the first on ties), and filters."""
     import pandas as pd
 
@@ -171,14 +167,14 @@ def _with_group_split(meta: "pd.DataFrame", rules: SplitRules) -> "pd.DataFrame"
     return meta
 
 
-def in_several_splits(table: "pd.DataFrame", column: str) -> dict[str, list[str]]:
+def in_several_splits(table: Table, column: str) -> dict[str, list[str]]:
     """Values of a column that are in more than one split -> these splits; empty values are left out."""
     rows = table[[column, "split"]].dropna().drop_duplicates()
     several = rows[rows.duplicated(column, keep=False)]
     return {str(value): part["split"].tolist() for value, part in several.groupby(column, sort=True)}
 
 
-def check_patients(table: "pd.DataFrame", allowed: bool) -> list[str]:
+def check_patients(table: Table, allowed: bool) -> list[str]:
     """What is said of patients in several splits; `table` has columns patient_id and split.
 
     Raises: ConfigError naming them, unless they are `allowed`.
@@ -195,7 +191,7 @@ def check_patients(table: "pd.DataFrame", allowed: bool) -> list[str]:
     return [f"{text}; scores of valid and test flatter"]
 
 
-def equal_signals(meta: "pd.DataFrame", split: "pd.DataFrame") -> list[str]:
+def equal_signals(meta: Table, split: Table) -> list[str]:
     """What is said of records of equal samples that are in several splits."""
     if "signal_sha1" not in meta.columns:  # made by an earlier version
         return []
@@ -219,9 +215,7 @@ def empty_splits(records: Counter[str], wanted: Sequence[str], total: int) -> li
     ]
 
 
-def split_segments(
-    segments: "pd.DataFrame", meta_split: "pd.DataFrame", where: object = "the table of segments"
-) -> "pd.DataFrame":
+def split_segments(segments: Table, meta_split: Table, where: object = "the table of segments") -> Table:
     """The segments of the records in `meta_split`: idx, save_file, split, path, sample_size and what else it holds."""
     segments = segments[segments["path"].notna()]
     joined = segments.loc[:, ["path", "save_file", "sample_size"]].merge(meta_split, on="save_file", how="inner")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from os.path import isfile  # unlike Path.is_file, False for a name that no file system takes
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -33,10 +33,7 @@ from ecg_signals.preprocess.pipeline import (
 )
 from ecg_signals.preprocess.source import walk
 from ecg_signals.preprocess.splits import check_patients
-from ecg_signals.tables import read_table, table_text, write_text
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ecg_signals.tables import Column, Table, read_table, table_text, write_text
 
 RAW, METADATA = "raw", "metadata"
 TABLES = {"train": "train_dataset.csv", "valid": "val_dataset.csv", "test": "test_dataset.csv"}
@@ -136,7 +133,7 @@ def _raw_folder(folder: Path) -> Path:
     return raw
 
 
-def _given_labels(source: Npy, meta: "pd.DataFrame") -> "pd.DataFrame | None":
+def _given_labels(source: Npy, meta: Table) -> Table | None:
     """idx + the labels that a table in raw/ has; of `labels`, if the user names some, those that it has."""
     path = source.table_path()
     if path is None:
@@ -150,7 +147,7 @@ def _given_labels(source: Npy, meta: "pd.DataFrame") -> "pd.DataFrame | None":
     return label_table(Npy(source.folder, replace(source.cfg, labels=wanted)), meta)
 
 
-def _known_rows(folder: Path) -> "pd.DataFrame":
+def _known_rows(folder: Path) -> Table:
     """What the tables hold already, and in which split; rows whose file is gone are left out.
 
     Raises: ConfigError for a file that is listed twice.
@@ -173,7 +170,7 @@ def _known_rows(folder: Path) -> "pd.DataFrame":
     return rows[[isfile(folder / FOLDER / str(name)) for name in rows["filename"]]].reset_index(drop=True)
 
 
-def _described(meta: "pd.DataFrame") -> "pd.DataFrame":
+def _described(meta: Table) -> Table:
     """idx and the columns before the labels."""
     columns: dict[str, Any] = {
         "idx": meta["idx"],
@@ -187,9 +184,7 @@ def _described(meta: "pd.DataFrame") -> "pd.DataFrame":
     return meta[[]].assign(**columns)
 
 
-def _merged(
-    known: "pd.DataFrame", found: "pd.DataFrame", given: "pd.DataFrame | None", names: Sequence[str] | None
-) -> "pd.DataFrame":
+def _merged(known: Table, found: Table, given: Table | None, names: Sequence[str] | None) -> Table:
     """One row per record, by file name: what is known about it, then the labels.
 
     Args:
@@ -215,7 +210,7 @@ def _merged(
     return pd.concat([table.drop(columns=["idx"]), labels.apply(_tidy)], axis=1)
 
 
-def _tidy(column: "pd.Series") -> "pd.Series":
+def _tidy(column: Column) -> Column:
     """Whole numbers without a point; anything else as it was typed."""
     import pandas as pd
 
@@ -224,9 +219,7 @@ def _tidy(column: "pd.Series") -> "pd.Series":
     return numbers.astype("Int64") if whole else column
 
 
-def _splits(
-    table: "pd.DataFrame", known: "pd.DataFrame", given: "pd.Series | None", meta: "pd.DataFrame", cfg: FolderConfig
-) -> list[str]:
+def _splits(table: Table, known: Table, given: Column | None, meta: Table, cfg: FolderConfig) -> list[str]:
     """The split of every row: as in the user's table, else where the record or its patient is already, else drawn."""
     chosen = dict(zip(known["filename"], known["split"]))
     if given is not None:
@@ -265,7 +258,7 @@ def _drawn(patients: Sequence[str], cfg: FolderConfig, taken: set[str]) -> dict[
     }
 
 
-def _write_tables(folder: Path, table: "pd.DataFrame", report: FolderReport) -> None:
+def _write_tables(folder: Path, table: Table, report: FolderReport) -> None:
     """Only files whose content changes are written."""
     names = [name for name in table.columns if name not in (*ABOUT, "split")]
     about = [name for name in table.columns if name in ABOUT]
@@ -278,7 +271,7 @@ def _write_tables(folder: Path, table: "pd.DataFrame", report: FolderReport) -> 
     report.names, report.empty = names, int(table[names].isna().all(axis=1).sum())
 
 
-def _write_if_new(path: Path, table: "pd.DataFrame") -> None:
+def _write_if_new(path: Path, table: Table) -> None:
     text = table_text(table)
     if not path.is_file() or path.read_text(encoding="utf-8-sig") != text:
         write_text(path, text)

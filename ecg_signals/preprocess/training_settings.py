@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from os.path import isfile  # unlike Path.is_file, False for a name that no file system takes
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.hubert_records import FOLDER
@@ -14,10 +13,7 @@ from ecg_signals.preprocess.pipeline import writing_to
 from ecg_signals.preprocess.training_folder import ABOUT, METADATA, RAW, TABLES, make_target
 from ecg_signals.signal.contract import stated_contract
 from ecg_signals.signal.steps.hubert_ecg import decimation_of
-from ecg_signals.tables import read_table, write_text
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ecg_signals.tables import Table, read_table, write_text
 
 STARTED = "started_with.json"  # in a run's folder
 
@@ -59,7 +55,7 @@ def training_settings(folder: Path, run: Path, model: str | None) -> Settings:
     return Settings(words, remarks)
 
 
-def _labelled(path: Path, folder: Path) -> "pd.DataFrame":
+def _labelled(path: Path, folder: Path) -> Table:
     """The label columns of a table, by file name. Raises: ConfigError for whatever is not filled in."""
     import pandas as pd
 
@@ -91,7 +87,7 @@ def _labelled(path: Path, folder: Path) -> "pd.DataFrame":
     return labels
 
 
-def _check_filled(labels: "pd.DataFrame", path: Path) -> None:
+def _check_filled(labels: Table, path: Path) -> None:
     """Raises: ConfigError for rows or columns without any value."""
     empty = labels.index[labels.isna().all(axis=1)]
     if len(empty):
@@ -104,12 +100,12 @@ def _check_filled(labels: "pd.DataFrame", path: Path) -> None:
         raise ConfigError(f"{path}: column {unused[0]} is empty; type 0 or 1 into it, or delete it in both tables")
 
 
-def _varying(labels: "pd.DataFrame") -> list[str]:
+def _varying(labels: Table) -> list[str]:
     """The labels that are 0 for some record and 1 for another."""
     return [name for name in labels.columns if labels[name].nunique() > 1]
 
 
-def _remarks(labels: "pd.DataFrame", path: Path) -> list[str]:
+def _remarks(labels: Table, path: Path) -> list[str]:
     """Raises: ConfigError if no label differs between records."""
     constant = [name for name in labels.columns if name not in _varying(labels)]
     if len(constant) == len(labels.columns):

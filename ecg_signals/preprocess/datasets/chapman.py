@@ -1,22 +1,17 @@
 """Chapman-Shaoxing: 10 s records at 500 Hz with rhythms and other findings, in either of its two editions."""
 
-from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.archives import check_spreadsheet
 from ecg_signals.preprocess.comments import age_years, patient_facts, sex_code
 from ecg_signals.preprocess.labels import multi_hot
 from ecg_signals.preprocess.options import SplitConfig
-from ecg_signals.preprocess.source import Source, walk
+from ecg_signals.preprocess.source import Row, Source
 from ecg_signals.registry import register_source
-from ecg_signals.tables import check_columns, read_table
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from ecg_signals.signal.record import Record
+from ecg_signals.signal.record import Record
+from ecg_signals.tables import Table, check_columns, read_table
 
 RATE = 500  # Hz
 NAMES = "ConditionNames_SNOMED-CT.csv"
@@ -32,15 +27,14 @@ class Chapman(Source):
     )
     layout = "ECGData/*.csv with Diagnostics.xlsx (or .csv), or WFDBRecords/ with ConditionNames_SNOMED-CT.csv"
     prefix = "chapman"
+    suffix = ".hea"
 
-    def records(self) -> "pd.DataFrame":
-        import pandas as pd
-
-        headers = list(walk(self.folder, ".hea", self.skip))
-        if headers:
-            return pd.DataFrame({"path": headers, "name": [PurePosixPath(path).stem for path in headers]})
+    def records(self) -> Table:
+        headers = super().records()
+        if len(headers):
+            return headers
         table = self._diagnostics()
-        files = {PurePosixPath(path).stem: path for path in walk(self.folder, ".csv", self.skip)}
+        files = {PurePosixPath(path).stem: path for path in self.paths(".csv")}
         names = table["FileName"].astype(str)
         renamed = table.rename(columns={"PatientAge": "age", "Gender": "sex", "Rhythm": "rhythm", "Beat": "beat"})
         paths = [files.get(name, f"ECGData/{name}.csv") for name in names]
@@ -48,7 +42,10 @@ class Chapman(Source):
             path=paths, name=names, sex=renamed["sex"].map(sex_code), age=renamed["age"].map(age_years)
         )
 
-    def _diagnostics(self) -> "pd.DataFrame":
+    def about(self, path: str) -> dict[str, Any]:
+        return {"name": PurePosixPath(path).stem}
+
+    def _diagnostics(self) -> Table:
         import pandas as pd
 
         needed = ["FileName", "Rhythm", "Beat", "PatientAge", "Gender"]
@@ -65,18 +62,13 @@ class Chapman(Source):
         check_columns(table, needed, str(sheet))
         return table
 
-    def read(self, row: Mapping[str, Any]) -> "Record":
-        from ecg_signals.readers.read import read_record
+    def reading(self, row: Row) -> dict[str, Any]:
+        return {} if row["path"].endswith(".hea") else {"sample_rate": RATE, "units": "uV"}
 
-        path = self.folder / row["path"]
-        if path.suffix == ".hea":
-            return read_record(path, dtype=self.cfg.dtype)
-        return read_record(path, sample_rate=RATE, units="uV", dtype=self.cfg.dtype)
-
-    def facts(self, record: "Record") -> dict[str, Any]:
+    def facts(self, record: Record) -> dict[str, Any]:
         return patient_facts(record.metadata)
 
-    def labels(self, meta: "pd.DataFrame") -> "pd.DataFrame | None":
+    def labels(self, meta: Table) -> Table | None:
         if "rhythm" in meta.columns:
             texts = zip(meta["rhythm"], meta["beat"])
             found = [{str(rhythm), *str(beat).split()} - {"NONE", "nan"} for rhythm, beat in texts]
@@ -89,7 +81,7 @@ class Chapman(Source):
 
     def _acronyms(self) -> dict[str, str]:
         """SNOMED CT code -> acronym; empty without the table."""
-        found = list(walk(self.folder, NAMES.lower(), self.skip))
+        found = self.paths(NAMES.lower())
         path: Path = self.folder / (found[0] if found else NAMES)
         if not path.is_file():
             return {}

@@ -1,21 +1,16 @@
 """CODE-15%: 345,779 Brazilian records at 400 Hz in 18 HDF5 parts, with six abnormalities."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ecg_signals.config import option
 from ecg_signals.preprocess.options import SplitConfig
-from ecg_signals.preprocess.source import Source
+from ecg_signals.preprocess.source import Row, Source
 from ecg_signals.registry import register_source
-from ecg_signals.tables import check_columns, numbers, read_table
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from ecg_signals.signal.record import Record
+from ecg_signals.signal.record import Record
+from ecg_signals.tables import Table, check_columns, numbers, read_table
 
 LABELS = ("is_male", "1dAVb", "RBBB", "LBBB", "SB", "ST", "AF", "normal_ecg")
 
@@ -37,7 +32,7 @@ class Code15(Source):
     prefix = "code_15"
     reading_options = ("scale",)
 
-    def records(self) -> "pd.DataFrame":
+    def records(self) -> Table:
         if not (self.folder / "exams.csv").is_file() and (self.folder / "org").is_dir():
             table = read_table(self.folder / "meta.csv", ["exam_id", "save_file"])
             table = table.assign(path="org/" + table["save_file"])
@@ -50,15 +45,16 @@ class Code15(Source):
         female = 1.0 - numbers(table, "is_male", "the table of exams")
         return table.assign(name=table["exam_id"].astype(str), sex=female)
 
-    def read(self, row: Mapping[str, Any]) -> "Record":
-        from ecg_signals.readers.read import read_record
-
+    def reading(self, row: Row) -> dict[str, Any]:
         units = None if self.cfg.scale == 1 else f"{self.cfg.scale!r}mV"
-        record = read_record(self.folder / row["path"], row.get("record_id"), units=units, dtype=self.cfg.dtype)
+        return {"id": row.get("record_id"), "units": units}
+
+    def read(self, row: Row) -> Record:
+        record = super().read(row)
         record.signal = without_padding(record.signal)
         return record
 
-    def labels(self, meta: "pd.DataFrame") -> "pd.DataFrame":
+    def labels(self, meta: Table) -> Table:
         return meta[["idx", *(name for name in LABELS if name in meta.columns)]]
 
 

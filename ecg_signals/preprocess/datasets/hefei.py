@@ -1,20 +1,16 @@
 """Hefei: some 20,000 records of 10 s at 500 Hz from the Hefei Hi-tech Cup 2019, eight stored leads."""
 
-from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.comments import age_years, sex_code
 from ecg_signals.preprocess.labels import multi_hot
 from ecg_signals.preprocess.options import SplitConfig
-from ecg_signals.preprocess.source import Source, walk
+from ecg_signals.preprocess.source import Row, Source
 from ecg_signals.registry import register_source
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from ecg_signals.signal.record import Record
+from ecg_signals.signal.record import Record
+from ecg_signals.tables import Table
 
 RATE = 500  # Hz
 UNITS = "4.88uV"  # of one count
@@ -28,10 +24,10 @@ class Hefei(Source):
     layout = "a label file (*label*.txt: file, age, sex, diagnoses, with tabs) and the records as .txt at any depth"
     prefix = "hefei"
 
-    def records(self) -> "pd.DataFrame":
+    def records(self) -> Table:
         import pandas as pd
 
-        paths = list(walk(self.folder, ".txt", self.skip))
+        paths = self.paths(".txt")
         tables = [path for path in paths if "label" in PurePosixPath(path).name.lower()]
         if not tables:
             raise ConfigError(f"there is no label file below {self.folder}; expected {self.layout}")
@@ -56,17 +52,19 @@ class Hefei(Source):
             rows += [row] if line.strip() else []
         return rows
 
-    def read(self, row: Mapping[str, Any]) -> "Record":
-        from ecg_signals.readers.read import read_record
+    def reading(self, row: Row) -> dict[str, Any]:
+        return {"sample_rate": RATE, "units": UNITS}
+
+    def read(self, row: Row) -> Record:
         from ecg_signals.signal.leads import LEADS, derive_limb_leads, order_leads
 
-        record = read_record(self.folder / row["path"], sample_rate=RATE, units=UNITS, dtype=self.cfg.dtype)
+        record = super().read(row)
         signal = order_leads(record.signal, record.leads)
         record.signal, _ = derive_limb_leads(signal, LEADS)
         record.leads = list(LEADS)
         return record
 
-    def labels(self, meta: "pd.DataFrame") -> "pd.DataFrame":
+    def labels(self, meta: Table) -> Table:
         return multi_hot(
             meta["idx"], [set(text.split(",")) if isinstance(text, str) else None for text in meta["diagnosis"]]
         )

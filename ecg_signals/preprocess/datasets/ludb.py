@@ -1,9 +1,8 @@
 """LUDB: 200 records of 10 s at 500 Hz whose P waves, QRS complexes and T waves are marked in every lead."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,14 +10,11 @@ from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.comments import age_years, sex_code
 from ecg_signals.preprocess.labels import multi_hot
 from ecg_signals.preprocess.options import SplitConfig
-from ecg_signals.preprocess.source import Source, walk
+from ecg_signals.preprocess.source import Row, Source
 from ecg_signals.registry import register_source
 from ecg_signals.signal.leads import LEADS
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from ecg_signals.signal.record import Record
+from ecg_signals.signal.record import Record
+from ecg_signals.tables import Table
 
 RATE = 500  # Hz of the marks
 CLASSES = {"p": 0, "N": 1, "t": 2}  # symbol of the peak: class
@@ -40,27 +36,25 @@ class Ludb(Source):
     title = "LUDB 1.0.1 (physionet.org/content/ludb)"
     layout = "data/*.hea with .dat files and one file of marks per lead (.i, .ii, ..., or .atr_i, ...)"
     prefix = "ludb"
+    suffix = ".hea"
 
-    def records(self) -> "pd.DataFrame":
-        import pandas as pd
+    def about(self, path: str) -> dict[str, Any]:
+        return {"name": PurePosixPath(path).stem}
 
-        paths = list(walk(self.folder, ".hea", self.skip))
-        return pd.DataFrame({"path": paths, "name": [PurePosixPath(path).stem for path in paths]})
-
-    def files(self, row: Mapping[str, Any]) -> list[Path]:
+    def files(self, row: Row) -> list[Path]:
         return [*super().files(row), *(path for path, _ in self._mark_files(row))]
 
-    def facts(self, record: "Record") -> dict[str, Any]:
+    def facts(self, record: Record) -> dict[str, Any]:
         """The first three comments are age, sex and a heading; each further one is a diagnosis."""
         said = {key: value for line in record.comments for key, value in _FIELD.findall(line)}
         diagnoses = [line.strip().rstrip(".") for line in record.comments[3:] if line.strip()]
         return {"age": age_years(said.get("age")), "sex": sex_code(said.get("sex")), "diagnosis": ";".join(diagnoses)}
 
-    def labels(self, meta: "pd.DataFrame") -> "pd.DataFrame":
+    def labels(self, meta: Table) -> Table:
         texts = meta["diagnosis"].fillna("")
         return multi_hot(meta["idx"], [set(text.split(";")) if text else None for text in texts])
 
-    def tracks(self, row: Mapping[str, Any], stored: int, samples: int) -> dict[str, np.ndarray]:
+    def tracks(self, row: Row, stored: int, samples: int) -> dict[str, np.ndarray]:
         waves = self.waves(row)
         classes = np.full(samples, NONE, dtype=np.int64)
         outside = np.ones(samples, dtype=bool)
@@ -74,7 +68,7 @@ class Ludb(Source):
             outside[round(first * scale) : round(last * scale) + 1] = False
         return {"segment_label": classes, "segment_mask": outside}
 
-    def waves(self, row: Mapping[str, Any]) -> dict[int, list[Wave]]:
+    def waves(self, row: Row) -> dict[int, list[Wave]]:
         """The marks of every lead, by class."""
         import wfdb
 
@@ -90,7 +84,7 @@ class Ludb(Source):
                     found[CLASSES[marks.symbol[k]]].append((onset, peak, offset))
         return found
 
-    def _mark_files(self, row: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    def _mark_files(self, row: Row) -> list[tuple[Path, str]]:
         base = (self.folder / row["path"]).with_suffix("")
         extensions = [prefix + lead.lower() for lead in LEADS for prefix in ("", "atr_")]
         return [(base.with_suffix(f".{name}"), name) for name in extensions if base.with_suffix(f".{name}").is_file()]

@@ -2,17 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ecg_signals.config import ConfigError, option
 from ecg_signals.preprocess.comments import sex_code
 from ecg_signals.preprocess.options import SplitConfig
 from ecg_signals.preprocess.source import Source
 from ecg_signals.registry import register_source
-from ecg_signals.tables import check_columns, numbers, read_table
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ecg_signals.tables import Table, check_columns, numbers, read_table
 
 DAYS_PER_YEAR = 365.25
 
@@ -30,7 +26,7 @@ class MimicIvEcg(Source):
     layout = "record_list.csv, machine_measurements.csv and files/, at SOURCE or in one folder below it"
     prefix = "mimic_iv_ecg"
 
-    def records(self) -> "pd.DataFrame":
+    def records(self) -> Table:
         base = self._base()
         table = read_table(base / "record_list.csv", ["subject_id", "study_id", "path"])
         below = base.relative_to(self.folder).as_posix()
@@ -50,7 +46,7 @@ class MimicIvEcg(Source):
                 return folder
         raise ConfigError(f"there is no record_list.csv in {self.folder} or a folder in it; expected {self.layout}")
 
-    def _reports(self, base: Path) -> "pd.DataFrame":
+    def _reports(self, base: Path) -> Table:
         """study_id, report: the lines that are not empty, joined by '; '."""
         import pandas as pd
 
@@ -63,7 +59,7 @@ class MimicIvEcg(Source):
         texts = ["; ".join(str(line).strip() for line in row if str(line).strip()) for row in lines]
         return pd.DataFrame({"study_id": table["study_id"], "report": texts}).drop_duplicates("study_id")
 
-    def _with_patients(self, table: "pd.DataFrame") -> "pd.DataFrame":
+    def _with_patients(self, table: Table) -> Table:
         """Adds sex, age at the recording, and its date moved to the middle of the patient's real years."""
         import pandas as pd
 

@@ -3,20 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ecg_signals.config import ConfigError, option
 from ecg_signals.preprocess.comments import patient_facts
 from ecg_signals.preprocess.labels import multi_hot
 from ecg_signals.preprocess.options import SplitConfig
-from ecg_signals.preprocess.source import Source, walk
+from ecg_signals.preprocess.source import Source
 from ecg_signals.registry import register_source
-from ecg_signals.tables import read_table
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from ecg_signals.signal.record import Record
+from ecg_signals.signal.record import Record
+from ecg_signals.tables import Table, read_table
 
 # the scored classes in the order of the Challenge's weights; codes that are scored as one share an entry
 SCORED = {
@@ -43,19 +39,19 @@ class Physionet2021(Source):
     title = "PhysioNet/CinC Challenge 2021 (physionet.org/content/challenge-2021), or any tree of its records"
     layout = "WFDB records (.hea with .mat or .dat) at any depth, one folder per hospital"
     prefix = "physionet2021"
+    suffix = ".hea"
 
-    def records(self) -> "pd.DataFrame":
-        import pandas as pd
+    def about(self, path: str) -> dict[str, Any]:
+        parts = PurePosixPath(path).parts
+        start = parts.index("training") + 1 if "training" in parts[:-1] else 0
+        name = PurePosixPath(*parts[start:])
+        dataset = name.parts[0] if len(name.parts) > 1 else self.folder.name
+        return {"dataset": dataset, "name": str(name.with_suffix(""))}
 
-        paths = list(walk(self.folder, ".hea", self.skip))
-        below = [_below_training(path) for path in paths]
-        datasets = [name.parts[0] if len(name.parts) > 1 else self.folder.name for name in below]
-        return pd.DataFrame({"path": paths, "dataset": datasets, "name": [str(name.with_suffix("")) for name in below]})
-
-    def facts(self, record: "Record") -> dict[str, Any]:
+    def facts(self, record: Record) -> dict[str, Any]:
         return {"age": None, "sex": None, "diagnosis": None} | patient_facts(record.metadata)
 
-    def labels(self, meta: "pd.DataFrame") -> "pd.DataFrame":
+    def labels(self, meta: Table) -> Table:
         classes = self.classes()
         codes = [set(text.split(",")) if isinstance(text, str) else None for text in meta["diagnosis"]]
         found = [
@@ -82,12 +78,6 @@ class Physionet2021(Source):
             parts, each = name.split("_"), joined.split("|")
             single.update({part: [code] for part, code in zip(parts if len(parts) == len(each) else each, each)})
         return single
-
-
-def _below_training(path: str) -> PurePosixPath:
-    parts = PurePosixPath(path).parts
-    start = parts.index("training") + 1 if "training" in parts[:-1] else 0
-    return PurePosixPath(*parts[start:])
 
 
 def _first_column(path: Path) -> list[str]:

@@ -1,18 +1,15 @@
 """PTB: 549 records of 290 patients at 1000 Hz, with diagnoses in the headers."""
 
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ecg_signals.preprocess.comments import known, patient_facts
 from ecg_signals.preprocess.labels import multi_hot
 from ecg_signals.preprocess.options import SplitConfig
-from ecg_signals.preprocess.source import Source, walk
+from ecg_signals.preprocess.source import Source
 from ecg_signals.registry import register_source
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from ecg_signals.signal.record import Record
+from ecg_signals.signal.record import Record
+from ecg_signals.tables import Table
 
 
 @register_source("ptb", dataclass=SplitConfig)
@@ -22,19 +19,16 @@ class Ptb(Source):
     title = "PTB Diagnostic ECG Database 1.0.0 (physionet.org/content/ptbdb)"
     layout = "patient*/s*.hea with .dat and .xyz files"
     prefix = "ptb"
+    suffix = ".hea"
 
-    def records(self) -> "pd.DataFrame":
-        import pandas as pd
+    def about(self, path: str) -> dict[str, Any]:
+        return {"patient_id": PurePosixPath(path).parent.name or None}
 
-        paths = list(walk(self.folder, ".hea", self.skip))
-        patients = [PurePosixPath(path).parent.name or None for path in paths]
-        return pd.DataFrame({"path": paths, "patient_id": pd.Series(patients, dtype=object)})
-
-    def facts(self, record: "Record") -> dict[str, Any]:
+    def facts(self, record: Record) -> dict[str, Any]:
         reason = known(record.metadata.get("reason for admission"))
         more = known(record.metadata.get("additional diagnoses"))
         return patient_facts(record.metadata) | {"diagnosis": reason, "additional_diagnoses": more}
 
-    def labels(self, meta: "pd.DataFrame") -> "pd.DataFrame | None":
+    def labels(self, meta: Table) -> Table | None:
         found = [{text} if isinstance(text, str) and text.lower() != "n/a" else None for text in meta["diagnosis"]]
         return multi_hot(meta["idx"], found) if any(found) else None

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ecg_signals.config import ConfigError, option, parse_literal
 from ecg_signals.preprocess.archives import unpack
@@ -10,10 +9,7 @@ from ecg_signals.preprocess.labels import multi_hot
 from ecg_signals.preprocess.options import PreprocessConfig
 from ecg_signals.preprocess.source import Row, Source
 from ecg_signals.registry import register_source
-from ecg_signals.tables import numbers, read_table
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ecg_signals.tables import Column, Table, numbers, read_table
 
 TABLE = "ptbxl_database.csv"
 ARCHIVE = "ptb-xl-a-large-publicly-available-electrocardiography-dataset-1.0.3.zip"
@@ -62,7 +58,7 @@ class Ptbxl(Source):
         """HR00001.hea.npy: the record's name in the Challenge's copy, which the published splits use."""
         return f"HR{Path(row['path']).name.split('_')[0]}.hea.npy"
 
-    def records(self) -> "pd.DataFrame":
+    def records(self) -> Table:
         column = "filename_hr" if self.cfg.source_rate == 500 else "filename_lr"
         needed = ["ecg_id", "patient_id", "scp_codes", "strat_fold", column]
         table = read_table(self.folder / TABLE, needed)
@@ -83,7 +79,7 @@ class Ptbxl(Source):
         classes = table[_CLASS_COLUMN.get(task, "code")]
         return {code: name for code, name in zip(table["code"], classes) if name == name}
 
-    def classes(self, meta: "pd.DataFrame") -> list[set[str]]:
+    def classes(self, meta: Table) -> list[set[str]]:
         """The classes of every record. A statement that scp_statements.csv lacks is a class of its own in `all`."""
         known = self.statements()
         codes = [parse_literal(text, "scp_codes") for text in meta["scp_codes"]]
@@ -91,12 +87,12 @@ class Ptbxl(Source):
             return [{known.get(code, code) for code in found} for found in codes]
         return [{known[code] for code in found if code in known} for found in codes]
 
-    def labels(self, meta: "pd.DataFrame") -> "pd.DataFrame":
+    def labels(self, meta: Table) -> Table:
         found = self.classes(meta)
         names = sorted(set(self.statements().values()).union(*found))
         return multi_hot(meta["idx"], [classes or None for classes in found], names)
 
-    def split(self, meta: "pd.DataFrame") -> "pd.Series":
+    def split(self, meta: Table) -> Column:
         folds = {self.cfg.valid_fold: "valid", self.cfg.test_fold: "test"}
         names = meta["strat_fold"].map(lambda fold: folds.get(int(fold), "train")).astype(object)
         return names.where([bool(classes) for classes in self.classes(meta)], None)

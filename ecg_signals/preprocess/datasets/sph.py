@@ -1,16 +1,11 @@
 """SPH: 25,770 records of 10 to 60 s from Shandong Provincial Hospital with AHA statements."""
 
-from typing import TYPE_CHECKING
-
 from ecg_signals.preprocess.comments import sex_code
 from ecg_signals.preprocess.labels import multi_hot
 from ecg_signals.preprocess.options import SplitConfig
 from ecg_signals.preprocess.source import Source
 from ecg_signals.registry import register_source
-from ecg_signals.tables import read_table
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ecg_signals.tables import Table, read_table
 
 
 @register_source("sph", dataclass=SplitConfig)
@@ -21,7 +16,7 @@ class Sph(Source):
     layout = "metadata.csv, code.csv and records/*.h5"
     prefix = "sph"
 
-    def records(self) -> "pd.DataFrame":
+    def records(self) -> Table:
         table = read_table(self.folder / "metadata.csv", ["ECG_ID", "AHA_Code", "Patient_ID", "Age", "Sex"])
         names = table["ECG_ID"].astype(str).str.removesuffix(".h5")
         below = "records/" if (self.folder / "records").is_dir() else ""
@@ -31,7 +26,7 @@ class Sph(Source):
             path=below + names + ".h5", name=names, sex=sex
         )
 
-    def labels(self, meta: "pd.DataFrame") -> "pd.DataFrame":
+    def labels(self, meta: Table) -> Table:
         """Named by code.csv's descriptions where it is there, else by the codes; the classes of the whole table."""
         whole = read_table(self.folder / "metadata.csv", ["AHA_Code"])["AHA_Code"]
         codes = sorted({code for text in whole.fillna("").astype(str) for code in primary_statements(text)}, key=int)

@@ -3,7 +3,6 @@
 from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.options import OwnConfig
 from ecg_signals.preprocess.own_files import OwnFiles
-from ecg_signals.preprocess.source import walk
 from ecg_signals.readers.wfdb_header import read_header
 from ecg_signals.registry import register_source
 
@@ -17,11 +16,9 @@ class Wfdb(OwnFiles):
     prefix = "wfdb"
     suffix = ".hea"
 
-    def paths(self) -> list[str]:
-        headers = list(walk(self.folder, self.suffix, self.skip))
-        segments: set[str] = set()
-        for path in headers:
-            segments.update(self._segments(path))
+    def paths(self, suffix: str) -> list[str]:
+        headers = super().paths(suffix)
+        segments = {segment for path in headers for segment in self._segments(path)}
         return [path for path in headers if path not in segments]
 
     def _segments(self, path: str) -> list[str]:
