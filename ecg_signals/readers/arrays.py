@@ -10,9 +10,11 @@ import numpy as np
 
 from ecg_signals.config import ConfigError, nearest
 from ecg_signals.limits import LONGEST_LINE, LONGEST_NAME, MOST_COMMENTS, MOST_SIGNALS
+from ecg_signals.readers.base import Reader
 from ecg_signals.readers.npy_file import load_npy
 from ecg_signals.readers.stated import Stated, array_record
 from ecg_signals.readers.units import voltage_factor
+from ecg_signals.registry import register_reader
 from ecg_signals.signal.leads import LEADS, upright_lead
 from ecg_signals.signal.record import Record
 
@@ -22,20 +24,33 @@ _COUNTERS = ("", "index", "sample", "samples", "frame", "n", "unnamed: 0")
 _UNITS = re.compile(r"(?P<name>.*?)[\s_]*[(\[](?P<units>[^)\]]+)[)\]]\s*$")
 
 
-def read_npy(path: Path, stated: Stated) -> Record:
-    """An array [leads, samples] or [samples, leads], mV where `stated` says nothing else, -> mV.
+@register_reader("npy")
+class NpyReader(Reader):
+    """NumPy arrays, one per file."""
 
-    Twelve unnamed leads are in the standard order.
-    """
-    return array_record(path, load_npy(path), stated, {}, comments=[])
+    suffixes = (".npy",)
+
+    def read(self, found: Path, id: int | str | None, stated: Stated) -> Record:
+        """An array [leads, samples] or [samples, leads]; twelve unnamed leads are in the standard order."""
+        return array_record(found, load_npy(found), stated, {}, comments=[])
 
 
-def read_text_table(path: Path, stated: Stated) -> Record:
-    """A table with samples as rows. A first row of names gives the leads, with units as in "V1 (uV)".
+@register_reader("table")
+class TableReader(Reader):
+    """Text tables with one column per lead and one row per sample."""
 
-    A column `time` (seconds; `time_ms` milliseconds) gives the rate, as do lines "# sample_rate: 500" and
-    "# units: uV"; a sample counter is left out. Separators: comma, semicolon, tab or blanks. An empty cell is NaN.
-    """
+    suffixes = (".csv", ".tsv", ".txt")
+
+    def read(self, found: Path, id: int | str | None, stated: Stated) -> Record:
+        """A first row of names gives the leads, with units as in "V1 (uV)".
+
+        A column `time` (seconds; `time_ms` milliseconds) gives the rate, as do lines "# sample_rate: 500" and
+        "# units: uV"; a sample counter is left out. Separators: comma, semicolon, tab or blanks. An empty cell is NaN.
+        """
+        return _read_table(found, stated)
+
+
+def _read_table(path: Path, stated: Stated) -> Record:
     import pandas as pd
 
     comments, start, first, second = _beginning(path)

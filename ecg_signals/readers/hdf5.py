@@ -9,25 +9,38 @@ import numpy as np
 
 from ecg_signals.config import ConfigError
 from ecg_signals.limits import MOST_ENTRIES, shown, size_of
+from ecg_signals.readers.base import Reader
 from ecg_signals.readers.hdf5_values import opened, read_rows, stored_dataset
-from ecg_signals.readers.stated import remove_infinite
+from ecg_signals.readers.stated import Stated, remove_infinite
 from ecg_signals.readers.units import voltage_factor
+from ecg_signals.registry import register_reader
 from ecg_signals.signal.leads import LEADS
 from ecg_signals.signal.record import Record
 
 CODE_RATE, SPH_RATE = 400, 500  # Hz; the files do not say them
 
 
-def read_hdf5(path: Path, id: int | str | None, units: str | None = None, dtype: str = "float32") -> Record:
-    """The record `id` of a file with `tracings` [records, samples, 12], or the one record of an `ecg` [12, samples].
+@register_reader("hdf5")
+class Hdf5Reader(Reader):
+    """HDF5 files of CODE-15, SaMi-Trop and the CODE test set, which hold many records, and of SPH."""
 
-    Samples that are zero in all leads at either end are padding and left out; `metadata["stripped_samples"]`
-    counts them.
+    suffixes = (".h5", ".hdf5")
+    stated_by = "its layout"
+    many = True
 
-    Args:
-        id: a value of the dataset `exam_id`; the row where the file has none; None if there is one record.
-        units: of the values; the files do not say it and are taken to be in mV.
-    """
+    def read(self, found: Path, id: int | str | None, stated: Stated) -> Record:
+        """The record `id` of a file with `tracings` [records, samples, 12], or the one of an `ecg` [12, samples].
+
+        Samples that are zero in all leads at either end are padding and left out; `metadata["stripped_samples"]`
+        counts them. The files do not say their units and are taken to be in mV.
+
+        Args:
+            id: a value of the dataset `exam_id`; the row where the file has none; None if there is one record.
+        """
+        return _read(found, id, stated.units, stated.dtype)
+
+
+def _read(path: Path, id: int | str | None, units: str | None, dtype: str) -> Record:
     size_of(path)
     try:
         with opened(path) as file:

@@ -6,20 +6,34 @@ from typing import Any
 import numpy as np
 
 from ecg_signals.config import ConfigError
+from ecg_signals.readers.base import Reader
 from ecg_signals.readers.mat_file import read_mat_arrays
 from ecg_signals.readers.stated import Stated, array_record
+from ecg_signals.registry import register_reader
 from ecg_signals.signal.record import Record
 
 CPSC2018_RATE = 500  # Hz; the files do not say it
 
 
-def read_mat_record(path: Path, stated: Stated) -> Record:
-    """A file holding `feats` [leads, samples] with `curr_sample_rate`, or the struct `ECG` of CPSC2018.
+@register_reader("mat")
+class MatReader(Reader):
+    """MATLAB files: those of ecg-preprocess and fairseq-signals with `feats`, CPSC2018's with the struct `ECG`."""
 
-    Args:
-        stated: rate, leads and units where the file says nothing; it is taken to be in mV, in the standard order.
-    """
-    content = _load(path)
+    suffixes = (".mat",)
+    rank = 2  # WFDB records may keep their signals in such files
+
+    def read(self, found: Path, id: int | str | None, stated: Stated) -> Record:
+        """A file holding `feats` [leads, samples] with `curr_sample_rate`, or the struct `ECG` of CPSC2018.
+
+        `stated` counts where the file says nothing; it is taken to be in mV, in the standard order.
+        """
+        return _record(found, stated)
+
+
+def _record(path: Path, stated: Stated) -> Record:
+    if not path.stat().st_size:
+        raise ConfigError(f"{path} is truncated: it is empty; get the file again")
+    content = read_mat_arrays(path)
     if "feats" in content:
         signal_keys = ("feats", "curr_sample_rate", "leads")
         metadata = {key: _plain(value) for key, value in content.items() if key not in signal_keys}
@@ -35,12 +49,6 @@ def read_mat_record(path: Path, stated: Stated) -> Record:
         header = path.with_suffix(".hea").name
         raise ConfigError(f"{path} needs its header {header} beside it, which states gain and rate")
     raise ConfigError(f"{path} holds {', '.join(content) or 'nothing'}; expected 'feats' or the struct 'ECG'")
-
-
-def _load(path: Path) -> dict[str, Any]:
-    if not path.stat().st_size:
-        raise ConfigError(f"{path} is truncated: it is empty; get the file again")
-    return read_mat_arrays(path)
 
 
 def _rate(path: Path, value: Any) -> float | None:

@@ -11,14 +11,14 @@ import numpy as np
 from ecg_signals.config import ConfigError
 from ecg_signals.limits import DEEPEST, LONGEST_NAME, LONGEST_TEXT, MOST_CELLS, believable
 
-_HEADER = 128  # bytes of text, version and byte order before the first element of a v5 file
+HEADER = 128  # bytes of text, version and byte order before the first element of a v5 file
 _V5 = {b"\x00\x01IM": "<", b"\x01\x00MI": ">"}  # bytes 124-127 -> byte order
-_MATRIX, _COMPRESSED = 14, 15
-_NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+MATRIX, _COMPRESSED = 14, 15  # miMATRIX, miCOMPRESSED of the MAT-file format's data types
+NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _TEXTS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
 _CELL, _STRUCT, _CHAR = 1, 2, 4
-_NUMERIC = range(6, 16)
-_COMPLEX = 0x0800  # flag of a matrix with imaginary parts
+NUMERIC = range(6, 16)  # classes: double, single, int8 ... uint64
+COMPLEX = 0x0800  # flag of a matrix with imaginary parts
 _V4_TYPES = ("f8", "f4", "i4", "i2", "u2", "u1")
 _PIECE = 2**16  # bytes that are inflated at a time
 
@@ -62,7 +62,7 @@ class _Walk:
 
     def arrays(self, names: tuple[str, ...] | None) -> dict[str, np.ndarray]:
         found = {}
-        start = _HEADER
+        start = HEADER
         while start < len(self.content):
             data: Any = self.content
             kind, at, size, _ = self._element(data, start)
@@ -70,7 +70,7 @@ class _Walk:
             if kind == _COMPRESSED:
                 data = self._inflate(memoryview(self.content)[at : at + size])
                 kind, at, size, _ = self._element(data, 0)
-            if kind == _MATRIX:
+            if kind == MATRIX:
                 name, value = self._matrix(data, at, at + size, 0, names)
                 if value is not None:
                     found[name] = value
@@ -121,7 +121,7 @@ class _Walk:
         _, place, size, at = self._element(data, at)
         flags = struct.unpack_from(self.order + "I", data, place)[0]
         kind = flags & 0xFF
-        if size != 8 or kind not in (_CELL, _STRUCT, _CHAR, *_NUMERIC):
+        if size != 8 or kind not in (_CELL, _STRUCT, _CHAR, *NUMERIC):
             return "", None
         _, place, size, at = self._element(data, at)
         shape = struct.unpack_from(f"{self.order}{size // 4}i", data, place)
@@ -134,14 +134,14 @@ class _Walk:
         if kind == _CHAR:
             return name, self._text(data, at, shape)
         value, at = self._numbers(data, at, shape)
-        return name, value + 1j * self._numbers(data, at, shape)[0] if flags & _COMPLEX else value
+        return name, value + 1j * self._numbers(data, at, shape)[0] if flags & COMPLEX else value
 
     def _numbers(self, data: Any, at: int, shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
         """An array as it is stored, and where the next element starts."""
         kind, place, size, following = self._element(data, at)
-        if kind not in _NUMBERS:
+        if kind not in NUMBERS:
             raise _Unreadable(f"an array has the unknown type {kind}")
-        dtype = np.dtype(self.order + _NUMBERS[kind])
+        dtype = np.dtype(self.order + NUMBERS[kind])
         if size != math.prod(shape) * dtype.itemsize:
             raise _Unreadable(f"an array of shape {shape} has {size} bytes")
         return np.frombuffer(data, dtype, math.prod(shape), place).reshape(shape, order="F"), following

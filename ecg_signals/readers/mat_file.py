@@ -12,16 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from ecg_signals.config import ConfigError
-from ecg_signals.limits import size_of
-from ecg_signals.readers.mat_elements import Truncated, read_elements
+from ecg_signals.limits import read_regular
+from ecg_signals.readers.mat_elements import COMPLEX, HEADER, MATRIX, NUMBERS, NUMERIC, Truncated, read_elements
 
-_HEADER = 128  # bytes of text, version and byte order before the first element
 _LITTLE_ENDIAN_V5 = b"\x00\x01IM"  # bytes 124-127
-_MATRIX = 14  # miMATRIX, of the MAT-file format's data types
-_TYPES = {1: "<i1", 2: "<u1", 3: "<i2", 4: "<u2", 5: "<i4", 6: "<u4", 7: "<f4", 9: "<f8", 12: "<i8", 13: "<u8"}
-_DTYPES = {code: np.dtype(name) for code, name in _TYPES.items()}
-_NUMERIC_CLASSES = range(6, 16)  # double, single, int8 ... uint64
-_COMPLEX = 0x0800  # flag of a matrix with imaginary parts
+_DTYPES = {code: np.dtype(f"<{name}") for code, name in NUMBERS.items()}
 _TWO = struct.Struct("<II")
 _MATRIX_HEAD = struct.Struct("<IIIIIIii")  # flags tag, flags, dimensions tag, rows, columns
 
@@ -39,9 +34,19 @@ def read_mat_arrays(path: str | os.PathLike[str], names: tuple[str, ...] | None 
     Raises: ConfigError naming the file when it is missing, truncated or no .mat file.
     """
     try:
-        content = _read_bytes(path)
+        content = read_regular(path)
     except OSError as error:
         raise ConfigError(unreadable(path, error)) from None
+    try:
+        return _arrays(os.fspath(path), content, names)
+    except (Truncated, struct.error):
+        raise ConfigError(
+            f"{path} is truncated: it holds {len(content)} bytes, and its last array ends behind that. "
+            f"Write the file again (ecg-preprocess redoes a file that was deleted)"
+        ) from None
+
+
+def _arrays(path: str, content: bytes, names: tuple[str, ...] | None) -> dict[str, np.ndarray]:
     layout = _layouts.get((len(content), names))
     try:
         if layout is None or not layout.fits(content):
@@ -51,33 +56,7 @@ def read_mat_arrays(path: str | os.PathLike[str], names: tuple[str, ...] | None 
             _layouts[len(content), names] = layout
         return layout.arrays(content)
     except _Unusual:
-        pass
-    except (Truncated, struct.error):
-        raise _cut(path, content) from None
-    try:
-        return read_elements(os.fspath(path), content, names)
-    except (Truncated, struct.error):
-        raise _cut(path, content) from None
-
-
-def _cut(path: str | os.PathLike[str], content: bytes) -> ConfigError:
-    return ConfigError(
-        f"{path} is truncated: it holds {len(content)} bytes, and its last array ends behind that. "
-        f"Write the file again (ecg-preprocess redoes a file that was deleted)"
-    )
-
-
-def _read_bytes(path: str | os.PathLike[str]) -> bytes:
-    size_of(path)
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        size = os.fstat(handle).st_size
-        content = os.read(handle, size)
-        while len(content) < size and (more := os.read(handle, size - len(content))):
-            content += more
-        return content
-    finally:
-        os.close(handle)
+        return read_elements(path, content, names)
 
 
 def unreadable(path: str | os.PathLike[str], error: OSError) -> str:
@@ -112,17 +91,17 @@ _LAYOUTS_KEPT = 64  # files of one data set have a few
 
 
 def _parse(content: bytes, names: tuple[str, ...] | None) -> _Layout:
-    if len(content) < _HEADER:
+    if len(content) < HEADER:
         raise Truncated if content[:6] == b"MATLAB" else _Unusual
     if content[124:128] != _LITTLE_ENDIAN_V5:
         raise _Unusual
     layout = _Layout([(124, _LITTLE_ENDIAN_V5)], {})
-    start = _HEADER
+    start = HEADER
     while start < len(content):
         kind, size = _TWO.unpack_from(content, start)
         if start + 8 + size > len(content):
             raise Truncated
-        if kind != _MATRIX:
+        if kind != MATRIX:
             raise _Unusual
         _parse_matrix(content, start, names, layout)
         start += 8 + size
@@ -140,7 +119,7 @@ def _parse_matrix(content: bytes, start: int, names: tuple[str, ...] | None, lay
     layout.frames.append((start, content[start:at]))
     if names is not None and name not in names:
         return
-    if (flags & 0xFF) not in _NUMERIC_CLASSES or flags & _COMPLEX:
+    if (flags & 0xFF) not in NUMERIC or flags & COMPLEX:
         raise _Unusual
     dtype = _DTYPES.get(kind)
     if dtype is None or size != rows * columns * dtype.itemsize:

@@ -5,7 +5,6 @@ Every size of a header is held against the signal files before memory is taken, 
 
 import math
 import warnings
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,17 @@ from ecg_signals.readers.wfdb_header import Header, SignalLine
 from ecg_signals.signal.leads import upright_lead
 
 _SHOWN = 12  # names in one message
+_NAMED = {  # what is said of leads that were left out, or read in another way than they are stored
+    "other": "{names} left out, because it is no voltage",
+    "unlisted": "{names} left out, because the layout segment does not list it",
+    "uncalibrated": f"{{names}} stored without calibration (no gain, or counts); {COUNTS_PER_MV:.0f} counts per mV are "
+    "assumed. If you know the size of a count, give it, such as units=4.88uV",
+    "overruled": "{names} read in {units}, as was asked for, though the header has other units",
+    "rates": "its leads have several rates ({names} Hz); all are averaged to what fits every one",
+    "turned": "{names} turned over to give the upright lead",
+    "wrong_checksum": "the samples do not give the checksum that the header states for {names}; compare the file with "
+    "its source",
+}
 
 
 @dataclass(slots=True)
@@ -37,37 +47,18 @@ class Lead:
 class Notes:
     """What was left out or assumed, over all segments; said once per record."""
 
-    other: Counter[str] = field(default_factory=Counter)
-    uncalibrated: Counter[str] = field(default_factory=Counter)
-    overruled: Counter[str] = field(default_factory=Counter)
-    turned: Counter[str] = field(default_factory=Counter)
-    rates: Counter[str] = field(default_factory=Counter)
-    unlisted: Counter[str] = field(default_factory=Counter)
-    wrong_checksum: Counter[str] = field(default_factory=Counter)
+    named: dict[str, dict[str, None]] = field(default_factory=lambda: {kind: {} for kind in _NAMED})  # each name once
     texts: list[str] = field(default_factory=list)
 
+    def add(self, kind: str, name: str) -> None:
+        self.named[kind][name] = None
+
     def say(self, path: Path, units: str | None) -> None:
-        counted = (
-            (self.other, "{} left out, because it is no voltage"),
-            (self.unlisted, "{} left out, because the layout segment does not list it"),
-            (
-                self.uncalibrated,
-                f"{{}} stored without calibration (no gain, or counts); {COUNTS_PER_MV:.0f} counts per mV are assumed. "
-                "If you know the size of a count, give it, such as units=4.88uV",
-            ),
-            (self.overruled, f"{{}} read in {units}, as was asked for, though the header has other units"),
-            (self.rates, "its leads have several rates ({} Hz); all are averaged to what fits every one"),
-            (self.turned, "{} turned over to give the upright lead"),
-            (
-                self.wrong_checksum,
-                "the samples do not give the checksum that the header states for {}; compare the file with its source",
-            ),
-        )
-        for names, text in counted:
+        for kind, names in self.named.items():
             if names:
                 listed = ", ".join(shown(name) for name in list(names)[:_SHOWN])
                 more = " ..." if len(names) > _SHOWN else ""
-                warnings.warn(f"{path}: {text.format(listed + more)}", stacklevel=5)
+                warnings.warn(f"{path}: {_NAMED[kind].format(names=listed + more, units=units)}", stacklevel=5)
         for text in self.texts[:_SHOWN]:
             warnings.warn(f"{path}: {text}", stacklevel=5)
         if len(self.texts) > _SHOWN:
@@ -125,7 +116,7 @@ class Part:
                 line = self.header.signals[index]
                 start, end = end, end + line.per_frame
                 if sums is not None and line.checksum is not None and (sum(sums[start:end]) - line.checksum) % 65536:
-                    notes.wrong_checksum[upright_lead(line.name)[0]] += 1
+                    notes.add("wrong_checksum", upright_lead(line.name)[0])
                 lead, row = lead_of.get(index, (None, None))
                 if lead is None or row is None:
                     continue
@@ -143,23 +134,24 @@ def find_leads(header: Header, units: str | None, notes: Notes) -> list[Lead]:
         counts = line.units.lower() in COUNTS
         factor = 1 / COUNTS_PER_MV if counts else to_millivolt(line.units or "mV")
         if factor is None:
-            notes.other[f"{line.name} ({line.units})"] += 1
+            notes.add("other", f"{line.name} ({line.units})")
             continue
         name, sign = upright_lead(line.name)
         gain = line.gain or 1.0
         if units is not None:
             stated, factor = factor, voltage_factor(units, line.name)
             if line.units and line.gain and not counts and not math.isclose(stated, factor):
-                notes.overruled[f"{name} ({line.units})"] += 1
+                notes.add("overruled", f"{name} ({line.units})")
         elif counts or line.gain is None:
-            notes.uncalibrated[name] += 1
+            notes.add("uncalibrated", name)
             gain, factor = (gain, factor) if counts else (COUNTS_PER_MV, 1.0)
         if sign < 0:
-            notes.turned[line.name] += 1
+            notes.add("turned", line.name)
         leads.append(Lead(index, name, gain, sign * factor))
     rates = [header.signals[lead.index].per_frame for lead in leads]
     if len(set(rates)) > 1:
-        notes.rates.update(f"{lead.name} {rate * header.rate:g}" for lead, rate in zip(leads, rates))
+        for lead, rate in zip(leads, rates):
+            notes.add("rates", f"{lead.name} {rate * header.rate:g}")
     return leads
 
 

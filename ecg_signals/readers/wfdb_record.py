@@ -1,23 +1,51 @@
 """WFDB records: any format, several signal files, several segments."""
 
+from pathlib import Path, PurePosixPath
+
 import numpy as np
 
+from ecg_signals.readers.base import Reader
+from ecg_signals.readers.stated import Stated
 from ecg_signals.readers.units import voltage_factor
-from ecg_signals.readers.wfdb_header import Header
+from ecg_signals.readers.wfdb_header import Header, read_header
 from ecg_signals.readers.wfdb_part import Notes, Part, no_voltage
 from ecg_signals.readers.wfdb_segments import read_segments
+from ecg_signals.registry import register_reader
 from ecg_signals.signal.record import Record
 
 
-def read_wfdb(header: Header, units: str | None = None, dtype: str = "float32") -> Record:
-    """The record that `header` describes, in mV.
+@register_reader("wfdb")
+class WfdbReader(Reader):
+    """WFDB records, named by the .hea, without extension, or by a signal file that the header lists."""
 
-    A signal that is no voltage is left out with a warning that names it; a checksum that does not fit the
-    samples gives a warning and lists the leads in `metadata["wrong_checksum"]`.
+    suffixes = (".hea",)
+    note = " (WFDB; also without extension or by a signal file)"
+    stated_by = "its header"
+    rank = 1  # its signal files may have any name
 
-    Args:
-        units: of all voltages, in place of what the header says; counts without calibration are in these units, too.
-    """
+    def recognise(self, path: Path) -> Header | None:
+        suffix, beside = path.suffix.lower(), path.parent / f"{path.name}.hea"
+        if suffix == ".hea":
+            return read_header(path) if path.exists() else None
+        if beside.is_file() and (not suffix or not path.is_file()):
+            return read_header(beside)
+        for file in (beside, path.with_suffix(".hea")) if suffix else ():
+            header = read_header(file) if file.is_file() else None
+            if header and any(PurePosixPath(line.file).name == path.name for line in header.signals):
+                return header
+        return None
+
+    def read(self, found: Header, id: int | str | None, stated: Stated) -> Record:
+        """The record that a header describes, in mV.
+
+        A signal that is no voltage is left out with a warning that names it; a checksum that does not fit the samples
+        gives a warning and lists the leads in `metadata["wrong_checksum"]`. Units that the caller states stand for all
+        voltages, in place of what the header says; counts without calibration are in these units, too.
+        """
+        return _record(found, stated.units, stated.dtype)
+
+
+def _record(header: Header, units: str | None, dtype: str) -> Record:
     if units is not None:
         voltage_factor(units, str(header.path))
     notes = Notes()
@@ -37,8 +65,8 @@ def read_wfdb(header: Header, units: str | None = None, dtype: str = "float32") 
             metadata.setdefault(key.strip().lower(), value.strip())
     if header.when:
         metadata["recorded"] = header.when
-    if notes.wrong_checksum:
-        metadata["wrong_checksum"] = list(notes.wrong_checksum)
+    if notes.named["wrong_checksum"]:
+        metadata["wrong_checksum"] = list(notes.named["wrong_checksum"])
     notes.say(header.path, units)
     rate = header.rate * grid
     return Record(signal, int(rate) if rate == int(rate) else rate, names, header.comments, metadata)

@@ -106,5 +106,5 @@ def _rows(part: Part, names: list[str], notes: Notes, header: Header, layout: bo
     free = dict(zip(reversed(names), reversed(range(len(names)))))  # the first of two equal names counts
     for name in have:
         if name not in free:
-            notes.unlisted[name] += 1
+            notes.add("unlisted", name)
     return [free.pop(name, None) for name in have]
