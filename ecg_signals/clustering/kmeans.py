@@ -109,50 +109,40 @@ def unit_rows(values: np.ndarray) -> np.ndarray:
 
 
 def fit_batches(
-    batches: Iterable[np.ndarray],
-    clusters: int,
-    *,
-    seed: int = 42,
-    init: np.ndarray | None = None,
-    normalise: bool = True,
+    batches: Iterable[np.ndarray], clusters: int, *, seed: int = 42, init: np.ndarray | None = None
 ) -> KMeansModel:
-    """One pass of scikit-learn's mini-batch k-means.
+    """One pass of scikit-learn's mini-batch k-means over frames scaled to length 1.
 
     Args:
         batches: [frames, values] each; the first one gives the centres to start from and must hold `clusters` frames.
         clusters: number of centres.
         seed: of the k-means++ draw on the first batch.
         init: [clusters, values] to start from instead.
-        normalise: scale frames to length 1 first.
     """
     from sklearn.cluster import MiniBatchKMeans
 
-    fitted = MiniBatchKMeans(
-        clusters,
-        random_state=seed,
-        init="k-means++" if init is None else init,
-        n_init=1,
-        reassignment_ratio=0.0,
-        compute_labels=True,
-    )
+    start: Any = "k-means++" if init is None else init
+    fitted = MiniBatchKMeans(clusters, random_state=seed, init=start, n_init=1, reassignment_ratio=0.0)
     for batch in batches:
         if len(batch) < clusters and not hasattr(fitted, "cluster_centers_"):
             raise ConfigError(
                 f"the first batch has {len(batch)} frames, but {clusters} clusters are wanted; raise --files-per-batch "
                 f"or lower --clusters"
             )
-        fitted.partial_fit(unit_rows(batch) if normalise else batch)
+        fitted.partial_fit(unit_rows(batch))
     if not hasattr(fitted, "cluster_centers_"):
         raise ConfigError("there are no features to cluster; make them with `ecg-cluster dump`")
     info = {"seed": seed, "steps": int(fitted.n_steps_), "last_batch_sse": float(fitted.inertia_)}
-    return KMeansModel(fitted.cluster_centers_.astype(np.float32), normalise, np.asarray(fitted._counts), info)
+    return KMeansModel(fitted.cluster_centers_.astype(np.float32), True, np.asarray(fitted._counts), info)
 
 
-def frame_batches(values: np.ndarray, rows: np.ndarray, files_per_batch: int) -> Iterator[np.ndarray]:
-    """Frames of consecutive groups of rows of [files, frames, values]; a last smaller one only when alone."""
+def frame_batches(
+    values: np.ndarray, rows: np.ndarray, files_per_batch: int, rest: bool = False
+) -> Iterator[np.ndarray]:
+    """Frames of consecutive groups of rows of [files, frames, values]; a smaller last one if alone, or with `rest`."""
     for start in range(0, len(rows), files_per_batch):
         chosen = np.sort(rows[start : start + files_per_batch])
-        if len(chosen) == files_per_batch or start == 0:
+        if len(chosen) == files_per_batch or start == 0 or rest:
             yield np.ascontiguousarray(values[chosen]).reshape(-1, values.shape[-1])
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ecg_signals.config import ConfigError
-from ecg_signals.data.named_rows import NAMES, SETTINGS, VALUES, read_names, read_settings
+from ecg_signals.data.named_rows import NAMES, SETTINGS, VALUES, NamedRows, read_names, read_settings
 from ecg_signals.files import replacing
 from ecg_signals.readers.npy_file import load_npy
 
@@ -103,6 +103,22 @@ class RowWriter:
         np.lib.format.write_array_header_2_0(stream, header)
         for start in starts:
             stream.write(load_npy(self._part(start)).tobytes())
+
+
+def written_rows(
+    folder: str | Path,
+    names: list[str],
+    settings: dict[str, Any],
+    title: str,
+    values: Callable[[list[slice]], Iterable[np.ndarray]],
+) -> NamedRows:
+    """Named rows in `folder`; `values` gives the arrays of the parts that are missing, in order."""
+    writer = RowWriter(folder, names, settings)
+    missing = writer.missing()
+    for rows, made in zip(missing, progress(values(missing), title, len(missing))):
+        writer.write(rows, made)
+    writer.finish()
+    return NamedRows(folder)
 
 
 def progress(parts: Iterable[Any], title: str, total: int) -> Iterable[Any]:

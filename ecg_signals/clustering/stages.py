@@ -6,7 +6,7 @@ Each stage writes whole files in one step and skips what is there, so a run that
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from ecg_signals.clustering.kmeans import (
     measure,
     measure_per_batch,
 )
-from ecg_signals.clustering.rows import RowWriter, progress, replace_file
+from ecg_signals.clustering.rows import progress, replace_file, written_rows
 from ecg_signals.config import ConfigError, resolve_input
 from ecg_signals.data.datasets.hubert_csv import crop
 from ecg_signals.data.label_table import read_table
@@ -44,6 +44,11 @@ logger = logging.getLogger(__name__)
 
 EMPTY = -1  # cluster of every frame of an ECG without any value
 FILES_PER_BATCH = 100  # described together: enough for NumPy, little memory
+TITLES = {  # of the curves, by attribute of Quality
+    "sse": "SSE (look for the elbow)",
+    "davies_bouldin": "Davies-Bouldin (lower is better)",
+    "calinski_harabasz": "Calinski-Harabasz (higher is better)",
+}
 
 
 @dataclass(frozen=True)
@@ -75,14 +80,11 @@ class Records:
 
 def dump_descriptors(records: Records, dest: str | Path, options: DescriptorOptions, workers: int = 0) -> NamedRows:
     """Descriptors of every ECG -> named rows [ECGs, 93, values] float32; an ECG without any value gives NaN."""
-    settings = {"what": "features", **asdict(options)}
-    writer = RowWriter(dest, records.names, settings)
-    missing = writer.missing()
-    jobs = [(records.names[rows], records.folder, options) for rows in missing]
-    for rows, values in zip(missing, progress(_run(_describe_files, jobs, workers), "describe", len(jobs))):
-        writer.write(rows, values)
-    writer.finish()
-    return NamedRows(dest)
+
+    def values(missing: list[slice]) -> Iterable[np.ndarray]:
+        return _run(_describe_files, [(records.names[rows], records.folder, options) for rows in missing], workers)
+
+    return written_rows(dest, records.names, {"what": "features", **asdict(options)}, "describe", values)
 
 
 def _run(function: Callable[[Any], Any], jobs: Sequence[Any], workers: int) -> Iterable[Any]:
@@ -139,22 +141,16 @@ def dump_latents(
     if not isinstance(model, (HubertEcg, HubertEcgClassifier)):
         raise ConfigError(f"{checkpoint} holds a {type(model).__name__}; give a checkpoint of hubert_ecg")
     how = decimation or decimation_of(stated_contract(model.signal, checkpoint).steps)[1]
-    settings = {
-        "what": "features",
-        "kind": "latent",
-        "layer": layer,
-        "decimation": how,
-        "checkpoint": Path(checkpoint).name,
-        "sha256": _weights_digest(model),
-    }
-    writer = RowWriter(dest, records.names, settings)
-    missing = writer.missing()
+    settings = {"what": "features", "kind": "latent", "layer": layer, "decimation": how}
+    settings |= {"checkpoint": Path(checkpoint).name, "sha256": _weights_digest(model)}
     factor = decimation_factor(model.cfg.conv_stride)
-    for rows in progress(missing, f"layer {layer}", len(missing)):
-        sources = Sources(records.names[rows], records.folder, factor, flat=how == "flat")
-        writer.write(rows, _hidden_states(sources, model, layer, batch_size, workers))
-    writer.finish()
-    return NamedRows(dest)
+
+    def values(missing: list[slice]) -> Iterable[np.ndarray]:
+        for rows in missing:
+            sources = Sources(records.names[rows], records.folder, factor, flat=how == "flat")
+            yield _hidden_states(sources, model, layer, batch_size, workers)
+
+    return written_rows(dest, records.names, settings, f"layer {layer}", values)
 
 
 class Sources(Dataset[dict[str, Tensor]]):
@@ -196,12 +192,6 @@ def _weights_digest(model: Any) -> str:
     return digest.hexdigest()
 
 
-def _digest(path: str) -> str:
-    """sha256 of a file."""
-    with resolve_input(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 # ---------------------------------------------------------------- fit
 
 
@@ -239,22 +229,16 @@ def fit(
     paths = []
     for count in clusters:
         path = Path(dest) / f"kmeans_{count}.npz"
-        how = {
-            "clusters": count,
-            "files_per_batch": files_per_batch,
-            "fit_seed": seed,
-            "features": features.settings,
-            "files": len(rows),
-        }
+        how: dict[str, Any] = {"clusters": count, "files_per_batch": files_per_batch, "fit_seed": seed}
+        how |= {"features": features.settings, "files": len(rows)}
         paths.append(path)
         if path.is_file():
             _same_fit(path, how)
             continue
-        batches = list(range(0, len(rows), files_per_batch))
-        source = frame_batches(features.values, rows, files_per_batch)
-        model = fit_batches(progress(source, f"k-means {count}", len(batches)), count, seed=seed)
-        model.info |= how
-        model.info["sse"] = measure(partial(_all_frames, features, rows), model).sse
+        source, parts = frame_batches(features.values, rows, files_per_batch), -(-len(rows) // files_per_batch)
+        model = fit_batches(progress(source, f"k-means {count}", parts), count, seed=seed)
+        every = partial(frame_batches, features.values, rows, FILES_PER_BATCH, rest=True)
+        model.info |= how | {"sse": measure(every, model).sse}
         model.save(path)
     return paths
 
@@ -264,12 +248,6 @@ def _same_fit(path: Path, how: dict[str, Any]) -> None:
     different = sorted(key for key, value in how.items() if stored.get(key) != value)
     if different:
         raise ConfigError(f"{path} was fitted with other {', '.join(different)}; choose another folder or delete it")
-
-
-def _all_frames(features: NamedRows, rows: np.ndarray) -> Iterable[np.ndarray]:
-    for start in range(0, len(rows), FILES_PER_BATCH):
-        chosen = np.sort(rows[start : start + FILES_PER_BATCH])
-        yield features.values[chosen].reshape(-1, features.values.shape[-1])
 
 
 # ---------------------------------------------------------------- assign
@@ -288,17 +266,16 @@ def assign(features: NamedRows, dest: str | Path, models: Sequence[str], *, raw:
         "what": "targets",
         "vocab_sizes": [model.clusters for model in loaded],
         "raw": raw,
-        "models": [_digest(path) for path in models],
+        "models": [hashlib.sha256(resolve_input(path).read_bytes()).hexdigest() for path in models],
         "features": features.settings,
     }
     for path, model in zip(models, loaded):
         check_features(path, model, features)
-    writer = RowWriter(dest, features.names, settings)
-    missing = writer.missing()
-    for rows in progress(missing, "assign", len(missing)):
-        writer.write(rows, _clusters(features.values[rows], loaded))
-    writer.finish()
-    return NamedRows(dest)
+
+    def values(missing: list[slice]) -> Iterable[np.ndarray]:
+        return (_clusters(features.values[rows], loaded) for rows in missing)
+
+    return written_rows(dest, features.names, settings, "assign", values)
 
 
 def check_features(path: str, model: KMeansModel, features: NamedRows) -> None:
@@ -346,16 +323,12 @@ def evaluate(
         if per_batch:
             quality = measure_per_batch(frame_batches(features.values, rows, files_per_batch), model)
         else:
-            quality = measure(partial(_all_frames, features, rows), model)
+            quality = measure(partial(frame_batches, features.values, rows, FILES_PER_BATCH, rest=True), model)
         found.append((model.clusters, Path(path).name, quality))
     found.sort(key=lambda item: item[:2])
-    columns = ["clusters", "model", "sse", "davies_bouldin", "calinski_harabasz"]
-    lines = [
-        (count, name, *(f"{value:.6g}" for value in (q.sse, q.davies_bouldin, q.calinski_harabasz)))
-        for count, name, q in found
-    ]
+    lines = [(count, name, *(f"{value:.6g}" for value in astuple(quality))) for count, name, quality in found]
     table = Path(dest) / "quality.csv"
-    write_table(table, pandas.DataFrame(lines, columns=columns))
+    write_table(table, pandas.DataFrame(lines, columns=["clusters", "model", *TITLES]))
     replace_file(Path(dest) / "elbow.png", partial(_plot, found))
     return table
 
@@ -366,12 +339,7 @@ def _plot(found: list[tuple[int, str, Quality]], stream: Any) -> None:
 
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
-    titles = {
-        "sse": "SSE (look for the elbow)",
-        "davies_bouldin": "Davies-Bouldin (lower is better)",
-        "calinski_harabasz": "Calinski-Harabasz (higher is better)",
-    }
-    for axes, (name, title) in zip(figure.subplots(1, len(titles)), titles.items()):
+    for axes, (name, title) in zip(figure.subplots(1, len(TITLES)), TITLES.items()):
         axes.plot([count for count, _, _ in found], [getattr(quality, name) for _, _, quality in found], marker="o")
         axes.set(title=title, xlabel="clusters")
         axes.grid(alpha=0.3)
