@@ -91,6 +91,16 @@ class DatasetConfig(BaseConfig):
     window_rule: str = option(
         "mean", "how the answers to windows become one, of probabilities or of logits", choices=WINDOW_RULES, ours=True
     )
+    crop_starts: str = option(
+        "any", "where training crops begin: anywhere, or where the windows do", choices=("any", "windows"), ours=True
+    )
+    drop_last: bool = option(False, "leave out an epoch's last batch if it has fewer items than batch_size", ours=True)
+    cache_features: bool = option(
+        True, "compute once what an encoder that never trains answers to items that never change", ours=True
+    )
+    features_in_memory: float = option(
+        2.0, "GB up to which these are kept in memory, not in files of the run", least=0, ours=True
+    )
     curriculum: int = option(0, "first epochs in which batches are not shuffled")
     update_ordered_indices_seed: bool = option(
         True, "draw new batches every epoch; false freezes them as published", ours=True

@@ -147,6 +147,7 @@ class BatchIterator:
         required_batch_size_multiple: larger batch sizes are rounded down to a multiple of it.
         seed: `common.seed`.
         shuffle: False: manifest order, every epoch alike.
+        drop_last: leave out a last batch of less than `batch_size` items, unless it is the only one.
         curriculum: in epochs up to this one batches run from long to short.
         num_workers: loading processes; 0 loads in this one.
         buffer: batches loaded ahead, over all loading processes.
@@ -164,6 +165,7 @@ class BatchIterator:
         seed: int = 1,
         shuffle: bool = True,
         redraw: bool = True,
+        drop_last: bool = False,
         curriculum: int = 0,
         num_workers: int = 0,
         buffer: int = 10,
@@ -192,6 +194,7 @@ class BatchIterator:
         self.shuffle = shuffle
         self.redraw = redraw
         self.curriculum = curriculum
+        self.drop_last = drop_last
         self.rank = rank
         self.world_size = world_size
         self._plan: tuple[int, EpochPlan] | None = None
@@ -216,6 +219,8 @@ class BatchIterator:
             lengths[indices], batch_size=self.batch_size, max_tokens=self.max_tokens, multiple=self.multiple
         )
         starts = np.concatenate([[0], stops[:-1]])
+        if self.drop_last and len(stops) > 1 and stops[-1] - starts[-1] < (self.batch_size or 0):
+            starts, stops = starts[:-1], stops[:-1]
         if self.shuffle and epoch > self.curriculum:
             order = np.arange(len(stops))
             np.random.RandomState(self.seed + epoch).shuffle(order)

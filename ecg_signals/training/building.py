@@ -55,12 +55,17 @@ class Batches:
         section = self.config.dataset
         return self._of(dataset, section.batch_size, section.max_tokens, shuffle=True)
 
+    def in_order(self, dataset: BaseDataset) -> BatchIterator:
+        """As splits are validated."""
+        section = self.config.dataset
+        return self._of(dataset, section.batch_size_valid, section.max_tokens_valid, shuffle=False)
+
     def valid(self, split: str, model: BaseModel, criterion: BaseCriterion) -> BatchIterator:
         """In manifest order, the labels' columns as the model has them."""
-        dataset, section = self.task.load_dataset(split), self.config.dataset
-        if split != section.train_subset:
+        dataset = self.task.load_dataset(split)
+        if split != self.config.dataset.train_subset:
             self.task.align(model, criterion, dataset)
-        return self._of(dataset, section.batch_size_valid, section.max_tokens_valid, shuffle=False)
+        return self.in_order(dataset)
 
     def _of(self, dataset: BaseDataset, batch_size: int | None, max_tokens: int | None, shuffle: bool) -> BatchIterator:
         section = self.config.dataset
@@ -71,6 +76,7 @@ class Batches:
             shuffle=shuffle,
             required_batch_size_multiple=section.required_batch_size_multiple,
             redraw=section.update_ordered_indices_seed,
+            drop_last=section.drop_last and shuffle,
             curriculum=section.curriculum,
             num_workers=section.num_workers,
             buffer=section.data_buffer_size,

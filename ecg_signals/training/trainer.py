@@ -31,6 +31,7 @@ from ecg_signals.runtime.strategy import DDP, Strategy
 from ecg_signals.sections import Config
 from ecg_signals.tasks.base import BaseTask
 from ecg_signals.training.building import Batches, build_model, build_optimizer, check_config, trained_parameters
+from ecg_signals.training.features import FeatureCache
 from ecg_signals.training.start import Start, find_start
 from ecg_signals.training.state import TrainState
 from ecg_signals.training.stopping import Stopping, heartbeat
@@ -80,6 +81,8 @@ class Trainer:
         batches = Batches(config, self.placement, self.device, self.task)
         self.iterator = batches.train(train)
         self.validation = Validation(config, self.task, model, criterion, self.device, batches, self.manager.is_better)
+        self.features = FeatureCache(config, model, batches, lambda split: self.task.align(model, criterion, split))
+        self.validation.features = self.features
         kind = DDP if ranks > 1 else Strategy
         self.strategy: Strategy = kind(config.distributed_training, self.device, config.common.compile)
         self.wrapped, self.trained = build_optimizer(config, model, criterion, self.strategy, ranks)
@@ -96,6 +99,7 @@ class Trainer:
         stopping, beats = self.stopping, heartbeat(self.config.distributed_training.heartbeat_timeout)
         with stopping.signal.watched(), profiler(self.config.common.profile, self.save_dir) as profile, beats as beat:
             while not stopping.before_epoch(self.at.num_updates, self.at.epoch, self.state.rate()):
+                self.iterator = self.state.iterator = self.features.train(self.iterator)
                 freq, total = self.state.epoch_plan()
                 done = self.at.batches // (freq * self.world_size)
                 self.state.set_rate()

@@ -24,6 +24,7 @@ from ecg_signals.runtime.precision import autocast
 from ecg_signals.sections import Config, DatasetConfig
 from ecg_signals.tasks.base import BaseTask
 from ecg_signals.training.building import Batches
+from ecg_signals.training.features import FeatureCache
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ class Validation:
         self.best_printed: dict[str, float] = {}
         self.runs_without_improvement = 0
         self.warned_undefined = False
+        self.features: FeatureCache | None = None  # where batches may come from that hold features in place of signals
         names = [] if config.dataset.disable_validation else _subsets(task, config.dataset)
         self.subsets = {
             name: {split: batches.valid(split, model, criterion) for split in task.splits_of(name)} for name in names
@@ -110,6 +112,8 @@ class Validation:
         name = self.config.checkpoint.best_checkpoint_metric
         scores = []
         for subset, splits in self.subsets.items():
+            if self.features is not None:
+                splits |= {split: self.features.valid(batches) for split, batches in splits.items()}
             stats = self._statistics(splits)
             best, score = self.best_printed.get(subset), self._metric_of(stats)
             scores.append((score, best is None or self.is_better(score, best)))

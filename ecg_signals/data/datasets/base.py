@@ -14,6 +14,8 @@ from ecg_signals.sections import DatasetConfig
 from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.windows import Cutting
 
+CROP = 1 << 16  # the random stream of an item's crop
+
 
 class BaseDataset(Dataset[dict[str, Any]]):
     """One split of the data. Built as `cls(cfg, path, training=..., seed=...)`.
@@ -92,6 +94,23 @@ class BaseDataset(Dataset[dict[str, Any]]):
                 "(samples), or the length of training crops (task.max_sample_size)"
             )
         return Cutting(samples, cfg.window_stride, cfg.window_count, cfg.window_rule)
+
+    @property
+    def varies(self) -> str | None:
+        """Why an item is not the same whenever it is read, None where it is; a training crop that begins where a window
+        does (`drawn_window`) counts as the same."""
+        return f"{type(self).__name__} does not say that its items never change"
+
+    def drawn_window(self, index: int) -> int:
+        """Which of an item's windows is its training crop in this epoch, where crops begin as windows do."""
+        if self.cutting is None:
+            return 0
+        windows = len(self.cutting.starts(int(self.sizes[index])))
+        return int(self.rng(index, CROP).integers(windows))
+
+    def digest(self) -> str | None:
+        """Changes with everything that the signals of its items depend on; None where that is not known."""
+        return None
 
     def __len__(self) -> int:
         return len(self.sizes)

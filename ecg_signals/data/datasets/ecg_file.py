@@ -1,5 +1,8 @@
 """Segments, one file each: the usual dataset, and what other datasets of segments extend."""
 
+import hashlib
+import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +14,7 @@ from torch import Tensor
 
 from ecg_signals.config import ConfigError, option
 from ecg_signals.data.collation import SIGNALS, Cropping, split_views, stacked_columns
-from ecg_signals.data.datasets.base import BaseDataset
+from ecg_signals.data.datasets.base import CROP, BaseDataset
 from ecg_signals.data.input_contract import contract_of_segments
 from ecg_signals.data.label_file import LabelFile
 from ecg_signals.data.lead_selection import LeadSelection, pad_leads
@@ -24,8 +27,10 @@ from ecg_signals.registry import register_dataset
 from ecg_signals.sections import DatasetConfig
 from ecg_signals.signal.contract import SignalContract
 
+READ_BY_ITEMS = ("leads_to_load", "filter", "normalize", "enable_padding_leads", "max_sample_size", "min_sample_size",
+                 "window_stride", "window_count", "window_length")  # fmt: skip
 FEW = 1000  # items whose files are opened to count their recordings
-CROP, BUCKET = 1 << 16, 1 << 17  # random streams of an item; the numbers below belong to its signals' augmentations
+BUCKET = 1 << 17  # a random stream of an item; the numbers below CROP belong to its signals' augmentations
 
 
 @dataclass
@@ -95,6 +100,8 @@ class EcgFileDataset(BaseDataset):
         self.source = self.open_source()
         self.selection = LeadSelection(cfg.leads_to_load, cfg.leads_bucket)
         self.label_file = LabelFile(cfg.label_file) if cfg.label_file else None
+        if cfg.crop_starts == "windows" and self.cutting is None:
+            raise ConfigError("dataset.crop_starts=windows needs the windows: set dataset.window_stride=SAMPLES")
         self.whole = not training and self.cutting is not None  # items as long as they are, to be cut into windows
         buckets = 0 if self.whole else cfg.num_batch_buckets
         self.cropping = Cropping(self.manifest.samples, cfg.enable_padding or self.whole, self.longest, buckets)
@@ -260,7 +267,35 @@ class EcgFileDataset(BaseDataset):
         """What a batch holds besides its signals."""
         return stacked_columns(views, without=SIGNALS)
 
+    @property
+    def varies(self) -> str | None:
+        cfg, cutting, lengths = self.cfg, self.cutting, self.manifest.samples
+        if self.several or self.selection.bucket or self.pipeline is not None:
+            return "items are augmented, or take leads at random"
+        if cutting is not None and lengths.min() < cutting.samples:
+            return f"{self.path} has items shorter than a window"
+        if cutting is None and lengths.min() < lengths.max():
+            return f"the items of {self.path} differ in length"
+        if cutting is None and (self.longest or lengths.max()) < lengths.max():
+            return "items are cropped at random (dataset.window_stride sees all of them)"
+        drawn = cfg.crop_starts == "any" or (cutting is not None and cutting.samples != cfg.max_sample_size)
+        if cutting is not None and self.training and drawn:
+            return "training crops begin anywhere (dataset.crop_starts=windows lets them begin as windows do)"
+        return None
+
+    def digest(self) -> str | None:
+        if not isinstance(self.source, FileSource):
+            return None
+        addresses = [address for row in range(len(self)) for address in self.manifest.addresses(row)]
+        facts = [(path, os.stat(path).st_size, os.stat(path).st_mtime_ns) for path in self.source.paths(addresses)]
+        options = {key: value for key, value in self.cfg.to_dict().items() if key in READ_BY_ITEMS}
+        statistics = [values.tolist() for values in self.preparation.statistics or ()]
+        told = json.dumps([type(self).__name__, options, statistics, addresses, facts], default=str)
+        return hashlib.sha256(told.encode()).hexdigest()
+
     def _crop_start(self, view: dict[str, Any], surplus: int) -> int:
+        if self.cutting is not None and self.training and self.cfg.crop_starts == "windows":
+            return min(surplus, self.cutting.starts(int(self.sizes[view["id"]]))[self.drawn_window(view["id"])])
         return int(self.rng(view["id"], CROP + view.get("view", 0)).integers(surplus + 1))
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,12 @@ class FileSource(SegmentSource):
             self._stores[folder] = PackedStore(folder)
         found = self._stores[folder].read(packed._replace(shard=name))
         return _with_tracks(found, self.tracks, {})
+
+    def paths(self, addresses: Iterable[str]) -> list[str]:
+        """The files behind addresses, each once."""
+        slices = ((Slice.parse(address) if address[-1:].isdigit() else None, address) for address in addresses)
+        found = (address if packed is None else packed.shard for packed, address in slices)
+        return [os.path.join(self.root, name) for name in dict.fromkeys(found)]
 
 
 def read_segment(path: str, tracks: Sequence[str] = ()) -> Segment:

@@ -108,12 +108,23 @@ class Classifier(FinetunedModel):
         return self
 
     def head(self, encoded: ModelOutput, source: Tensor, padding_mask: Tensor | None) -> ModelOutput:
-        if self.pool is None:
-            pooled = pool_output(encoded, self.cfg.pool)
-        else:
-            pooled = self.pool(encoded["features"], encoded.get("padding_mask"))
-        encoded.update(pooled=pooled, logits=self.proj(self.final_dropout(pooled)))
+        encoded.update(self.answer(self.read_by_head(encoded)))
         return encoded
+
+    @property
+    def encoder_fixed(self) -> bool:
+        return self.cfg.freeze_encoder
+
+    def read_by_head(self, encoded: ModelOutput) -> dict[str, Tensor]:
+        """`frames` and their `padding`, if any, where the pool learns; else `pooled`."""
+        if self.pool is None:
+            return {"pooled": pool_output(encoded, self.cfg.pool)}
+        padding = encoded.get("padding_mask")
+        return {"frames": encoded["features"], **({} if padding is None else {"padding": padding})}
+
+    def answer(self, read: Mapping[str, Tensor]) -> ModelOutput:
+        pooled = read["pooled"] if self.pool is None else self.pool(read["frames"], read.get("padding"))
+        return ModelOutput(pooled=pooled, logits=self.proj(self.final_dropout(pooled)))
 
 
 def _encoder_name(usual: type[BaseModel] | None) -> str:

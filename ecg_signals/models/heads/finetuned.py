@@ -1,6 +1,7 @@
 """What every head on an encoder shares: which weights train, when, and how fast."""
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
@@ -52,12 +53,40 @@ class EncoderWithHead(BaseModel):
         """The encoder, whatever its name is here."""
         return cast(BaseModel, self.get_submodule(self.encoder_key))
 
-    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
-        """source [batch, leads, samples], padding_mask bool [batch, (leads,) samples] -> logits, features, ..."""
+    def forward(
+        self,
+        source: Tensor | None = None,
+        padding_mask: Tensor | None = None,
+        encoded: Mapping[str, Tensor] | None = None,
+    ) -> ModelOutput:
+        """source [batch, leads, samples], padding_mask bool [batch, (leads,) samples] -> logits, features, ...
+
+        Args:
+            encoded: what `read_by_head` gave of the same items before, in place of `source`.
+        """
+        if encoded is not None:
+            return self.answer(encoded)
+        assert source is not None
+        return self.head(self.encode(source, padding_mask), source, padding_mask)
+
+    def encode(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
+        """What the encoder answers, in training as it trains."""
         frozen = self.frozen and self.training
         with torch.no_grad() if frozen else contextlib.nullcontext():
-            encoded = ModelOutput(self.underneath.training_pass(source, padding_mask))
-        return self.head(encoded, source, padding_mask)
+            return ModelOutput(self.underneath.training_pass(source, padding_mask))
+
+    @property
+    def encoder_fixed(self) -> bool:
+        """Whether the encoder's answer to an item is the same throughout the run, so that it can be computed once."""
+        return False
+
+    def read_by_head(self, encoded: ModelOutput) -> dict[str, Tensor]:
+        """What the head reads of the encoder's output, in few numbers; it and `answer` go with `encoder_fixed`."""
+        raise TypeError(f"{type(self).__name__} must define read_by_head(encoded)")
+
+    def answer(self, read: Mapping[str, Tensor]) -> ModelOutput:
+        """`logits`, from what `read_by_head` gave."""
+        raise TypeError(f"{type(self).__name__} must define answer(read)")
 
     def extract_features(self, source: Tensor, padding_mask: Tensor | None = None, layers: Any = None) -> ModelOutput:
         encoded = ModelOutput(self.underneath.extract_features(source, padding_mask, layers))
