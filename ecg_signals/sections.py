@@ -72,7 +72,7 @@ class DatasetConfig(BaseConfig):
     train_subset: str = option("train", "name of the training manifest, without .tsv")
     valid_subset: str = option("valid", "comma-separated manifests to validate on; the first decides best and patience")
     ignore_unused_valid_subsets: bool = option(False, "accept valid*.tsv files that valid_subset does not name")
-    validate_interval: int = option(1, "epochs between validations")
+    validate_interval: int = option(1, "epochs between validations; 0: none because an epoch ends")
     validate_interval_updates: int = option(0, "updates between validations; 0 off")
     validate_after_updates: int = option(0, "no validation before this update")
     fixed_validation_seed: int | None = option(None, "seed of validation's random masks; None: common.seed")
@@ -151,6 +151,9 @@ class CheckpointConfig(BaseConfig):
     best_checkpoint_metric: str = option("loss", "any printed statistic of the first validation subset, such as auroc")
     maximize_best_checkpoint_metric: bool = option(False, "larger is better")
     patience: int = option(-1, "stop after this many validations without improvement; -1 never")
+    patience_updates: int = option(
+        -1, "stop so many updates after the best validation, at the next one; -1 never", ours=True
+    )
     checkpoint_suffix: str = option("", "added to checkpoint names before .pt")
     load_checkpoint_on_all_dp_ranks: bool = option(False, "every rank reads the file, instead of rank 0 sending it")
     write_checkpoints_asynchronously: bool = option(False, "write in a background thread", ours=True)
@@ -162,6 +165,9 @@ class CommonEvalConfig(BaseConfig):
     model_overrides: str = option("{}", "options that replace the stored model's, as a dict")
     extract: list[str] | None = option(None, "what to store: any of output, encoder_out, saliency")
     results_path: str | None = option(None, "folder for what is stored")
+    predictions: str | None = option(
+        None, "an .npz of ecg-validate for `ecg-test bootstrap`: targets and predictions of every split", ours=True
+    )
     metrics: list[str] | None = option(
         None, "registered metrics of validations and of the results by label; None: the usual ones", ours=True
     )

@@ -37,6 +37,12 @@ def begin_model(cfg: Any) -> BaseModel:
     model = cls(cfg)
     encoder = cast(BaseModel, model.get_submodule(_key(cls, cfg)))
     fill(encoder, _encoder_state(source, encoder), source.where)
+    if _keeps_head(cfg):
+        inside = f"{_key(cls, cfg)}."
+        head = {key: value for key, value in source.state.items() if not key.startswith(inside)}
+        kept = {key: value for key, value in model.state_dict().items() if key.startswith(inside)}
+        fill(model, kept | head, source.where)
+        model.labels = source.labels
     return _inheriting(model, source)
 
 
@@ -68,6 +74,14 @@ def take_over(cfg: Any, source: ModelSource) -> None:
             f"model.model_path={source.where} holds a model '{source.name}', whose encoder this model cannot use; "
             f"give a file whose encoder is a {core.__name__}, or set model.no_pretrained_weights=true"
         )
+    if _keeps_head(cfg):
+        if entry.cls is not cls:
+            raise ConfigError(
+                f"model.keep_head=true, but {source.where} holds a model '{source.name}' and not a '{cfg._name}'; "
+                f"give the checkpoint of one, or set model.keep_head=false"
+            )
+        for key in ("num_labels", *cls.HEAD):
+            _take(cfg, theirs, key, source.where, fixed=True)
     _check_input({**_options(section), **_options(cfg)}, {**_options(found), **_options(theirs)}, source.where)
     asks = cls if issubclass(cls, core) else encoder_class
     for key in asks.ARCHITECTURE or ():
@@ -99,6 +113,10 @@ def _class_of(cfg: Any) -> type[BaseModel]:
 
 def _starts_from_a_file(cfg: Any) -> bool:
     return isinstance(cfg, StartOptions) and not cfg.no_pretrained_weights and bool(cfg.model_path)
+
+
+def _keeps_head(cfg: Any) -> bool:
+    return bool(getattr(cfg, "keep_head", False)) and _starts_from_a_file(cfg)
 
 
 def _pretrained(cfg: Any, cls: type[BaseModel]) -> ModelSource | None:

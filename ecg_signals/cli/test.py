@@ -3,13 +3,15 @@
 import argparse
 from dataclasses import fields
 
+from ecg_signals.cli import bootstrap
 from ecg_signals.cli.app import load_plugins
 from ecg_signals.cli.arguments import Parser, run_command
 
 EXAMPLE = """example:
   ecg-test test.csv --model checkpoint_best.pt --ecg-dir ecgs --label-start-index 4 --tta --n-augs 7
 results: OUT/performance/performance_<save-id>[_max].csv, with --intervals performance_<save-id>_intervals.csv, with
---save-probs OUT/probs/<csv>/probs_<batch>_bs<size>.npy"""
+--save-probs OUT/probs/<csv>/probs_<batch>_bs<size>.npy
+ecg-test bootstrap FILE...: intervals of predictions that are there already, of several runs; see its --help"""
 
 
 def main() -> None:
@@ -18,6 +20,9 @@ def main() -> None:
 
 def run(argv: list[str]) -> None:
     """Evaluate one model. Raises: ConfigError when model and table do not fit."""
+    if argv[:1] == ["bootstrap"]:
+        bootstrap.run(argv[1:])
+        return
     arguments = parser().parse_args(argv)
     load_plugins(arguments.user_dir)
 

@@ -7,14 +7,17 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ecg_signals.checkpoint.load import build_source, load_source
 from ecg_signals.composition import as_typed, options_of, reading_options, resolve_config, without_resolvers
 from ecg_signals.config import MISSING, ConfigError, parse_literal, resolve_input
 from ecg_signals.data.batching import BatchIterator
 from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.data.label_names import listed
+from ecg_signals.evaluation.bootstrap import write_predictions
 from ecg_signals.evaluation.extract import Extraction
-from ecg_signals.evaluation.results import Answers, printed, write_results
+from ecg_signals.evaluation.results import Answers, printed, undefined_labels, write_results
 from ecg_signals.evaluation.run import evaluate_split, run
 from ecg_signals.evaluation.windows import by_windows, judge_of_windows
 from ecg_signals.files import check_writable, sized
@@ -178,17 +181,25 @@ class Evaluator:
         criterion = self.task.build_criterion().to(self.device)
         out, written, summaries = {}, [], {}
         section, seed = self.config.common_eval, self.config.common.seed
+        answered: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for subset in self.subsets():
             results = {}
             for split in self.task.splits_of(subset):
                 judged, answers = self._validate_split(split, criterion)
-                found = answers.finish(section.intervals if folder else 0, seed) if folder or section.metrics else None
+                wanted = folder or section.metrics or section.predictions
+                found = answers.finish(section.intervals if folder else 0, seed) if wanted else None
                 results[split] = judged, found
+                if found:
+                    answered[split] = found.targets, found.scores
                 if folder and found and self.placement.rank == 0:
                     written += found.write(folder, split)
                     summaries[split] = found.summary(section.intervals)
             out[subset] = printed(self.task, criterion, results, section.metrics)
             self.reporter.summary(subset, out[subset])
+        if section.predictions and self.placement.rank == 0:
+            path = resolve_input(section.predictions)
+            write_predictions(path, answered)
+            written.append(path)
         if folder and self.placement.rank == 0:
             content = {"checkpoint": section.path, "statistics": out, "splits": summaries}
             for path in [write_results(folder, content), *written]:
@@ -213,6 +224,10 @@ class Evaluator:
             one_update=True,
         )
         self._close(extraction)
+        missing = undefined_labels(result[1], self.model.labels)
+        if missing:
+            logger.warning("%d labels are left out of auroc, as %s has no known record with, or none without: %s",
+                           len(missing), dataset.path, listed(missing))  # fmt: skip
         return result, answers
 
     def _autocast(self) -> AbstractContextManager[Any]:

@@ -88,6 +88,18 @@ def printed(
     return stats | {f"{name}_macro" if name in stats else name: named[name] for name in metrics or () if name in named}
 
 
+def undefined_labels(scores: Mapping[str, np.ndarray], labels: Sequence[str] | None) -> list[str]:
+    """Labels that all known items have, or none of them, by a criterion's `logits` and `target`: without an AUROC."""
+    if "target" not in scores or scores.get("logits", np.empty(0)).ndim != 2:
+        return []
+    target, count = scores["target"], scores["logits"].shape[1]
+    known = target[target >= 0] if target.ndim == 1 else target
+    table = known[:, None] == np.arange(count) if target.ndim == 1 else known
+    defined = (table == 1).any(axis=0) & (table == 0).any(axis=0)
+    names = labels or [str(number) for number in range(count)]
+    return [name for name, whole in zip(names, defined) if not whole]
+
+
 def class_numbers(targets: np.ndarray) -> np.ndarray:
     """[items, 1] class numbers, or [items, classes] of which one is 1 -> [items]; -1 where unknown."""
     if targets.shape[1] == 1:

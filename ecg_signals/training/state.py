@@ -86,6 +86,7 @@ class TrainState:
             "inner_tally": Piece(inner.state_dict, inner.load_state_dict, unless="reset_meters"),
             "best_printed": Piece.attribute(validation, "best_printed", unless="reset_meters"),
             "runs_without_improvement": Piece.attribute(validation, "runs_without_improvement", unless="reset_meters"),
+            "best_update": Piece.attribute(validation, "best_update", unless="reset_meters"),
             "scaler": Piece(
                 lambda: scaler.state_dict() if scaler else None,
                 lambda stored: scaler.load_state_dict(stored) if scaler else None,

@@ -49,14 +49,15 @@ class Stopping:
 
     Args:
         section: the recipe's `optimization`.
-        patience: `checkpoint.patience`.
+        patience: `checkpoint.patience`, validations without improvement.
+        patience_updates: `checkpoint.patience_updates`, updates since the best one.
     Attributes:
         now: training ends.
         interrupted: a signal is the reason.
     """
 
-    def __init__(self, section: OptimizationConfig, patience: int) -> None:
-        self.section, self.patience = section, patience
+    def __init__(self, section: OptimizationConfig, patience: int, patience_updates: int = -1) -> None:
+        self.section, self.patience, self.patience_updates = section, patience, patience_updates
         self.signal = StopSignal()
         self.now = self.interrupted = False
 
@@ -84,10 +85,13 @@ class Stopping:
             self.now or self.at_last_update(num_updates) or 0 < section.max_epoch < epoch or rate <= section.stop_min_lr
         )
 
-    def after_validation(self, runs_without_improvement: int) -> None:
-        """Stop after `checkpoint.patience` validations without a strictly better score of the first subset."""
+    def after_validation(self, runs_without_improvement: int, updates_since_best: int = 0) -> None:
+        """Stop when the first subset's score has not been strictly better for so many validations or updates."""
         if 0 < self.patience <= runs_without_improvement:
             logger.info("early stop since valid performance hasn't improved for last %d runs", self.patience)
+            self.now = True
+        if 0 < self.patience_updates <= updates_since_best:
+            logger.info("early stop since valid performance hasn't improved for last %d updates", updates_since_best)
             self.now = True
 
     def raise_if_interrupted(self) -> None:

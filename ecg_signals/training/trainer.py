@@ -63,7 +63,7 @@ class Trainer:
         self.manager = CheckpointManager(config.checkpoint, writer=self.master)
         self.state = TrainState(config, self.manager, self.world_size)
         self.at = self.state.at
-        self.stopping = Stopping(config.optimization, config.checkpoint.patience)
+        self.stopping = Stopping(config.optimization, config.checkpoint.patience, config.checkpoint.patience_updates)
         self.waiting_since = 0.0  # the end of the last update, and of what was due after it
         start = find_start(config, self.manager)
         self._build(start)
@@ -207,7 +207,8 @@ class Trainer:
         if self.validation.is_due(updates, epoch, ends, save, stopping.now) and not stopping.interrupted:
             score = self.validation.run(updates, epoch, self.reporter, first=self.manager.best is None)
             self.model.after_validation(self.validation.runs_without_improvement == 0, self.optimizer)
-            stopping.after_validation(self.validation.runs_without_improvement)
+            since_best = updates - self.validation.best_update
+            stopping.after_validation(self.validation.runs_without_improvement, since_best)
         if ends:
             self.reporter.summary("train", state.stats(state.train_tally), epoch)
             state.check_learned()

@@ -12,7 +12,9 @@ import torch
 from ecg_signals.config import ConfigError, nearest
 from ecg_signals.criteria.base import BaseCriterion
 from ecg_signals.data.batching import BatchIterator
-from ecg_signals.evaluation.results import Answers, SplitResults, printed
+from ecg_signals.data.datasets.base import BaseDataset
+from ecg_signals.data.label_names import listed
+from ecg_signals.evaluation.results import Answers, SplitResults, printed, undefined_labels
 from ecg_signals.evaluation.run import evaluate_split
 from ecg_signals.evaluation.windows import by_windows, judge_of_windows
 from ecg_signals.interop.layout import logit_kind_of
@@ -41,6 +43,7 @@ class Validation:
     Attributes:
         best_printed: subset -> its best score so far.
         runs_without_improvement: validations since the first subset's best.
+        best_update: the update of that best one.
     """
 
     def __init__(
@@ -59,6 +62,8 @@ class Validation:
         make_metrics(config.common_eval.metrics or (), self.kind)  # an error before the first update
         self.best_printed: dict[str, float] = {}
         self.runs_without_improvement = 0
+        self.best_update = 0
+        self.said_undefined: set[str] = set()
         self.warned_undefined = False
         self.features: FeatureCache | None = None  # where batches may come from that hold features in place of signals
         names = [] if config.dataset.disable_validation else _subsets(task, config.dataset)
@@ -70,7 +75,8 @@ class Validation:
         """After this update, which `ends` the epoch or not, after which a `save` is due or not, the `last` or not."""
         section = self.config.dataset
         every = section.validate_interval_updates
-        due = (save and not ends) or (ends and epoch % section.validate_interval == 0) or last
+        by_epoch = section.validate_interval > 0 and epoch % section.validate_interval == 0
+        due = (save and not ends) or (ends and by_epoch) or last
         due = due or (every > 0 < num_updates and num_updates % every == 0)
         return due and bool(self.subsets) and num_updates >= section.validate_after_updates
 
@@ -116,7 +122,8 @@ class Validation:
                 splits |= {split: self.features.valid(batches) for split, batches in splits.items()}
             stats = self._statistics(splits)
             best, score = self.best_printed.get(subset), self._metric_of(stats)
-            scores.append((score, best is None or self.is_better(score, best)))
+            better = best is None or (math.isnan(best) and not math.isnan(score)) or self.is_better(score, best)
+            scores.append((score, better))
             self.best_printed[subset] = score if best is None or scores[-1][1] else best
             line = {**stats, "num_updates": num_updates, f"best_{name}": self.best_printed[subset]}
             reporter.summary(subset, line, epoch)
@@ -131,6 +138,7 @@ class Validation:
                 next(iter(self.subsets)),
             )
         self.runs_without_improvement = 0 if improved else self.runs_without_improvement + 1
+        self.best_update = num_updates if improved else self.best_update
         return score
 
     def _statistics(self, splits: Mapping[str, BatchIterator], first_batch: bool = False) -> dict[str, float]:
@@ -151,7 +159,16 @@ class Validation:
             autocast=lambda: autocast(common, self.device),
             consumers=answers,
         )
+        self._say_undefined(batches.dataset, judged[1])
         return judged, answers[0].finish() if answers else None
+
+    def _say_undefined(self, dataset: BaseDataset, scores: Mapping[str, Any]) -> None:
+        """Once for a split: the labels that means leave out."""
+        labels = undefined_labels(scores, self.model.labels)
+        if labels and str(dataset.path) not in self.said_undefined:
+            self.said_undefined.add(str(dataset.path))
+            logger.warning("%d labels are left out of auroc, as %s has no known record with, or none without: %s",
+                           len(labels), dataset.path, listed(labels))  # fmt: skip
 
 
 def _subsets(task: BaseTask, section: DatasetConfig) -> list[str]:

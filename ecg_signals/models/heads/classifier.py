@@ -66,6 +66,7 @@ class Classifier(FinetunedModel):
 
     cfg: ClassifierConfig
     encoder_class = None  # the options say which
+    HEAD = ("pool", "pool_heads", "head", "hidden_size", "activation")
 
     def __init__(self, cfg: ClassifierConfig) -> None:
         super().__init__(cfg)
