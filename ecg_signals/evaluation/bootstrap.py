@@ -44,7 +44,7 @@ class Bootstrapped:
         """Mean and 95 % interval of every file, mean and deviation of their means, and of all scores together."""
         files = {str(path): _interval(row) for path, row in zip(self.files, self.scores)}
         means = np.array([found["mean"] for found in files.values()])
-        pooled = {**_interval(self.scores.ravel()), "std": float(np.std(_defined(self.scores)))}
+        pooled = {**_interval(self.scores.ravel()), "std": float(self.scores.std())}
         over = {"mean": float(means.mean()), "std": float(means.std())}
         over |= {"lowest": min(found["low"] for found in files.values())}
         over |= {"highest": max(found["high"] for found in files.values())}
@@ -68,10 +68,6 @@ class Bootstrapped:
             yield f"{found['undefined_rounds']} of {self.scores.size} resamples have no score"
 
 
-def _defined(scores: np.ndarray) -> np.ndarray:
-    return scores[~np.isnan(scores)]
-
-
 def _interval(scores: np.ndarray) -> dict[str, float]:
     low, high = np.percentile(scores, ENDS)
     return {"mean": float(scores.mean()), "low": float(low), "high": float(high)}
@@ -84,10 +80,10 @@ def bootstrap_files(
 
     Args:
         paths: files, or folders whose files are taken, those below them too.
-        published: ECG-JEPA's arithmetic: one stream of random numbers through all files in the order given (in a folder,
-            the file system's), any items drawn, NaN for a resample that lacks positives of a label. Else files are
-            sorted, each is drawn alike, every combination of labels as often as in the data, and a mean is one over the
-            labels that are defined.
+        published: ECG-JEPA's arithmetic: one stream of random numbers through all files in the order given (in a
+            folder, the file system's), any items drawn, NaN for a resample that lacks positives of a label. Else files
+            are sorted, each is drawn alike, every combination of labels as often as in the data, and a mean is one over
+            the labels that are defined.
     Raises: ConfigError for files that are no predictions, or of another test set.
     """
     files = [file for path in paths for file in _files(Path(path), split, published)]
@@ -132,9 +128,8 @@ def _files(path: Path, split: str, published: bool) -> list[Path]:
     if not path.is_dir():
         return [path]
     found = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
-    return [
-        file for file in found if file.suffix == ".npz" or (file.name == f"predictions_{split}.csv" and not published)
-    ]
+    table = "" if published else f"predictions_{split}.csv"
+    return [file for file in found if file.suffix == ".npz" or file.name == table]
 
 
 def read_predictions(path: Path, split: str) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -179,7 +174,7 @@ def _one_hot(classes: np.ndarray, count: int) -> np.ndarray:
 
 def write_predictions(path: Path, splits: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
     """An .npz with `<split>_targets` and `<split>_predictions`, float32; `valid` is called `val`, as published."""
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for split, (targets, scores) in splits.items():
         name = "val" if split == "valid" else split
         wide = _one_hot(targets, scores.shape[1]) if targets.ndim == 1 else targets

@@ -31,12 +31,18 @@ class BaseDataset(Dataset[dict[str, Any]]):
     """
 
     suffix: ClassVar[str] = ".tsv"  # of the manifests that this dataset reads
+    crops_as_windows: ClassVar[bool] = False  # its training crops begin as dataset.crop_starts says
     PEER_METHODS: ClassVar[dict[str, str]] = {"collator": "collate(items) -> batch", "num_tokens": "sizes"}
 
     def __init__(self, cfg: DatasetConfig, path: str | Path, *, training: bool = False, seed: int = 1) -> None:
         self.cfg = cfg
         self.path = Path(path)
         self.training = training
+        if training and cfg.crop_starts == "windows" and not self.crops_as_windows:
+            raise ConfigError(
+                f"dataset.crop_starts=windows, but {type(self).__name__} cuts its training items in its own way; leave "
+                f"crop_starts out"
+            )
         self.seed = seed
         self.epoch = 1
         self.draw = (

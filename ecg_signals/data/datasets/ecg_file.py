@@ -91,6 +91,7 @@ class EcgFileDataset(BaseDataset):
     kind: ClassVar[str] = "plain"
     tracks: ClassVar[tuple[str, ...]] = ()
     several: ClassVar[bool] = False
+    crops_as_windows = True
     one_rate: ClassVar[bool] = True
     cfg: EcgFileConfig
 

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ecg_signals.config import ConfigError, option
 from ecg_signals.data.collation import Cropping
+from ecg_signals.data.datasets.base import CROP
 from ecg_signals.data.datasets.ecg_file import EcgFileConfig, EcgFileDataset
 from ecg_signals.data.input_contract import contract_of_segments
 from ecg_signals.data.segment import Segment
@@ -134,9 +135,16 @@ class EcgWindowsDataset(EcgFileDataset):
         if self.whole and cutting is not None:
             published = cutting.count is not None and self.cfg.window_spread == "published"
             return stepped_starts(length, size, cutting.count or 1) if published else cutting.starts(length)
+        if self.training and self.cfg.crop_starts == "windows" and cutting is not None:
+            starts = cutting.starts(length)
+            return [starts[int(self.rng(index, CROP).integers(len(starts)))]]
         if self.training and self.cfg.train_crop == "random":
             return [random_start(length, size, self.rng(index, PLACE))]
         return [centre_start(length, size)]
+
+    @property
+    def varies(self) -> str | None:
+        return "how many windows an item has is known when its file is read"
 
     def collate(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
         if not items or not self.whole:
