@@ -45,7 +45,7 @@ class Features(Dataset[dict[str, Any]]):
         self.dataset, self.arrays, self.columns = dataset, arrays, columns
         self.counts = windows_of(dataset)
         self.first = np.cumsum(self.counts) - self.counts
-        self.epoch, self.with_owners = dataset.epoch, True
+        self.epoch, self.draw, self.with_owners = dataset.epoch, 0, True
 
     def __getattr__(self, name: str) -> Any:
         if name == "dataset":
@@ -60,6 +60,7 @@ class Features(Dataset[dict[str, Any]]):
         self.dataset.set_epoch(epoch)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        self.dataset.draw = self.draw
         chosen = self.dataset.drawn_window(index) if self.dataset.training else slice(None)
         rows = self.first[index] + np.arange(self.counts[index])[chosen]
         return {"id": index, "rows": rows.reshape(-1)}
