@@ -1,5 +1,8 @@
 """Zero-phase filters along the last axis of [..., samples]; values keep their unit."""
 
+from functools import lru_cache
+from typing import Any
+
 import numpy as np
 
 from ecg_signals.config import ConfigError
@@ -19,7 +22,7 @@ def butterworth(
         direct: False filters in second-order sections, True by one transfer function, whose ends differ a little.
     Returns: float64, same shape.
     """
-    from scipy.signal import butter, filtfilt, sosfiltfilt
+    from scipy.signal import filtfilt, sosfiltfilt
 
     if cutoff >= rate / 2:
         raise ConfigError(
@@ -27,10 +30,18 @@ def butterworth(
         )
     if direct:
         _check_length(signal, 3 * (order + 1), f"{kind} filter")
-        return filtfilt(*butter(order, cutoff, btype=kind, fs=rate), signal, axis=-1)
-    sections = butter(order, cutoff, btype=kind, output="sos", fs=rate)
+        return filtfilt(*_designed(order, cutoff, kind, rate, "ba"), signal, axis=-1)
+    sections = _designed(order, cutoff, kind, rate, "sos")
     _check_length(signal, 3 * (2 * len(sections) + 1), f"{kind} filter")
     return sosfiltfilt(sections, signal, axis=-1)
+
+
+@lru_cache(maxsize=64)
+def _designed(order: int, cutoff: float, kind: str, rate: float, form: str) -> Any:
+    """A filter's coefficients, which are read alone: making them takes as long as filtering 10 s."""
+    from scipy.signal import butter
+
+    return butter(order, cutoff, btype=kind, output=form, fs=rate)
 
 
 def clean(signal: np.ndarray, rate: float) -> np.ndarray:

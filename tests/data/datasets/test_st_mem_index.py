@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.io import savemat
+from scipy.signal import sosfiltfilt
 
 from ecg_signals import load_model
 from ecg_signals.composition import resolve_config
@@ -17,8 +18,11 @@ from ecg_signals.config import ConfigError
 from ecg_signals.evaluation.windows import Windowed
 from ecg_signals.readers.read import read_record
 from ecg_signals.registry import get_entry
+from ecg_signals.signal.filters import butterworth
 from ecg_signals.signal.leads import LEADS
 from ecg_signals.signal.record import Record
+from ecg_signals.signal.resample import resample_fourier
+from ecg_signals.signal.steps.base import make_step
 from ecg_signals.signal.windows import Cutting, centre_start, random_start, stepped_starts
 from ecg_signals.trainer import Trainer
 
@@ -387,3 +391,23 @@ def test_an_index_trains_a_classifier_whose_predictions_see_the_same_windows(cla
     dataset = opened(tmp_path / "valid.csv", **chosen, sample_rate=100, window_count=3)
     found = model.signal.prepare(read_record(home / headers[4])).numpy()
     np.testing.assert_allclose(found, windows(dataset), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind, cutoff", [("highpass", 0.67), ("lowpass", 40.0)])
+def test_filters_are_the_published_ones(golden, kind, cutoff):
+    """An impulse through the published sections, forwards and backwards."""
+    known = json.loads((golden / "st_mem" / "transforms" / "filters.json").read_text())[f"{kind}_sos"]
+    impulse = np.eye(1, 2000, 1000)
+    np.testing.assert_allclose(
+        butterworth(impulse, 250, cutoff, kind), sosfiltfilt(np.array(known), impulse), atol=1e-9
+    )
+
+
+def test_the_steps_of_the_pipeline_are_the_published_ones(vectors):
+    np.testing.assert_allclose(resample_fourier(vectors["raw_500hz_mV"], 500, 250), vectors["resampled_250"], atol=1e-5)
+    high = butterworth(vectors["input_1000"], 250, 0.67, "highpass")
+    np.testing.assert_allclose(high, vectors["hp_067"], atol=1e-5)
+    low = butterworth(high, 250, 40, "lowpass")
+    np.testing.assert_allclose(low, vectors["lp_40"], atol=1e-5)
+    joint = make_step({"name": "standardise", "jointly": True})(low, 250, 250)[0]
+    np.testing.assert_allclose(joint, vectors["standardized"], atol=1e-5)
