@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ecg_signals.checkpoint.initialise import encoder_alone
 from ecg_signals.checkpoint.load import complete, files_read, load_source
 from ecg_signals.config import ConfigError
 from ecg_signals.interop.layout import ModelSource, get_layout, layout_of
@@ -31,17 +32,21 @@ class Converted:
     optimizer_left: bool
 
 
-def convert(source: str | os.PathLike[str], dest: str | os.PathLike[str], to: str) -> Converted:
+def convert(
+    source: str | os.PathLike[str], dest: str | os.PathLike[str], to: str, *, minify: bool = False
+) -> Converted:
     """Convert a checkpoint and check that what was written gives the same weights, bit by bit.
 
     Args:
         source: as for `load_model`.
         dest: a folder for `hf`, else a file.
+        minify: write the encoder alone, without a head or what only its pretraining needs.
         to: a registered layout, `fairseq` or `hf` for short, or `original` for the published one of the model's family.
     Raises: ConfigError when the source cannot be read, has no such form, or the result cannot be written.
     """
     named = None if to == "original" else get_layout(SHORT.get(to, to))
-    model = complete(load_source(source))
+    found = load_source(source)
+    model = complete(encoder_alone(found) if minify else found)
     layout = named or layout_of(model.name, model.options)
     if layout is None:
         raise ConfigError(f"no other project publishes the model '{model.name}'; use --to fairseq or --to hf")

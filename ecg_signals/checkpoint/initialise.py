@@ -16,10 +16,10 @@ from ecg_signals.checkpoint.building import check_size
 from ecg_signals.checkpoint.load import fill, load_source
 from ecg_signals.checkpoint.origin import inherited
 from ecg_signals.checkpoint.state import RestoredState
-from ecg_signals.config import BaseConfig, ConfigError, dotted
+from ecg_signals.config import BaseConfig, ConfigError, dotted, known_options
 from ecg_signals.interop.layout import ModelSource
 from ecg_signals.models.base import BaseModel, StartOptions
-from ecg_signals.registry import get_entry
+from ecg_signals.registry import get_entry, register_model
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +57,26 @@ def continue_model(cfg: Any, restored: RestoredState) -> BaseModel:
     source = restored.source
     take_over(cfg, source)
     return _inheriting(cls(cfg), source)
+
+
+def encoder_alone(source: ModelSource) -> ModelSource:
+    """The encoder within a file's model as a model of its own, without a head or what only its pretraining needs.
+
+    Raises: ConfigError when no model is registered that is such an encoder alone.
+    """
+    entry = get_entry("model", source.name)
+    encoder_class, options = entry.cls.encoder_of(entry.dataclass.from_mapping(source.options))
+    registered = (other.name for other in register_model.entries.values() if other.cls is encoder_class)
+    name = encoder_class.encoder_name or next(registered, None)
+    if name is None:
+        raise ConfigError(f"{source.where}: the encoder of '{source.name}', {encoder_class.__name__}, has no name")
+    found = get_entry("model", name)
+    section = found.dataclass.from_mapping({**known_options(found.dataclass, options.to_dict()), "_name": name})
+    for key, value in found.cls.AS_ENCODER.items():
+        setattr(section, key, value)
+    state = _encoder_state(source, found.cls(section))
+    kept = {key: getattr(source, key) for key in ("signal", "cfg", "layout", "where", "origin")}
+    return ModelSource(name, section.to_dict(), state, **kept)
 
 
 def take_over(cfg: Any, source: ModelSource) -> None:
@@ -181,10 +201,14 @@ def _encoder_state(source: ModelSource, encoder: BaseModel) -> dict[str, Tensor]
         for key, value in state.items()
         if key.split(".")[0] in parts
         and not key.startswith(encoder.FRESH_WEIGHTS)
-        and (key in own or not key.startswith(encoder.NEW_WEIGHTS))
+        and (key in own or not _is_new(key, encoder))
     }
     if len(kept) < len(state):
         left = sorted({key.split(".")[0] for key in state if key not in kept})
         logger.info("%s: not taken over, as only its pretraining needs them: %s", source.where, ", ".join(left))
-    new = (*encoder.NEW_WEIGHTS, *encoder.FRESH_WEIGHTS)
-    return {**{key: own[key] for key in own if key.startswith(new)}, **kept}
+    new = {key: own[key] for key in own if _is_new(key, encoder) or key.startswith(encoder.FRESH_WEIGHTS)}
+    return {**new, **kept}
+
+
+def _is_new(key: str, encoder: BaseModel) -> bool:
+    return any(f".{name}" in f".{key}" for name in encoder.NEW_WEIGHTS)

@@ -20,7 +20,7 @@ def merge_optimizer_state(
     Args:
         stored: from the checkpoint.
         current: `optimizer.state_dict()` of the freshly built optimizer; its options win, with a warning where they
-            differ, except for the rate, which the schedule sets.
+            differ, except for the rate, which the schedule sets, and options that a group lists as `scheduled`.
         overrides: `checkpoint.optimizer_overrides`, applied last.
     Raises: ConfigError when groups or parameters do not correspond.
     """
@@ -32,7 +32,7 @@ def merge_optimizer_state(
             f"Keep the model and what is frozen as they were, or set checkpoint.reset_optimizer=true."
         )
     for index, (old, new) in enumerate(zip(stored["param_groups"], current["param_groups"])):
-        for key in sorted(set(old) & set(new) - {"params", "lr", "initial_lr"}):
+        for key in sorted(set(old) & set(new) - {"params", "lr", "initial_lr", *new.get("scheduled", ())}):
             if not _same(old[key], new[key]):
                 logger.warning(
                     "parameter group %d: %s is %s in the checkpoint and %s in the recipe; the recipe's is used",

@@ -26,6 +26,9 @@ def parser() -> Parser:
         help="fairseq: a fairseq-signals .pt that says all that ours say; hf: a Hugging Face folder; original: the "
         "published layout of the model's own family; or a registered layout (`ecg-list layout`)",
     )
+    parser.add_argument(
+        "--minify", action="store_true", help="the encoder alone, without a head or what only pretraining needs"
+    )
     parser.add_argument("--user-dir", metavar="PATH", help="folder or module that registers the model, if your own")
     return parser
 
@@ -38,7 +41,7 @@ def run(argv: list[str]) -> None:
     arguments = parser().parse_args(argv)
     from ecg_signals.checkpoint.convert import convert
 
-    done = convert(arguments.source, arguments.dest, arguments.to)
+    done = convert(arguments.source, arguments.dest, arguments.to, minify=arguments.minify)
     labels = f", {len(done.labels)} labels" if done.labels else ""
     print(f"{done.dest}: {done.name}, {done.weights:,} weights{labels}; read back and equal bit by bit")
     if done.optimizer_left:

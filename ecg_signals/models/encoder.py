@@ -8,8 +8,8 @@ from ecg_signals.config import ConfigError
 
 
 def is_matrix(name: str, weight: Tensor) -> bool:
-    """Whether a weight is one that weight decay is meant for: no bias, no part of a norm, no embedding."""
-    return weight.dim() > 1 and "_embedding" not in name
+    """Whether a weight is one that weight decay is meant for: a layer's, no bias, norm, embedding or learned token."""
+    return weight.dim() > 1 and ".weight" in f".{name}" and "_embedding" not in name
 
 
 class Encoder(nn.Module):
@@ -19,7 +19,7 @@ class Encoder(nn.Module):
         encoder_name: registered name of what heads build, where pretraining adds something on top; "": the model's own.
         AS_ENCODER: options that leave out what no head reads.
         ARCHITECTURE: options that must be those of a pretrained file; None: all that have a default, unless set.
-        NEW_WEIGHTS: weights that a pretrained file may lack; how their names begin.
+        NEW_WEIGHTS: weights that a pretrained file may lack; how their names begin, or those of the parts they are in.
         FRESH_WEIGHTS: weights that never come from a file.
     """
 

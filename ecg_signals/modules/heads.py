@@ -13,23 +13,30 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 HEADS = ("linear", "mlp", "cosine", "label_embedding")
 
 
-def make_head(kind: str, dim: int, labels: int, hidden: int, activation: str) -> nn.Module:
-    """[batch, dim] -> [batch, labels]; `hidden` and `activation` are those of a perceptron, `mlp`."""
+def make_head(kind: str, dim: int, labels: int, hidden: int, activation: str, bias: bool = True) -> nn.Module:
+    """[batch, dim] -> [batch, labels]; `hidden` and `activation` are those of a perceptron, `mlp`.
+
+    bias: of the linear layers; cosines have none.
+    """
     if kind == "mlp":
-        return perceptron(dim, hidden, labels, activation)
-    return {"linear": linear, "cosine": CosineHead, "label_embedding": LabelEmbedding}[kind](dim, labels)
+        return perceptron(dim, hidden, labels, activation, bias)
+    if kind == "linear":
+        return linear(dim, labels, bias)
+    return {"cosine": CosineHead, "label_embedding": LabelEmbedding}[kind](dim, labels)
 
 
-def linear(dim: int, labels: int) -> nn.Linear:
+def linear(dim: int, labels: int, bias: bool = True) -> nn.Linear:
     """As fairseq-signals begins it."""
-    layer = nn.Linear(dim, labels)
+    layer = nn.Linear(dim, labels, bias=bias)
     nn.init.xavier_uniform_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    if bias:
+        nn.init.zeros_(layer.bias)
     return layer
 
 
-def perceptron(dim: int, hidden: int, labels: int, activation: str) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(dim, hidden), ACTIVATIONS[activation](), nn.Linear(hidden, labels))
+def perceptron(dim: int, hidden: int, labels: int, activation: str, bias: bool = True) -> nn.Sequential:
+    last = nn.Linear(hidden, labels, bias=bias)
+    return nn.Sequential(nn.Linear(dim, hidden, bias=bias), ACTIVATIONS[activation](), last)
 
 
 class CosineHead(nn.Module):

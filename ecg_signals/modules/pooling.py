@@ -43,19 +43,26 @@ def pool_maximum(features: Tensor, padding_mask: Tensor | None) -> Tensor:
 class AttentivePool(nn.Module):
     """What one learned query reads from the unpadded frames: [batch, frames, dim] -> [batch, dim].
 
+    Args:
+        query_proj: the query passes a linear layer.
+        out_proj: what it reads passes one.
+        bias: of these layers and of those of keys and values.
     Raises: ConfigError when `heads` does not divide `dim`.
     Source: Bardes et al. 2024, Revisiting Feature Prediction, arXiv:2404.08471, whose attentive probe it is.
     """
 
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(
+        self, dim: int, heads: int, *, query_proj: bool = False, out_proj: bool = True, bias: bool = True
+    ) -> None:
         super().__init__()
         if heads < 1 or dim % heads:
             raise ConfigError(f"model.pool_heads={heads} does not divide the {dim} values of a frame; set a divisor")
         self.heads = heads
         self.query = nn.Parameter(torch.randn(heads, 1, dim // heads) * 0.02)  # a ViT's usual start
-        self.k_proj = nn.Linear(dim, dim)
-        self.v_proj = nn.Linear(dim, dim)
-        self.out_proj = nn.Linear(dim, dim)
+        self.q_proj = nn.Linear(dim, dim, bias=bias) if query_proj else nn.Identity()
+        self.k_proj = nn.Linear(dim, dim, bias=bias)
+        self.v_proj = nn.Linear(dim, dim, bias=bias)
+        self.out_proj = nn.Linear(dim, dim, bias=bias) if out_proj else nn.Identity()
 
     def forward(self, features: Tensor, padding_mask: Tensor | None) -> Tensor:
         key, value = (
@@ -63,9 +70,24 @@ class AttentivePool(nn.Module):
             for proj in (self.k_proj, self.v_proj)
         )
         attend = None if padding_mask is None else ~padding_mask[:, None, None, :]
-        query = self.query.to(key.dtype).expand(len(features), -1, -1, -1)
+        query = self.q_proj(self.query.flatten()).view_as(self.query).to(key.dtype).expand(len(features), -1, -1, -1)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=attend)  # [batch, heads, 1, dim / heads]
         return self.out_proj(mixed.flatten(1))
+
+
+def frames_of(output: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
+    """What an encoder returned -> frames [batch, frames, dim] and their padding."""
+    return output["features"], output.get("padding_mask")
+
+
+def with_registers(output: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
+    """The same, registers first, which are never padding. Raises: ConfigError when the encoder has none."""
+    (features, padding), registers = frames_of(output), output.get("registers")
+    if registers is None:
+        raise ConfigError("model.pool_registers=true, but this encoder gives no `registers`; set it to false")
+    if padding is not None:
+        padding = torch.cat([padding.new_zeros(registers.shape[:2]), padding], dim=1)
+    return torch.cat([registers, features], dim=1), padding
 
 
 def pool_output(output: Mapping[str, Any], kind: str) -> Tensor:
@@ -73,11 +95,11 @@ def pool_output(output: Mapping[str, Any], kind: str) -> Tensor:
 
     Args:
         output: `features` [batch, frames, dim], `padding_mask` bool [batch, frames] or None; for kind cls `cls` [batch,
-            dim], the class token; for kind register `registers` [batch, tokens, dim], which are averaged; for kind own
-            `pooled` [batch, dim], the vector that the encoder's family is known by.
+            dim], the class token; for kind register `registers` [batch, tokens, dim], of which the first is read; for
+            kind own `pooled` [batch, dim], the vector that the encoder's family is known by.
     Raises: ConfigError when the encoder has no such tokens.
     """
-    features, padding = output["features"], output.get("padding_mask")
+    features, padding = frames_of(output)
     if kind in ("mean", "nonzero"):
         return pool_frames(features, padding, "nonzero" if kind == "nonzero" else "valid")
     if kind == "max":
@@ -87,4 +109,4 @@ def pool_output(output: Mapping[str, Any], kind: str) -> Tensor:
     found = output.get(TOKENS[kind])
     if found is None:
         raise ConfigError(f"model.pool={kind}, but this encoder gives no `{TOKENS[kind]}`; set model.pool=mean")
-    return found if found.dim() == 2 else found.mean(dim=1)
+    return found if found.dim() == 2 else found[:, 0]

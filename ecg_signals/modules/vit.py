@@ -1,11 +1,16 @@
 """The pre-norm transformer block of vision transformers, with the variants that published ECG encoders differ by."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecg_signals.modules.attention import attention_weights
 from ecg_signals.modules.dropout import Dropout, dropout
+
+INITS = ("truncated", "xavier")
+WEIGHT_STD = 0.02
 
 
 class FusedAttention(nn.Module):
@@ -135,3 +140,22 @@ class VitBlock(nn.Module):
         """x [batch, tokens, dim] -> the same shape; `padding` bool [batch, tokens], True = not to be attended to."""
         x = x + self.drop_path(self.attn_ls(self.attn(self.norm1(x), padding)))
         return x + self.drop_path(self.mlp_ls(self.mlp(self.norm2(x))))
+
+
+def drawn_token(count: int, dim: int) -> nn.Parameter:
+    """[1, count, dim]."""
+    return nn.Parameter(nn.init.trunc_normal_(torch.empty(1, count, dim), std=WEIGHT_STD))
+
+
+def initialise(root: nn.Module, depth: int, init: str) -> None:
+    """Draw the weights below `root`; `depth`: blocks of the encoder, by which residual branches begin smaller."""
+    for name, module in root.named_modules():
+        if not isinstance(module, (nn.Linear, nn.Conv1d)):
+            continue
+        if init == "xavier":
+            nn.init.xavier_uniform_(module.weight)
+        else:
+            shrink = math.sqrt(2 * depth) if name.endswith(("attn.proj", "mlp.fc2")) else 1.0
+            nn.init.trunc_normal_(module.weight, std=WEIGHT_STD / shrink)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

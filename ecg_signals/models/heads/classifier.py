@@ -12,7 +12,8 @@ from ecg_signals.models.base import BaseModel, ModelOutput
 from ecg_signals.models.encoder import is_matrix
 from ecg_signals.models.heads.finetuned import FinetunedModel, FinetuneOptions
 from ecg_signals.modules.heads import ACTIVATIONS, HEADS, make_head
-from ecg_signals.modules.pooling import POOLS, AttentivePool, pool_output
+from ecg_signals.modules.pooling import POOLS, AttentivePool, frames_of, pool_output, with_registers
+from ecg_signals.modules.vit import INITS, initialise
 from ecg_signals.registry import get_entry, register_model
 
 
@@ -23,9 +24,18 @@ class ClassifierConfig(FinetuneOptions):
     )
     pool: str = option("mean", "one vector from the frames", choices=POOLS)
     pool_heads: int = option(8, "attention heads of pool=attentive; they divide the width of a frame", least=1)
+    pool_query_proj: bool = option(False, "pool=attentive: the learned query passes a linear layer")
+    pool_out_proj: bool = option(True, "pool=attentive: what the query reads passes a linear layer")
+    pool_bias: bool = option(True, "pool=attentive: biases of these layers, and of those of keys and values")
+    pool_registers: bool = option(False, "pool=attentive: the query reads the encoder's registers, too")
     head: str = option("linear", "from that vector to the logits", choices=HEADS)
     hidden_size: int = option(256, "width of the hidden layer of head=mlp", least=1)
     activation: str = option("gelu", "after that layer", choices=tuple(ACTIVATIONS))
+    head_bias: bool = option(True, "biases of head=linear and head=mlp")
+    head_init: str = option(
+        "usual", "where pool and head begin: as their layers usually do, or as those of a vision transformer",
+        choices=("usual", *INITS),
+    )  # fmt: skip
     freeze_encoder: bool = option(False, "a linear probe: the encoder never trains, nor drops anything out")
     freeze_blocks: int = option(
         0, "first parts of the encoder that never train: 1, its embeddings; 2, one block more", least=0
@@ -66,7 +76,10 @@ class Classifier(FinetunedModel):
 
     cfg: ClassifierConfig
     encoder_class = None  # the options say which
-    HEAD = ("pool", "pool_heads", "head", "hidden_size", "activation")
+    HEAD = (
+        "pool", "pool_heads", "pool_query_proj", "pool_out_proj", "pool_bias", "pool_registers", "head", "hidden_size",
+        "activation", "head_bias",
+    )  # fmt: skip
 
     def __init__(self, cfg: ClassifierConfig) -> None:
         super().__init__(cfg)
@@ -74,12 +87,20 @@ class Classifier(FinetunedModel):
         if cfg.freeze_blocks > parts:
             found = cfg.freeze_blocks
             raise ConfigError(f"model.freeze_blocks={found}; this encoder has {parts} parts: set 0 to {parts}")
-        self.pool = AttentivePool(dim, cfg.pool_heads) if cfg.pool == "attentive" else None
+        self.pool = self._attentive_pool(dim) if cfg.pool == "attentive" else None
         dim = 2 * dim if cfg.pool == "max_mean" else dim
-        self.proj = make_head(cfg.head, dim, cfg.num_labels, cfg.hidden_size, cfg.activation)
+        self.proj = make_head(cfg.head, dim, cfg.num_labels, cfg.hidden_size, cfg.activation, cfg.head_bias)
+        for module in filter(None, (self.pool, self.proj) if cfg.head_init != "usual" else ()):
+            initialise(module, 1, cfg.head_init)
         self.logit_kind = COSINES if cfg.head == "cosine" else None
         self.held = parts if cfg.freeze_encoder else cfg.freeze_blocks  # parts that never train
         self.hold()
+
+    def _attentive_pool(self, dim: int) -> AttentivePool:
+        cfg = self.cfg
+        return AttentivePool(
+            dim, cfg.pool_heads, query_proj=cfg.pool_query_proj, out_proj=cfg.pool_out_proj, bias=cfg.pool_bias
+        )
 
     @classmethod
     def encoder_of(cls, cfg: Any, usual: type[BaseModel] | None = None) -> tuple[type[BaseModel], Any]:
@@ -120,8 +141,8 @@ class Classifier(FinetunedModel):
         """`frames` and their `padding`, if any, where the pool learns; else `pooled`."""
         if self.pool is None:
             return {"pooled": pool_output(encoded, self.cfg.pool)}
-        padding = encoded.get("padding_mask")
-        return {"frames": encoded["features"], **({} if padding is None else {"padding": padding})}
+        frames, padding = with_registers(encoded) if self.cfg.pool_registers else frames_of(encoded)
+        return {"frames": frames, **({} if padding is None else {"padding": padding})}
 
     def answer(self, read: Mapping[str, Tensor]) -> ModelOutput:
         pooled = read["pooled"] if self.pool is None else self.pool(read["frames"], read.get("padding"))

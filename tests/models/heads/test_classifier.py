@@ -73,7 +73,7 @@ def test_tokens_are_read_or_missed_by_name():
     output = {"features": features, "cls": torch.ones(2, 8), "registers": registers}
     assert torch.equal(pool_output(output, "cls"), torch.ones(2, 8))
     assert torch.equal(pool_output({**output, "pooled": torch.full((2, 8), 2.0)}, "own"), torch.full((2, 8), 2.0))
-    assert torch.equal(pool_output(output, "register"), torch.zeros(2, 8))
+    assert torch.equal(pool_output(output, "register"), features[:, 0])
     with pytest.raises(ConfigError, match=r"model\.pool=cls, but this encoder gives no `cls`; set model\.pool=mean"):
         classifier(pool="cls")(torch.randn(2, 12, 400))
 
