@@ -25,6 +25,8 @@ STEPS = {
     "prepare": "FOLDER/raw/*.npy -> FOLDER/processed and tables to type labels into (make prepare-data)",
     "settings": "settings of ecg-train for such a folder, once the labels are typed (make train)",
     "windows": "a tree of WFDB records -> windows without gaps, one file each, and an index: ST-MEM's data",
+    "dump": "a dataset's whole records -> one .npy or .npz, as dataset jepa_dump and ECG-JEPA read it; or dump -> dump",
+    "statistics": "mean and standard deviation per lead of such a dump",
     "identify": "split tables -> identification manifests: train.tsv, valid_gallery.tsv, valid_probe.tsv, ...",
 }
 HUBERT_HELP = """usage: ecg-preprocess hubert DATASET SOURCE DEST [--workers N] [key=value ...]
@@ -179,6 +181,8 @@ def run_step(name: str, argv: list[str]) -> None:
         "pairs": (add_pairs, pairs),
         "subset": (add_subset, subset),
         "identify": (add_identify, identify),
+        "dump": (add_dump, dump),
+        "statistics": (add_statistics, statistics),
         "prepare": (add_prepare, prepare),
         "windows": (add_windows, windows),
         "settings": (add_settings, settings),
@@ -316,6 +320,50 @@ def identify(args: argparse.Namespace) -> None:
     from ecg_signals.tables import path_list
 
     identification_step(path_list(args.split_file_paths), args.group_col, args.save_dir, args.within_records)
+
+
+def add_dump(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("source", type=Path, help="folder of the dataset, or a dump to make another of")
+    add("dest", type=Path, help="the dump: .npy (records of one length; others are left out) or .npz (any length)")
+    add("--dataset", help="its name, such as ptb-xl (default: as folder or dump is called)")
+    add("--interpolate-nans", action="store_true", help="bridge missing values by straight lines")
+    add("--remove-baseline-wander", action="store_true", help="high-pass at 0.5 Hz, behind the bridges, which it needs")
+    add("--dtype", default="float16", choices=("float16", "float32"), help="of the values (default: float16)")
+    add("--folds", type=int, nargs="+", default=[], help="PTB-XL: only records of these strat_folds, in table order")
+    add("--rows-of", type=Path, metavar="DUMP", help="take the records from this dump of all of SOURCE's table")
+    add("--incomplete", action="store_true", help="CODE-15: only the records that are padded with zeros, cut")
+    add("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: the processors there are)")
+
+
+def dump(args: argparse.Namespace) -> None:
+    from ecg_signals.preprocess.dumps import DumpRules, dataset_of, dump_step
+
+    rules = DumpRules(
+        dataset=dataset_of(args.source, args.dataset),
+        variable=args.dest.suffix == ".npz",
+        incomplete=args.incomplete,
+        fill=args.interpolate_nans,
+        steady=args.remove_baseline_wander,
+        dtype=args.dtype,
+        folds=tuple(args.folds),
+    )
+    print(printable(dump_step(args.source, args.dest, rules, args.workers, args.rows_of)))
+
+
+def add_statistics(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("dump", type=Path, help=".npy or .npz")
+    add("--out", type=Path, help="JSON to write, for dataset.statistics (default: DUMP.json, which is found by itself)")
+    add("--ddof", type=int, choices=(0, 1), help="subtracted from the number of values (default: 1 for .npy, else 0)")
+
+
+def statistics(args: argparse.Namespace) -> None:
+    from ecg_signals.preprocess.dumps import statistics_step
+
+    notes = statistics_step(args.dump, args.out, args.ddof)
+    for name, values in (("mean", notes.mean), ("std", notes.std)):
+        print(f"{name} (mV): {' '.join(f'{value:.6g}' for value in values or [])}")
 
 
 def add_prepare(parser: argparse.ArgumentParser) -> None:

@@ -73,7 +73,8 @@ class Conditioning:
         empty = np.isnan(signal).any(axis=-1)
         signal[empty] = 0
         if self.steady:
-            signal = butterworth(signal.astype(np.float64), self.rate, HIGH_PASS, "highpass", ORDER, True).astype(dtype)
+            exact = signal if self.half else signal.astype(np.float64)  # published: also the extended ends
+            signal = butterworth(exact, self.rate, HIGH_PASS, "highpass", ORDER, True).astype(dtype)
         return resample_fourier(signal.astype(np.float32), self.rate, self.wanted).astype(dtype, copy=False), empty
 
 

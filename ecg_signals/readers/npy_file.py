@@ -78,17 +78,18 @@ def map_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     try:
         _check_directory(Path(path), size_of(path))
         with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
-            return {entry.filename.removesuffix(".npy"): _map_member(file, entry) for entry in archive.infolist()}
+            entries = archive.infolist()
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                raise ConfigError(
+                    f"{path} is compressed, so that it can only be read whole; store it as it is, with numpy.savez "
+                    f"instead of numpy.savez_compressed"
+                )
+            return {entry.filename.removesuffix(".npy"): _map_member(file, entry) for entry in entries}
     except _UNZIP_ERRORS as error:
         raise ConfigError(f"{path} is truncated or no plain .npz file ({error}); save it with numpy.savez") from None
 
 
 def _map_member(file: BinaryIO, entry: zipfile.ZipInfo) -> np.ndarray:
-    if entry.compress_type != zipfile.ZIP_STORED:
-        raise _Broken(
-            f"its array {entry.filename} is compressed, so that it cannot be read in parts: numpy.savez instead of "
-            f"savez_compressed stores it as it is"
-        )
     file.seek(max(0, entry.header_offset))
     header = file.read(30)
     if len(header) < 30 or header[:4] != b"PK\x03\x04":

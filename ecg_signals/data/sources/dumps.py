@@ -185,8 +185,8 @@ def read_notes(dump: Path) -> DumpNotes:
     return DumpNotes.from_mapping(found, where=str(path))
 
 
-def write_notes(dump: Path, notes: DumpNotes) -> None:
-    """Write `<dump>.json`, atomically."""
+def write_notes(dump: Path, notes: DumpNotes, out: Path | None = None) -> None:
+    """Write `<dump>.json`, or `out`, atomically."""
     values = {key: value for key, value in notes.to_dict().items() if value is not None and key != "_name"}
-    with replacing(notes_path(dump), durable=True) as partial:
+    with replacing(out or notes_path(dump), durable=True) as partial:
         partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")

@@ -10,7 +10,7 @@ from ecg_signals.preprocess.options import SplitConfig
 from ecg_signals.preprocess.source import Row, Source
 from ecg_signals.registry import register_source
 from ecg_signals.signal.record import Record
-from ecg_signals.tables import Table, check_columns, numbers, read_table
+from ecg_signals.tables import Table, numbers, read_table
 
 LABELS = ("is_male", "1dAVb", "RBBB", "LBBB", "SB", "ST", "AF", "normal_ecg")
 
@@ -41,8 +41,7 @@ class Code15(Source):
         else:
             table = read_table(self.folder / "exams.csv", ["exam_id", "trace_file"])
             table = table.assign(path=table["trace_file"].fillna("").astype(str), record_id=table["exam_id"])
-        check_columns(table, ["is_male"], "the table of exams")
-        female = 1.0 - numbers(table, "is_male", "the table of exams")
+        female = 1.0 - numbers(table, "is_male", "the table of exams") if "is_male" in table else np.nan
         return table.assign(name=table["exam_id"].astype(str), sex=female)
 
     def reading(self, row: Row) -> dict[str, Any]:

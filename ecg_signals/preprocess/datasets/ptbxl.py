@@ -1,5 +1,6 @@
 """PTB-XL: 21,799 records of 10 s with SCP-ECG statements and ten folds."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,12 @@ _CLASS_COLUMN = {"subdiagnostic": "diagnostic_subclass", "superdiagnostic": "dia
 class PtbxlConfig(PreprocessConfig):
     source_rate: int = option(500, "Hz of the files to read: records500/ or records100/", choices=(500, 100))
     labels: str = option("all", "label set: all 71 statements, or one of the five benchmark tasks", choices=TASKS)
+    single_label: bool = option(False, "only records of exactly one class of the label set, as ST-MEM is compared on")
+    min_samples: int | None = option(
+        None,
+        "leave out classes with at most this many records (not of `diagnostic`, as published); null: none",
+        least=0,
+    )
     valid_fold: int = option(9, "fold that is the valid split")
     test_fold: int = option(10, "fold that is the test split; the other folds are train")
 
@@ -84,12 +91,20 @@ class Ptbxl(Source):
         known = self.statements()
         codes = [parse_literal(text, "scp_codes") for text in meta["scp_codes"]]
         if self.cfg.labels == "all":
-            return [{known.get(code, code) for code in found} for found in codes]
-        return [{known[code] for code in found if code in known} for found in codes]
+            return self._kept([{known.get(code, code) for code in found} for found in codes])
+        return self._kept([{known[code] for code in found if code in known} for found in codes])
+
+    def _kept(self, found: list[set[str]]) -> list[set[str]]:
+        """Without the rare classes; with `single_label` none for records of several."""
+        if self.cfg.min_samples is not None and self.cfg.labels != "diagnostic":
+            counts = Counter(name for classes in found for name in classes)
+            found = [{name for name in classes if counts[name] > self.cfg.min_samples} for classes in found]
+        return [classes if len(classes) == 1 else set() for classes in found] if self.cfg.single_label else found
 
     def labels(self, meta: Table) -> Table:
         found = self.classes(meta)
-        names = sorted(set(self.statements().values()).union(*found))
+        every = set(self.statements().values()) if self.cfg.min_samples is None else set()
+        names = sorted(every.union(*found))
         return multi_hot(meta["idx"], [classes or None for classes in found], names)
 
     def split(self, meta: Table) -> Column:

@@ -8,8 +8,11 @@ import pytest
 import torch
 from scipy.io import savemat
 
+from ecg_signals.config import ConfigError, UsageError
 from ecg_signals.data.datasets.jepa_dump import JepaDumpConfig, JepaDumpDataset
-from ecg_signals.interop.ecg_jepa.datasets import DATASETS
+from ecg_signals.interop.ecg_jepa.datasets import DATASETS, published_name
+from ecg_signals.signal.leads import LEADS
+from ecg_signals.signal.record import Record
 
 ULP = 2e-3 + 1e-9  # float16 below 4
 
@@ -143,3 +146,98 @@ def test_a_long_record_is_resampled_around_the_excerpt_as_if_it_were_resampled_w
         signal, _ = member.conditioning(member.records.read(0))
         wanted = signal[:, item["start"] :][:, :5000]
         np.testing.assert_allclose(item["source"].numpy(), wanted, atol=2e-3)
+
+
+def test_a_lead_without_values_becomes_zeros_or_another_record_is_drawn(tmp_path):
+    data = noise(6, 300, 12, dtype=np.float32)
+    data[:5, :, 3] = np.nan
+    data[5, :, 7] = 0.5  # constant
+    dump(tmp_path / "d.npy", data, sample_rate=500)
+    options = {"window_samples": 200, "statistics": {"d": "computed"}}
+    zero = batch_of(made(tmp_path / "d.npy", **options), *range(6))
+    assert torch.isfinite(zero).all() and (zero[:5, 3] == 0).all() and (zero[:, :3] != 0).any(dim=-1).all()
+    other = made(tmp_path / "d.npy", empty_leads="redraw", **options)
+    assert {other[index]["id"] for index in range(6)} == {5}
+    data[5, :, 0] = np.nan
+    dump(tmp_path / "d.npy", data, sample_rate=500)
+    with pytest.raises(ConfigError, match=r"dataset\.empty_leads=zero"):
+        made(tmp_path / "d.npy", empty_leads="redraw", **options)[0]
+
+
+def test_gaps_are_bridged_from_beyond_the_excerpt_and_infinite_values_are_gaps(tmp_path):
+    data = np.full((1, 400, 12), np.nan, np.float32)
+    data[0, [0, 399]] = [[0.0] * 12, [3.99] * 12]
+    data[0, 200, 4] = np.inf
+    dump(tmp_path / "d.npy", data, sample_rate=500)
+    item = made(tmp_path / "d.npy", window_samples=100, statistics={"d": "computed"})[0]
+    line = 0.01 * (item["start"] + np.arange(100))
+    np.testing.assert_allclose(item["source"].numpy(), np.tile(line, (12, 1)), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name, shape, options, message",
+    [
+        ("ptb-xl", (2, 1000, 12), {}, r"records of 1000 samples; ptb-xl has 5000 at 500 Hz.*dataset\.rates"),
+        ("ptb-xl", (2, 5000, 8), {}, r"holds 8 leads, but 12 names"),
+        ("mine", (2, 5000, 12), {}, r"sample rate of mine .* dataset\.rates=\{mine: HZ\}"),
+        ("mine", (2, 400, 12), {"rates": {"mine": 500}}, r"no record of 5000 samples at 500 Hz.*longest of 400"),
+        ("mine", (2, 6000, 12), {"rates": {"mine": 500}}, r"the statistics of I, II, .*dataset\.statistics"),
+        ("mine", (2, 60), {}, r"float16 \[2, 60\]; expected numbers \[records, samples, leads\]"),
+    ],
+)
+def test_a_dump_that_does_not_fit_is_one_clear_error(tmp_path, name, shape, options, message):
+    np.save(tmp_path / f"{name}.npy", np.zeros(shape, np.float16))
+    with pytest.raises(ConfigError, match=message):
+        made(tmp_path / f"{name}.npy", **options)
+
+
+def test_options_about_datasets_that_are_not_there_and_compressed_dumps_are_errors(tmp_path):
+    dump(tmp_path / "a.npy", noise(2, 300, 12), sample_rate=500)
+    np.savez_compressed(tmp_path / "b.npz", data=noise(300, 12), sizes=[300])
+    with pytest.raises(ConfigError, match=r"compressed.*numpy\.savez"):
+        made(tmp_path / "b.npz", window_samples=100)
+    with pytest.raises(UsageError, match=r"'ptbxl' of dataset\.rates.*There are"):
+        made(tmp_path / "a.npy", window_samples=100, rates={"ptbxl": 500})
+    with pytest.raises(ConfigError, match=r"no chance for a"):
+        dumps = dict.fromkeys("ab", str(tmp_path / "a.npy"))
+        made("train", window_samples=100, dumps=dumps, mixture={"b": 1})
+    with pytest.raises(ConfigError, match=r"neither c\.npy"):
+        made(tmp_path / "train", window_samples=100, mixture={"a": 1, "c": 1})
+
+
+def test_the_contract_brings_a_record_to_what_the_dataset_yields(tmp_path):
+    data = noise(1, 4000, 12, dtype=np.float32)
+    dump(tmp_path / "code-15.npy", data)
+    dataset = made(tmp_path / "code-15.npy", rates={"code-15": 400}, sample_rate=500, window_samples=5000)
+    contract = dataset.input_contract()
+    record = Record(data[0].T, 400.0, list(LEADS), [], {})
+    torch.testing.assert_close(contract.prepare(record)[0], batch_of(dataset, 0)[0], atol=1e-4, rtol=1e-4)
+
+
+def test_folders_and_dumps_are_called_as_published():
+    names = {"ptb-xl-a-large-1.0.3": "ptb-xl", "mimic-iv-ecg-1.0": "mimic-iv-ecg", "cpsc_2018_extra": "cpsc-extra",
+             "cpsc_2018": "cpsc", "ptb": "ptb", "st_petersburg_incart": "st-petersburg", "ptb2": None}  # fmt: skip
+    assert {name: published_name(name) for name in names} == names
+    assert all(len(one.mean) == len(one.std) == 12 for one in DATASETS.values())
+
+
+def test_a_sparse_dump_is_never_read_whole(tmp_path):
+    from ecg_signals.preprocess.dumps import npy_header
+
+    path = tmp_path / "big.npy"
+    with path.open("wb") as file:
+        file.write(npy_header((200_000, 5000, 12), np.dtype(np.float16)))
+        file.truncate(file.tell() + 200_000 * 5000 * 12 * 2)
+    statistics = tmp_path / "s.json"
+    statistics.write_text(json.dumps({"mean": [0.0] * 12, "std": [1.0] * 12}))
+    before = anonymous()
+    dataset = made(path, rates={"big": 500}, statistics={"big": str(statistics)}, batches_per_epoch=5)
+    batches = dataset.batches(batch_size=64, shuffle=True).batches(1)
+    assert sum(len(batch["id"]) for batch in batches) == 320
+    assert anonymous() - before < 300 << 20
+
+
+def anonymous():
+    """Bytes of anonymous memory of this process."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
+    return int(line.split()[1]) << 10
