@@ -15,6 +15,7 @@ from ecg_signals.config import (
     UsageError,
     field_default,
     known_options,
+    option_fields,
     plain,
     unknown_message,
 )
@@ -29,12 +30,7 @@ MOST_STORED = 50_000  # values of a checkpoint's options
 MOST_REFERENCES = 1000  # between options, counted as often as they are followed; recipes have about 30
 _REFERENCE = re.compile(r"\$\{[\w.]+\}")
 DEFAULT_NAMES = {"criterion": "cross_entropy", "lr_scheduler": "fixed"}
-KNOWN_EXTRAS = (
-    "_name",
-    "args",
-    "job_logging_cfg",
-    "hydra",
-)  # top-level keys of fairseq-signals' files that hold no option
+KNOWN_EXTRAS = ("_name", "args", "job_logging_cfg", "hydra")  # top-level keys of fairseq-signals' files without options
 
 
 def resolve_config(raw: Mapping[str, Any], *, lenient: bool = False) -> Config:
@@ -72,7 +68,7 @@ def resolve_config(raw: Mapping[str, Any], *, lenient: bool = False) -> Config:
 
 def _groups(raw: Mapping[str, Any], lenient: bool) -> dict[str, Any]:
     """The sections that a recipe names, criterion and schedule also where it leaves them out."""
-    known = [item.name for item in fields(Config) if item.name != "_name"]
+    known = [item.name for item in option_fields(Config)]
     for key in raw:
         if key not in known and not lenient:
             raise UsageError(unknown_message(f"section '{key}'", key, known, "A recipe has"))
@@ -153,9 +149,7 @@ def _as_mapping(group: str, value: Any) -> Mapping[str, Any] | None:
 def _section_classes(groups: Mapping[str, Any]) -> dict[str, type[BaseConfig]]:
     """The dataclass of every section present; registered groups look theirs up by `_name`."""
     classes: dict[str, type[BaseConfig]] = {}
-    for item in fields(Config):
-        if item.name == "_name":
-            continue
+    for item in option_fields(Config):
         if item.name not in REGISTERED_GROUPS and item.name != "dataset":
             classes[item.name] = type(field_default(item))
         elif item.name == "dataset":

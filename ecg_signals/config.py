@@ -11,7 +11,7 @@ import difflib
 import os
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -72,6 +72,11 @@ def option(
 def field_default(item: Field) -> Any:
     """A field's default; a new one where it is a list, dict or section."""
     return item.default_factory() if item.default_factory is not NO_DEFAULT else item.default
+
+
+def option_fields(section: Any) -> list[Field]:
+    """The options of a section or of its class: its fields but `_name`."""
+    return [item for item in fields(section) if item.name != "_name"]
 
 
 @dataclass
@@ -181,6 +186,11 @@ def unknown_message(what: str, name: str, known: Iterable[str], owner: str) -> s
     guess = nearest(name, known)
     hint = f"; did you mean '{guess}'?" if guess else "."
     return f"unknown {what}{hint} {owner}: {', '.join(known)}"
+
+
+def listed(names: Sequence[object], most: int = 8) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def coerce(value: Any, hint: Any, where: str) -> Any:

@@ -6,7 +6,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ecg_signals.config import ConfigError
@@ -106,7 +106,8 @@ def replacing(path: Path, durable: bool = False, needed: int | None = None, advi
                     os.fsync(file.fileno())
             os.replace(partial, path)
     except BaseException:
-        _remove(partial)
+        with suppress(OSError):  # a folder that refuses to lose a file never held this one
+            partial.unlink(missing_ok=True)
         raise
 
 
@@ -128,10 +129,3 @@ def _is_refusal(error: OSError, path: Path, partial: Path) -> bool:
     named = None if error.filename is None else Path(os.fsdecode(error.filename))
     ours = named is None or named == path or named in path.parents or named.name.startswith(partial.name)
     return ours and error.errno in REFUSALS
-
-
-def _remove(partial: Path) -> None:
-    try:
-        partial.unlink(missing_ok=True)
-    except OSError:
-        return  # a folder that refuses to lose a file never held this one

@@ -11,14 +11,14 @@ import os
 import re
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, make_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ecg_signals.absent import absence
-from ecg_signals.config import BaseConfig, ConfigError, UsageError, field_default, nearest
+from ecg_signals.config import BaseConfig, ConfigError, UsageError, field_default, nearest, option_fields
 from ecg_signals.interop.fairseq_signals.ignored import live_values
 from ecg_signals.interop.hubert_ecg.old_names import todays_name
 
@@ -71,6 +71,12 @@ def _scan(kind: str, folder: Path) -> dict[str, str]:
             if decorated == kind:
                 found[name] = ".".join(("ecg_signals", *path.relative_to(_PACKAGE).with_suffix("").parts))
     return found
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """What stands behind an unknown name: why it is not here, or its nearest neighbour."""
+    guess, missing = nearest(name, known), absence(name)
+    return f": {missing}" if missing else f"; did you mean '{guess}'?" if guess else "."
 
 
 class Registry(Generic[T]):
@@ -147,11 +153,9 @@ class Registry(Generic[T]):
             importlib.import_module(self.ours()[name])
         failed = installed_plugins() if name not in self.entries else []
         if name not in self.entries:
-            guess, missing = nearest(name, self.names()), absence(name)
-            hint = f": {missing}" if missing else f"; did you mean '{guess}'?" if guess else "."
             reasons = "".join(f" {text}." for text in failed)
             raise UsageError(
-                f"unknown {self.kind} '{name}'{hint} Run `ecg-list {self.kind}` to see them all, "
+                f"unknown {self.kind} '{name}'{hint(name, self.names())} Run `ecg-list {self.kind}` to see them all, "
                 f"or name your own package that registers it: common.user_dir=PATH, of commands without settings "
                 f"--user-dir PATH.{reasons}"
             )
@@ -194,9 +198,7 @@ def _extended(declared: Any, entries: tuple[Entry[Any], ...], section: str) -> t
     own, added = set(known), {}
     for entry in entries:
         hints = typing.get_type_hints(entry.declared)
-        for item in fields(entry.declared):
-            if item.name == "_name":
-                continue
+        for item in option_fields(entry.declared):
             before = known.setdefault(item.name, (hints[item.name], item))
             if item.name in own or (before[0], field_default(before[1])) != (hints[item.name], field_default(item)):
                 where = f"{entry.kind} '{entry.name}' ({entry.file})"

@@ -15,7 +15,7 @@ from ecg_signals import limits
 from ecg_signals.checkpoint.building import WithoutDraws, build_model, check_size, naming
 from ecg_signals.checkpoint.hub import fetch, is_hub_name
 from ecg_signals.checkpoint.read import read_checkpoint
-from ecg_signals.config import ConfigError, resolve_input
+from ecg_signals.config import ConfigError, listed, resolve_input
 from ecg_signals.interop.huggingface.folder import CONFIG, files_of, read_folder
 from ecg_signals.interop.layout import ModelSource, check_logit_kind, is_state_dict, logit_columns, recognise
 from ecg_signals.models.base import BaseModel
@@ -25,8 +25,6 @@ from ecg_signals.runtime.strategy import Load, load_whole
 from ecg_signals.signal.contract import SignalContract, no_contract
 
 logger = logging.getLogger(__name__)
-
-_LISTED = 8  # names per kind in a message about weights that do not fit
 
 
 def load_source(source: str | os.PathLike[str]) -> ModelSource:
@@ -169,16 +167,13 @@ def fill(model: BaseModel, state: Mapping[str, Tensor], where: str, load: Load =
         ],
     }
     if any(problems.values()):
-        listed = "; ".join(f"{kind}: {_listed(keys)}" for kind, keys in problems.items() if keys)
+        fits_not = "; ".join(
+            f"{kind}: {listed([limits.shown(key) for key in keys])}" for kind, keys in problems.items() if keys
+        )
         name = getattr(model.cfg, "_name", None) or type(model).__name__
         raise ConfigError(
-            f"{where} does not fit the model '{name}' it is loaded into. Weights {listed}. The architectures must "
+            f"{where} does not fit the model '{name}' it is loaded into. Weights {fits_not}. The architectures must "
             f"match: use the checkpoint of this model, or set the options that differ (model.KEY=VALUE)."
         )
     with naming(where, "its weights cannot be taken as numbers of the model's type"):
         load(model, dict(state))
-
-
-def _listed(keys: list[str]) -> str:
-    more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
-    return ", ".join(map(limits.shown, keys[:_LISTED])) + more

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ecg_signals.composition import as_typed, moved, reading_options
-from ecg_signals.config import BaseConfig, ConfigError, coerce, parse_literal, plain, resolve_input
+from ecg_signals.config import BaseConfig, ConfigError, coerce, listed, parse_literal, plain, resolve_input
 from ecg_signals.interop.hubert_ecg.old_names import todays_name
 from ecg_signals.registry import get_entry
 from ecg_signals.sections import REGISTERED_GROUPS, Config
@@ -88,8 +88,7 @@ def label_differences(
         return []
     old, now_typed = (as_typed(one, reading_options()).get("task") or {} for one in (stored, config.to_dict()))
     key = "label_file" if now_typed.get("label_file") else "data"
-    listed = ", ".join(changed[:8]) + (f" and {len(changed) - 8} more" if len(changed) > 8 else "")
-    return [Difference("task", key, f"{old.get(key)} with other values of {listed}", now_typed.get(key))]
+    return [Difference("task", key, f"{old.get(key)} with other values of {listed(changed)}", now_typed.get(key))]
 
 
 def _section_differences(
@@ -187,10 +186,9 @@ def without_excused(found: list[Difference], resets: Mapping[str, bool]) -> list
 
 def another_run(path: os.PathLike[str], found: list[Difference]) -> ConfigError:
     """The error of a run that finds another's checkpoint in its folder: what differs, and what to type."""
-    listed = ", ".join(map(str, found[:8])) + (f" and {len(found) - 8} more" if len(found) > 8 else "")
     resets = [key for key, sections in _EXCUSED.items() if any(one.section in sections for one in found)]
     return ConfigError(
-        f"{path} is of a run with another recipe: {listed}. Give this run a folder of its own, checkpoint.save_dir="
-        f"FOLDER; or go on from that file with the changed recipe: checkpoint.restore_file={path}"
+        f"{path} is of a run with another recipe: {listed(found)}. Give this run a folder of its own, "
+        f"checkpoint.save_dir=FOLDER; or go on from that file with the changed recipe: checkpoint.restore_file={path}"
         + (f" (with {' '.join(f'checkpoint.{key}=true' for key in resets)} that part starts afresh)" if resets else "")
     )

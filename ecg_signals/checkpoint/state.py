@@ -21,7 +21,7 @@ from ecg_signals.checkpoint.plain import plain_values, to_cpu
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.checkpoint.write import snapshot
 from ecg_signals.config import ConfigError, parse_literal
-from ecg_signals.interop.fairseq_signals.names import SAME_OPTIMIZER, optimizer_class, peer_config
+from ecg_signals.interop.fairseq_signals.names import SAME_OPTIMIZER, optimizer_class, peer_config, peer_file
 from ecg_signals.interop.hubert_ecg.old_names import OLD_CLASSES
 from ecg_signals.interop.layout import ModelSource, logit_kind_of, recognise
 from ecg_signals.interop.ours.layout import OURS, config_of, our_part
@@ -155,37 +155,26 @@ def pack_state(
             not with `checkpoint.no_save_optimizer_state`.
         ours: what else only this package has: data position, statistics, ...; no validation scores.
     """
-    extra: dict[str, Any] = {
-        "metrics": {},
+    epoch, iterations = int(moment.epoch), int(moment.iterations_in_epoch)
+    extra = {
         "previous_training_time": float(moment.training_time),
-        "train_iterator": {
-            "version": 2,
-            "epoch": int(moment.epoch),
-            "iterations_in_epoch": int(moment.iterations_in_epoch),
-            "shuffle": True,
-        },
+        "train_iterator": {"version": 2, "epoch": epoch, "iterations_in_epoch": iterations, "shuffle": True},
         "val_loss": None if moment.val_loss is None else float(moment.val_loss),
     }
-    if moment.best is not None:
-        extra["best"] = float(moment.best)
-    extra[OURS] = _ours(config, trained.model, states.get("average")) | plain_values(ours)
     history = {
         "criterion_name": type(trained.criterion).__name__,
         "optimizer_name": optimizer_class(config, type(trained.optimizer).__name__),
         "lr_scheduler_state": plain_values(trained.schedule.state_dict()),
         "num_updates": int(moment.num_updates),
     }
-    state = {
-        "args": None,
-        "cfg": peer_config(config),
-        "model": to_cpu(states["model"]),
-        "criterion": to_cpu(states["criterion"]) or None,
-        "optimizer_history": [history],
-        "task_state": {},
-        "extra_state": extra,
-    }
+    state = peer_file(peer_config(config), to_cpu(states["model"]), [history], moment.best, extra)
+    state["criterion"] = to_cpu(states["criterion"]) or None
+    part = our_part(config.to_dict(), trained.model, logit_kind_of(config.to_dict()))
+    part["average"] = to_cpu(states["average"]) if states.get("average") is not None else None
+    state["extra_state"][OURS] = part | plain_values(ours)
     if not config.checkpoint.no_save_optimizer_state:
-        state["last_optimizer_state"] = _pack_optimizer(config, trained.optimizer, states["optimizer"], extra[OURS])
+        packed = _pack_optimizer(config, trained.optimizer, states["optimizer"], state["extra_state"][OURS])
+        state["last_optimizer_state"] = packed
     return state
 
 
@@ -203,13 +192,6 @@ def _pack_optimizer(
     if ours.get("scaler"):
         state["loss_scale"] = float(ours["scaler"]["scale"])
     return state
-
-
-def _ours(config: Config, model: BaseModel, average: Any) -> dict[str, Any]:
-    return {
-        **our_part(config.to_dict(), model, logit_kind_of(config.to_dict())),
-        "average": to_cpu(average) if average is not None else None,
-    }
 
 
 def unpack_state(path: str | os.PathLike[str], section: CheckpointConfig) -> RestoredState:
@@ -277,10 +259,7 @@ def _upgraded(raw: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dict[
     last.setdefault("lr_scheduler_state", {"best": last.get("best_loss")})
     last.setdefault("num_updates", 0)
     if "train_iterator" not in extra:
-        extra["train_iterator"] = {
-            "epoch": extra.get("epoch", 1),
-            "iterations_in_epoch": extra.get("batch_offset", 0),
-        }
+        extra["train_iterator"] = {"epoch": extra.get("epoch", 1), "iterations_in_epoch": extra.get("batch_offset", 0)}
     return state, extra, last
 
 

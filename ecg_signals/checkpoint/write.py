@@ -4,8 +4,9 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ecg_signals.files import cannot_write
+from ecg_signals.runtime.nested import on_each
 
 StrPath = str | os.PathLike[str]
 _TEMPORARY = ".writing"  # ending of files that are not complete yet
@@ -62,22 +64,17 @@ def write_links(path: StrPath, others: Iterable[StrPath]) -> None:
             raise cannot_write(other, error, target.stat().st_size, ADVICE) from error
 
 
-class _temporary:
+@contextmanager
+def _temporary(target: Path) -> Iterator[Path]:
     """A new file beside `target`, removed on the way out if it still exists."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __enter__(self) -> Path:
-        prefix = f".{self.target.name}.{os.getpid()}."
-        handle, name = tempfile.mkstemp(prefix=prefix, suffix=_TEMPORARY, dir=self.target.parent)
-        os.fchmod(handle, 0o666 & ~_umask())
-        os.close(handle)
-        self.path = Path(name)
-        return self.path
-
-    def __exit__(self, *_: Any) -> None:
-        self.path.unlink(missing_ok=True)
+    prefix = f".{target.name}.{os.getpid()}."
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=_TEMPORARY, dir=target.parent)
+    os.fchmod(handle, 0o666 & ~_umask())
+    os.close(handle)
+    try:
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def _umask() -> int:
@@ -126,17 +123,10 @@ def state_bytes(state: Any) -> int:
     """Bytes of all tensors in `state`, shared storages once: what the file needs at least."""
     storages: dict[int, int] = {}
 
-    def visit(value: Any) -> None:
-        if isinstance(value, Tensor):
-            storages[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
-        elif isinstance(value, Mapping):
-            for item in value.values():
-                visit(item)
-        elif isinstance(value, (list, tuple)):
-            for item in value:
-                visit(item)
+    def note(tensor: Tensor) -> None:
+        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
 
-    visit(state)
+    on_each(state, Tensor, note)
     return sum(storages.values())
 
 
@@ -161,10 +151,4 @@ class AsyncWriter:
 
 def snapshot(value: Any) -> Any:
     """A copy of the containers and tensors that training may change afterwards."""
-    if isinstance(value, Tensor):
-        return value.detach().clone()
-    if isinstance(value, Mapping):
-        return type(value)((key, snapshot(item)) for key, item in value.items())  # type: ignore[call-arg]
-    if isinstance(value, (list, tuple)):
-        return type(value)(snapshot(item) for item in value)
-    return value
+    return on_each(value, Tensor, lambda tensor: tensor.detach().clone())

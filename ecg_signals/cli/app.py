@@ -13,14 +13,15 @@ import signal
 import sys
 import traceback
 import warnings
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ecg_signals
+from ecg_signals.cli.arguments import Parser, command_line
 from ecg_signals.cli.composing import (
     PRIMARY,
     Composer,
@@ -31,77 +32,50 @@ from ecg_signals.cli.composing import (
     swap,
     swap_message,
 )
+from ecg_signals.cli.console import remember_command
 from ecg_signals.cli.overrides import GROUPS, DeclaredTypes, TypeOf, hydra_override
 from ecg_signals.cli.recipe_files import check_recipe
 from ecg_signals.cli.recipes import find_recipe, packaged_recipes
-from ecg_signals.config import LAUNCH_DIR, ConfigError, UsageError, nearest, resolve_input, unknown_message
+from ecg_signals.cli.stopping import stopped_by_sigterm
+from ecg_signals.config import LAUNCH_DIR, ConfigError, UsageError, resolve_input, unknown_message
 from ecg_signals.files import cannot_write
 from ecg_signals.limits import printable
 from ecg_signals.registry import import_user_dir, load_entry_points
 
 logger = logging.getLogger(__name__)
 
-_WITH_VALUE = {
-    "--config-dir": "config_dir",
-    "-cd": "config_dir",
-    "--config-name": "config_name",
-    "-cn": "config_name",
-    "--cfg": "cfg",
-    "-c": "cfg",
-    "--package": "package",
-    "-p": "package",
-}
-_FLAGS = {"--allow-hooks": "allow_hooks", "--resolve": "resolve"}
-_PASSED = ("--multirun", "-m", "--run", "-r", "--info", "-i", "--hydra-help")
+_PASSED = ("--multirun", "-m", "--run", "-r", "--info", "-i", "--hydra-help")  # to hydra
 RECIPE = "ECG_SIGNALS_RECIPE"  # environment variable: names and keys of the recipe's registered groups, as JSON
-_EXAMPLES = {"config_dir": "recipes", "config_name": "w2v_cmsc_rlm", "cfg": "job", "package": "model"}
-_SHOWN = ("job", "hydra", "all")
 OPTIONS = ("--config-name", "--config-dir", "--cfg", "--multirun", "--allow-hooks", "--help", "--version")
 LINES: dict[str, str] = {}  # dotted key -> file and line of the recipe that sets it, for messages
 
 
-@dataclass
-class Arguments:
-    """A command line taken apart: where the recipe lies, hydra's own flags, and key=value overrides."""
+def parse_arguments(argv: list[str], command: str = "train") -> Namespace:
+    """A command line taken apart: where the recipe lies, hydra's own flags, and key=value overrides, in any order.
 
-    config_dir: str | None = None
-    config_name: str | None = None
-    cfg: str | None = None
-    package: str | None = None
-    resolve: bool = False
-    allow_hooks: bool = False
-    flags: list[str] = field(default_factory=list)
-    overrides: list[str] = field(default_factory=list)
-
-
-def parse_arguments(argv: list[str]) -> Arguments:
-    """Options and overrides in any order. Raises: UsageError for an unknown option."""
-    out = Arguments()
-    rest = iter(argv)
-    for word in rest:
-        name, equals, value = word.partition("=")
-        if name in _WITH_VALUE and word.startswith("-"):
-            key = _WITH_VALUE[name]
-            value = value if equals else next(rest, "job" if key == "cfg" else "")
-            if not value:
-                raise UsageError(f"{name} needs a value, such as {name} {_EXAMPLES[key]}")
-            setattr(out, key, value)
-        elif word in _FLAGS:
-            setattr(out, _FLAGS[word], True)
-        elif word in _PASSED:
-            out.flags.append(word)
-        elif word.startswith("-"):
-            guess = nearest(name, [*_WITH_VALUE, *_PASSED, *_FLAGS, "--help", "--version"])
-            hint = f"; did you mean {guess}?" if guess else "."
-            raise UsageError(f"unknown option {word}{hint} Settings are written key=value; see --help")
-        else:
-            out.overrides.append(word)
-    if out.cfg not in (None, *_SHOWN):
-        raise UsageError(f"--cfg {out.cfg} shows nothing; write --cfg job, or one of {', '.join(_SHOWN)}")
-    return out
+    Raises: UsageError for an unknown option.
+    """
+    parser = Parser(prog=f"ecg-{command}", add_help=False)
+    add = parser.add_argument
+    add("--config-dir", "-cd", type=_value)
+    add("--config-name", "-cn", type=_value)
+    add("--package", "-p", type=_value)
+    add("--cfg", "-c", nargs="?", const="job", choices=("job", "hydra", "all"))
+    add("--resolve", action="store_true")
+    add("--allow-hooks", action="store_true")
+    for flag in _PASSED:
+        add(flag, dest="flags", action="append_const", const=flag, default=[])
+    add("overrides", nargs="*", metavar="key=value")
+    return parser.parse_intermixed_args(argv)
 
 
-def read_settings(arguments: Arguments, folder: Path, type_of: TypeOf) -> list[str]:
+def _value(text: str) -> str:
+    if not text:
+        raise ArgumentTypeError("it needs a value")
+    return text
+
+
+def read_settings(arguments: Namespace, folder: Path, type_of: TypeOf) -> list[str]:
     """The command line's settings as overrides for hydra.
 
     Raises: UsageError for what is no setting, for several values of one setting without --multirun, and for a key that
@@ -124,17 +98,13 @@ def read_settings(arguments: Arguments, folder: Path, type_of: TypeOf) -> list[s
 
 def check_removed(overrides: list[str], recipe: dict[str, Any]) -> None:
     """Raises: UsageError for ~KEY of a key that the recipe does not have."""
-    removed = [text[1:].partition("=")[0] for text in overrides if text.startswith("~") and not of_hydra(text)]
-    for key in removed:
-        _check_removed(key, recipe)
-
-
-def _check_removed(key: str, composed: Any) -> None:
-    for part in key.split("."):
-        if not isinstance(composed, dict) or part not in composed:
-            known = map(str, composed) if isinstance(composed, dict) else []
-            raise UsageError(unknown_message(f"key '{key}' to remove", part, known, "The recipe sets"))
-        composed = composed[part]
+    for key in [text[1:].partition("=")[0] for text in overrides if text.startswith("~") and not of_hydra(text)]:
+        composed: Any = recipe
+        for part in key.split("."):
+            if not isinstance(composed, dict) or part not in composed:
+                known = map(str, composed) if isinstance(composed, dict) else []
+                raise UsageError(unknown_message(f"key '{key}' to remove", part, known, "The recipe sets"))
+            composed = composed[part]
 
 
 def hydra_app(argv: list[str], command: str) -> Callable[[Callable[[Any], Any]], Callable[[], Any]]:
@@ -144,7 +114,7 @@ def hydra_app(argv: list[str], command: str) -> Callable[[Callable[[Any], Any]],
     """
     import hydra
 
-    arguments = parse_arguments(argv)
+    arguments = parse_arguments(argv, command)
     folder, name = find_recipe(arguments.config_name, arguments.config_dir)
     composer = Composer(folder, name, command)
     LINES.clear()
@@ -163,6 +133,21 @@ def hydra_app(argv: list[str], command: str) -> Callable[[Callable[[Any], Any]],
     sys.argv = [sys.argv[0], *arguments.flags, *overrides, *(quiet if other_rank() else [])]
     version = {} if hydra.__version__ >= "1.4" else {"version_base": "1.3"}
     return hydra.main(config_path=str(folder), config_name=PRIMARY, **version)
+
+
+def run_with_settings(command: str, purpose: str, examples: list[str], job: Callable[[Any], Any]) -> None:
+    """The command line of a command that takes settings: hydra runs `job` with the composed config."""
+    argv = sys.argv[1:]
+    if said_version(argv):
+        return
+    if {"--help", "-h"} & set(argv):
+        print(help_text(f"ecg-{command}", purpose, examples))
+        return
+    with reported_errors():
+        app = hydra_app(argv, command)
+        remember_command(command, argv)
+    with hydra_errors(job):
+        app(job)()
 
 
 @contextmanager
@@ -237,7 +222,7 @@ def apply_swap(raw: Any, recipe: dict[str, Any], overrides: list[str]) -> bool:
     return any(found.values())
 
 
-def show_config(composer: Composer, recipe: dict[str, Any], overrides: list[str], arguments: Arguments) -> None:
+def show_config(composer: Composer, recipe: dict[str, Any], overrides: list[str], arguments: Namespace) -> None:
     """`--cfg`: print the composed settings, once they are known to be such as a run would take."""
     from omegaconf import Container, OmegaConf, open_dict
 
@@ -348,14 +333,19 @@ def reported_errors() -> Iterator[None]:
         warnings.showwarning = shown
 
 
-def _print_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: Any = None,
-    line: str | None = None,
-) -> None:
+def run_command(run: Callable[[list[str]], None]) -> None:
+    """Run a command on its arguments; what the user can fix ends it with one message."""
+    with reported_errors():
+        run(command_line())
+
+
+def run_restartable(run: Callable[[list[str]], None]) -> None:
+    """Run a command on its arguments; SIGTERM ends it with status 143 and says how to go on."""
+    with reported_errors(), stopped_by_sigterm():
+        run(command_line())
+
+
+def _print_warning(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
     place = "" if category is UserWarning else f" ({category.__name__}, {filename}:{lineno})"
     print(f"warning: {printable(message)}{place}", file=sys.stderr, flush=True)
 

@@ -1,15 +1,12 @@
-"""What commands with words and --options share: a parser that names the nearest option, and restartable runs."""
+"""What commands with words and --options share: a parser that names the nearest option, and words as typed."""
 
 import argparse
 import os
 import re
 import sys
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 import ecg_signals
-from ecg_signals.cli.app import reported_errors
-from ecg_signals.cli.stopping import stopped_by_sigterm
 from ecg_signals.config import UsageError, nearest
 
 
@@ -31,7 +28,7 @@ class Parser(argparse.ArgumentParser):
         guess = nearest(wrong, self._option_string_actions) if wrong else None
         if wrong and wrong not in message:
             message = f"{message} ({wrong} is unknown)"
-        hint = f"; did you mean {guess}?" if guess else ""
+        hint = f"; did you mean {guess}?" if guess else "."
         raise UsageError(f"{message}{hint} See {self.prog} --help")
 
 
@@ -44,13 +41,14 @@ def _with_home(word: re.Match[str]) -> str:
     return f"{word[1]}={os.path.expanduser(word[2])}"
 
 
-def run_command(run: Callable[[list[str]], None]) -> None:
-    """Run a command on its arguments; what the user can fix ends it with one message."""
-    with reported_errors():
-        run(command_line())
+def taken(argv: list[str]) -> tuple[str | None, list[str]]:
+    """The value of --user-dir, whose names the other arguments may be, and the words without it."""
+    parser = Parser(add_help=False)
+    parser.add_argument("--user-dir")
+    found, rest = parser.parse_known_args(argv)
+    return found.user_dir, rest
 
 
-def run_restartable(run: Callable[[list[str]], None]) -> None:
-    """Run a command on its arguments; SIGTERM ends it with status 143 and says how to go on."""
-    with reported_errors(), stopped_by_sigterm():
-        run(command_line())
+def typed(value: Any) -> str:
+    """A value as it is typed in a setting."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

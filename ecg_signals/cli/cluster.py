@@ -2,9 +2,11 @@
 
 import argparse
 import logging
+from collections.abc import Callable
 from typing import Any
 
-from ecg_signals.cli.arguments import Parser, run_restartable
+from ecg_signals.cli.app import run_restartable
+from ecg_signals.cli.arguments import Parser
 from ecg_signals.config import UsageError
 
 EXAMPLE = """example, first iteration:
@@ -36,71 +38,47 @@ def run(argv: list[str]) -> None:
 def parser() -> tuple[Parser, Any]:
     """The parser, and its action that holds the stages' own."""
     top = Parser(
-        prog="ecg-cluster",
-        description=__doc__,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="ecg-cluster", description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     stages = top.add_subparsers(dest="stage", required=True, metavar="dump|fit|assign|evaluate")
-    _dump_options(stages.add_parser("dump", help="features of every frame of every ECG"))
-    fit = stages.add_parser("fit", help="k-means models of one or several sizes")
-    fit.add_argument("features", help="folder from dump")
-    fit.add_argument("dest", help="folder for kmeans_<clusters>.npz")
-    fit.add_argument("--clusters", type=int, nargs="+", required=True, metavar="K", help="such as 100 200 300")
-    fit.add_argument("--files-per-batch", type=int, default=100, metavar="N", help="ECGs per step (100)")
-    fit.add_argument("--seed", type=int, default=42, help="of the order of files and of the first centres (42)")
-    assign = stages.add_parser("assign", help="the cluster of every frame: what dataset.targets takes")
-    assign.add_argument("features", help="folder from dump")
-    assign.add_argument("dest", help="folder for the targets")
-    assign.add_argument(
-        "--models", nargs="+", required=True, metavar="FILE", help="one per head: .npz, or a published .pkl"
-    )
-    assign.add_argument("--raw", action="store_true", help="predict on features that are not scaled, as published")
-    evaluate = stages.add_parser("evaluate", help="SSE and cluster indices, elbow plot")
-    evaluate.add_argument("features", help="folder from dump")
-    evaluate.add_argument("dest", help="folder for quality.csv and elbow.png")
-    evaluate.add_argument("--models", nargs="+", required=True, metavar="FILE", help="k-means files to compare")
-    evaluate.add_argument("--per-batch", action="store_true", help="average over batches of 100 files, as published")
+    _dump_options(stages.add_parser("dump", help="features of every frame of every ECG").add_argument)
+    add = stages.add_parser("fit", help="k-means models of one or several sizes").add_argument
+    add("features", help="folder from dump")
+    add("dest", help="folder for kmeans_<clusters>.npz")
+    add("--clusters", type=int, nargs="+", required=True, metavar="K", help="such as 100 200 300")
+    add("--files-per-batch", type=int, default=100, metavar="N", help="ECGs per step (100)")
+    add("--seed", type=int, default=42, help="of the order of files and of the first centres (42)")
+    add = stages.add_parser("assign", help="the cluster of every frame: what dataset.targets takes").add_argument
+    add("features", help="folder from dump")
+    add("dest", help="folder for the targets")
+    add("--models", nargs="+", required=True, metavar="FILE", help="one per head: .npz, or a published .pkl")
+    add("--raw", action="store_true", help="predict on features that are not scaled, as published")
+    add = stages.add_parser("evaluate", help="SSE and cluster indices, elbow plot").add_argument
+    add("features", help="folder from dump")
+    add("dest", help="folder for quality.csv and elbow.png")
+    add("--models", nargs="+", required=True, metavar="FILE", help="k-means files to compare")
+    add("--per-batch", action="store_true", help="average over batches of 100 files, as published")
     return top, stages
 
 
-def _dump_options(dump: argparse.ArgumentParser) -> None:
-    dump.add_argument("csv", nargs="+", help="tables with a column filename: those to train and to validate on")
-    dump.add_argument("dest", help="folder for the features")
-    dump.add_argument("--ecg-dir", metavar="DIR", help="folder of the .npy files; default: the first table's")
-    dump.add_argument(
-        "--kind",
-        choices=("time_freq", "mfcc", "mixed", "latent"),
-        default="time_freq",
-        help="16, 39 or 29 descriptors, or a model's hidden state (time_freq)",
-    )
-    dump.add_argument(
-        "--sample-rate", type=int, choices=(500, 100, 50), default=100, help="Hz of the described shards (100)"
-    )
-    dump.add_argument(
-        "--low-frequency", type=float, default=0.0, metavar="HZ", help="lower edge of the mel filters (0; published 20)"
-    )
-    dump.add_argument(
-        "--deltas",
-        choices=("frames", "shard"),
-        default="frames",
-        help="slopes of cepstra over neighbouring frames; within one they are 0, as published (frames)",
-    )
-    dump.add_argument("--checkpoint", metavar="FILE", help="latent: the pretrained model")
-    dump.add_argument(
-        "--layer", type=int, metavar="I", help="latent: 0 the first block's input, i the output of block i"
-    )
-    dump.add_argument(
-        "--decimation", choices=("flat", "per_lead"), help="latent: default as the checkpoint was trained"
-    )
-    dump.add_argument("--batch-size", type=int, default=32, metavar="N", help="latent: ECGs per forward pass (32)")
-    dump.add_argument(
-        "--workers", type=int, default=0, metavar="N", help="processes that read and describe (0: this one)"
-    )
-    dump.add_argument(
-        "--start", type=float, default=0.0, metavar="SHARE", help="first row, as a share of the table (0)"
-    )
-    dump.add_argument("--end", type=float, default=1.0, metavar="SHARE", help="end, as a share of the table (1)")
+def _dump_options(add: Callable[..., Any]) -> None:
+    add("csv", nargs="+", help="tables with a column filename: those to train and to validate on")
+    add("dest", help="folder for the features")
+    add("--ecg-dir", metavar="DIR", help="folder of the .npy files; default: the first table's")
+    add("--kind", choices=("time_freq", "mfcc", "mixed", "latent"), default="time_freq",
+        help="16, 39 or 29 descriptors, or a model's hidden state (time_freq)")  # fmt: skip
+    add("--sample-rate", type=int, choices=(500, 100, 50), default=100, help="Hz of the described shards (100)")
+    add("--low-frequency", type=float, default=0.0, metavar="HZ",
+        help="lower edge of the mel filters (0; published 20)")  # fmt: skip
+    add("--deltas", choices=("frames", "shard"), default="frames",
+        help="slopes of cepstra over neighbouring frames; within one they are 0, as published (frames)")  # fmt: skip
+    add("--checkpoint", metavar="FILE", help="latent: the pretrained model")
+    add("--layer", type=int, metavar="I", help="latent: 0 the first block's input, i the output of block i")
+    add("--decimation", choices=("flat", "per_lead"), help="latent: default as the checkpoint was trained")
+    add("--batch-size", type=int, default=32, metavar="N", help="latent: ECGs per forward pass (32)")
+    add("--workers", type=int, default=0, metavar="N", help="processes that read and describe (0: this one)")
+    add("--start", type=float, default=0.0, metavar="SHARE", help="first row, as a share of the table (0)")
+    add("--end", type=float, default=1.0, metavar="SHARE", help="end, as a share of the table (1)")
 
 
 def _dump(arguments: argparse.Namespace) -> None:

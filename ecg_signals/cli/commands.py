@@ -16,13 +16,6 @@ COMMANDS = {
 
 def overview() -> str:
     """What `python -m ecg_signals` prints."""
+    usage = "usage: python -m ecg_signals COMMAND ...   (or ecg-COMMAND ...)"
     lines = [f"  {name:<12}{purpose}" for name, purpose in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: python -m ecg_signals COMMAND ...   (or ecg-COMMAND ...)",
-            "",
-            *lines,
-            "",
-            "Each explains itself with --help.",
-        ]
-    )
+    return "\n".join([usage, "", *lines, "", "Each explains itself with --help."])

@@ -10,7 +10,7 @@ from pathlib import Path
 from ecg_signals.cli.app import OPTIONS
 from ecg_signals.cli.commands import COMMANDS
 from ecg_signals.cli.recipes import packaged_recipes, recipe_names, recipe_sections
-from ecg_signals.config import ConfigError, field_default
+from ecg_signals.config import ConfigError, field_default, option_fields
 from ecg_signals.registry import REGISTRIES
 from ecg_signals.sections import Config
 
@@ -101,8 +101,8 @@ def _shared() -> dict[str, type]:
     """The sections whose options need no look-up."""
     return {
         item.name: type(field_default(item))
-        for item in fields(Config)
-        if (item.name != "_name" and item.name not in REGISTRIES) or item.name == "dataset"
+        for item in option_fields(Config)
+        if item.name not in REGISTRIES or item.name == "dataset"
     }
 
 
@@ -111,7 +111,7 @@ def _keys(recipe: str | None, word: str) -> list[str]:
     section, dot, _ = word.lstrip("+").partition(".")
     plus = word[: len(word) - len(word.lstrip("+"))]
     if not dot:
-        return [f"{plus}{item.name}." for item in fields(Config) if item.name != "_name"]
+        return [f"{plus}{item.name}." for item in option_fields(Config)]
     keys = ["_name"] if section in REGISTRIES else []
     keys += [item.name for item in fields(_shared()[section])] if section in _shared() else []
     known = recipe and (packaged_recipes() / f"{recipe}.yaml").is_file()

@@ -13,11 +13,11 @@ from typing import Any
 
 from ecg_signals.cli.overrides import GROUPS
 from ecg_signals.cli.recipes import packaged_recipes
-from ecg_signals.config import MISSING, BaseConfig, ConfigError, UsageError, field_default, plain
+from ecg_signals.config import MISSING, ConfigError, UsageError, field_default, listed, option_fields, plain
 from ecg_signals.interop.fairseq_signals.ignored import IGNORED
 from ecg_signals.interop.hubert_ecg.old_names import todays_name
 from ecg_signals.registry import get_entry
-from ecg_signals.sections import REGISTERED_GROUPS, Config, DatasetConfig
+from ecg_signals.sections import Config, DatasetConfig
 
 PRIMARY = "ecg_signals_primary"
 
@@ -33,22 +33,13 @@ _SWEPT_KEY = re.compile(r"sweeper\.params\.(?!hydra)[A-Za-z_]\w*(\.\w+)+")
 
 def schema() -> dict[str, Any]:
     """The shared sections with their defaults, as plain containers; registered groups start empty."""
-    out: dict[str, Any] = {}
-    for item in fields(Config):
-        if item.name == "_name":
-            continue
-        default = field_default(item)
-        out[item.name] = None if item.name in REGISTERED_GROUPS else _without_followers(default)
-    return out
+    sections = {item.name: field_default(item) for item in option_fields(Config)}
+    return {name: section and _without_followers(section) for name, section in sections.items()}
 
 
-def _without_followers(section: BaseConfig) -> dict[str, Any]:
-    values = section.to_dict()
-    return {
-        item.name: plain(values[item.name])
-        for item in fields(section)
-        if item.name != "_name" and not item.metadata.get("follows")
-    }
+def _without_followers(section: Any) -> dict[str, Any]:
+    leading = (item for item in option_fields(section) if not item.metadata.get("follows"))
+    return {item.name: plain(getattr(section, item.name)) for item in leading}
 
 
 @dataclass
@@ -132,9 +123,8 @@ def check_hooks(composer: Composer, overrides: Sequence[str]) -> None:
         wished = _leaves(none.compose([]).hydra)
     hooks = sorted(key for key, value in found.items() if wished.get(key, _NOTHING) != value and _is_hook(key, value))
     if hooks:
-        more = f" and {len(hooks) - 4} more" if len(hooks) > 4 else ""
         raise UsageError(
-            f"{composer.file} sets {', '.join(f'hydra.{key}' for key in hooks[:4])}{more}, with "
+            f"{composer.file} sets {listed([f'hydra.{key}' for key in hooks], 4)}, with "
             "which a recipe can run code. Add --allow-hooks if you trust it as you would a Makefile, take that out of "
             "the yaml, or say it on the command line, such as hydra/launcher=submitit_slurm"
         )

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ecg_signals.config import listed
 from ecg_signals.files import sized
 
 logger = logging.getLogger(__name__)
@@ -32,8 +33,7 @@ def told_where(save_dir: str) -> Iterator[None]:
     finally:
         files = written_since(began, {folder, (folder / save_dir).absolute()})
         if files:
-            more = f" and {len(files) - _LISTED} more" if len(files) > _LISTED else ""
-            logger.info("written to %s: %s%s", folder, ", ".join(sized(path, folder) for path in files[:_LISTED]), more)
+            logger.info("written to %s: %s", folder, listed([sized(path, folder) for path in files], _LISTED))
             logger.info("%s", how_to_continue(folder, sweep))
 
 

@@ -1,7 +1,7 @@
 """ecg-convert: any checkpoint that load_model reads, in any registered layout."""
 
-from ecg_signals.cli.app import load_plugins
-from ecg_signals.cli.arguments import Parser, run_command
+from ecg_signals.cli.app import load_plugins, run_command
+from ecg_signals.cli.arguments import Parser, taken
 from ecg_signals.registry import register_layout
 
 TARGETS = ("fairseq", "hf", "original")
@@ -35,9 +35,7 @@ def parser() -> Parser:
 
 def run(argv: list[str]) -> None:
     """Convert one checkpoint. Raises: ConfigError for what cannot be read or written."""
-    plugins = Parser(add_help=False)  # their layouts are choices too
-    plugins.add_argument("--user-dir")
-    load_plugins(plugins.parse_known_args(argv)[0].user_dir)
+    load_plugins(taken(argv)[0])  # their layouts are choices too
     arguments = parser().parse_args(argv)
     from ecg_signals.checkpoint.convert import convert
 

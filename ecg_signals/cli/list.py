@@ -3,11 +3,11 @@
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import Field, fields
+from dataclasses import Field
 from typing import Any
 
-from ecg_signals.cli.app import load_plugins
-from ecg_signals.cli.arguments import Parser, run_command
+from ecg_signals.cli.app import load_plugins, run_command
+from ecg_signals.cli.arguments import Parser, typed
 from ecg_signals.cli.completion import candidates, shell_line
 from ecg_signals.cli.recipes import (
     find_recipe,
@@ -17,7 +17,16 @@ from ecg_signals.cli.recipes import (
     recipe_names,
     recipe_sections,
 )
-from ecg_signals.config import MISSING, BaseConfig, UsageError, dotted, field_default, range_of, unknown_message
+from ecg_signals.config import (
+    MISSING,
+    BaseConfig,
+    UsageError,
+    dotted,
+    field_default,
+    option_fields,
+    range_of,
+    unknown_message,
+)
 from ecg_signals.registry import REGISTRIES, Entry, choose_summary, get_entry
 from ecg_signals.sections import REGISTERED_GROUPS
 
@@ -90,14 +99,10 @@ def _recipe(name: str) -> str:
             f"recipe {name}: {recipe_comment(folder, name)}",
             f"file: {folder / name}.yaml",
             "sets:",
-            *(f"  {key}={_shown(value)}" for key, value in settings if value != MISSING),
+            *(f"  {key}={typed(value)}" for key, value in settings if value != MISSING),
             " ".join(["use:", command, "--config-name", name, *(f"{k}=..." for k, v in settings if v == MISSING)]),
         ]
     )
-
-
-def _shown(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _overview(kind: str) -> str:
@@ -137,7 +142,7 @@ def _loaded_description(kind: str, name: str) -> str:
 
 
 def _details(entry: Entry) -> str:
-    rows = [_option_row(item) for item in fields(entry.declared) if item.name != "_name"]
+    rows = [_option_row(item) for item in option_fields(entry.declared)]
     more = "task.perturbation_mode adds its augmentations' options: `ecg-list transform NAME`"
     recipes = [name for name, sections in packaged_sections() if uses(sections, entry.kind, entry.name)]
     return "\n".join(
@@ -155,13 +160,9 @@ def _details(entry: Entry) -> str:
 
 def _option_row(item: Field) -> tuple[str, str, str]:
     """Key, default and meaning of one option."""
-    notes = []
-    if item.metadata.get("choices"):
-        notes.append("one of " + ", ".join(map(str, item.metadata["choices"])))
-    if range_of(item.metadata):
-        notes.append(range_of(item.metadata))
-    if item.metadata.get("follows"):
-        notes.append(f"follows {item.metadata['follows']}")
+    choices, follows = item.metadata.get("choices"), item.metadata.get("follows")
+    notes = ["one of " + ", ".join(map(str, choices))] if choices else []
+    notes += [*filter(None, [range_of(item.metadata), follows and f"follows {follows}"])]
     default = field_default(item)
     shown = "null" if default is None else str(default.to_dict() if isinstance(default, BaseConfig) else default)
     key = dotted(item.metadata.get("section", ""), item.name)

@@ -9,6 +9,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -112,21 +113,14 @@ def quoted(value: str) -> str:
     from omegaconf.errors import GrammarParseError
 
     if value.startswith("~"):
-        value = str(Path(value).expanduser()) if _home_is_known(value) else value
+        with suppress(RuntimeError):  # ~name of nobody: a file may be called so
+            value = str(Path(value).expanduser())
     if "${" in value:
         try:
             grammar_parser.parse(value)
         except GrammarParseError:
             value = value.replace("${", "\\${")
     return QuotedString(value, Quote.single).with_quotes()
-
-
-def _home_is_known(value: str) -> bool:
-    try:
-        Path(value).expanduser()
-    except RuntimeError:  # ~name of nobody: a file may be called so
-        return False
-    return True
 
 
 def _parse(value: str) -> Any:

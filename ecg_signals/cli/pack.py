@@ -1,6 +1,7 @@
 """ecg-pack: a manifest of files -> a packed store with the same manifest names."""
 
-from ecg_signals.cli.arguments import Parser, run_command
+from ecg_signals.cli.app import run_command
+from ecg_signals.cli.arguments import Parser
 
 
 def main() -> None:

@@ -4,8 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-from ecg_signals.cli.app import load_plugins
-from ecg_signals.cli.arguments import Parser, run_command
+from ecg_signals.cli.app import load_plugins, run_command
+from ecg_signals.cli.arguments import Parser
 from ecg_signals.config import ConfigError, resolve_input
 from ecg_signals.limits import printable
 

@@ -5,15 +5,15 @@ import os
 import re
 import sys
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
-from ecg_signals.absent import absence
-from ecg_signals.cli.app import load_plugins, said_version
-from ecg_signals.cli.arguments import Parser, run_restartable
-from ecg_signals.config import UsageError, field_default, unknown_message
+from ecg_signals.cli.app import load_plugins, run_restartable, said_version
+from ecg_signals.cli.arguments import Parser, taken, typed
+from ecg_signals.config import UsageError, field_default
 from ecg_signals.limits import printable
-from ecg_signals.registry import installed_plugins, register_source
+from ecg_signals.registry import hint, installed_plugins, register_source
+from ecg_signals.tables import comma_list, path_list
 
 STEPS = {
     "split": "divide records into train, valid and test",
@@ -71,23 +71,13 @@ def run(argv: list[str]) -> None:
         run_dataset(name, rest)
 
 
-def taken(argv: list[str]) -> tuple[str | None, list[str]]:
-    """The value of --user-dir, and the words without it."""
-    parser = Parser(prog="ecg-preprocess", add_help=False)
-    parser.add_argument("--user-dir")
-    found, rest = parser.parse_known_args(argv)
-    return found.user_dir, rest
-
-
 def check_dataset(name: str, what: str, others: Iterable[str] = ()) -> None:
     """Raises: UsageError naming the nearest dataset; `others` are names that may stand there as well."""
     if name not in register_source.names():
         failed = "".join(f" {text}." for text in installed_plugins())
-        known, missing = sorted([*register_source.names(), *others]), absence(name)
+        known = sorted([*register_source.names(), *others])
         if name not in known:
-            usual = unknown_message(f"{what} '{name}'", name, known, "There are")
-            listed = f"unknown {what} '{name}': {missing} There are: {', '.join(known)}"
-            raise UsageError((listed if missing else usual) + failed)
+            raise UsageError(f"unknown {what} '{name}'{hint(name, known)} There are: {', '.join(known)}{failed}")
 
 
 def overview() -> str:
@@ -130,13 +120,9 @@ def dataset_help(name: str) -> str:
     ]
     for key, item in option_fields(entry.dataclass).items():
         default = field_default(item)
-        shown = ",".join(map(str, default)) if isinstance(default, list) else _shown(default)
+        shown = ",".join(map(str, default)) if isinstance(default, list) else typed(default)
         lines += [f"  {key}={shown}", f"      {item.metadata['help']}"]
     return "\n".join(lines)
-
-
-def _shown(default: Any) -> str:
-    return "null" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def run_dataset(name: str, argv: list[str], for_hubert: bool = False) -> None:
@@ -198,84 +184,81 @@ def add_split(parser: argparse.ArgumentParser) -> None:
     add("--meta_file", default="meta.csv", help="table of records (default: meta.csv)")
     add("--segmented_file", default="segmented.csv", help="table of segments (default: segmented.csv)")
     add("--save_files_suffix", default="_split", help="added to both names (default: _split)")
-    add("--fractions", default="0.8,0.1,0.1", help="share of each split (default: 0.8,0.1,0.1)")
-    add("--split_labels", default="train,valid,test", help="names of the splits (default: train,valid,test)")
+    add("--fractions", default="0.8,0.1,0.1", type=_shares, help="share of each split (default: 0.8,0.1,0.1)")
+    add("--split_labels", dest="labels", default="train,valid,test", type=comma_list, metavar="NAMES",
+        help="names of the splits (default: train,valid,test)")  # fmt: skip
     add("--group_col", help="column whose equal values stay in one split, such as patient_id")
     add("--date_col", help="column of dates, for the temporal strategies")
     add(
         "--grouped_temporal_filter_strategy",
+        dest="grouped_temporal_filter",
         default="train",
         help="where a record's split and its group's differ: True drops it, train (default) drops it if exactly one "
         "of the two is train, False keeps it",
     )
-    add("--filter_cols", help="records with true in any of these columns are left out, e.g. nan_any,constant_leads_any")
-    add("--dataset_subset", help="values of the column dataset to keep")
-    add("--keep_cols", help="further columns for the split tables")
+    add("--filter_cols", default="", type=comma_list,
+        help="records with true in any of these columns are left out, e.g. nan_any,constant_leads_any")  # fmt: skip
+    add("--dataset_subset", default="", type=comma_list, help="values of the column dataset to keep")
+    add("--keep_cols", default="", type=comma_list, help="further columns for the split tables")
     add("--seed", type=int, default=0, help="the same seed gives the same splits (default: 0)")
 
 
 def split(args: argparse.Namespace) -> None:
     from ecg_signals.preprocess.splits import SplitRules, split_step
-    from ecg_signals.tables import comma_list
 
-    try:
-        fractions = [float(share) for share in comma_list(args.fractions)]
-    except ValueError:
-        raise UsageError(f"--fractions is '{args.fractions}'; expected numbers such as 0.8,0.1,0.1") from None
-    rules = SplitRules(
-        strategy=args.strategy,
-        fractions=fractions,
-        labels=comma_list(args.split_labels),
-        group_col=args.group_col,
-        date_col=args.date_col,
-        grouped_temporal_filter=args.grouped_temporal_filter_strategy,
-        filter_cols=comma_list(args.filter_cols),
-        dataset_subset=comma_list(args.dataset_subset),
-        keep_cols=comma_list(args.keep_cols),
-        seed=args.seed,
-    )
+    rules = SplitRules(**{item.name: getattr(args, item.name) for item in fields(SplitRules)})
     split_step(args.processed_root, args.meta_file, args.segmented_file, args.save_files_suffix, rules)
+
+
+def _shares(text: str) -> list[float]:
+    try:
+        return [float(share) for share in comma_list(text)]
+    except ValueError:
+        raise UsageError(f"--fractions is '{text}'; expected numbers such as 0.8,0.1,0.1") from None
 
 
 def add_labels(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--output_dir", required=True, type=Path, help="folder of y.npy, label_def.csv, pos_weight.txt")
-    add("--labels", required=True, type=Path, help="labels.csv: idx and one column of 0 and 1 per label")
-    add("--meta_splits", required=True, help="meta_split.csv of one or more datasets, with commas")
-    add("--segmented_splits", help="segmented_split.csv of the same datasets, with commas")
-    add("--labeled_meta_splits_save_file", type=Path, help="where to write the records that have all labels")
-    add("--labeled_segmented_splits_save_file", type=Path, help="where to write their segments")
+    add("--output_dir", dest="folder", required=True, type=Path, help="folder of y.npy, label_def.csv, pos_weight.txt")
+    add(
+        "--labels",
+        dest="labels_file",
+        required=True,
+        type=Path,
+        help="labels.csv: idx and one column of 0 and 1 per label",
+    )
+    add("--meta_splits", required=True, type=path_list, help="meta_split.csv of one or more datasets, with commas")
+    add("--segmented_splits", default="", type=path_list, help="segmented_split.csv of the same datasets, with commas")
+    add("--labeled_meta_splits_save_file", dest="meta_save", type=Path, metavar="FILE",
+        help="where to write the records that have all labels")  # fmt: skip
+    add("--labeled_segmented_splits_save_file", dest="segmented_save", type=Path, metavar="FILE",
+        help="where to write their segments")  # fmt: skip
     add("--partial", action="store_true", help="also count records with some labels, each label where it is known")
-    add("--undefined_weight", type=float, default=1.0, help="weight of a label without training positives (default: 1)")
+    add("--undefined_weight", dest="undefined", type=float, default=1.0, metavar="W",
+        help="weight of a label without training positives (default: 1)")  # fmt: skip
 
 
 def labels(args: argparse.Namespace) -> None:
     from ecg_signals.preprocess.labels import labels_step
-    from ecg_signals.tables import path_list
 
-    labels_step(
-        args.output_dir,
-        args.labels,
-        path_list(args.meta_splits),
-        path_list(args.segmented_splits),
-        args.labeled_meta_splits_save_file,
-        args.labeled_segmented_splits_save_file,
-        partial=args.partial,
-        undefined=args.undefined_weight,
-    )
+    labels_step(**vars(args))
 
 
 def add_manifest(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--split_file_paths", required=True, help="segmented_split.csv of one or more datasets, with commas")
+    add(
+        "--split_file_paths",
+        required=True,
+        type=path_list,
+        help="segmented_split.csv of one or more datasets, with commas",
+    )
     add("--save_dir", required=True, type=Path, help="folder of the manifests")
 
 
 def manifest(args: argparse.Namespace) -> None:
     from ecg_signals.preprocess.manifests import manifest_step
-    from ecg_signals.tables import path_list
 
-    manifest_step(path_list(args.split_file_paths), args.save_dir)
+    manifest_step(args.split_file_paths, args.save_dir)
 
 
 def add_pairs(parser: argparse.ArgumentParser) -> None:
@@ -309,7 +292,12 @@ def subset(args: argparse.Namespace) -> None:
 
 def add_identify(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--split_file_paths", required=True, help="segmented_split.csv of one or more datasets, with commas")
+    add(
+        "--split_file_paths",
+        required=True,
+        type=path_list,
+        help="segmented_split.csv of one or more datasets, with commas",
+    )
     add("--save_dir", required=True, type=Path, help="folder of the manifests")
     add("--group_col", default="patient_id", help="column that names the person (default: patient_id)")
     add("--within_records", action="store_true", help="two segments of one record are enough")
@@ -317,9 +305,8 @@ def add_identify(parser: argparse.ArgumentParser) -> None:
 
 def identify(args: argparse.Namespace) -> None:
     from ecg_signals.preprocess.identification import identification_step
-    from ecg_signals.tables import path_list
 
-    identification_step(path_list(args.split_file_paths), args.group_col, args.save_dir, args.within_records)
+    identification_step(args.split_file_paths, args.group_col, args.save_dir, args.within_records)
 
 
 def add_dump(parser: argparse.ArgumentParser) -> None:

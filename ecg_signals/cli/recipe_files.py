@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ecg_signals.config import ConfigError, UsageError, unknown_message
+from ecg_signals.composition import KNOWN_EXTRAS
+from ecg_signals.config import ConfigError, UsageError, option_fields, unknown_message
 from ecg_signals.limits import (
     MAX_RECIPE_BYTES,
     MAX_RECIPE_COPIES,
@@ -17,7 +17,7 @@ from ecg_signals.limits import (
 )
 from ecg_signals.sections import REGISTERED_GROUPS, Config
 
-NOT_OPTIONS = ("_name", "args", "job_logging_cfg", "hydra", "defaults")  # top-level keys that name no section
+NOT_OPTIONS = (*KNOWN_EXTRAS, "defaults")  # top-level keys that name no section
 
 
 def check_recipe(path: Path, folders: list[Path]) -> dict[str, str]:
@@ -112,7 +112,7 @@ def _check_sections(path: Path, root: Any) -> None:
     """Raises: UsageError for a section that does not exist, ConfigError for one that holds no keys."""
     import yaml
 
-    known = [item.name for item in fields(Config) if item.name != "_name"]
+    known = [item.name for item in option_fields(Config)]
     for key, value in _pairs(root):
         where = f"{path}, line {value.start_mark.line + 1}"
         if key not in (*known, *NOT_OPTIONS):

@@ -7,9 +7,9 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from ecg_signals.absent import absence
-from ecg_signals.config import UsageError, nearest
+from ecg_signals.config import UsageError, listed
 from ecg_signals.limits import MAX_FOLDER_ENTRIES
+from ecg_signals.registry import hint
 
 _LISTED = 60  # recipes in a message
 
@@ -41,11 +41,8 @@ def find_recipe(config_name: str | None, config_dir: str | None) -> tuple[Path, 
         place, shown = shlex.quote(str(here.parent)), shlex.quote(here.stem)
         raise UsageError(f"--config-name {name} is a path; write --config-dir {place} --config-name {shown}")
     known = [recipe for folder in folders for recipe in recipe_names(folder)]
-    guess, missing = nearest(name, known), absence(name)
-    hint = f": {missing}" if missing else f"; did you mean '{guess}'?" if guess else "."
     places = " or ".join(map(str, folders if config_dir else ["the packaged recipes"]))
-    listed = ", ".join(known[:_LISTED]) + (f" and {len(known) - _LISTED} more" if len(known) > _LISTED else "")
-    raise UsageError(f"there is no recipe '{name}' in {places}{hint} Recipes: {listed}")
+    raise UsageError(f"there is no recipe '{name}' in {places}{hint(name, known)} Recipes: {listed(known, _LISTED)}")
 
 
 def recipe_names(folder: Path) -> list[str]:

@@ -4,8 +4,8 @@ import argparse
 from dataclasses import fields
 
 from ecg_signals.cli import bootstrap
-from ecg_signals.cli.app import load_plugins
-from ecg_signals.cli.arguments import Parser, run_command
+from ecg_signals.cli.app import load_plugins, run_command
+from ecg_signals.cli.arguments import Parser
 
 EXAMPLE = """example:
   ecg-test test.csv --model checkpoint_best.pt --ecg-dir ecgs --label-start-index 4 --tta --n-augs 7

@@ -2,21 +2,11 @@
 
 import logging
 import math
-import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ecg_signals.cli.app import (
-    help_text,
-    hydra_app,
-    hydra_errors,
-    job_sections,
-    load_plugins,
-    reported_errors,
-    said_version,
-    user_dir_of,
-)
-from ecg_signals.cli.console import remember_command, told_where
+from ecg_signals.cli.app import job_sections, load_plugins, reported_errors, run_with_settings, user_dir_of
+from ecg_signals.cli.console import told_where
 
 if TYPE_CHECKING:
     from ecg_signals.runtime.placement import Placement
@@ -32,17 +22,7 @@ EXAMPLES = [
 
 
 def main() -> None:
-    argv = sys.argv[1:]
-    if said_version(argv):
-        return
-    if "--help" in argv or "-h" in argv:
-        print(help_text("ecg-train", "Pretrain or fine-tune what a recipe names.", EXAMPLES))
-        return
-    with reported_errors():
-        app = hydra_app(argv, "train")
-        remember_command("train", argv)
-    with hydra_errors(run):
-        app(run)()
+    run_with_settings("train", "Pretrain or fine-tune what a recipe names.", EXAMPLES, run)
 
 
 def run(raw: Any) -> float:

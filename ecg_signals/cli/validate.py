@@ -1,11 +1,10 @@
 """ecg-validate: statistics of a checkpoint on labelled data."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ecg_signals.cli.app import help_text, hydra_app, hydra_errors, job_sections, reported_errors, said_version
+from ecg_signals.cli.app import job_sections, reported_errors, run_with_settings
 
 PURPOSE = "Evaluate a checkpoint on labelled data: statistics, and extracted outputs, embeddings and attention."
 
@@ -21,21 +20,13 @@ def run(raw: Any) -> None:
 
 def evaluate(command: str, purpose: str, job: Callable[[Any], None]) -> None:
     """The command line of ecg-validate and ecg-inference."""
-    if said_version(sys.argv[1:]):
-        return
-    if {"--help", "-h"} & set(sys.argv[1:]):
-        examples = [
-            f"ecg-{command} common_eval.path=CHECKPOINT task.data=MANIFESTS dataset.valid_subset=test "
-            "dataset.batch_size=64 --config-name finetune/diagnosis",
-            f"ecg-{command} common_eval.path=CHECKPOINT common_eval.extract=[output,encoder_out,saliency] "
-            "common_eval.results_path=DIR ...",
-        ]
-        print(help_text(f"ecg-{command}", purpose, examples))
-        return
-    with reported_errors():
-        app = hydra_app(sys.argv[1:], command)
-    with hydra_errors(job):
-        app(job)()
+    examples = [
+        f"ecg-{command} common_eval.path=CHECKPOINT task.data=MANIFESTS dataset.valid_subset=test "
+        "dataset.batch_size=64 --config-name finetune/diagnosis",
+        f"ecg-{command} common_eval.path=CHECKPOINT common_eval.extract=[output,encoder_out,saliency] "
+        "common_eval.results_path=DIR ...",
+    ]
+    run_with_settings(command, purpose, examples, job)
 
 
 def with_evaluator(raw: Any, action: Callable[[Any], Any]) -> None:

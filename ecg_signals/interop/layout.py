@@ -15,6 +15,8 @@ from ecg_signals.metrics.logits import KINDS
 from ecg_signals.registry import Entry, build, get_entry, installed_plugins, register_layout
 from ecg_signals.signal.contract import SignalContract
 
+PLACEHOLDER = "LABEL_{}"  # what transformers calls a label without a name
+
 
 @dataclass
 class ModelSource:
@@ -191,6 +193,21 @@ def check_logit_kind(kind: Any, where: str) -> None:
             f"{where} states logit_kind={limits.shown(repr(kind))}; known are {', '.join(KINDS)}. Update ecg-signals "
             f"if a later version wrote it, else set logit_kind there to one of these, or to null"
         )
+
+
+def label_names(id2label: Mapping[Any, Any] | None, count: int | None = None) -> list[str] | None:
+    """The names in a config.json's `id2label`; None unless there are `count`, or where all are placeholders."""
+    named = {int(key): str(value) for key, value in (id2label or {}).items()}
+    whole = sorted(named) == list(range(len(named) if count is None else count))
+    if not whole or all(name == PLACEHOLDER.format(i) for i, name in named.items()):
+        return None
+    return [named[i] for i in sorted(named)]
+
+
+def label_entries(names: list[str] | None, count: int) -> dict[str, dict[str, Any]]:
+    """What config.json says of the labels; placeholders where they have no names."""
+    numbered = dict(enumerate(names or map(PLACEHOLDER.format, range(count))))
+    return {"id2label": {str(i): name for i, name in numbered.items()}, "label2id": {v: k for k, v in numbered.items()}}
 
 
 def is_state_dict(value: Any) -> bool:

@@ -62,10 +62,11 @@ def weighted_agreement(weights: Tensor, labels: Tensor, outputs: Tensor) -> Tens
     return (pairs / size).sum()
 
 
-def score_terms(weights: Tensor, sinus: int, labels: Tensor, outputs: Tensor) -> dict[str, Tensor]:
-    """Summable terms of the score: observed, correct (all right) and inactive (always sinus rhythm)."""
+def score_terms(weights: Tensor, sinus: int | None, labels: Tensor, outputs: Tensor) -> dict[str, Tensor]:
+    """Summable terms of the score: observed, correct (all right) and inactive (always sinus rhythm; 0 without it)."""
     inactive = torch.zeros_like(outputs)
-    inactive[:, sinus] = True
+    if sinus is not None:
+        inactive[:, sinus] = True
     return {
         "o_score": weighted_agreement(weights, labels, outputs),
         "c_score": weighted_agreement(weights, labels, labels),

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ecg_signals.metrics.cinc import challenge_score, read_score_weights, weighted_agreement
+from ecg_signals.metrics.cinc import challenge_score, read_score_weights, score_terms
 
 NORMAL = "NORM"
 _SPELLINGS = {  # one name: other spellings of it, upper case
@@ -49,10 +49,5 @@ def condition_score(
         torch.from_numpy(np.stack([values[:, columns[name]].any(axis=1) for name in scored], axis=1))
         for values in (predicted, labels)
     )
-    correct = float(weighted_agreement(agreement, truth, truth))
-    inactive = 0.0
-    if NORMAL in scored:
-        always = torch.zeros_like(outputs)
-        always[:, scored.index(NORMAL)] = True
-        inactive = float(weighted_agreement(agreement, truth, always))
-    return challenge_score(float(weighted_agreement(agreement, truth, outputs)), correct, inactive), scored
+    terms = score_terms(agreement, scored.index(NORMAL) if NORMAL in scored else None, truth, outputs)
+    return challenge_score(*map(float, terms.values())), scored

@@ -1,7 +1,7 @@
 """Sums of what a criterion logs, over batches, ranks and updates."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -20,12 +20,7 @@ def sum_logs(
     keys = list(dict.fromkeys(key for batch in logs for key in batch))
     columns = [[batch[key] for batch in logs if key in batch] for key in keys]
     if world_size() > 1:
-        flat = [
-            torch.as_tensor(value, dtype=torch.float64, device=device)
-            for column in columns
-            for value in [sum_column(column)]
-        ]
-        totals = sum_over_ranks(torch.stack(flat))
+        totals = sum_over_ranks(_doubles(list(map(sum_column, columns)), device))
         values = torch.cat([totals, _doubles(extra, device)]).tolist()
         return dict(zip(keys, values)), values[len(keys) :]
     on_device = [key for key, column in zip(keys, columns) if any(isinstance(value, Tensor) for value in column)]
@@ -88,14 +83,7 @@ class Tally:
         self.waited += waited
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "logs": dict(self.logs),
-            "updates": self.updates,
-            "gnorm": self.gnorm,
-            "clipped": self.clipped,
-            "seconds": self.seconds,
-            "waited": self.waited,
-        }
+        return asdict(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         for key, value in state.items():

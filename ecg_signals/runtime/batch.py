@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ecg_signals.runtime.nested import on_each
+
 
 def stream_seed(*key: int) -> int:
     """A 63-bit seed that depends on every part of the key; streams with different keys are independent."""
@@ -16,11 +18,9 @@ def stream_seed(*key: int) -> int:
 
 def to_device(value: Any, device: torch.device) -> Any:
     """Tensors of a batch on the device; 64-bit floats become 32-bit."""
-    if isinstance(value, Tensor):
-        kind = torch.float32 if value.dtype == torch.float64 else value.dtype
-        return value.to(device, dtype=kind, non_blocking=True)
-    if isinstance(value, dict):
-        return {key: to_device(item, device) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(to_device(item, device) for item in value)
-    return value
+
+    def move(tensor: Tensor) -> Tensor:
+        kind = torch.float32 if tensor.dtype == torch.float64 else tensor.dtype
+        return tensor.to(device, dtype=kind, non_blocking=True)
+
+    return on_each(value, Tensor, move)

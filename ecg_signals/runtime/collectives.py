@@ -8,6 +8,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ecg_signals.config import ConfigError
+from ecg_signals.runtime.nested import on_each
 
 
 def is_initialized() -> bool:
@@ -53,9 +54,21 @@ def from_rank_zero(make: Callable[[], Any]) -> Any:
         return make()
     tensors: list[Tensor] = []
     message: list[Any] = [None]
+
+    def take(tensor: Tensor) -> _Placeholder:
+        tensors.append(tensor)
+        return _Placeholder(len(tensors) - 1, tensor)
+
+    def put(place: _Placeholder) -> Tensor:
+        buffer = torch.empty(place.shape, dtype=place.dtype, device=device)
+        if rank() == 0:
+            buffer.copy_(tensors[place.number])
+        dist.broadcast(buffer, src=0)
+        return buffer.cpu()
+
     if rank() == 0:
         try:
-            message = [("value", _take_tensors(make(), tensors))]
+            message = [("value", on_each(make(), Tensor, take))]
         except ConfigError as error:
             message = [("error", error)]
     dist.broadcast_object_list(message, src=0)
@@ -63,7 +76,7 @@ def from_rank_zero(make: Callable[[], Any]) -> Any:
     if kind == "error":
         raise content
     device = torch.device("cuda") if dist.get_backend() == "nccl" else torch.device("cpu")
-    return _put_tensors(content, tensors, device)
+    return on_each(content, _Placeholder, put)
 
 
 class _Placeholder:
@@ -71,31 +84,6 @@ class _Placeholder:
 
     def __init__(self, number: int, tensor: Tensor) -> None:
         self.number, self.shape, self.dtype = number, tensor.shape, tensor.dtype
-
-
-def _take_tensors(value: Any, tensors: list[Tensor]) -> Any:
-    if isinstance(value, Tensor):
-        tensors.append(value)
-        return _Placeholder(len(tensors) - 1, value)
-    if isinstance(value, dict):
-        return {key: _take_tensors(item, tensors) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_take_tensors(item, tensors) for item in value)
-    return value
-
-
-def _put_tensors(value: Any, tensors: list[Tensor], device: torch.device) -> Any:
-    if isinstance(value, _Placeholder):
-        buffer = torch.empty(value.shape, dtype=value.dtype, device=device)
-        if rank() == 0:
-            buffer.copy_(tensors[value.number])
-        dist.broadcast(buffer, src=0)
-        return buffer.cpu()
-    if isinstance(value, dict):
-        return {key: _put_tensors(item, tensors, device) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_put_tensors(item, tensors, device) for item in value)
-    return value
 
 
 class _GatherRows(torch.autograd.Function):

@@ -62,16 +62,9 @@ def find_placement(config: Config) -> Placement:
     if int(env.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in env and section.distributed_init_method is None:
         return _from_slurm(section.distributed_port)
     if section.distributed_init_method:
-        here = _local_processes(config, section.distributed_world_size or 1)
-        if section.distributed_no_spawn:
-            here = 1
-        return Placement(
-            section.distributed_rank,
-            section.distributed_world_size or here,
-            section.device_id,
-            section.distributed_init_method,
-            here - 1,
-        )
+        asked, first = section.distributed_world_size, section.distributed_rank
+        here = 1 if section.distributed_no_spawn else _local_processes(config, asked or 1)
+        return Placement(first, asked or here, section.device_id, section.distributed_init_method, here - 1)
     world = _local_processes(config, section.distributed_world_size)
     if world == 1 or section.distributed_no_spawn:
         return Placement()
@@ -86,7 +79,8 @@ def _local_processes(config: Config, wanted: int | None) -> int:
 
 
 def _from_slurm(port: int) -> Placement:
-    nodes = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_JOB_NODELIST")
+    env = os.environ
+    nodes = env.get("SLURM_STEP_NODELIST") or env.get("SLURM_JOB_NODELIST")
     if not nodes:
         raise ConfigError(
             "SLURM_NTASKS is set but neither SLURM_STEP_NODELIST nor SLURM_JOB_NODELIST is; start with srun"
@@ -97,13 +91,8 @@ def _from_slurm(port: int) -> Placement:
         raise ConfigError(
             f"`scontrol show hostnames {nodes}` failed ({error}); set distributed_training.distributed_init_method"
         ) from None
-    host = answer.stdout.split()[0]
-    return Placement(
-        int(os.environ["SLURM_PROCID"]),
-        int(os.environ["SLURM_NTASKS"]),
-        int(os.environ.get("SLURM_LOCALID", 0)),
-        f"tcp://{host}:{port}",
-    )
+    rank, ranks, here = int(env["SLURM_PROCID"]), int(env["SLURM_NTASKS"]), int(env.get("SLURM_LOCALID", 0))
+    return Placement(rank, ranks, here, f"tcp://{answer.stdout.split()[0]}:{port}")
 
 
 def free_port() -> int:

@@ -40,15 +40,7 @@ def explain_nonfinite(model: nn.Module, criterion: nn.Module, batches: Iterable[
 
     def watch(name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            values = (
-                output.values()
-                if isinstance(output, dict)
-                else output
-                if isinstance(output, (tuple, list))
-                else [output]
-            )
-            floats = [value for value in values if isinstance(value, Tensor) and value.is_floating_point()]
-            if not found and any(torch.isnan(value).any() or torch.isposinf(value).any() for value in floats):
+            if not found and any(torch.isnan(one).any() or torch.isposinf(one).any() for one in _floats(output)):
                 found.append(name or "the model's output")
 
         return hook
@@ -57,11 +49,7 @@ def explain_nonfinite(model: nn.Module, criterion: nn.Module, batches: Iterable[
     try:
         with torch.no_grad():
             for batch in batches:
-                if not all(
-                    torch.isfinite(value).all()
-                    for value in batch.get("net_input", {}).values()
-                    if isinstance(value, Tensor) and value.is_floating_point()
-                ):
+                if not all(torch.isfinite(value).all() for value in _floats(batch.get("net_input", {}))):
                     return f"the batch with items {batch['id'].tolist()} holds NaN or infinite samples"
                 criterion(model, batch)
     finally:
@@ -70,8 +58,12 @@ def explain_nonfinite(model: nn.Module, criterion: nn.Module, batches: Iterable[
     if found:
         return f"the first output that is not finite is that of {found[0]}"
     bad = [name for name, parameter in model.named_parameters() if not torch.isfinite(parameter).all()]
-    return (
-        f"weights that are not finite: {', '.join(bad[:5])}"
-        if bad
-        else "all outputs are finite; the gradient overflowed"
-    )
+    if bad:
+        return f"weights that are not finite: {', '.join(bad[:5])}"
+    return "all outputs are finite; the gradient overflowed"
+
+
+def _floats(output: Any) -> list[Tensor]:
+    """Tensors of floats in what a module gives: one, a dict, a tuple or a list."""
+    values = output.values() if isinstance(output, dict) else output if isinstance(output, (tuple, list)) else [output]
+    return [value for value in values if isinstance(value, Tensor) and value.is_floating_point()]

@@ -3,7 +3,6 @@
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,15 @@ from torch import Tensor
 from ecg_signals.checkpoint.plain import plain_values
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.composition import reading_options, resolve_config
-from ecg_signals.config import BaseConfig, UsageError, field_default
+from ecg_signals.config import BaseConfig, UsageError, field_default, option_fields
 from ecg_signals.interop.fairseq_signals.contract import built_in_contract
-from ecg_signals.interop.fairseq_signals.names import PEER_NAMES, check_peer_layout, peer_config, unstarted_history
+from ecg_signals.interop.fairseq_signals.names import (
+    PEER_NAMES,
+    check_peer_layout,
+    peer_config,
+    peer_file,
+    unstarted_history,
+)
 from ecg_signals.interop.layout import (
     Layout,
     ModelSource,
@@ -30,6 +35,7 @@ from ecg_signals.signal.contract import SignalContract
 logger = logging.getLogger(__name__)
 
 HEAD_DIM = 64  # width of one attention head in every published size
+_POSITION = ("previous_training_time", "train_iterator", "val_loss")  # entries of extra_state
 _TRAINING = ("criterion", "optimizer_history", "task_state", "last_optimizer_state")
 
 
@@ -83,26 +89,10 @@ class FairseqSignals(Layout):
         """What fairseq-signals reads; a training state that the source has stays."""
         raw = source.raw if isinstance(source.raw.get("extra_state"), Mapping) else {}
         extra = raw.get("extra_state") or {}
-        position = {"version": 2, "epoch": 1, "iterations_in_epoch": 0, "shuffle": True}
+        kept = {key: plain_values(extra[key]) for key in _POSITION if extra.get(key) is not None}
         cfg = _peer_cfg(source)
-        state: dict[str, Any] = {
-            "args": None,
-            "cfg": cfg,
-            "model": source.state,
-            "criterion": None,
-            "optimizer_history": unstarted_history(cfg),
-            "task_state": {},
-            "extra_state": {
-                "metrics": {},
-                "previous_training_time": float(extra.get("previous_training_time") or 0.0),
-                "train_iterator": plain_values(extra.get("train_iterator") or position),
-                "val_loss": extra.get("val_loss"),
-            },
-        }
-        if extra.get("best") is not None:
-            state["extra_state"]["best"] = float(extra["best"])
-        state |= {key: plain_values(raw[key]) for key in _TRAINING if raw.get(key)}
-        return state
+        state = peer_file(cfg, source.state, unstarted_history(cfg), extra.get("best"), kept)
+        return state | {key: plain_values(raw[key]) for key in _TRAINING if raw.get(key)}
 
 
 def _contract(raw: Mapping[str, Any], cfg: Mapping[str, Any], options: Mapping[str, Any]) -> SignalContract | None:
@@ -127,9 +117,7 @@ def _config_from_args(args: dict[str, Any]) -> dict[str, Any]:
     names = {group: args.get(group) for group in REGISTERED_GROUPS} | {"model": args.get("arch")}
     names["task"] = names["task"] or "ecg_pretraining"
     cfg: dict[str, Any] = {}
-    for item in fields(Config):
-        if item.name == "_name":
-            continue
+    for item in option_fields(Config):
         schema = _schema(item.name, names.get(item.name), field_default(item))
         if schema is not None:
             cfg[item.name] = model_options(schema, args)

@@ -92,6 +92,17 @@ def task_options(config: Config) -> dict[str, Any]:
     }
 
 
+def peer_file(
+    cfg: Mapping[str, Any], model: Mapping[str, Any], history: list[dict[str, Any]], best: Any, extra: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The content of one of its files, keys in its order. `best`: score, or None; `extra`: entries of `extra_state`."""
+    position = {"version": 2, "epoch": 1, "iterations_in_epoch": 0, "shuffle": True}
+    usual = {"metrics": {}, "previous_training_time": 0.0, "train_iterator": position, "val_loss": None}
+    state = {"args": None, "cfg": cfg, "model": model, "criterion": None, "optimizer_history": history}
+    scores = {} if best is None else {"best": float(best)}
+    return {**state, "task_state": {}, "extra_state": {**usual, **extra, **scores}}
+
+
 def unstarted_history(cfg: Mapping[str, Any]) -> list[dict[str, Any]]:
     """`optimizer_history` of a file without training state; fairseq-signals reads its last entry on every load."""
     criterion = (cfg.get("criterion") or {}).get("_name") or DEFAULT_NAMES["criterion"]

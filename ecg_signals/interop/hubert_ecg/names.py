@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ecg_signals.config import ConfigError
+from ecg_signals.interop.layout import label_entries, label_names
 
 Parts = tuple[str, dict[str, Any], dict[str, Tensor], list[str] | None]  # registered name, options, weights, labels
 
@@ -77,7 +78,8 @@ def from_config(config: Mapping[str, Any], state: Mapping[str, Tensor], labels: 
     options["masked_spec_embed"] = any(key.removeprefix(PREFIX) == "masked_spec_embed" for key in weights)
     if any(key.startswith(PREFIX) for key in weights):
         options.update(_head_options(config, weights))
-        return "hubert_ecg_classifier", options, weights, labels or _label_names(config, options["num_labels"])
+        labels = labels or label_names(config.get("id2label"), options["num_labels"])
+        return "hubert_ecg_classifier", options, weights, labels
     options.update({key: config[key] for key in PRETRAINING_KEYS if key in config})
     tables = sorted((key for key in weights if re.fullmatch(r"label_embedding\.\d+\.weight", key)), key=_number)
     options["vocab_sizes"] = [len(weights[key]) for key in tables]
@@ -105,14 +107,6 @@ def _head_options(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> dic
     )
 
 
-def _label_names(config: Mapping[str, Any], count: int) -> list[str] | None:
-    """Names in `id2label`, unless they are the placeholders that transformers writes."""
-    named = {int(key): str(value) for key, value in (config.get("id2label") or {}).items()}
-    if sorted(named) != list(range(count)) or all(named[i] == f"LABEL_{i}" for i in named):
-        return None
-    return [named[i] for i in range(count)]
-
-
 def to_config(name: str, options: Mapping[str, Any], labels: list[str] | None = None) -> dict[str, Any]:
     """A published `config.json` for a model of ours; `from_config` takes it back with the same options.
 
@@ -131,9 +125,7 @@ def to_config(name: str, options: Mapping[str, Any], labels: list[str] | None = 
     config.update(
         {key: options[key] for key in HEAD_KEYS}, classifier_proj_size=256, vocab_sizes=[100], ensemble_length=1
     )
-    names = labels or [f"LABEL_{i}" for i in range(options["num_labels"])]
-    config["id2label"] = {str(i): label for i, label in enumerate(names)}
-    config["label2id"] = {label: i for i, label in enumerate(names)}
+    config |= label_entries(labels, options["num_labels"])
     return {"architectures": ["HuBERTECGForClassification"], "model_type": "hubert_ecg_classification", **config}
 
 

@@ -29,20 +29,28 @@ from ecg_signals.checkpoint.load import build_source, complete, load_source
 from ecg_signals.checkpoint.origin import read_origin
 from ecg_signals.config import ConfigError, resolve_input
 from ecg_signals.interop.huggingface.layout import KINDS_OF_PROBLEMS, OURS, folder_config, write_folder
-from ecg_signals.interop.layout import ModelSource, check_logit_kind, logit_columns, logits_option, model_options
+from ecg_signals.interop.layout import (
+    ModelSource,
+    check_logit_kind,
+    label_names,
+    logit_columns,
+    logits_option,
+    model_options,
+)
 from ecg_signals.models.hubert.layers import Attention, Block
 from ecg_signals.modules.attention import SelfAttention, attention_weights
 from ecg_signals.modules.transformer import TransformerLayer
 from ecg_signals.registry import get_entry
+from ecg_signals.runtime.placement import compute_device
 from ecg_signals.signal.contract import SignalContract
 
+_ANY_DEVICE = ("auto", "balanced", "balanced_low_0", "sequential")  # values of transformers' device_map
 # arguments of transformers' from_pretrained: what is passed to the hub, and what changes nothing in the result
 _HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only", "force_download")
 _WITHOUT_EFFECT = (
     "trust_remote_code", "code_revision", "low_cpu_mem_usage", "use_safetensors", "weights_only", "adapter_kwargs",
     "_from_auto", "_from_pipeline", "_commit_hash", "_fast_init",
 )  # fmt: skip
-_PLACEHOLDER = "LABEL_{}"  # what transformers calls a label without a name
 
 
 @dataclass
@@ -139,7 +147,7 @@ class EcgSignalsModel(PreTrainedModel):
 
     def _describe(self, source: ModelSource) -> None:
         """Labels of `model` and `config` agree, and `config` alone rebuilds the model; the weights are let go."""
-        self.model.labels = _label_names(self.config) or (
+        self.model.labels = label_names(self.config.id2label) or (
             source.labels if source.logits == logit_columns(self.model.cfg.to_dict()) else None
         )
         self.source = replace(source, state={}, raw={})
@@ -253,7 +261,7 @@ def _from_config(config: PretrainedConfig) -> Any:
     labels = ours.get("labels")
     key = logits_option(options)
     if key is not None and options[key] != config.num_labels:
-        options[key], labels = config.num_labels, _label_names(config)
+        options[key], labels = config.num_labels, label_names(config.id2label)
     check_logit_kind(ours.get("logit_kind"), "this config.json")
     model = entry.cls(entry.dataclass.from_mapping({"_name": entry.name, **options}, where="model"))
     model.labels, model.logit_kind = labels, model.logit_kind or ours.get("logit_kind")
@@ -323,14 +331,6 @@ def _changes(
     return changes
 
 
-def _label_names(config: PretrainedConfig) -> list[str] | None:
-    """The names in `id2label`, None for transformers' placeholders."""
-    named = {int(key): str(value) for key, value in (config.id2label or {}).items()}
-    if sorted(named) != list(range(len(named))) or all(named[i] == _PLACEHOLDER.format(i) for i in named):
-        return None
-    return [named[i] for i in range(len(named))]
-
-
 def _device(device_map: Any) -> torch.device | None:
     """The one device a `device_map` names; None: where the model is. Raises: ConfigError for several."""
     if isinstance(device_map, Mapping):
@@ -339,15 +339,10 @@ def _device(device_map: Any) -> torch.device | None:
         device_map = next(iter(device_map.values()))
     if device_map is None:
         return None
-    if device_map in ("auto", "balanced", "balanced_low_0", "sequential"):
-        device_map = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(device_map)
-    except (RuntimeError, TypeError):
-        raise ConfigError(f"device_map={device_map!r} is no device; name one, such as 'cpu' or 'cuda:0'") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device_map={device_map!r}, but torch sees no GPU here; leave device_map out")
-    return device
+        return compute_device(None if device_map in _ANY_DEVICE else device_map)
+    except ConfigError as error:
+        raise ConfigError(f"device_map={device_map!r} is no device here: {error}") from None
 
 
 def _dtype(given: list[Any], config: PretrainedConfig, source: ModelSource) -> torch.dtype | None:

@@ -83,7 +83,6 @@ def _parts(index: Path) -> list[Path]:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     with limits.regular_file(path).open("rb") as stream:
@@ -92,5 +91,5 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise ConfigError(f"{path} states a header of {header:,} bytes; it is damaged, or no safetensors file")
     try:
         return load_file(path)
-    except (SafetensorError, *DAMAGED) as error:
+    except DAMAGED as error:
         raise ConfigError(f"{path} cannot be read as safetensors ({error}); copy or download it again") from None

@@ -15,7 +15,7 @@ from ecg_signals.config import ConfigError
 from ecg_signals.files import cannot_write, replacing
 from ecg_signals.interop.huggingface.card import model_card
 from ecg_signals.interop.huggingface.folder import CONFIG, INDEX, WEIGHTS
-from ecg_signals.interop.layout import Layout, ModelSource, layout_of, logit_kind_of, model_options
+from ecg_signals.interop.layout import Layout, ModelSource, label_entries, layout_of, logit_kind_of, model_options
 from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES
 from ecg_signals.registry import get_entry, register_layout
 from ecg_signals.signal.contract import SignalContract
@@ -102,9 +102,7 @@ def _own_config(source: ModelSource) -> dict[str, Any]:
         "auto_map": dict(_CLASSES),
     }
     if source.logits is not None:
-        names = source.labels or [f"LABEL_{index}" for index in range(source.logits)]
-        config["id2label"] = {str(index): name for index, name in enumerate(names)}
-        config["label2id"] = {name: index for index, name in enumerate(names)}
+        config |= label_entries(source.labels, source.logits)
     return config
 
 
