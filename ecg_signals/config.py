@@ -53,17 +53,8 @@ def option(
         ours: True when fairseq-signals has no such key; such keys stay out of a checkpoint's `cfg`.
         as_pretrained: True when a model may start only from a file with the same value, as it says how input is made.
     """
-    metadata = {
-        "help": help,
-        "choices": tuple(choices) if choices else None,
-        "least": least,
-        "most": most,
-        "above": above,
-        "follows": follows,
-        "section": section,
-        "ours": ours,
-        "as_pretrained": as_pretrained,
-    }
+    choices = tuple(choices) if choices else None
+    metadata = {name: value for name, value in locals().items() if name != "default"}
     if isinstance(default, (list, dict, set, BaseConfig)):
         return field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
     return field(default=default, metadata=metadata)
