@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.manifests import read_segments, write_rows
-from ecg_signals.tables import Column, Table
+from ecg_signals.tables import Table
 
 
 def identification_step(
@@ -38,20 +38,11 @@ def identification_step(
         both = first[group_col].isin(first[group_col][turn == 1])
         parts[f"{split}_gallery"] = first[both & (turn == 0)]
         parts[f"{split}_probe"] = first[both & (turn == 1)]
-    classes = {
-        split: _numbers(rows[group_col], rows[group_col].drop_duplicates().tolist()) for split, rows in parts.items()
-    }
-    for split in [name for name in parts if name.endswith("_probe")]:
-        order = parts[split.replace("_probe", "_gallery")][group_col].tolist()
-        classes[split] = _numbers(parts[split][group_col], order)
-    listed = [rows.assign(split=split, number=classes[split]) for split, rows in parts.items()]
+    listed = []
+    for split, rows in parts.items():
+        people = parts[split.replace("_probe", "_gallery")][group_col].drop_duplicates()  # numbered in their order
+        numbers = dict(zip(people, range(len(people))))
+        listed.append(rows.assign(split=split, number=rows[group_col].map(numbers)))
     counts = write_rows(pd.concat(listed), folder, list(parts), ["sample_size", "number"], split_files)
     for split, count in counts.items():
-        people = parts[split][group_col].nunique()
-        print(f"{folder / f'{split}.tsv'}: {count} segments of {people} people")
-
-
-def _numbers(people: Column, order: list[object]) -> list[int]:
-    """The place of everybody in `order`."""
-    places = {person: number for number, person in enumerate(order)}
-    return [places[person] for person in people]
+        print(f"{folder / f'{split}.tsv'}: {count} segments of {parts[split][group_col].nunique()} people")

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple, TextIO
 from ecg_signals.config import ConfigError
 from ecg_signals.files import PARTIAL, replacing
 from ecg_signals.limits import regular_file
-from ecg_signals.preprocess.options import PreprocessConfig
+from ecg_signals.preprocess.options import SIGNAL_OPTIONS, PreprocessConfig
 from ecg_signals.preprocess.signals import FOLDERS, segment_name
 from ecg_signals.preprocess.source import Row, Source
 
@@ -21,8 +21,6 @@ VERSION = 3  # raise it when the stored signals change for the same settings
 
 def settings_of(source: Source) -> dict[str, Any]:
     """What the stored files depend on besides the record itself."""
-    from ecg_signals.preprocess.options import SIGNAL_OPTIONS
-
     names = (*SIGNAL_OPTIONS, *source.reading_options)
     return {"version": VERSION, "dataset": source.prefix, **{name: getattr(source.cfg, name) for name in names}}
 

@@ -95,26 +95,15 @@ def label_definition(labels: Table, meta_split: Table, partial: bool = False) ->
     import pandas as pd
 
     rows = meta_split[["idx", "split"]].merge(labels, on="idx", how="inner")
-    names = [name for name in labels.columns if name != "idx"]
-    if not partial:
-        rows = rows.dropna(subset=names)
-    columns: dict[str, dict[str, list[float]]] = {"pos_count": {}, "pos_percent": {}, "pos_weight": {}}
-    groups = [*((str(split), part) for split, part in rows.groupby("split", sort=True)), ("all", rows)]
-    for split, part in groups:
-        values = part[names].to_numpy(dtype=np.float64)
-        known = (~np.isnan(values)).sum(axis=0)
-        count = (np.nan_to_num(values) >= 0.5).sum(axis=0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share = count / known
-            weight = (1 - share) / share
-        columns["pos_count"][split], columns["pos_percent"][split] = count, share
-        if split != "all":
-            columns["pos_weight"][split] = weight
-    table = pd.DataFrame({"name": names})
-    splits = [split for split, _ in groups[:-1]]
-    for kind, values in columns.items():
-        table = table.assign(**{f"{kind}_{split}": values[split] for split in splits})
-    return table.assign(pos_count_all=columns["pos_count"]["all"], pos_percent_all=columns["pos_percent"]["all"])
+    rows = rows if partial else rows.dropna()
+    values, split = rows.drop(columns=["idx", "split"]), rows["split"]
+    known, count = (each.groupby(split).sum().T for each in (values.notna(), values >= 0.5))  # [labels, splits]
+    share = count / known
+    kinds = {"pos_count": count, "pos_percent": share, "pos_weight": (1 - share) / share}
+    table = pd.concat([part.add_prefix(f"{kind}_") for kind, part in kinds.items()], axis=1)
+    every, positive = values.notna().sum(), (values >= 0.5).sum()
+    table = table.assign(pos_count_all=positive, pos_percent_all=positive / every)
+    return table.rename_axis(index="name", columns=None).reset_index()
 
 
 def positive_weights(definition: Table, undefined: float = 1.0) -> tuple[list[float], list[str]]:

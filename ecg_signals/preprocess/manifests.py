@@ -29,11 +29,7 @@ def write_manifests(
 
 
 def write_rows(
-    segments: Table,
-    folder: Path,
-    splits: Sequence[str],
-    columns: Sequence[str],
-    inputs: Sequence[Path] = (),
+    segments: Table, folder: Path, splits: Sequence[str], columns: Sequence[str], inputs: Sequence[Path] = ()
 ) -> dict[str, int]:
     """<split>.tsv for each of `splits`: line 1 the longest folder common to all files, then the file and `columns`.
 
@@ -109,16 +105,14 @@ def pair_segments(numbers: Iterable[int], allow_gaps: bool = False) -> list[tupl
     Where numbers are missing, only i and i + 1 make a pair: 0, 2, 3 -> (2, 3). With `allow_gaps` the sorted
     numbers are paired as they come, (0, 2), as fairseq-signals does.
     """
-    ordered = sorted(set(numbers))
-    pairs = []
-    i = 0
-    while i + 1 < len(ordered):
-        first, second = ordered[i : i + 2]
-        if allow_gaps or second == first + 1:
-            pairs.append((first, second))
-            i += 2
+    pairs: list[tuple[int, int]] = []
+    waiting = None
+    for number in sorted(set(numbers)):
+        if waiting is not None and (allow_gaps or number == waiting + 1):
+            pairs.append((waiting, number))
+            waiting = None
         else:
-            i += 1
+            waiting = number
     return pairs
 
 

@@ -82,9 +82,8 @@ class OwnFiles(Source):
             if found is None and not isfile(self.folder / name)
         ]
         without = sorted(set(files).difference(filter(None, paths)))
-        told = tell_unmatched(path, entries, lost, len(files), without, "they have no label, patient or split from it")
-        for text in told:
-            self.remark(text)
+        lacking = "they have no label, patient or split from it"
+        self.remark(*tell_unmatched(path, entries, lost, len(files), without, lacking))
         about = {name: name.lower() for name in table.columns if name.lower() in ABOUT and name.lower() not in table}
         table = table.drop(columns=[column]).rename(columns=about)
         return table.assign(path=[found or name for found, name in zip(paths, named)])

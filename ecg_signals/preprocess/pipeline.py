@@ -93,14 +93,7 @@ def understood(source: Source) -> Iterator[None]:
         ) from error
 
 
-def read_all(
-    source: Source,
-    records: Table,
-    journal: Journal,
-    workers: int,
-    report: Report,
-    work: Work,
-) -> None:
+def read_all(source: Source, records: Table, journal: Journal, workers: int, report: Report, work: Work) -> None:
     """Process what is missing; the report says what cannot be read. Raises: ConfigError if nothing can."""
     errors = process_missing(source, records, journal, workers, work)
     for idx, reason in errors.items():
@@ -152,10 +145,8 @@ def process_missing(source: Source, records: Table, journal: Journal, workers: i
     journal.clear({row["save_file"] for row in todo})
     journal.open()
     try:
-        done = len(records) - len(todo)
-        with tqdm(
-            total=len(records), initial=done, unit="record", desc=f"{source.prefix} -> {journal.dest.name}"
-        ) as bar:
+        where, done = f"{source.prefix} -> {journal.dest.name}", len(records) - len(todo)
+        with tqdm(total=len(records), initial=done, unit="record", desc=where) as bar:
             for outcomes in process_all(source, journal.dest, todo, workers, work):
                 journal.add([outcome for outcome in outcomes if "facts" in outcome])
                 errors |= {outcome["idx"]: outcome["error"] for outcome in outcomes if "error" in outcome}
@@ -167,13 +158,9 @@ def process_missing(source: Source, records: Table, journal: Journal, workers: i
 
 def rows_of(records: Table) -> list[dict[str, Any]]:
     """Rows as plain Python values; only what reading a record needs."""
-    needed = ["idx", "path", "save_file", "patient_number"]
-    columns = [*needed, *(name for name in ("record_id", "sample_rate", "array") if name in records.columns)]
-    rows = []
-    for values in zip(*(records[name].tolist() for name in columns)):
-        row = dict(zip(columns, values))
-        rows.append({key: None if value != value else value for key, value in row.items()})
-    return rows
+    wanted = ("idx", "path", "save_file", "patient_number", "record_id", "sample_rate", "array")
+    rows = records[[name for name in wanted if name in records.columns]].to_dict("records")
+    return [{key: None if value != value else value for key, value in row.items()} for row in rows]
 
 
 def write_tables(source: Source, records: Table, journal: Journal, dest: Path, report: Report) -> None:
@@ -231,11 +218,9 @@ def fact_table(texts: Sequence[str]) -> Table:
     for start in range(0, len(texts), CHUNK):
         rows = [json.loads(text) for text in texts[start : start + CHUNK]]
         statistics = {kind: np.array([row.pop(kind) for row in rows], dtype=np.float64) for kind in ("mean", "std")}
-        plain = [
-            {key: sys.intern(str(value)) if isinstance(value, list) else value for key, value in row.items()}
-            for row in rows
-        ]
-        frame = pd.DataFrame(plain).drop(columns=["segments"])
+        for row in rows:
+            row |= {key: sys.intern(str(value)) for key, value in row.items() if isinstance(value, list)}
+        frame = pd.DataFrame(rows).drop(columns=["segments"])
         columns = {f"{kind}_{i}": values[:, i] for kind, values in statistics.items() for i in range(values.shape[1])}
         frames.append(pd.concat([frame, pd.DataFrame(columns)], axis=1))
     return pd.concat(frames, ignore_index=True)
@@ -258,8 +243,7 @@ def label_table(source: Source, meta: Table) -> Table | None:
     """labels.csv: from `label_file` if one is given, else the dataset's own; None without labels."""
     if source.cfg.label_file:
         labels, remarks = join_label_file(meta, Path(source.cfg.label_file).expanduser(), source.folder)
-        for text in remarks:
-            source.remark(text)
+        source.remark(*remarks)
         return labels
     with understood(source):
         labels = source.labels(meta)
@@ -285,8 +269,7 @@ def split_table(source: Source, meta: Table, report: Report) -> Table:
     if own is not None:
         chosen = meta.assign(split=own)
         allowed = getattr(source.cfg, "shared_patients", True)  # published splits stay as they are
-        for text in check_patients(chosen, allowed):
-            source.remark(text)
+        source.remark(*check_patients(chosen, allowed))
         for row in chosen[chosen["split"].isna()].itertuples():
             report.skip(row.idx, row.path, "left out", source.without_split)
         return chosen.loc[chosen["split"].notna(), ["idx", "save_file", "split", *keep]].reset_index(drop=True)
@@ -294,12 +277,9 @@ def split_table(source: Source, meta: Table, report: Report) -> Table:
     patients = meta["patient_id"].astype(object) if grouped else meta["idx"].map(lambda idx: None)
     alone = "record " + meta["idx"].astype(str)  # a record without patient is a patient of its own
     meta = meta.assign(_patient=patients.where(patients.notna(), alone).astype(str))
-    rules = SplitRules(
-        "grouped", source.cfg.fractions, SPLITS, group_col="_patient", keep_cols=keep, seed=source.cfg.seed
-    )
+    rules = SplitRules("grouped", source.cfg.fractions, SPLITS, "_patient", keep_cols=keep, seed=source.cfg.seed)
     table = split_records(meta, rules).drop(columns=["_patient"])
-    rest = meta[~meta["idx"].isin(table["idx"])]
-    for row in rest.itertuples():
+    for row in meta[~meta["idx"].isin(table["idx"])].itertuples():
         report.skip(row.idx, row.path, "left out", f"fractions {source.cfg.fractions} leave it without a split")
     return table
 
@@ -323,8 +303,7 @@ def tell_splits(source: Source, meta: Table, split: Table, report: Report) -> No
     shares = getattr(source.cfg, "fractions", [1.0] * len(SPLITS))
     wanted = [name for name, share in zip(report.splits, shares) if share]
     patients = split["patient_id"] if "patient_id" in split.columns else split["idx"]
-    for text in [*equal_signals(meta, split), *empty_splits(report.records, wanted, patients.nunique())]:
-        source.remark(text)
+    source.remark(*equal_signals(meta, split), *empty_splits(report.records, wanted, patients.nunique()))
     report.remarks = source.remarks
 
 

@@ -51,9 +51,8 @@ class Source(ABC):
         self.folder, self.cfg, self.skip = folder, cfg, skip
         self.remarks: list[str] = []  # about the tables, for the report
 
-    def remark(self, text: str) -> None:
-        if text not in self.remarks:
-            self.remarks.append(text)
+    def remark(self, *texts: str) -> None:
+        self.remarks += [text for text in texts if text not in self.remarks]
 
     @classmethod
     def locate(cls, folder: Path, cfg: Any) -> Path:

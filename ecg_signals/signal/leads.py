@@ -87,15 +87,6 @@ def derive_limb_leads(signal: np.ndarray, leads: Sequence[str]) -> tuple[np.ndar
     return result, [leads[row] for _, row in absent]
 
 
-def lead_name(text: str) -> str:
-    """A stored name in our spelling: "avr" and "Lead AVR" become "aVR"; a name of no standard lead stays as it is.
-
-    A lead that is stored upside down, such as the "-aVR" of the Cabrera order, keeps its name: see `upright_lead`.
-    """
-    name, sign = upright_lead(text)
-    return name if sign > 0 else text.strip()
-
-
 def upright_lead(text: str) -> tuple[str, int]:
     """The standard lead that a stored name means, and -1 if its values must be turned over, else 1.
 

@@ -34,8 +34,7 @@ class Cpsc2018(Source):
         reference["Recording"] = reference["Recording"].fillna("").astype(str)
         there, listed = set(table["name"]), reference["Recording"].tolist()
         lost, without = [name for name in listed if name not in there], sorted(there.difference(listed))
-        for text in tell_unmatched(place, listed, lost, len(there), without, "their labels are unknown"):
-            self.remark(text)
+        self.remark(*tell_unmatched(place, listed, lost, len(there), without, "their labels are unknown"))
         for name in COLUMNS:
             reference[name] = numbers(reference, name, "REFERENCE.csv")
             wrong = reference[name][reference[name].notna() & ~reference[name].isin(range(1, len(CLASSES) + 1))]
