@@ -98,8 +98,7 @@ class Jobs:
         return found
 
     def _classifiers(self) -> dict[str, str]:
-        labels = ["task.label_file=data/labels/y.npy", "model.num_labels=71"]
-        labels[0] = f"task.label_file={self.folder / 'data/labels/y.npy'}"
+        labels = [f"task.label_file={self.folder / 'data/labels/y.npy'}", "model.num_labels=71"]
         start = f"model.model_path={self.folder / 'run_w2v_cmsc_rlm/checkpoints/checkpoint_last.pt'}"
         found = self._train("finetune/diagnosis", "packed", [start], *labels)
         found |= self._train("scratch/diagnosis", "data/manifest", TINY, *labels)
@@ -142,7 +141,7 @@ class Jobs:
         self.run("ecg-cluster", "dump", *tables, "latents", *words)
         found["latents"] = digest((self.folder / "latents/values.npy").read_bytes())
         found |= self._tested(data, arrays, encoder)
-        start = f"model.model_path={self.folder / 'run_hubert_pretrain_small/checkpoints/checkpoint_last.pt'}"
+        start = f"model.model_path={encoder}"
         found |= self._train("hubert/pretrain_small_2", data, HUBERT, start, *more, "model.vocab_sizes=[5]")
         labels = ["dataset.label_columns=[NORM,SR,IMI]", "model.num_labels=3", *more[:1], *more[2:]]
         slow = ["model.layer_wise_lr=true", "model.freezing_steps=1", "model.transformer_blocks_to_unfreeze=1"]

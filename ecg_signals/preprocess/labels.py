@@ -95,8 +95,9 @@ def label_definition(labels: Table, meta_split: Table, partial: bool = False) ->
     import pandas as pd
 
     rows = meta_split[["idx", "split"]].merge(labels, on="idx", how="inner")
-    rows = rows if partial else rows.dropna()
-    values, split = rows.drop(columns=["idx", "split"]), rows["split"]
+    names = [name for name in labels.columns if name != "idx"]
+    rows = rows if partial else rows.dropna(subset=names)
+    values, split = rows[names], rows["split"]
     known, count = (each.groupby(split).sum().T for each in (values.notna(), values >= 0.5))  # [labels, splits]
     share = count / known
     kinds = {"pos_count": count, "pos_percent": share, "pos_weight": (1 - share) / share}

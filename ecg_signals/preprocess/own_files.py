@@ -50,7 +50,7 @@ class OwnFiles(Source):
         import pandas as pd
 
         path = self.table_path()
-        files = [name for name in self.paths(self.suffix) if path is None or self.folder / name != path]
+        files = [name for name in self.paths() if path is None or self.folder / name != path]
         found = pd.DataFrame({"path": files})
         if path is not None:
             table = self._about(path, files)

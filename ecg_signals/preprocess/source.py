@@ -69,15 +69,15 @@ class Source(ABC):
         """
         import pandas as pd
 
-        return pd.DataFrame([{"path": path, **self.about(path)} for path in self.paths(self.suffix)], dtype=object)
+        return pd.DataFrame([{"path": path, **self.about(path)} for path in self.paths()], dtype=object)
 
     def about(self, path: str) -> dict[str, Any]:
         """What the path of a record file says about it, by column."""
         return {}
 
-    def paths(self, suffix: str) -> list[str]:
-        """Files below SOURCE whose name ends in `suffix`; see `walk`."""
-        return list(walk(self.folder, suffix, self.skip))
+    def paths(self, suffix: str = "") -> list[str]:
+        """Files below SOURCE whose name ends in `suffix`, or in that of the record files; see `walk`."""
+        return list(walk(self.folder, suffix or self.suffix, self.skip))
 
     def read(self, row: Row) -> Record:
         """The record of one row. Raises: ConfigError if its files are missing or broken."""

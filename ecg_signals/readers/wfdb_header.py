@@ -6,14 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ecg_signals.config import ConfigError
-from ecg_signals.limits import (
-    HEADER_BYTES,
-    HIGHEST_RATE,
-    LONGEST_HEADER_LINE,
-    LOWEST_RATE,
-    MOST_SIGNALS,
-    read_regular,
-)
+from ecg_signals.limits import HEADER_BYTES, HIGHEST_RATE, LONGEST_HEADER_LINE, LOWEST_RATE, MOST_SIGNALS, read_regular
 
 DEFAULT_RATE = 250.0  # Hz; what WFDB takes where the header says none
 _RECORD = "name signals rate samples"

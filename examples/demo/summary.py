@@ -48,12 +48,7 @@ def summarise(root: Path, run: Path, done: Mapping[str, Any]) -> None:
 
 
 def whole_page(
-    run: Path,
-    scores: list[LabelScore],
-    records: int,
-    tiles: list[tuple[str, str]],
-    first: str,
-    done: Mapping[str, Any],
+    run: Path, scores: list[LabelScore], records: int, tiles: list[tuple[str, str]], first: str, done: Mapping[str, Any]
 ) -> str:
     before, after = (run / name / "checkpoints/metrics.jsonl" for name in ("pretrain", "finetune"))
     loss, accuracy = ([(split, key) for split in ("train", "valid")] for key in ("loss", "accuracy"))

@@ -54,14 +54,7 @@ class ReferenceLoader:
             source = torch.from_numpy(ecg["feats"]).float()
             if self.mask:
                 source = torch.where(torch.from_numpy(np.random.uniform(size=LEADS) >= 0.5)[:, None], source, 0.0)
-            found.append(
-                {
-                    "id": index,
-                    "source": source,
-                    "patient_id": int(ecg["idx"][0, 0]),
-                    "segment": segment,
-                }
-            )
+            found.append({"id": index, "source": source, "patient_id": int(ecg["idx"][0, 0]), "segment": segment})
         return found
 
     def batches(self) -> Iterator[dict[str, Any]]:
@@ -70,10 +63,8 @@ class ReferenceLoader:
             items = [segment for index in rows for segment in self.item(index)]
             source = torch.stack([item["source"] for item in items])
             batch = {key: torch.tensor([item[key] for item in items]) for key in ("id", "patient_id", "segment")}
-            yield {
-                **batch,
-                "net_input": {"source": source, "padding_mask": torch.zeros(source.shape, dtype=torch.bool)},
-            }
+            padding_mask = torch.zeros(source.shape, dtype=torch.bool)
+            yield {**batch, "net_input": {"source": source, "padding_mask": padding_mask}}
 
 
 def our_loader(folder: Path, batch_size: int, mask: bool) -> BatchIterator:
@@ -114,11 +105,8 @@ def compare(arguments: argparse.Namespace, dtype: str, folder: Path) -> None:
         if not mask:
             check_equal(files, reference, 0.0)
             check_equal(packed, reference, 0.0)
-        loaders = {
-            "reference": reference.batches,
-            ".mat": partial(files.batches, 1),
-            "packed": partial(packed.batches, 1),
-        }
+        ours = {".mat": partial(files.batches, 1), "packed": partial(packed.batches, 1)}
+        loaders = {"reference": reference.batches, **ours}
         rates = pairs_per_second(loaders, arguments.records, arguments.seconds)
         print(f"{dtype} files, {'random lead masking' if mask else 'no augmentation'}:")
         for name, rate in rates.items():

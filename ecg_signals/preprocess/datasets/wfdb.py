@@ -16,7 +16,7 @@ class Wfdb(OwnFiles):
     prefix = "wfdb"
     suffix = ".hea"
 
-    def paths(self, suffix: str) -> list[str]:
+    def paths(self, suffix: str = "") -> list[str]:
         headers = super().paths(suffix)
         segments = {segment for path in headers for segment in self._segments(path)}
         return [path for path in headers if path not in segments]
