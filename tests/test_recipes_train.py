@@ -40,8 +40,11 @@ HUBERT = [
     "model.hidden_size=16", "model.num_hidden_layers=1", "model.num_attention_heads=2", "model.intermediate_size=16",
     "model.conv_dim=[8,8,8,8,8]", "model.num_conv_pos_embeddings=16", "model.num_conv_pos_embedding_groups=4",
 ]  # fmt: skip
+MAE_SIZES = {
+    "seq_len": 300, "embed_dim": 16, "depth": 1, "num_heads": 2, "decoder_embed_dim": 16, "decoder_depth": 1,
+    "decoder_num_heads": 1,
+}  # fmt: skip
 NARROW_BY_MODEL = {"wav2vec2": WAV2VEC2, "wav2vec2_cmsc": WAV2VEC2, "ecg_transformer": NARROW}
-
 
 
 @dataclass
@@ -189,7 +192,46 @@ def test_the_published_inference_file_applies_a_classifier(
 OWN = [name for name in NAMES if name not in {*PACKAGED.values(), "config"}]
 
 
-@pytest.mark.parametrize("name", [name for name in OWN if not name.startswith("hubert/")])
+def mae_settings(content: dict[str, Any], material: Material, pretrained: Path | None = None) -> list[str]:
+    """Overrides that make a masked autoencoder's recipe run here, from `pretrained` where it starts from a file."""
+    settings = [f"task.data={material.segments}", "dataset.crop_samples=300", *QUICK]
+    head = content["model"]["_name"] == "classifier"
+    if head:
+        settings += [f"+task.label_file={material.labels}/y.npy", "model.num_labels=71"]
+    if head and content["model"]["model_path"]:
+        return [*settings, f"model.model_path={pretrained}"]
+    sizes = [f"+model.{'encoder.' if head else ''}{key}={value}" for key, value in MAE_SIZES.items()]
+    return [*settings, *sizes]
+
+
+@pytest.fixture(scope="module")
+def autoencoders(material: Material, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One pretrained file of each kind."""
+    folder = tmp_path_factory.mktemp("mae")
+    for name in ("st_mem", "mtae", "mlae"):
+        settings = mae_settings(packaged(f"mae/{name}"), material)
+        run(train.main, ["--config-name", f"mae/{name}", *settings, f"hydra.run.dir={folder}/{name}"])
+        check_two_updates(folder / name)
+    return {path.name: path / "checkpoints" / "checkpoint_last.pt" for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("name", [name for name in OWN if name.startswith("mae/")])
+def test_a_recipe_of_masked_autoencoders_trains_two_updates(
+    name: str, material: Material, autoencoders: dict[str, Path], tmp_path: Path
+):
+    content = packaged(name)
+    starts = list(autoencoders) if content["model"].get("model_path") else ["st_mem"]
+    for start in starts[: 3 if name == "mae/finetune" else 1]:
+        settings = mae_settings(content, material, autoencoders[start])
+        run(train.main, ["--config-name", name, *settings, f"hydra.run.dir={tmp_path}/{start}"])
+        check_two_updates(tmp_path / start)
+        model = ecg_signals.load_model(tmp_path / start / "checkpoints/checkpoint_last.pt")
+        if content["model"]["_name"] == "classifier":
+            assert model.encoder.cfg._name == start and not model.encoder.cfg.decoder
+        assert model.signal.window_samples == 300 and model.signal.sample_rate == 250
+
+
+@pytest.mark.parametrize("name", [name for name in OWN if not name.startswith(("hubert/", "mae/"))])
 def test_a_recipe_of_ours_trains_two_updates(name: str, material: Material, tmp_path: Path):
     run(train.main, ["--config-name", name, *material.settings(packaged(name)), f"hydra.run.dir={tmp_path}"])
     check_two_updates(tmp_path)

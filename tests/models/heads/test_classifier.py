@@ -33,6 +33,11 @@ ENCODERS = {
     "nejedly2021resnet": {"_name": "nejedly2021resnet", "num_blocks": 2, "num_filters": 8},
     "leadwise": {"_name": "nejedly2021resnet", "num_blocks": 2, "num_filters": 8, "leadwise": True, "in_d": 1},
     "se_wrn": {"_name": "se_wrn", "num_blocks": 2, "num_filters": "[4, 8]", "ratio": 2},
+    "st_mem": {
+        "_name": "st_mem", "seq_len": 400, "patch_size": 50, "embed_dim": 16, "depth": 2, "num_heads": 2,
+        "train_positions": True,
+    },
+    "mlae": {"_name": "mlae", "seq_len": 400, "embed_dim": 16, "depth": 2, "num_heads": 2, "train_positions": True},
     "convnet": {"_name": "convnet", "conv_feature_layers": "[(8, 5, 3), (8, 3, 2)]"},
 }  # fmt: skip
 

@@ -297,3 +297,11 @@ def test_weight_decay_leaves_vectors_alone_unless_told_and_positions_stay_as_the
         assert all(value.dim() > 1 and "_embedding" not in named[id(value)] for value in decayed)
         assert {"decoder.mask_embedding", model.end} <= {named[id(value)] for value in free}
         assert not {"pos_embedding", "decoder.pos_embedding"} & {named[id(value)] for value in [*decayed, *free]}
+
+
+def test_positions_train_under_a_head_only_when_told():
+    for told in (False, True):
+        encoder = {**TINY, "_name": "st_mem", "train_positions": told}
+        head = build("model", "classifier", encoder=encoder, num_labels=2, no_pretrained_weights=True, pool="own")
+        fixed = {key for key, value in head.named_parameters() if not value.requires_grad}
+        assert fixed == (set() if told else {"encoder.pos_embedding"})
