@@ -6,6 +6,7 @@ Those that fairseq-signals ships too (test_recipes says which) train from its ow
 import csv
 import json
 import math
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -56,6 +57,16 @@ class Material:
     people: Path  # identification manifests
     questions: Path  # manifests of files that point to records
     pretrained: Path
+    probes: Path  # where one is made if it is asked for
+
+    @property
+    def probe(self) -> Path:
+        """A head on `pretrained`, whose training may go on."""
+        found = self.probes / "checkpoints" / "checkpoint_last.pt"
+        if not found.exists():
+            run(train.main, ["--config-name", "jepa/linear", *self.settings(packaged("jepa/linear")),
+                             f"hydra.run.dir={self.probes}"])  # fmt: skip
+        return found
 
     def settings(self, content: dict[str, Any]) -> list[str]:
         """Overrides that make one file run here."""
@@ -70,12 +81,13 @@ class Material:
             folder = self.questions
             out += ["+task.max_sample_size=1000", *(["model.num_labels=3"] if model else [])]
         elif task["_name"] == "ecg_classification":
-            out += [f"+task.label_file={self.labels}/y.npy", "model.num_labels=71"]
+            labels = self.labels / "single" if criterion == "multi_class" else self.labels
+            out += [f"+task.label_file={labels}/y.npy", "model.num_labels=71"]
         if "no_pretrained_weights" in model and "resnet" not in model["_name"] and "se_wrn" not in model["_name"]:
             scratch = model["no_pretrained_weights"]
             out += ["+model.encoder_embed_dim=16", *NARROW[1:]] if scratch else [f"+model.model_path={self.pretrained}"]
         elif model.get("model_path") == "???":
-            out.append(f"model.model_path={self.pretrained}")
+            out.append(f"model.model_path={self.probe if model.get('keep_head') else self.pretrained}")
         return [f"task.data={folder}", *out]
 
 
@@ -100,11 +112,12 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Material]:
     segments = folder / "sample" / "manifest"
     write_people(segments, folder / "sample", folder / "people")
     write_questions(folder / "questions")
+    write_single(folder / "sample" / "labels")
     pretrain = ["--config-name", "w2v_cmsc_rlm", f"task.data={segments}/cmsc", *QUICK, *WAV2VEC2]
     run(train.main, [*pretrain, f"hydra.run.dir={folder}/pretrain"])
     yield Material(
         segments, folder / "sample" / "labels", folder / "people", folder / "questions",
-        folder / "pretrain" / "checkpoints" / "checkpoint_last.pt",
+        folder / "pretrain" / "checkpoints" / "checkpoint_last.pt", folder / "probe",
     )  # fmt: skip
 
 
@@ -123,6 +136,14 @@ def write_people(segments: Path, data: Path, out: Path) -> None:
     out.mkdir()
     for name, lines in parts.items():
         (out / f"{name}.tsv").write_text("\n".join([root, *lines]) + "\n")
+
+
+def write_single(labels: Path) -> None:
+    """The same labels in a folder of their own, of which every record has one."""
+    (labels / "single").mkdir()
+    table = np.load(labels / "y.npy")
+    np.save(labels / "single" / "y.npy", np.eye(table.shape[1])[np.arange(len(table)) % table.shape[1]])
+    shutil.copy(labels / "label_def.csv", labels / "single")
 
 
 def write_questions(out: Path) -> None:

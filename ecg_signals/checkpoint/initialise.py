@@ -101,8 +101,13 @@ def take_over(cfg: Any, source: ModelSource) -> None:
                 f"give the checkpoint of one, or set model.keep_head=false"
             )
         for key in ("num_labels", *cls.HEAD):
+            if vars(cfg)[key] is None:  # as the encoder has it, which the file has decided
+                setattr(cfg, key, vars(theirs)[key])
             _take(cfg, theirs, key, source.where, fixed=True)
-    _check_input({**_options(section), **_options(cfg)}, {**_options(found), **_options(theirs)}, source.where)
+    made = {**_options(found), **_options(theirs)}
+    if any(step["name"] == "normalise" for step in (source.signal.steps if source.signal else [])):
+        made.pop("normalize", None)  # the contract says more, and is compared with that of the data
+    _check_input({**_options(section), **_options(cfg)}, made, source.where)
     asks = cls if issubclass(cls, core) else encoder_class
     for key in asks.ARCHITECTURE or ():
         _take(section, found, key, source.where, fixed=True)

@@ -37,6 +37,7 @@ def contract_of_segments(dataset: "EcgFileDataset") -> SignalContract | None:
         filtered=cfg.filter,
         mean=None if mean is None else mean.tolist(),
         std=None if std is None else std.tolist(),
+        clip=cfg.clip,
     )
     if _in_millivolt(dataset):
         contract.steps = [step for step in contract.steps if step["name"] != "standardise"]

@@ -19,9 +19,17 @@ class Preparation:
     Raises: ConfigError for statistics that are missing or no numbers.
     """
 
-    def __init__(self, sample_rate: float | None, *, filter: bool, normalize: bool, **paths: str | None) -> None:
+    def __init__(
+        self,
+        sample_rate: float | None,
+        *,
+        filter: bool,
+        normalize: bool,
+        clip: float | None = None,
+        **paths: str | None,
+    ) -> None:
         """`paths`: mean_path and std_path, text files of one number per lead, which `normalize` needs."""
-        self.filter, self.sample_rate = filter, sample_rate
+        self.filter, self.sample_rate, self.clip = filter, sample_rate, clip
         self.statistics = _statistics(paths) if normalize else None
 
     def __call__(self, segment: Segment, leads: Sequence[int] | None) -> np.ndarray:
@@ -37,7 +45,7 @@ class Preparation:
         if self.statistics is not None:
             mean, std = (_of_leads(values, leads, len(signal)) for values in self.statistics)
             signal = (signal - mean) / std
-        return signal
+        return signal if self.clip is None else np.clip(signal, -self.clip, self.clip)
 
     @staticmethod
     def _filtered(signal: np.ndarray, rate: float | None) -> np.ndarray:

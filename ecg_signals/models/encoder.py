@@ -35,6 +35,11 @@ class Encoder(nn.Module):
         name = type(self).__name__
         raise ConfigError(f"{name} does not say how wide its features are, so no head fits; give it a property `dim`")
 
+    @property
+    def attention_heads(self) -> int | None:
+        """Of each of its blocks; None where it has no such blocks, or does not say."""
+        return None
+
     def parts(self) -> list[tuple[str, ...]]:
         """Names of submodules and parameters in the order of the signal's way: embeddings first, then every block.
 

@@ -16,6 +16,7 @@ def segment_contract(
     filtered: bool = False,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    clip: float | None = None,
 ) -> SignalContract:
     """A model trained on z-scored records cut into segments.
 
@@ -26,6 +27,7 @@ def segment_contract(
         zero_missing_leads: True if it was trained with random lead masking.
         filtered: `task.filter` was on: every segment passes the filter `clean`.
         mean, std: `task.normalize` was on: one number per lead of `leads`, applied last.
+        clip: largest value behind all of these, and smallest.
     """
     steps: list[dict[str, Any]] = [
         {"name": "resample", "method": "linear"},
@@ -37,4 +39,6 @@ def segment_contract(
         steps.append({"name": "clean"})
     if mean is not None and std is not None:
         steps.append({"name": "normalise", "mean": list(mean), "std": list(std)})
+    if clip is not None:
+        steps.append({"name": "clip", "limit": float(clip)})
     return SignalContract(float(sample_rate), list(leads), window_samples, steps, zero_missing_leads=zero_missing_leads)

@@ -27,8 +27,8 @@ from ecg_signals.registry import register_dataset
 from ecg_signals.sections import DatasetConfig
 from ecg_signals.signal.contract import SignalContract
 
-READ_BY_ITEMS = ("leads_to_load", "filter", "normalize", "enable_padding_leads", "max_sample_size", "min_sample_size",
-                 "window_stride", "window_count", "window_length")  # fmt: skip
+READ_BY_ITEMS = ("leads_to_load", "filter", "normalize", "clip", "enable_padding_leads", "max_sample_size",
+                 "min_sample_size", "window_stride", "window_count", "window_length")  # fmt: skip
 FEW = 1000  # items whose files are opened to count their recordings
 BUCKET = 1 << 17  # a random stream of an item; the numbers below CROP belong to its signals' augmentations
 
@@ -49,6 +49,9 @@ class EcgFileConfig(DatasetConfig):
     mean_path: str | None = option(None, "text file with one mean per lead, in the standard order", section="task")
     std_path: str | None = option(
         None, "text file with one standard deviation per lead, in the standard order", section="task"
+    )
+    clip: float | None = option(
+        None, "largest value behind filter and normalize, and smallest; None: no limit", above=0, ours=True
     )
     enable_padding: bool = option(
         False, "pad to the longest item and give a padding mask, instead of cropping to the shortest", section="task"
@@ -112,6 +115,7 @@ class EcgFileDataset(BaseDataset):
             self.sample_rate,
             filter=cfg.filter,
             normalize=cfg.normalize,
+            clip=cfg.clip,
             mean_path=cfg.mean_path,
             std_path=cfg.std_path,
         )

@@ -121,6 +121,10 @@ class ECGTransformer(BaseModel):
         parts[norm] = (*parts[norm], "encoder.layer_norm")
         return parts
 
+    @property
+    def attention_heads(self) -> int:
+        return self.cfg.encoder_attention_heads
+
     def training_pass(self, source: Tensor, padding_mask: Tensor | None) -> ModelOutput:
         return self(source, padding_mask, mask=self.cfg.apply_mask and self.training)
 

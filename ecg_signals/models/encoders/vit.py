@@ -127,6 +127,10 @@ class Vit(BaseModel):
     def dim(self) -> int:
         return self.cfg.dim
 
+    @property
+    def attention_heads(self) -> int:
+        return self.cfg.num_heads
+
     def parts(self) -> list[tuple[str, ...]]:
         blocks: list[tuple[str, ...]] = [(f"blocks.{block}",) for block in range(self.cfg.depth)]
         return [("registers", "patch_embed"), *blocks[:-1], (*blocks[-1], "norm")]

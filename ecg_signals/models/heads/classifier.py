@@ -1,5 +1,6 @@
 """A classifier on any encoder: pool its frames, one head, and a say in which of its blocks train how fast."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,11 +24,17 @@ class ClassifierConfig(FinetuneOptions):
         None, "the encoder's `_name` and those of its options that are not the default; null: all from model_path"
     )
     pool: str = option("mean", "one vector from the frames", choices=POOLS)
-    pool_heads: int = option(8, "attention heads of pool=attentive; they divide the width of a frame", least=1)
+    pool_heads: int | None = option(
+        8,
+        "attention heads of pool=attentive, which divide the width of a frame; null: as the encoder's blocks",
+        least=1,
+    )
     pool_query_proj: bool = option(False, "pool=attentive: the learned query passes a linear layer")
     pool_out_proj: bool = option(True, "pool=attentive: what the query reads passes a linear layer")
     pool_bias: bool = option(True, "pool=attentive: biases of these layers, and of those of keys and values")
-    pool_registers: bool = option(False, "pool=attentive: the query reads the encoder's registers, too")
+    pool_registers: bool | None = option(
+        False, "pool=attentive: the query reads the encoder's registers, too; null: if it has any"
+    )
     head: str = option("linear", "from that vector to the logits", choices=HEADS)
     hidden_size: int = option(256, "width of the hidden layer of head=mlp", least=1)
     activation: str = option("gelu", "after that layer", choices=tuple(ACTIVATIONS))
@@ -36,6 +43,9 @@ class ClassifierConfig(FinetuneOptions):
         "usual", "where pool and head begin: as their layers usually do, or as those of a vision transformer",
         choices=("usual", *INITS),
     )  # fmt: skip
+    encoder_dropout: float | None = option(
+        None, "in place of the encoder's own option `dropout`, if it has one", least=0, most=1
+    )
     freeze_encoder: bool = option(False, "a linear probe: the encoder never trains, nor drops anything out")
     freeze_blocks: int = option(
         0, "first parts of the encoder that never train: 1, its embeddings; 2, one block more", least=0
@@ -98,6 +108,10 @@ class Classifier(FinetunedModel):
 
     def _attentive_pool(self, dim: int) -> AttentivePool:
         cfg = self.cfg
+        if cfg.pool_heads is None:
+            cfg.pool_heads = self.encoder.attention_heads or math.gcd(dim, 8)
+        if cfg.pool_registers is None:
+            cfg.pool_registers = bool(getattr(cfg.encoder, "num_registers", 0))
         return AttentivePool(
             dim, cfg.pool_heads, query_proj=cfg.pool_query_proj, out_proj=cfg.pool_out_proj, bias=cfg.pool_bias
         )
@@ -106,6 +120,8 @@ class Classifier(FinetunedModel):
     def encoder_of(cls, cfg: Any, usual: type[BaseModel] | None = None) -> tuple[type[BaseModel], Any]:
         if not isinstance(cfg.encoder, BaseConfig):
             cfg.encoder = encoder_section({"_name": _encoder_name(usual), **(cfg.encoder or {})})
+        if cfg.encoder_dropout is not None and hasattr(cfg.encoder, "dropout"):
+            setattr(cfg.encoder, "dropout", cfg.encoder_dropout)  # noqa: B010, an option of some encoders
         return get_entry("model", str(cfg.encoder._name)).cls, cfg.encoder
 
     def trains(self, name: str) -> bool:
