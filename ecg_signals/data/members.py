@@ -54,21 +54,20 @@ class Member:
     def excerpt(self, record: int, start: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
         """`samples` samples from `start` on, in mV at the rate wanted; `start` counts at that rate, too.
 
-        Returns: [leads, samples], of the stored type where nothing had to change; bool [leads], True for a lead without
-            any value in the record, which then has its mean.
+        Returns: [stored leads, samples], a view of the file where nothing had to change; bool [leads], True for a lead
+            that is taken and has no value in the whole record.
         """
         whole, do = int(self.records.samples[record]), self.conditioning
         first, behind = do.span(whole, start, samples)
-        signal = self.records.read(record, first, behind)[self.rows]
-        gap = has_gap(signal)
+        stored = self.records.read(record, first, behind)
+        gap = has_gap(stored)
         if do.plain and not gap:
-            return signal, np.zeros(len(signal), dtype=bool)
-        if gap and (first, behind) != (0, whole) and has_gap(signal[:, [0, -1]]):  # a gap goes on outside
-            first, signal = 0, self.records.read(record)[self.rows]
-        signal, empty = do(signal)
-        signal[empty] = self.mean[empty]
+            return stored, np.zeros(len(self.rows), dtype=bool)
+        if gap and (first, behind) != (0, whole) and has_gap(stored[:, [0, -1]]):  # a gap goes on outside
+            first, stored = 0, self.records.read(record)
+        signal, empty = do(stored)
         skipped = do.length(first)
-        return np.ascontiguousarray(signal[:, start - skipped : start - skipped + samples]), empty
+        return signal[:, start - skipped : start - skipped + samples], empty[self.rows]
 
 
 def column_order(leads: Sequence[str], wanted: Sequence[str], records: Records) -> np.ndarray:

@@ -91,9 +91,10 @@ class JepaDumpConfig(DatasetConfig):
 
 @register_dataset("jepa_dump", dataclass=JepaDumpConfig)
 class JepaDumpDataset(BaseDataset):
-    """Excerpts of records: {"id", "source" [leads, window_samples], "start"}, `source` in mV, of the stored type.
+    """Excerpts of records: {"id", "source" [stored leads, window_samples] in mV, "start", "empty" [leads]}.
 
-    Batches are standardised and clipped, float32. Training draws with replacement, a dataset by its weight, then a
+    Batches are float32 [batch, leads, window_samples], standardised and clipped; `empty` names leads without any value,
+    which are zeros. Training draws with replacement, a dataset by its weight, then a
     record; it has no end. Other splits hold every record once. `start` is where in the record, at the rate wanted.
 
     Args:
@@ -178,22 +179,22 @@ class JepaDumpDataset(BaseDataset):
         return f"{member.name}:{record}"
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        item, empty = self._item(index, CROP, index)
+        item = self._item(index, CROP, index)
         for attempt in range(1, MOST_TRIES) if self.cfg.empty_leads == "redraw" else ():
-            if not empty.any():
+            if not item["empty"].any():
                 break
-            item, empty = self._item(self._another(index, attempt), CROP + attempt, index)
-        if empty.any():
-            self._say_empty(item["id"], empty)
+            item = self._item(self._another(index, attempt), CROP + attempt, index)
+        if item["empty"].any():
+            self._say_empty(item["id"], item["empty"])
         return item
 
-    def _item(self, index: int, stream: int, drawn: int) -> tuple[dict[str, Any], np.ndarray]:
-        """An item, its start drawn by the random stream of the item `drawn`, and which of its leads are empty."""
+    def _item(self, index: int, stream: int, drawn: int) -> dict[str, Any]:
+        """An item, its start drawn by the random stream of the item `drawn`."""
         member, record = self.locate(index)
         surplus = member.conditioning.length(int(member.records.samples[record])) - self.cfg.window_samples
         start = int(self.rng(drawn, stream).integers(surplus + 1)) if surplus else 0
         source, empty = member.excerpt(record, start, self.cfg.window_samples)
-        return {"id": index, "source": as_tensor(source), "start": start}, empty
+        return {"id": index, "source": source, "start": start, "empty": empty}
 
     def _another(self, index: int, attempt: int) -> int:
         """An item of the same dataset, drawn."""
@@ -224,19 +225,21 @@ class JepaDumpDataset(BaseDataset):
         source = torch.from_numpy(np.empty(shape, dtype=np.float32))
         for row, item in zip(source, items):
             self._standardise(row, item["source"], self.locate(item["id"])[0])
+        empty = torch.from_numpy(np.stack([item["empty"] for item in items]))
+        source[empty] = 0
         numbers = {key: torch.tensor([item[key] for item in items]) for key in ("id", "start")}
-        return {"net_input": {"source": source}, **numbers}
+        return {"net_input": {"source": source}, "empty": empty, **numbers}
 
-    def _standardise(self, row: Tensor, source: Tensor, member: Member) -> None:
+    def _standardise(self, row: Tensor, source: np.ndarray, member: Member) -> None:
         """Fill a row of a batch, while it is in the processor's cache."""
-        limit = self.cfg.clip
+        limit, source = self.cfg.clip, source[member.rows]
         if self.cfg.arithmetic == "float16":
-            values = source.numpy().astype(np.float16)
+            values = source.astype(np.float16, copy=False)
             values -= member.mean.astype(np.float16)
             values /= member.std.astype(np.float16)
             row.copy_(torch.from_numpy(values if limit is None else np.clip(values, -limit, limit)))
             return
-        row.copy_(source)
+        row.copy_(as_tensor(source))
         if not member.zscored:
             row.sub_(torch.from_numpy(member.mean)).div_(torch.from_numpy(member.std))
         if limit is not None:

@@ -145,7 +145,7 @@ def test_a_long_record_is_resampled_around_the_excerpt_as_if_it_were_resampled_w
         assert member.conditioning.span(25700, item["start"], 5000) != (0, 25700)
         signal, _ = member.conditioning(member.records.read(0))
         wanted = signal[:, item["start"] :][:, :5000]
-        np.testing.assert_allclose(item["source"].numpy(), wanted, atol=2e-3)
+        np.testing.assert_allclose(item["source"], wanted, atol=2e-3)
 
 
 def test_a_lead_without_values_becomes_zeros_or_another_record_is_drawn(tmp_path):
@@ -154,7 +154,10 @@ def test_a_lead_without_values_becomes_zeros_or_another_record_is_drawn(tmp_path
     data[5, :, 7] = 0.5  # constant
     dump(tmp_path / "d.npy", data, sample_rate=500)
     options = {"window_samples": 200, "statistics": {"d": "computed"}}
-    zero = batch_of(made(tmp_path / "d.npy", **options), *range(6))
+    dataset = made(tmp_path / "d.npy", **options)
+    batch = dataset.collate([dataset[index] for index in range(6)])
+    zero = batch["net_input"]["source"]
+    assert batch["empty"].nonzero().tolist() == [[row, 3] for row in range(5)]
     assert torch.isfinite(zero).all() and (zero[:5, 3] == 0).all() and (zero[:, :3] != 0).any(dim=-1).all()
     other = made(tmp_path / "d.npy", empty_leads="redraw", **options)
     assert {other[index]["id"] for index in range(6)} == {5}
@@ -171,7 +174,7 @@ def test_gaps_are_bridged_from_beyond_the_excerpt_and_infinite_values_are_gaps(t
     dump(tmp_path / "d.npy", data, sample_rate=500)
     item = made(tmp_path / "d.npy", window_samples=100, statistics={"d": "computed"})[0]
     line = 0.01 * (item["start"] + np.arange(100))
-    np.testing.assert_allclose(item["source"].numpy(), np.tile(line, (12, 1)), atol=1e-5)
+    np.testing.assert_allclose(item["source"], np.tile(line, (12, 1)), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -241,3 +244,16 @@ def anonymous():
     """Bytes of anonymous memory of this process."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
     return int(line.split()[1]) << 10
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4"])
+@pytest.mark.parametrize(
+    "value, gap", [(np.nan, True), (-np.nan, True), (np.inf, True), (-np.inf, True), (-6e4, False)]
+)
+def test_gaps_are_found_whatever_the_type(dtype, value, gap):
+    from ecg_signals.data.conditioning import has_gap
+
+    values = np.zeros((50, 12), dtype)
+    assert not has_gap(values.T) and not has_gap(np.zeros((12, 3), np.int16))
+    values[7, 3] = value
+    assert has_gap(values.T) is gap and has_gap(values[5:9].T) is gap
