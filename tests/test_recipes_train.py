@@ -16,12 +16,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from omegaconf import OmegaConf
 from test_recipes import NAMES, PACKAGED, packaged
 
 import ecg_signals
+from ecg_signals.checkpoint.convert import convert
 from ecg_signals.cli import inference, train
 from ecg_signals.clustering.rows import RowWriter
+from ecg_signals.interop.ecg_jepa.datasets import DATASETS
 from ecg_signals.readers.read import read_record
 
 ROOT = Path(__file__).parents[1]
@@ -45,6 +48,10 @@ MAE_SIZES = {
     "seq_len": 300, "embed_dim": 16, "depth": 1, "num_heads": 2, "decoder_embed_dim": 16, "decoder_depth": 1,
     "decoder_num_heads": 1,
 }  # fmt: skip
+JEPA = [
+    "model.dim=16", "model.depth=1", "model.num_heads=2", "model.pred_dim=8", "model.pred_depth=1",
+    "model.pred_num_heads=2", "model.patch_size=250", "model.min_block_size=2",
+]  # fmt: skip
 NARROW_BY_MODEL = {"wav2vec2": WAV2VEC2, "wav2vec2_cmsc": WAV2VEC2, "ecg_transformer": NARROW}
 
 
@@ -252,7 +259,7 @@ def test_a_recipe_of_masked_autoencoders_trains_two_updates(
         assert model.signal.window_samples == 300 and model.signal.sample_rate == 250
 
 
-@pytest.mark.parametrize("name", [name for name in OWN if not name.startswith(("hubert/", "mae/"))])
+@pytest.mark.parametrize("name", [name for name in OWN if not name.startswith(("hubert/", "jepa/vit_", "mae/"))])
 def test_a_recipe_of_ours_trains_two_updates(name: str, material: Material, tmp_path: Path):
     run(train.main, ["--config-name", name, *material.settings(packaged(name)), f"hydra.run.dir={tmp_path}"])
     check_two_updates(tmp_path)
@@ -322,3 +329,28 @@ def test_a_recipe_on_tables_of_labels_trains_two_updates(name: str, ecgs: Ecgs, 
     settings = ecgs.settings(packaged(name), tmp_path)
     run(train.main, ["--config-name", name, *settings, f"hydra.run.dir={tmp_path}/run"])
     check_two_updates(tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def dumps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One dump of two records for every dataset of JEPA's pretraining."""
+    folder = tmp_path_factory.mktemp("dumps")
+    for number, (name, dataset) in enumerate(DATASETS.items()):
+        draws = np.random.default_rng(number).normal(size=(2, dataset.samples or int(10.5 * dataset.sample_rate), 12))
+        np.save(folder / f"{name}.npy", (draws * dataset.std + dataset.mean).astype(np.float16))
+    return folder
+
+
+@pytest.mark.parametrize("name", [name for name in OWN if name.startswith("jepa/vit_")])
+def test_a_recipe_on_dumps_trains_two_updates(name: str, dumps: Path, tmp_path: Path):
+    mixture = packaged(name)["dataset"].get("mixture") or {}
+    data = dumps if len(mixture) > 1 else dumps / f"{next(iter(mixture), 'ptb-xl')}.npy"
+    argv = ["--config-name", name, f"task.data={data}", *QUICK, *JEPA, f"hydra.run.dir={tmp_path}"]
+    run(train.main, argv)
+    check_two_updates(tmp_path)
+    model = ecg_signals.load_model(tmp_path / "checkpoints/checkpoint_last.pt")
+    convert(tmp_path / "checkpoints/checkpoint_last.pt", tmp_path / "original.pt", "original")
+    config = torch.load(tmp_path / "original.pt", weights_only=True)["config"]
+    assert (config["steps"], config["dim"], config["final_weight_decay"]) == (2, 16, 0.1)
+    assert config["channel_size"] == 5000 and config["datasets"] == (mixture or {"mimic-iv-ecg": 1.0})
+    assert model.signal is not None and model.signal.sample_rate == 500
