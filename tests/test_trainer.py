@@ -445,6 +445,13 @@ def test_a_metric_that_is_never_defined_is_said_and_leaves_a_best_file(classific
     assert trainer.result == -math.inf
 
 
+def test_the_last_epoch_is_saved_although_no_save_is_due(classification):
+    trainer = train(classification, checkpoint__save_interval=20, optimization__max_epoch=1, optimization__max_update=0)
+    stored = torch.load(trainer.save_dir / "checkpoint_last.pt", weights_only=True)
+    assert stored["optimizer_history"][-1]["num_updates"] == trainer.at.num_updates > 0
+    assert train(classification, checkpoint__save_interval=20, optimization__max_epoch=1).at.epoch == 2
+
+
 def test_a_save_that_is_due_is_made_whatever_else_ends_there(classification):
     often = {"checkpoint__save_interval_updates": 2, "checkpoint__no_epoch_checkpoints": True}
     trainer = train(classification, **often, dataset__validate_after_updates=7)

@@ -72,6 +72,7 @@ class Trainer:
         self.validation.check_metric()
         self.reporter = Reporter(config, None if config.checkpoint.no_save else self.save_dir, self.master)
         self.reporter.rewind(self.at.num_updates)
+        self.saved_at = self.at.num_updates
 
     def _build(self, start: Start | None) -> None:
         config, ranks = self.config, self.world_size
@@ -120,6 +121,8 @@ class Trainer:
                     self.waiting_since = time.perf_counter()
                     if stopping.now:
                         break
+        if self.at.num_updates != self.saved_at:  # the last epoch, or the smallest rate, came between two saves
+            self._save(self.at.epoch - 1, ends=True, score=None)
         self.manager.close()
         self.reporter.close()
         stopping.raise_if_interrupted()
@@ -221,6 +224,7 @@ class Trainer:
             torch.cuda.empty_cache()
 
     def _save(self, epoch: int, ends: bool, score: float | None) -> None:
+        self.saved_at = self.at.num_updates
         if not self.config.checkpoint.no_save:
             states = self.strategy.gather_state(self.trained.states())
             content = partial(self.state.content, states, score)

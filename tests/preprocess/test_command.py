@@ -70,7 +70,7 @@ def test_every_dataset_and_step_has_a_help_page(typed):
         ([], "name a dataset or a step"),
         (["hubert"], "name a dataset"),
         (["hubert", "ptbxxl", "a", "b"], "did you mean 'ptbxl'"),
-        (["prepare"], "are required: folder See"),
+        (["prepare"], "are required: folder. See"),
         (["prepare", "a", "--workers", "2", "source_rat=2"], "did you mean 'source_rate'"),
         (["settings", "a"], "are required: --run"),
     ],

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from plain_hubert import PlainHubert, plain_cepstra, plain_time_frequency
 from torch import Tensor
-from turns import OurStep, PlainStep, check_agreement, take_turns
+from turns import OurStep, PlainStep, check_agreement, smallest_times
 
 from ecg_signals.clustering.features import DescriptorOptions, describe
 from ecg_signals.registry import build
@@ -56,12 +56,6 @@ def make_batch(items: int, clusters: int, device: torch.device) -> dict[str, Ten
         row[torch.randperm(93)[:31]] = True
     source, labels = torch.rand(items, 12, 500) * 2 - 1, torch.randint(clusters, (items, 1, 93))
     return {"source": source.to(device), "mask": mask.to(device), "labels": labels.to(device)}
-
-
-def smallest_times(sides: dict[str, Callable[[], Any]], repeat: int, device: torch.device) -> dict[str, float]:
-    """Seconds of the fastest call of each side."""
-    turns = take_turns(sides, repeat, device)
-    return {name: min(turn[name][0] for turn in turns) for name in sides}
 
 
 def peak_memory(

@@ -115,6 +115,19 @@ def take_turns(sides: dict[str, Callable[[], Any]], repeat: int, device: torch.d
     return turns[1:]
 
 
+def smallest_times(sides: dict[str, Callable[[], Any]], repeat: int, device: torch.device) -> dict[str, float]:
+    """Seconds of the fastest call of each side."""
+    turns = take_turns(sides, repeat, device)
+    return {name: min(turn[name][0] for turn in turns) for name in sides}
+
+
+def tell(title: str, times: dict[str, float]) -> None:
+    """Print the seconds of each side, and how many times as fast as `published` it is."""
+    print(f"{title}:")
+    for name, seconds in times.items():
+        print(f"  {name:20} {1000 * seconds:9.2f} ms  {times['published'] / seconds:6.2f} x published", flush=True)
+
+
 def synchronise(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)

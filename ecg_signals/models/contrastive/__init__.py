@@ -1,1 +1,0 @@
-"""Objectives that tell what belongs together from what does not."""

@@ -1,0 +1,112 @@
+"""Time ST-MEM's data path and pretraining step against a plain reading of the published code, in one run.
+
+    python tools/bench/st_mem.py                                  # base model, 4 ECGs of 9 s, one thread
+    python tools/bench/st_mem.py --size small --batch 2 --repeat 3
+    python tools/bench/st_mem.py --device cuda --batch 64 --compile
+
+Data: both sides make the same crops of the same records, and the signals must agree to 1e-4. A step is forward,
+backward and optimizer with the same weights, ECGs and noise; losses and gradients must agree to 1e-4 before anything
+is timed. The sides take turns and the smallest time counts.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from plain_st_mem import PlainStMem, plain_item
+from torch import Tensor
+from turns import OurStep, check_agreement, smallest_times, tell
+
+from ecg_signals.data.datasets.base import BaseDataset
+from ecg_signals.registry import build, get_entry
+
+RATES = {"lr": 1.5e-4, "betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.01}
+SIZES = {
+    "narrow": {"embed_dim": 128, "depth": 4, "num_heads": 2, "decoder_embed_dim": 64, "decoder_depth": 2},
+    "small": {"embed_dim": 384, "depth": 12, "num_heads": 6},
+    "base": {},
+}
+SAMPLES, RATE = 2250, 500
+
+
+def bench_items(records: int, repeat: int) -> None:
+    """Records of 10 s at 500 Hz, as .npy beside an index -> a batch of filtered crops of 9 s at 250 Hz."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        signals = np.random.default_rng(0).standard_normal((records, 12, 10 * RATE)).cumsum(axis=-1) / 50
+        for number, signal in enumerate(signals):
+            np.save(folder / f"{number}.npy", signal.astype(np.float32))
+        rows = "".join(f"{number}.npy,{RATE}\n" for number in range(records))
+        (folder / "train.csv").write_text(f"FILE_NAME,SAMPLE_RATE\n{rows}")
+        published, ours = (dataset(folder / "train.csv", scope) for scope in ("window", "record"))
+        paths = [folder / f"{number}.npy" for number in range(records)]
+        sides = {
+            "published": lambda: torch.stack([plain_item(np.load(path), RATE) for path in paths]),
+            "ours": lambda: batch_of(ours, records),
+            "ours, as published": lambda: batch_of(published, records),  # filters every crop
+        }
+        worst = float((sides["published"]() - sides["ours, as published"]()).abs().max())
+        print(f"data: the two sides' signals differ by at most {worst:.1e}")
+        if not worst < 1e-4:
+            raise SystemExit("the two sides do not agree; no time is worth comparing")
+        tell(f"{records} records to crops", smallest_times(sides, repeat, torch.device("cpu")))
+
+
+def dataset(index: Path, scope: str) -> BaseDataset:
+    entry = get_entry("dataset", "st_mem_index")
+    options = {"sample_rate": 250, "filter_scope": scope, "train_crop": "center"}
+    return entry.cls(entry.dataclass.from_mapping({"_name": "st_mem_index", **options}), index, training=True)
+
+
+def batch_of(found: BaseDataset, records: int) -> Tensor:
+    return found.collate([found[number] for number in range(records)])["net_input"]["source"]
+
+
+def bench_step(size: str, items: int, repeat: int, device: torch.device, compiled: bool) -> None:
+    batch = make_batch(items, device)
+    ours, plain = steps(size, device)
+    check_agreement(f"{size}, {items} ECGs", ours, plain, batch)
+    sides = {
+        "published": lambda: plain(batch), "ours": lambda: ours(batch),
+        "published bf16": lambda: plain(batch, bf16=True), "ours bf16": lambda: ours(batch, bf16=True),
+    }  # fmt: skip
+    if compiled:
+        fast, _ = steps(size, device, compiled=True)
+        sides |= {"compiled": lambda: fast(batch), "compiled bf16": lambda: fast(batch, bf16=True)}
+    times = smallest_times(sides, repeat, device)
+    tell("step", times)
+    print(f"  published bf16 / ours bf16: {times['published bf16'] / times['ours bf16']:.2f}")
+
+
+def steps(size: str, device: torch.device, compiled: bool = False) -> tuple[OurStep, PlainStMem]:
+    """Both sides, with the same weights."""
+    torch.manual_seed(0)
+    model, criterion = build("model", "st_mem", **SIZES[size]), build("criterion", "mae")
+    ours = OurStep(model, criterion, "adamw", RATES, lambda batch: {"net_input": batch}, device, compiled)
+    return ours, PlainStMem(model.state_dict(), model.cfg.to_dict(), RATES)
+
+
+def make_batch(items: int, device: torch.device) -> dict[str, Tensor]:
+    torch.manual_seed(1)
+    return {"source": torch.randn(items, 12, SAMPLES).to(device), "noise": torch.rand(items, 12, 30).to(device)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=tuple(SIZES), default="base")
+    parser.add_argument("--batch", type=int, default=4, help="ECGs of 9 s per step")
+    parser.add_argument("--records", type=int, default=64, help="records that are cropped and filtered")
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--compile", action="store_true", help="also torch.compile")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    bench_items(arguments.records, arguments.repeat)
+    bench_step(arguments.size, arguments.batch, arguments.repeat, torch.device(arguments.device), arguments.compile)
+
+
+if __name__ == "__main__":
+    main()
