@@ -52,7 +52,8 @@ JEPA = [
     "model.dim=16", "model.depth=1", "model.num_heads=2", "model.pred_dim=8", "model.pred_depth=1",
     "model.pred_num_heads=2", "model.patch_size=250", "model.min_block_size=2",
 ]  # fmt: skip
-NARROW_BY_MODEL = {"wav2vec2": WAV2VEC2, "wav2vec2_cmsc": WAV2VEC2, "ecg_transformer": NARROW}
+CPC = ["+model.conv_dim=[16,16,16,16]", "+model.hidden_dim=16", "criterion.num_negatives=8"]
+NARROW_BY_MODEL = {"cpc": CPC, "wav2vec2": WAV2VEC2, "wav2vec2_cmsc": WAV2VEC2, "ecg_transformer": NARROW}
 
 
 @dataclass
@@ -90,7 +91,9 @@ class Material:
         elif task["_name"] == "ecg_classification":
             labels = self.labels / "single" if criterion == "multi_class" else self.labels
             out += [f"+task.label_file={labels}/y.npy", "model.num_labels=71"]
-        if "no_pretrained_weights" in model and "resnet" not in model["_name"] and "se_wrn" not in model["_name"]:
+        if model.get("no_pretrained_weights") and model["_name"] == "classifier":
+            pass  # its encoder is small enough
+        elif "no_pretrained_weights" in model and "resnet" not in model["_name"] and "se_wrn" not in model["_name"]:
             scratch = model["no_pretrained_weights"]
             out += ["+model.encoder_embed_dim=16", *NARROW[1:]] if scratch else [f"+model.model_path={self.pretrained}"]
         elif model.get("model_path") == "???":

@@ -51,6 +51,24 @@ def test_cosine_is_half_way_at_half_time_and_starts_again_smaller():
     assert longer == pytest.approx([1, 0.5, *second, 0.25, 0.125 * (1 + math.cos(math.pi / 8))])
 
 
+def test_one_cycle_rises_and_falls_on_half_cosines_as_fastai_anneals():
+    def annealed(start, end, share):
+        return end + (start - end) / 2 * (math.cos(math.pi * share) + 1)
+
+    rise = [annealed(0.04, 1.0, update / 3) for update in range(3)]
+    fall = [annealed(1.0, 4e-6, update / 7) for update in range(7)]
+    found = rates("one_cycle", 12, lr=[1.0], max_update=10)
+    assert found == pytest.approx([*rise, *fall, 4e-6, 4e-6])
+    in_epochs = build("lr_scheduler", "one_cycle", lr=[1.0], max_epoch=2)
+    in_epochs.set_epoch_length(5)
+    assert [in_epochs.rate(update, 1) for update in range(12)] == found
+
+
+def test_one_cycle_must_know_its_end():
+    with pytest.raises(ConfigError, match=r"set optimization\.max_epoch"):
+        build("lr_scheduler", "one_cycle", lr=[1.0])
+
+
 def test_cosine_counted_in_epochs_equals_the_published_rates(golden):
     vectors = json.loads((golden / "st_mem/transforms/lr_schedule.json").read_text())
     schedule = build("lr_scheduler", "cosine", lr=[1.0], warmup_epochs=3, max_epoch=10)
