@@ -4,6 +4,9 @@ Maps are [batch, channels, frames], leadwise [batch, channels, leads, frames]. P
 of every convolution, so that an item gives the same features alone and beside a longer one.
 """
 
+from collections.abc import Iterable
+from typing import Any, cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -46,17 +49,25 @@ def strided(lengths: Tensor | None, stride: int) -> Tensor | None:
     return None if lengths is None else torch.div(lengths + stride - 1, stride, rounding_mode="floor")
 
 
+def after_convolution(lengths: Tensor | None, conv: nn.Conv1d) -> Tensor | None:
+    """Unpadded frames after any convolution, as many as an item of that length alone has."""
+    if lengths is None:
+        return None
+    (kernel,), (stride,), padding = conv.kernel_size, conv.stride, int(conv.padding[0])
+    return torch.div(lengths + 2 * padding - kernel, stride, rounding_mode="floor").clamp(min=0) + 1
+
+
 def padding_of(lengths: Tensor | None, frames: int) -> Tensor | None:
     """-> bool [batch, frames], True = padding."""
     return None if lengths is None else torch.arange(frames, device=lengths.device) >= lengths.unsqueeze(1)
 
 
-def hide_padding(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """A map with 0 in its padded frames."""
+def hide_padding(x: Tensor, lengths: Tensor | None, value: float = 0.0) -> Tensor:
+    """A map with 0, or another value, in its padded frames."""
     padding = padding_of(lengths, x.shape[-1])
     if padding is None:
         return x
-    return x.masked_fill(padding.view(len(x), *[1] * (x.dim() - 2), -1), 0.0)
+    return x.masked_fill(padding.view(len(x), *[1] * (x.dim() - 2), -1), value)
 
 
 def average_pool(x: Tensor, stride: int, lengths: Tensor | None) -> Tensor:
@@ -73,6 +84,41 @@ def average(x: Tensor, lengths: Tensor | None) -> Tensor:
     if lengths is None:
         return x.mean(dim=-1)
     return hide_padding(x, lengths).sum(dim=-1) / lengths.clamp(min=1).view(-1, *[1] * (x.dim() - 2))
+
+
+def conv1d(in_dim: int, dim: int, kernel: int, stride: int = 1, bias: bool = False) -> nn.Conv1d:
+    """Over `kernel` frames around each, of an even number one more after it; begins as He et al. 2015 do."""
+    conv = nn.Conv1d(in_dim, dim, kernel, stride, (kernel - 1) // 2, bias=bias)
+    nn.init.kaiming_normal_(conv.weight)
+    return conv
+
+
+def conv_norm(
+    in_dim: int, dim: int, kernel: int, stride: int = 1, act: bool = True, bias: bool = False
+) -> nn.Sequential:
+    """Convolution, batch norm and, with `act`, ReLU; call it by `passed`."""
+    return nn.Sequential(conv1d(in_dim, dim, kernel, stride, bias), nn.BatchNorm1d(dim), *([nn.ReLU()] if act else []))
+
+
+def passed(layers: Iterable[nn.Module], x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """A map [batch, channels, frames] behind several `conv_norm`, and its unpadded frames."""
+    for layer in layers:
+        x = layer(hide_padding(x, lengths))
+        lengths = after_convolution(lengths, cast(Any, layer)[0])
+    return x, lengths
+
+
+def max_pool(x: Tensor, kernel: int, stride: int, lengths: Tensor | None) -> Tensor:
+    """Largest of the unpadded among `kernel` frames (odd) around every `stride`-th; 0 where there is none."""
+    smallest = torch.finfo(x.dtype).min
+    pooled = F.max_pool1d(hide_padding(x, lengths, smallest), kernel, stride, kernel // 2)
+    return hide_padding(pooled, strided(lengths, stride))
+
+
+def check_odd(value: int, where: str, example: int) -> None:
+    """Raises: ConfigError for a kernel whose convolution would change the number of frames."""
+    if value % 2 == 0:
+        raise ConfigError(f"{where}={value}; it must be odd, such as {where}={example}")
 
 
 def parse_numbers(text: str, where: str, example: str) -> list[int]:

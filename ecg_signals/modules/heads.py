@@ -1,8 +1,12 @@
 """From one vector per item to logits."""
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ecg_signals.modules.dropout import Dropout
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
@@ -10,14 +14,19 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "gelu": nn.GELU,
     "sigmoid": nn.Sigmoid,
 }
-HEADS = ("linear", "mlp", "cosine", "label_embedding")
+HEADS = ("linear", "mlp", "norm_linear", "norm_mlp", "cosine", "label_embedding")
 
 
-def make_head(kind: str, dim: int, labels: int, hidden: int, activation: str, bias: bool = True) -> nn.Module:
-    """[batch, dim] -> [batch, labels]; `hidden` and `activation` are those of a perceptron, `mlp`.
+def make_head(
+    kind: str, dim: int, labels: int, hidden: int, activation: str, bias: bool = True, dropout: float = 0.0
+) -> nn.Module:
+    """[batch, dim] -> [batch, labels]; `hidden` and `activation` are those of perceptrons, `mlp` and `norm_mlp`.
 
     bias: of the linear layers; cosines have none.
+    dropout: behind the batch norms of `norm_linear` and `norm_mlp`.
     """
+    if kind in ("norm_linear", "norm_mlp"):
+        return normed_head([dim, *([hidden] if kind == "norm_mlp" else []), labels], activation, bias, dropout)
     if kind == "mlp":
         return perceptron(dim, hidden, labels, activation, bias)
     if kind == "linear":
@@ -37,6 +46,23 @@ def linear(dim: int, labels: int, bias: bool = True) -> nn.Linear:
 def perceptron(dim: int, hidden: int, labels: int, activation: str, bias: bool = True) -> nn.Sequential:
     last = nn.Linear(hidden, labels, bias=bias)
     return nn.Sequential(nn.Linear(dim, hidden, bias=bias), ACTIVATIONS[activation](), last)
+
+
+def normed_head(dims: list[int], activation: str, bias: bool, dropout: float) -> nn.Sequential:
+    """Batch norm, dropout and a linear layer for every width; all but the last drop out half as much.
+
+    Begins as in Strodthoff et al. 2021, arXiv:2004.13701, whose head it is with an activation `relu`.
+    """
+    layers: list[nn.Module] = []
+    for number, (before, dim) in enumerate(pairwise(dims)):
+        last = number == len(dims) - 2
+        layer = nn.Linear(before, dim, bias=bias)
+        nn.init.kaiming_normal_(layer.weight)
+        if bias:
+            nn.init.zeros_(layer.bias)
+        layers += [nn.BatchNorm1d(before), Dropout(dropout if last else dropout / 2), layer]
+        layers += [] if last else [ACTIVATIONS[activation]()]
+    return nn.Sequential(*layers)
 
 
 class CosineHead(nn.Module):

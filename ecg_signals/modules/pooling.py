@@ -11,7 +11,8 @@ from ecg_signals.config import ConfigError
 
 POOLINGS = ("valid", "nonzero")
 TOKENS = {"cls": "cls", "register": "registers", "own": "pooled"}  # pool -> what of an encoder's output it reads
-POOLS = ("mean", "nonzero", "max", "max_mean", "attentive", *TOKENS)
+SEVERAL = {"max_mean": 2, "mean_max_last": 3}  # pools that give more numbers than a frame has
+POOLS = ("mean", "nonzero", "max", "last", *SEVERAL, "attentive", *TOKENS)
 
 
 def pool_frames(features: Tensor, padding_mask: Tensor | None, pooling: str = "valid") -> Tensor:
@@ -38,6 +39,14 @@ def pool_maximum(features: Tensor, padding_mask: Tensor | None) -> Tensor:
     if padding_mask is not None:
         features = features.masked_fill(padding_mask.unsqueeze(-1), float("-inf"))
     return features.amax(dim=1)
+
+
+def last_frame(features: Tensor, padding_mask: Tensor | None) -> Tensor:
+    """The last unpadded frame: [batch, frames, dim] -> [batch, dim]; frames of padding follow the others."""
+    if padding_mask is None:
+        return features[:, -1]
+    place = (~padding_mask).sum(dim=1).clamp(min=1) - 1
+    return features[torch.arange(len(features), device=features.device), place]
 
 
 class AttentivePool(nn.Module):
@@ -95,7 +104,8 @@ def pool_output(output: Mapping[str, Any], kind: str) -> Tensor:
 
     Args:
         output: `features` [batch, frames, dim], `padding_mask` bool [batch, frames] or None; for kind cls `cls` [batch,
-            dim], the class token; for kind register `registers` [batch, tokens, dim], of which the first is read; for
+            dim], the class token; for kinds with last it may hold `last` [batch, dim], else that is the last unpadded
+            frame; for kind register `registers` [batch, tokens, dim], of which the first is read; for
             kind own `pooled` [batch, dim], the vector that the encoder's family is known by.
     Raises: ConfigError when the encoder has no such tokens.
     """
@@ -106,6 +116,10 @@ def pool_output(output: Mapping[str, Any], kind: str) -> Tensor:
         return pool_maximum(features, padding)
     if kind == "max_mean":
         return torch.cat([pool_maximum(features, padding), pool_frames(features, padding)], dim=-1)
+    if kind in ("last", "mean_max_last"):
+        last = output["last"] if "last" in output else last_frame(features, padding)
+        means = [] if kind == "last" else [pool_frames(features, padding), pool_maximum(features, padding)]
+        return torch.cat([*means, last], dim=-1)
     found = output.get(TOKENS[kind])
     if found is None:
         raise ConfigError(f"model.pool={kind}, but this encoder gives no `{TOKENS[kind]}`; set model.pool=mean")

@@ -18,7 +18,6 @@ from ecg_signals.modules.centred_conv import (
     parse_numbers,
     strided,
 )  # fmt: skip
-from ecg_signals.modules.pooling import pool_frames
 from ecg_signals.registry import register_model
 from ecg_signals.signal.leads import LEADS
 
@@ -90,9 +89,6 @@ class Nejedly2021ResNet(ResidualEncoder):
             lengths = strided(lengths, self.cfg.stride)
             maps.append((x, lengths))
         return maps
-
-    def pool(self, features: Tensor, padding: Tensor | None) -> Tensor:
-        return pool_frames(features, padding)
 
 
 def _kernels(text: str) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from ecg_signals.config import ConfigError
 from ecg_signals.models.base import BaseModel, ModelOutput
 from ecg_signals.modules.centred_conv import add_leads_axis, hide_padding, lengths_of, padding_of, to_frames
+from ecg_signals.modules.pooling import pool_frames
 from ecg_signals.signal.leads import LEADS
 
 Map = tuple[Tensor, Tensor | None]  # a map as in centred_conv, and its unpadded frames [batch] if there is padding
@@ -30,7 +31,7 @@ def check_all_leads(source: Tensor, leadwise: bool) -> None:
 
 
 class ResidualEncoder(BaseModel, ABC):
-    """Define `maps` and `pool`; `cfg` has `leadwise`.
+    """Define `maps`; `cfg` has `in_d`, and `leadwise` where the same filters may serve every lead alone.
 
     Attributes:
         LEAD_MAJOR: how a leadwise map is laid out in a frame: all channels of the first lead first, or all leads of
@@ -44,9 +45,9 @@ class ResidualEncoder(BaseModel, ABC):
     def maps(self, x: Tensor, lengths: Tensor | None) -> list[Map]:
         """The maps after the first convolution and after every stage. x: [batch, (1,) leads, samples]."""
 
-    @abstractmethod
     def pool(self, features: Tensor, padding: Tensor | None) -> Tensor:
         """[batch, frames, dim], bool [batch, frames] (True = padding) -> [batch, dim]."""
+        return pool_frames(features, padding)
 
     def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
         """source [batch, leads, samples] -> features [batch, frames, dim]; leadwise dim = channels x leads."""
@@ -56,9 +57,10 @@ class ResidualEncoder(BaseModel, ABC):
         self, source: Tensor, padding_mask: Tensor | None = None, layers: str | None = None
     ) -> ModelOutput:
         """layers="all" adds `hidden_states`: the maps that `maps` gives, [batch, frames, dim] each."""
-        if not self.cfg.leadwise:
+        leadwise = getattr(self.cfg, "leadwise", False)
+        if not leadwise:
             check_leads(source, self.cfg.in_d, f"model.in_d to {source.shape[1]}")
-        maps = self.maps(add_leads_axis(source, self.cfg.leadwise), lengths_of(padding_mask))
+        maps = self.maps(add_leads_axis(source, leadwise), lengths_of(padding_mask))
         x, lengths = maps[-1]
         padding = padding_of(lengths, x.shape[-1])
         features = to_frames(hide_padding(x, lengths), self.LEAD_MAJOR)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecg_signals.config import ConfigError, option
+from ecg_signals.config import option
 from ecg_signals.models.encoders.ecg_transformer import ModelConfig
 from ecg_signals.models.encoders.residual import Map, ResidualEncoder
 from ecg_signals.modules.centred_conv import (
@@ -16,6 +16,7 @@ from ecg_signals.modules.centred_conv import (
     average_pool,
     batch_norm,
     check_leadwise,
+    check_odd,
     convolution,
     hide_padding,
     parse_numbers,
@@ -104,8 +105,7 @@ class SEWRN(ResidualEncoder):
     def __init__(self, cfg: SEWRNConfig) -> None:
         super().__init__(cfg)
         check_leadwise(cfg.leadwise, cfg.in_d)
-        if cfg.kernel_size % 2 == 0:
-            raise ConfigError(f"model.kernel_size={cfg.kernel_size}; it must be odd, such as model.kernel_size=11")
+        check_odd(cfg.kernel_size, "model.kernel_size", 11)
         dims = group_dims(cfg)
         self.conv = convolution(cfg.leadwise, cfg.in_d, dims[0], cfg.kernel_size, 1, cfg.conv_bias)
         self.bn = batch_norm(cfg.leadwise, dims[0])

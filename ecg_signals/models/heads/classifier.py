@@ -13,7 +13,7 @@ from ecg_signals.models.base import BaseModel, ModelOutput
 from ecg_signals.models.encoder import is_matrix
 from ecg_signals.models.heads.finetuned import FinetunedModel, FinetuneOptions
 from ecg_signals.modules.heads import ACTIVATIONS, HEADS, make_head
-from ecg_signals.modules.pooling import POOLS, AttentivePool, frames_of, pool_output, with_registers
+from ecg_signals.modules.pooling import POOLS, SEVERAL, AttentivePool, frames_of, pool_output, with_registers
 from ecg_signals.modules.vit import INITS, initialise
 from ecg_signals.registry import get_entry, register_model
 
@@ -36,9 +36,13 @@ class ClassifierConfig(FinetuneOptions):
         False, "pool=attentive: the query reads the encoder's registers, too; null: if it has any"
     )
     head: str = option("linear", "from that vector to the logits", choices=HEADS)
-    hidden_size: int = option(256, "width of the hidden layer of head=mlp", least=1)
+    hidden_size: int = option(256, "width of the hidden layer of head=mlp and head=norm_mlp", least=1)
     activation: str = option("gelu", "after that layer", choices=tuple(ACTIVATIONS))
-    head_bias: bool = option(True, "biases of head=linear and head=mlp")
+    head_bias: bool = option(True, "biases of the head's linear layers")
+    head_dropout: float = option(
+        0.0, "before the last linear layer of head=norm_linear and head=norm_mlp; half of it before the hidden one",
+        least=0, most=1,
+    )  # fmt: skip
     head_init: str = option(
         "usual", "where pool and head begin: as their layers usually do, or as those of a vision transformer",
         choices=("usual", *INITS),
@@ -98,8 +102,10 @@ class Classifier(FinetunedModel):
             found = cfg.freeze_blocks
             raise ConfigError(f"model.freeze_blocks={found}; this encoder has {parts} parts: set 0 to {parts}")
         self.pool = self._attentive_pool(dim) if cfg.pool == "attentive" else None
-        dim = 2 * dim if cfg.pool == "max_mean" else dim
-        self.proj = make_head(cfg.head, dim, cfg.num_labels, cfg.hidden_size, cfg.activation, cfg.head_bias)
+        self.proj = make_head(
+            cfg.head, dim * SEVERAL.get(cfg.pool, 1), cfg.num_labels, cfg.hidden_size, cfg.activation, cfg.head_bias,
+            cfg.head_dropout,
+        )  # fmt: skip
         for module in filter(None, (self.pool, self.proj) if cfg.head_init != "usual" else ()):
             initialise(module, 1, cfg.head_init)
         self.logit_kind = COSINES if cfg.head == "cosine" else None

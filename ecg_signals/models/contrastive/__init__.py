@@ -1,0 +1,1 @@
+"""Objectives that tell what belongs together from what does not."""
