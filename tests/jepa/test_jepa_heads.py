@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+import yaml
 from jepa_golden import arrays
 
+from ecg_signals import configs
 from ecg_signals.checkpoint.initialise import begin_model
 from ecg_signals.config import ConfigError
-from ecg_signals.interop.ecg_jepa.names import classifier_options, classifier_state
+from ecg_signals.interop.ecg_jepa.names import classifier_options, classifier_state, published_state
+from ecg_signals.models.encoders.vit import Vit
 from ecg_signals.registry import build, get_entry
 
 HEADS = ["attn_pool_frozen", "attn_pool_no_register", "register_fc", "mean_pool_fc_bias"]
@@ -78,6 +81,29 @@ def test_three_steps_of_the_frozen_head_are_the_published_ones(folder: Path):
     after, state = classifier_state(published_head(folder, "attn_pool_frozen", "_after3"), 4), model.state_dict()
     for key, value in after.items():
         torch.testing.assert_close(state[key], value, rtol=0, atol=1e-5, msg=key)
+
+
+@pytest.mark.parametrize("size", ["xs", "s", "b"])
+def test_the_heads_of_the_recipes_have_the_published_shapes_and_counts(size: str, folder: Path):
+    stored = json.loads((folder / f"state_dict_vit_{size}.json").read_text())
+    known = Vit.__annotations__["cfg"].__dataclass_fields__
+    encoder = {key: value for key, value in stored["model_config"].items() if key in known}
+    for name, wanted in stored["classifier"].items():
+        recipe = name.partition("/")[0]
+        options = {**recipe_model("linear"), **recipe_model(recipe), "encoder": {"_name": "vit", **encoder}}
+        options |= {"model_path": None, "no_pretrained_weights": True}
+        options["num_labels"] = [*wanted["head"].values()][-1][0]
+        with torch.device("meta"):
+            model = build("model", options.pop("_name"), **options)
+        head = {key: value for key, value in model.state_dict().items() if not key.startswith("encoder.")}
+        found = {key: list(value.shape) for key, value in published_state(head, model.cfg.pool == "attentive").items()}
+        assert found == wanted["head"], name
+        counts = [value.numel() for value in model.parameters() if value.requires_grad]
+        assert (sum(counts), sum(value.numel() for value in model.parameters())) == (wanted["trainable"], wanted["total"])
+
+
+def recipe_model(name: str) -> dict[str, Any]:
+    return yaml.safe_load((Path(configs.__path__[0]) / "jepa" / f"{name}.yaml").read_text())["model"]
 
 
 def test_a_head_starts_from_full_minified_and_fine_tuned_files_alike(folder: Path):
