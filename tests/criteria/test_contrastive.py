@@ -6,6 +6,7 @@ import torch
 from stand_in import StandIn, batch_of, numbers, printed_by
 
 from ecg_signals.checkpoint.load import load_model
+from ecg_signals.config import ConfigError
 from ecg_signals.registry import build, get_entry
 
 
@@ -20,7 +21,9 @@ def wanted(golden):
 
 
 def run(name, pooled, training=True, **options_and_entries):
-    options = {key: options_and_entries.pop(key) for key in ("temp", "all_gather") if key in options_and_entries}
+    options = {
+        key: options_and_entries.pop(key) for key in ("temp", "all_gather", "own_term") if key in options_and_entries
+    }
     criterion = build("criterion", name, **options).train(training)
     return criterion(StandIn({"pooled": torch.as_tensor(pooled)}), batch_of(len(pooled), **options_and_entries))
 
@@ -36,6 +39,20 @@ def test_simclr_equals_the_reference(wanted, temp):
     out = run("simclr", wanted["pooled"], temp=temp)
     assert float(out.loss) == pytest.approx(float(wanted[f"simclr_loss_sum_t{temp}"]), rel=1e-5)
     assert out.sample_size == 12
+
+
+@pytest.mark.parametrize("temp", [0.5, 0.1])
+@pytest.mark.parametrize("own_term, key", [("none", "loss_exact_T"), ("published", "loss_T")])
+def test_simclr_is_nt_xent_exact_and_as_published_for_ecgs(golden, temp, own_term, key):
+    arrays = np.load(golden / "benchmarks" / "ssl_losses.npz")
+    rows = np.stack([arrays["ntxent/z1"], arrays["ntxent/z2"]], axis=1).reshape(16, -1)
+    out = run("simclr", rows, temp=temp, own_term=own_term)
+    assert float(out.loss) / out.sample_size == pytest.approx(float(arrays[f"ntxent/{key}{temp}"]), rel=1e-5)
+
+
+def test_less_than_nothing_of_a_views_own_term_is_refused():
+    with pytest.raises(ConfigError, match=r"criterion\.temp=2\.0 with criterion\.own_term=published"):
+        build("criterion", "simclr", temp=2.0, own_term="published")
 
 
 def test_3kg_equals_the_reference(given, wanted):

@@ -8,8 +8,10 @@ import torch
 import torch.nn.functional as F
 from published_baselines import fill, renamed
 
+from ecg_signals.composition import resolve_config
 from ecg_signals.config import ConfigError
 from ecg_signals.registry import build
+from ecg_signals.trainer import Trainer
 
 TINY = {"conv_dim": [16] * 4, "hidden_dim": 12}
 
@@ -98,3 +100,27 @@ def test_segments_without_a_later_frame_are_refused():
     criterion = build("criterion", "cpc", steps_predicted=5)
     with pytest.raises(ConfigError, match=r"5 frames per item, and criterion\.steps_predicted=5"):
         loss(criterion, torch.randn(2, 5, 3), torch.randn(2, 5, 3))
+
+
+def test_a_head_stands_on_what_a_run_of_cpc_stored(sample, tmp_path):
+    small = {"conv_dim": [8, 8], "conv_kernel": [10, 4], "conv_stride": [5, 4], "hidden_dim": 8, "mlp": True}
+    config = {
+        "task": {"_name": "ecg_pretraining", "data": str(sample.single)},
+        "dataset": {"batch_size": 4, "num_workers": 0, "disable_validation": True},
+        "model": {"_name": "cpc", **small},
+        "criterion": {"_name": "cpc", "num_negatives": 8},
+        "optimizer": {"_name": "adamw"},
+        "lr_scheduler": {"_name": "fixed"},
+        "optimization": {"max_update": 2, "lr": [1e-3]},
+        "checkpoint": {"save_dir": str(tmp_path)},
+        "common": {"log_format": "none"},
+    }
+    trainer = Trainer(resolve_config(config))
+    trainer.train()
+    path = str(tmp_path / "checkpoint_last.pt")
+    model = build("model", "classifier", model_path=path, num_labels=3, pool="mean_max_last", layer_decay=0.1)
+    assert model.encoder.cfg._name == "fc_lstm" and model.encoder.cfg.conv_dim == [8, 8]
+    state = trainer.model.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in model.encoder.state_dict().items())
+    rates = [model.lr_scale(f"{name}.weight", None) for name in ("encoder.layers.0.0", "proj")]
+    assert rates == pytest.approx([0.01, 1.0])

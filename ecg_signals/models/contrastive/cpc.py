@@ -25,7 +25,6 @@ class CpcConfig(FcLstmConfig):
 class Cpc(FcLstm):
     cfg: CpcConfig
     encoder_class = FcLstm
-    encoder_key = ""
 
     def __init__(self, cfg: CpcConfig) -> None:
         super().__init__(cfg)
