@@ -42,8 +42,8 @@ class JepaConfig(VitConfig):
     pred_depth: int = option(8, "blocks of the predictor", least=1)
     pred_num_heads: int = option(6, "attention heads of its blocks", least=1)
     min_block_size: int = option(10, "patches of a masked block at least", least=1)
-    min_keep_ratio: float = option(0.15, "share of patches that the encoder sees, at least", above=0)
-    max_keep_ratio: float = option(0.25, "the same, at most; drawn for every batch", above=0)
+    min_keep_ratio: float = option(0.15, "share of patches that the encoder sees, at least", above=0, most=1)
+    max_keep_ratio: float = option(0.25, "the same, at most; drawn for every batch", above=0, most=1)
     rotate_masks: bool = option(
         False, "turn every mask by a random number of patches; else a record's ends are seen more than its middle"
     )
@@ -59,7 +59,7 @@ class JepaConfig(VitConfig):
     )  # fmt: skip
     weight_decay: float = option(0.01, "at first, for weights of layers", follows="optimizer.weight_decay", least=0)
     final_weight_decay: float | None = option(None, "at the last update, on half a cosine; null: as at first", least=0)
-    max_update: float = option(0.0, "updates that both schedules take", follows="optimization.max_update")
+    max_update: float = option(0.0, "updates that both schedules take", follows="optimization.max_update", least=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
