@@ -180,9 +180,7 @@ def dataset_name(groups: Mapping[str, Any]) -> str | None:
 
 def options_of(group: str, values: Mapping[str, Any], cls: type[BaseConfig], lenient: bool = False) -> dict[str, Any]:
     """A section without the keys that do nothing; lenient: without all that are no options."""
-    if lenient:
-        return known_options(cls, values)
-    return live_values(group, values, cls)
+    return known_options(cls, values) if lenient else live_values(group, values, cls)
 
 
 def _with_defaults(values: Mapping[str, Any], cls: type[BaseConfig]) -> dict[str, Any]:

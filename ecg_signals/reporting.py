@@ -8,7 +8,8 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ecg_signals.files import cannot_write, replacing, writing
 from ecg_signals.metrics.format import format_stat, rounded
 from ecg_signals.pulse import Pulse
 from ecg_signals.sections import CommonConfig, Config
+from ecg_signals.tables import header_of, read_rows
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +120,7 @@ class Reporter:
 
     def interval(self, stats: Stats, epoch: int, step: int, total: int) -> None:
         """The periodic line of training: `step` of `total` updates in `epoch` are done."""
-        shown = {key: format_stat(rounded(key, value)) for key, value in stats.items() if not key.startswith("_")}
+        shown = _shown(stats)
         log = logging.getLogger("train_inner")
         if self.format == "json":
             log.info(json.dumps({"epoch": epoch, "update": round(epoch - 1 + step / total, 3), **shown}))
@@ -131,7 +133,7 @@ class Reporter:
 
     def summary(self, tag: str, stats: Stats, epoch: int | None = None) -> None:
         """The line at an epoch's end (`tag` train) or after a validation (`tag` the subset)."""
-        shown = {key: format_stat(rounded(key, value)) for key, value in stats.items() if not key.startswith("_")}
+        shown = _shown(stats)
         log = logging.getLogger(tag)
         if self.format == "json":
             first = {} if epoch is None else {"epoch": epoch}
@@ -168,9 +170,8 @@ class Reporter:
                     "%s: %d of %d lines hold no statistics of a run and are left out; the file as it was is %s",
                     self.jsonl, strange, len(rows), kept,
                 )  # fmt: skip
-            if last and _updates_of(last) is not None:
-                lines.append(last)
-                rows.append(_updates_of(last))
+            if last:
+                lines, rows = [*lines, last], [*rows, _updates_of(last)]
             with replacing(self.jsonl, advice=ADVICE) as whole:
                 wanted = [line for line, row in zip(lines, rows) if row is not None and row <= num_updates]
                 whole.write_bytes(b"".join(line + b"\n" for line in wanted))
@@ -187,13 +188,10 @@ class Reporter:
             row = {"split": tag, "epoch": epoch, **{key: _jsonable(value) for key, value in numbers.items()}}
             with writing(self.jsonl, advice=ADVICE), open(self.jsonl, "a", encoding="utf-8") as out:
                 out.write(json.dumps(row) + "\n")
-        if self.format == "csv":
-            append_csv(
-                Path(f"{tag}.csv"),
-                {key: rounded(key, value) for key, value in numbers.items() if key != "num_updates"},
-                int(numbers.get("num_updates", 0)),
-            )
         step = int(numbers.get("num_updates", 0))
+        if self.format == "csv":
+            columns = {key: rounded(key, value) for key, value in numbers.items() if key != "num_updates"}
+            append_csv(Path(f"{tag}.csv"), columns, step)
         if self.common.tensorboard_logdir:
             with writing(Path(self.common.tensorboard_logdir), advice=ADVICE):
                 self._tensorboard(tag, numbers, step)
@@ -246,6 +244,11 @@ def _hush_writers() -> None:
     threading.excepthook = told
 
 
+def _shown(stats: Stats) -> dict[str, Any]:
+    """As lines print them."""
+    return {key: format_stat(rounded(key, value)) for key, value in stats.items() if not key.startswith("_")}
+
+
 def _jsonable(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
@@ -273,30 +276,25 @@ def append_csv(path: Path, row: Mapping[str, Any], step: int) -> None:
 
     Raises: ConfigError if the file holds no table or cannot be written.
     """
+    line = {"step": step, **row}
     with writing(path, advice=ADVICE):
         there = path.exists() and path.stat().st_size > 0
-        columns, rows = _read_csv(path, row) if there else (["step"], [])
-        new = [key for key in row if key not in columns]
-        line = {"step": step, **row}
-        if there and not new:
+        header = header_of(path) if there else []
+        if set(line) <= set(header):
             with open(path, "a", newline="", encoding="utf-8") as out:
-                csv.DictWriter(out, columns).writerow(line)
+                csv.DictWriter(out, header).writerow(line)
             return
+        columns, *rows = _read_csv(path) if there else [["step"]]
         with replacing(path, advice=ADVICE) as whole, open(whole, "w", newline="", encoding="utf-8") as out:
-            writer = csv.DictWriter(out, [*columns, *new])
+            writer = csv.DictWriter(out, [*columns, *(key for key in row if key not in columns)])
             writer.writeheader()
-            writer.writerows([*rows, line])
+            writer.writerows([*(dict(zip(columns, cells)) for cells in rows), line])
 
 
-def _read_csv(path: Path, wanted: Mapping[str, Any]) -> tuple[Sequence[str], list[dict[str, Any]]]:
-    """Columns, and the rows if a wanted column is missing."""
-    try:
-        with open(path, newline="", encoding="utf-8") as source:
-            reader = csv.DictReader(source)
-            columns = list(reader.fieldnames or [])
-            rows = [] if set(wanted) <= set(columns) else list(reader)
-    except (UnicodeDecodeError, csv.Error):
-        columns, rows = [], []
-    if "step" not in columns or any(None in row for row in rows):
-        raise ConfigError(f"{path} is not a table of a run's statistics; move it away: mv {path} {path}.old")
-    return columns, rows
+def _read_csv(path: Path) -> list[list[str]]:
+    """Columns, then the rows."""
+    with suppress(ConfigError):
+        found = read_rows(path)
+        if "step" in found[0]:
+            return found
+    raise ConfigError(f"{path} is not a table of a run's statistics; move it away: mv {path} {path}.old")

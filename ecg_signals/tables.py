@@ -76,23 +76,16 @@ def read_text(path: Path) -> str:
 
 def write_table(path: Path, table: Table) -> None:
     """Write a CSV file without the index, whole or not at all."""
-    with replacing(path) as partial:
-        _write(table, partial)
+    write_text(path, table_text(table))
 
 
 def table_text(table: Table) -> str:
     """What `write_table` writes."""
-    out = io.StringIO()
-    _write(table, out)
-    return out.getvalue()
-
-
-def _write(table: Table, target: Any) -> None:
     safe = _each_cell(table, guarded)
     texts = (value for _, column in safe.items() if column.dtype.kind == "O" for value in column)
     returns = any(isinstance(value, str) and "\r" in value for value in texts)  # pandas leaves them unquoted
     quoting = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
-    safe.to_csv(target, index=False, lineterminator="\n", errors="backslashreplace", quoting=quoting)
+    return safe.to_csv(index=False, lineterminator="\n", quoting=quoting)
 
 
 def _each_cell(table: Table, change: Callable[[str], str]) -> Table:

@@ -6,7 +6,7 @@ can stop after any batch and go on elsewhere. Rank r of W takes the global batch
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -127,13 +127,8 @@ class EpochPlan:
         indices, where = self[number].tolist(), slice(self.starts[number], self.stops[number])
         return list(zip(indices, [0] * len(indices) if self.draws is None else self.draws[where].tolist()))
 
-    def samples_before(self, number: int) -> int:
-        return int(self.samples[min(number, len(self))])
 
-    def batch_at(self, samples: int) -> int:
-        return int(np.searchsorted(self.samples, samples, side="right")) - 1
-
-
+@dataclass(eq=False)
 class BatchIterator:
     """A dataset's batches, epoch by epoch, from any global batch on.
 
@@ -155,53 +150,47 @@ class BatchIterator:
         pin_memory: batches lie in page-locked memory, for asynchronous copies to a GPU.
     """
 
-    def __init__(
-        self,
-        dataset: Any,
-        *,
-        batch_size: int | None = None,
-        max_tokens: int | None = None,
-        required_batch_size_multiple: int = 1,
-        seed: int = 1,
-        shuffle: bool = True,
-        redraw: bool = True,
-        drop_last: bool = False,
-        curriculum: int = 0,
-        num_workers: int = 0,
-        buffer: int = 10,
-        rank: int = 0,
-        world_size: int = 1,
-        pin_memory: bool = False,
-    ) -> None:
-        if batch_size is None and max_tokens is None:
+    dataset: Any
+    _: KW_ONLY
+    batch_size: int | None = None
+    max_tokens: int | None = None
+    required_batch_size_multiple: int = 1
+    seed: int = 1
+    shuffle: bool = True
+    redraw: bool = True
+    drop_last: bool = False
+    curriculum: int = 0
+    num_workers: int = 0
+    buffer: int = 10
+    rank: int = 0
+    world_size: int = 1
+    pin_memory: bool = False
+
+    def __post_init__(self) -> None:
+        if self.batch_size is None and self.max_tokens is None:
             raise ConfigError("no batch size: set dataset.batch_size=ITEMS or dataset.max_tokens=SAMPLES")
-        for key, value in (
-            ("batch_size", batch_size),
-            ("max_tokens", max_tokens),
-            ("required_batch_size_multiple", required_batch_size_multiple),
-        ):
-            if value is not None and value < 1:
-                raise ConfigError(f"dataset.{key} is {value}; it must be at least 1")
-        if len(dataset) == 0:
+        for key in ("batch_size", "max_tokens", "required_batch_size_multiple"):
+            if getattr(self, key) is not None and getattr(self, key) < 1:
+                raise ConfigError(f"dataset.{key} is {getattr(self, key)}; it must be at least 1")
+        if len(self.dataset) == 0:
             raise ConfigError(
-                f"{dataset.path} holds no items; every manifest needs at least one row that is long enough"
+                f"{self.dataset.path} holds no items; every manifest needs at least one row that is long enough"
             )
-        self.dataset = dataset
-        self.batch_size = batch_size
-        self.max_tokens = max_tokens
-        self.multiple = required_batch_size_multiple
-        self.seed = seed
-        self.shuffle = shuffle
-        self.redraw = redraw
-        self.curriculum = curriculum
-        self.drop_last = drop_last
-        self.rank = rank
-        self.world_size = world_size
         self._plan: tuple[int, EpochPlan] | None = None
         self._first: Batch | None = None
-        self._items = _EpochItems(dataset)
+        self._items = _EpochItems(self.dataset)
         self._requests = _Requests()
-        self._loader = _loader(self._items, self._requests, num_workers, buffer, pin_memory)
+        self._loader = DataLoader(
+            self._items,
+            batch_sampler=self._requests,
+            collate_fn=Collated(self.dataset.collate),
+            num_workers=self.num_workers,
+            prefetch_factor=max(1, math.ceil(self.buffer / self.num_workers)) if self.num_workers else None,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=self.pin_memory,
+            worker_init_fn=leave_signals_to_the_parent,
+            generator=torch.Generator(),  # keeps the loader from drawing from torch's global generator
+        )
 
     def plan(self, epoch: int) -> EpochPlan:
         """The epoch's batches; the latest one is kept."""
@@ -216,7 +205,10 @@ class BatchIterator:
         seed = self.seed + epoch - 1 if self.redraw else self.seed
         indices = ordered_indices(lengths, seed, shuffle=self.shuffle)
         stops = batch_by_size(
-            lengths[indices], batch_size=self.batch_size, max_tokens=self.max_tokens, multiple=self.multiple
+            lengths[indices],
+            batch_size=self.batch_size,
+            max_tokens=self.max_tokens,
+            multiple=self.required_batch_size_multiple,
         )
         starts = np.concatenate([[0], stops[:-1]])
         if self.drop_last and len(stops) > 1 and stops[-1] - starts[-1] < (self.batch_size or 0):
@@ -233,14 +225,15 @@ class BatchIterator:
 
     def samples_before(self, epoch: int, number: int) -> int:
         """Items in the epoch's first `number` global batches: the position to store."""
-        return self.plan(epoch).samples_before(number)
+        plan = self.plan(epoch)
+        return int(plan.samples[min(number, len(plan))])
 
     def batch_at(self, epoch: int, samples: int) -> int:
         """The global batch at which `samples` items of the epoch have been read; the inverse of `samples_before`.
 
         After a change of batch size the batch that holds item number `samples`, so that none is left out.
         """
-        return self.plan(epoch).batch_at(samples)
+        return int(np.searchsorted(self.plan(epoch).samples, samples, side="right")) - 1
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch | None]:
         """This rank's batches from global batch `start` on; None fills the last round where ranks run out."""
@@ -349,17 +342,3 @@ class _EpochItems(Items):
             items.append(self.dataset[index])
         self.dataset.draw = 0
         return items
-
-
-def _loader(items: Items, requests: _Requests, workers: int, buffer: int, pin_memory: bool) -> DataLoader:
-    return DataLoader(
-        items,
-        batch_sampler=requests,
-        collate_fn=Collated(items.dataset.collate),
-        num_workers=workers,
-        prefetch_factor=max(1, math.ceil(buffer / workers)) if workers else None,
-        persistent_workers=workers > 0,
-        pin_memory=pin_memory,
-        worker_init_fn=leave_signals_to_the_parent,
-        generator=torch.Generator(),  # keeps the loader from drawing from torch's global generator
-    )

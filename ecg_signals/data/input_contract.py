@@ -27,17 +27,15 @@ def contract_of_segments(dataset: "EcgFileDataset") -> SignalContract | None:
     if not dataset.sample_rate or selection.bucket or cfg.enable_padding_leads or unnamed:
         return None
     leads = list(range(len(LEADS))) if selection.every_row else selection.fixed
-    statistics = dataset.preparation.statistics
-    mean, std = (None, None) if statistics is None else (values[leads] for values in statistics)
+    statistics = zip(("mean", "std"), dataset.preparation.statistics or ())
     contract = segment_contract(
         dataset.sample_rate,
         [LEADS[lead] for lead in leads],
         _window(dataset.sizes, cfg.max_sample_size),
         zero_missing_leads=loses_leads(cfg, dataset.sample_rate),
         filtered=cfg.filter,
-        mean=None if mean is None else mean.tolist(),
-        std=None if std is None else std.tolist(),
         clip=cfg.clip,
+        **{name: values[leads].tolist() for name, values in statistics},
     )
     if _in_millivolt(dataset):
         contract.steps = [step for step in contract.steps if step["name"] != "standardise"]

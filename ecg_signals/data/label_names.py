@@ -3,11 +3,10 @@
 import logging
 from collections.abc import Sequence
 
+from ecg_signals import config
 from ecg_signals.config import ConfigError
 
 logger = logging.getLogger(__name__)
-
-_LISTED = 8  # names per side in a message
 
 
 def matching_columns(wanted: Sequence[str], found: Sequence[str], source: str) -> list[int] | None:
@@ -50,5 +49,4 @@ def matching_columns(wanted: Sequence[str], found: Sequence[str], source: str) -
 
 def listed(names: Sequence[str]) -> str:
     """The first names, and how many more there are."""
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(map(repr, names[:_LISTED])) + more
+    return config.listed([repr(name) for name in names])

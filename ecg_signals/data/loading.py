@@ -15,7 +15,6 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from ecg_signals.config import ConfigError
-from ecg_signals.processes import ending
+from ecg_signals.processes import ending, handling
+from ecg_signals.runtime.nested import on_each
 
 logger = logging.getLogger(__name__)
 
@@ -85,23 +85,9 @@ class Collated:
 
 def _handed_over(batch: Any) -> Any:
     try:
-        for tensor in _tensors(batch):
-            tensor.share_memory_()
+        return on_each(batch, Tensor, lambda tensor: tensor.share_memory_() if tensor.numel() else tensor)
     except (RuntimeError, OSError):  # no space left on /dev/shm, or no more open files
         return Piped(pickle.dumps(batch, protocol=pickle.HIGHEST_PROTOCOL))
-    return batch
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        if value.numel():
-            yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _tensors(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _tensors(item)
 
 
 def received(loader: DataLoader) -> Iterator[Any]:
@@ -112,7 +98,8 @@ def received(loader: DataLoader) -> Iterator[Any]:
         for batch in batches:
             yield opened(batch)
     except RuntimeError as error:
-        with _children_unheard():
+        # PyTorch's handler raises the same error again for each loading process that ends, anywhere.
+        with handling({signal.SIGCHLD: signal.SIG_DFL}):
             death = loader_death(error, [worker.exitcode for worker in getattr(batches, "_workers", [])])
             if death is None:
                 raise
@@ -142,19 +129,6 @@ def _in_this_process(loader: DataLoader) -> DataLoader:
     _say_short("no loading process can be started, so items are read in the main process, which is slower")
     sampler, generator = loader.batch_sampler, loader.generator  # its own, so that training draws the same numbers
     return DataLoader(loader.dataset, batch_sampler=sampler, collate_fn=loader.collate_fn, generator=generator)
-
-
-@contextmanager
-def _children_unheard() -> Iterator[None]:
-    """PyTorch's handler of SIGCHLD raises the same error again for each loading process that ends, anywhere."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGCHLD, before)
 
 
 def opened(batch: Any) -> Any:
@@ -211,15 +185,8 @@ def joined(items: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 def batches_in_order(dataset: Any, batch_size: int, workers: int) -> Iterator[dict[str, Tensor]]:
     """A dataset's items in batches, see `joined`, from the first to the last."""
-    yield from received(
-        DataLoader(
-            Items(dataset),
-            batch_size,
-            num_workers=workers,
-            collate_fn=Collated(joined),
-            worker_init_fn=leave_signals_to_the_parent,
-        )
-    )
+    options: dict[str, Any] = {"collate_fn": Collated(joined), "worker_init_fn": leave_signals_to_the_parent}
+    yield from received(DataLoader(Items(dataset), batch_size, num_workers=workers, **options))
 
 
 def leave_signals_to_the_parent(worker: int) -> None:

@@ -47,7 +47,7 @@ class Slice(NamedTuple):
     @classmethod
     def parse(cls, address: str) -> "Slice | None":
         """`shard.npy:offset:bytes` -> Slice; None for an ordinary path."""
-        found = _ADDRESS.fullmatch(address)
+        found = _ADDRESS.fullmatch(address) if address[-1:].isdigit() else None  # which is quick to see
         return cls(found[1], int(found[2]), int(found[3])) if found else None
 
     def __str__(self) -> str:
@@ -73,25 +73,31 @@ class Listing(Protocol):
         """One address per segment of an item, for the dataset's source."""
 
 
+class _Texts:
+    """A column of text as one run of bytes, which may grow, and where each row's text ends, starting with 0."""
+
+    def __init__(self, content: Any, ends: Any) -> None:
+        self.content, self.ends = content, ends
+
+    def __getitem__(self, row: int) -> str:
+        return bytes(self.content[self.ends[row] : self.ends[row + 1]]).decode()
+
+    def append(self, text: str) -> None:
+        self.content += text.encode()
+        self.ends.append(len(self.content))
+
+
 @dataclass
 class _Columns:
-    """A parsed manifest: text columns as one run of bytes and where each row's text ends."""
+    """A parsed manifest."""
 
     kind: str
     root: str
     extension: str
     samples: np.ndarray  # [rows] int64
     parts: np.ndarray  # [rows] int32, segments that a cmsc row names, else 1
-    path_text: np.ndarray  # uint8
-    path_ends: np.ndarray  # [rows + 1] int64, starting with 0
-    extra_text: np.ndarray
-    extra_ends: np.ndarray
-
-    def path(self, row: int) -> str:
-        return self.path_text[self.path_ends[row] : self.path_ends[row + 1]].tobytes().decode()
-
-    def extra(self, row: int) -> str:
-        return self.extra_text[self.extra_ends[row] : self.extra_ends[row + 1]].tobytes().decode()
+    path: _Texts
+    extra: _Texts  # segments or class
 
 
 class Manifest:
@@ -135,39 +141,26 @@ class Manifest:
         if columns.kind == "cmsc":
             keep &= columns.parts >= 2
         if not keep.any():
-            reason = (
-                f"all {len(keep)} rows are shorter than min_sample_size={min_samples}"
-                if len(keep)
-                else "it has no rows"
-            )
-            if len(keep) and min_samples is None:
-                reason = "none of its rows has two segments"
+            reason = f"all {len(keep)} rows are shorter than min_sample_size={min_samples}"
+            if min_samples is None or not len(keep):
+                reason = "none of its rows has two segments" if len(keep) else "it has no rows"
             raise ConfigError(f"{self.path} is empty: {reason}. Make it again with `ecg-preprocess manifest`")
         return None if keep.all() else np.flatnonzero(keep)
 
     def _row(self, index: int) -> int:
         return int(index if self._keep is None else self._keep[index])
 
-    def stem(self, index: int) -> str:
-        """The first column of row `index`."""
-        return self._columns.path(self._row(index))
-
-    def segments(self, index: int) -> list[int]:
-        """Segment numbers of a cmsc row, cut to an even length."""
-        numbers = [int(number) for number in self._columns.extra(self._row(index)).split(",")]
-        return numbers[: len(numbers) // 2 * 2]
-
     def label(self, index: int) -> int:
         """Class of an identification row."""
-        return int(self._columns.extra(self._row(index)))
+        return int(self._columns.extra[self._row(index)])
 
     def addresses(self, index: int) -> list[str]:
         """What row `index` names, relative to the root: one path or packed address per segment."""
         row = self._row(index)
-        path = self._columns.path(row)
+        path = self._columns.path[row]
         if self.kind != "cmsc":
             return [path]
-        numbers = self._columns.extra(row).split(",")
+        numbers = self._columns.extra[row].split(",")
         even = len(numbers) // 2 * 2
         packed = Slice.parse(path)
         if packed:
@@ -179,29 +172,17 @@ class Manifest:
         """Every kept row's columns as text, in order: what `write_manifest` takes."""
         for index in range(len(self)):
             row = self._row(index)
-            path, samples, extra = self._columns.path(row), str(self._columns.samples[row]), self._columns.extra(row)
+            path, samples, extra = self._columns.path[row], str(self._columns.samples[row]), self._columns.extra[row]
             yield {"plain": (path, samples), "cmsc": (path, samples, "0", extra)}.get(self.kind, (path, samples, extra))
-
-    @property
-    def extension(self) -> str:
-        """Line 2 of a cmsc manifest, else empty."""
-        return self._columns.extension
 
 
 def write_manifest(
     path: str | os.PathLike[str], root: str | os.PathLike[str], rows: Iterable[Sequence[Any]], extension: str = ""
-) -> int:
-    """Write a manifest atomically: the root, `extension` as line 2 unless empty, then one line per row.
-
-    Returns: the number of rows.
-    """
-    count = 0
+) -> None:
+    """Write a manifest atomically: the root, `extension` as line 2 unless empty, then one line per row."""
     with replacing(Path(path), durable=True) as partial, open(partial, "w", encoding="utf-8", newline="\n") as file:
         file.write(f"{root}\n" + (f"{extension}\n" if extension else ""))
-        for row in rows:
-            file.write("\t".join(map(str, row)) + "\n")
-            count += 1
-    return count
+        file.writelines("\t".join(map(str, row)) + "\n" for row in rows)
 
 
 def _wrong_kind(path: Path, found: str, expected: str) -> str:
@@ -248,21 +229,6 @@ def _load(path: Path) -> _Columns:
     return columns
 
 
-class _Text:
-    """A column of text as it grows: bytes in a row and where each entry ends."""
-
-    def __init__(self) -> None:
-        self.content = bytearray()
-        self.ends = array("q", [0])
-
-    def append(self, text: str) -> None:
-        self.content += text.encode()
-        self.ends.append(len(self.content))
-
-    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        return np.frombuffer(self.content, dtype=np.uint8), np.frombuffer(self.ends, dtype=np.int64)
-
-
 def _parse(path: Path) -> _Columns:
     try:
         with path.open(encoding="utf-8-sig") as file:
@@ -295,7 +261,7 @@ def _kind_of(line: str) -> tuple[str, str]:
 
 
 def _parse_rows(path: Path, rows: Iterable[tuple[int, str]], kind: str, root: str, extension: str) -> _Columns:
-    paths, extras = _Text(), _Text()
+    paths, extras = (_Texts(bytearray(), array("q", [0])) for _ in range(2))
     samples, parts = array("q"), array("i")
     seen: set[int] = set()  # hashes: a tenth of the memory that the rows would take
     for number, line in rows:
@@ -309,7 +275,7 @@ def _parse_rows(path: Path, rows: Iterable[tuple[int, str]], kind: str, root: st
         samples.append(count)
         parts.append(extra.count(",") + 1)
     counts = np.frombuffer(samples, dtype=np.int64), np.frombuffer(parts, dtype=np.int32)
-    return _Columns(kind, root, extension, *counts, *paths.arrays(), *extras.arrays())
+    return _Columns(kind, root, extension, *counts, paths, extras)
 
 
 def _parse_row(path: Path, number: int, line: str, kind: str) -> tuple[str, int, str]:
@@ -359,15 +325,15 @@ def _write_compiled(path: Path, columns: _Columns) -> bool:
     """Write the Arrow form under a temporary name, then rename. False where the cache folder cannot be written."""
     import pyarrow as pa
 
-    def text(values: np.ndarray, ends: np.ndarray) -> pa.Array:
-        return pa.LargeStringArray.from_buffers(len(ends) - 1, pa.py_buffer(ends), pa.py_buffer(values))
+    def text(rows: _Texts) -> pa.Array:
+        return pa.LargeStringArray.from_buffers(len(rows.ends) - 1, pa.py_buffer(rows.ends), pa.py_buffer(rows.content))
 
     table = pa.table(
         {
-            "path": text(columns.path_text, columns.path_ends),
+            "path": text(columns.path),
             "samples": columns.samples,
             "parts": columns.parts,
-            "extra": text(columns.extra_text, columns.extra_ends),
+            "extra": text(columns.extra),
         }
     ).replace_schema_metadata(
         {b"version": CACHE_VERSION, b"kind": columns.kind, b"root": columns.root, b"extension": columns.extension}
@@ -398,10 +364,10 @@ def _read_compiled(path: Path) -> _Columns | None:
     if notes.get(b"version") != CACHE_VERSION or table.column("path").num_chunks != 1:
         return None
 
-    def text(name: str) -> tuple[np.ndarray, np.ndarray]:
+    def text(name: str) -> _Texts:
         _, ends, values = table.column(name).chunk(0).buffers()
-        return np.frombuffer(values or b"", dtype=np.uint8), np.frombuffer(ends, dtype=np.int64, count=len(table) + 1)
+        return _Texts(memoryview(values or b""), np.frombuffer(ends, dtype=np.int64, count=len(table) + 1))
 
     kind, root, extension = (notes[key].decode() for key in (b"kind", b"root", b"extension"))
     samples, parts = (table.column(name).chunk(0).to_numpy() for name in ("samples", "parts"))
-    return _Columns(kind, root, extension, samples, parts, *text("path"), *text("extra"))
+    return _Columns(kind, root, extension, samples, parts, text("path"), text("extra"))

@@ -6,7 +6,7 @@ fine-tuning does), or a predictions_<split>.csv of ecg-validate.
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,27 +95,21 @@ def bootstrap_files(
     for path, (_, others, _) in zip(files, read):
         if others.shape != targets.shape or not np.array_equal(others, targets, equal_nan=True):
             raise ConfigError(f"{path} has other targets than {files[0]}: compare predictions of one test set")
-    shared = np.random.RandomState(seed)
-    scores = [
-        [_published_auroc(scores[rows], targets[rows]) for rows in _any_items(len(targets), rounds, shared)]
-        if published
-        else [_auroc(scores[rows], targets[rows]) for rows in resampled_items(targets, rounds, seed)]
-        for _, _, scores in read
-    ]
+    shared, count = np.random.RandomState(seed), len(targets)
+
+    def drawn() -> Iterable[np.ndarray]:
+        if not published:
+            return resampled_items(targets, rounds, seed)
+        return (shared.randint(0, count, size=count) for _ in range(rounds))
+
+    scores = [[_auroc(scores[rows], targets[rows], published) for rows in drawn()] for _, _, scores in read]
     whole = ranking_metrics(read[0][2], targets).auroc
     return Bootstrapped(files, np.array(scores), [labels[column] for column in np.flatnonzero(np.isnan(whole))])
 
 
-def _any_items(count: int, rounds: int, draws: np.random.RandomState) -> Iterator[np.ndarray]:
-    for _ in range(rounds):
-        yield draws.randint(0, count, size=count)
-
-
-def _auroc(scores: np.ndarray, targets: np.ndarray) -> float:
-    return mean_defined(ranking_metrics(scores, targets).auroc)
-
-
-def _published_auroc(scores: np.ndarray, targets: np.ndarray) -> float:
+def _auroc(scores: np.ndarray, targets: np.ndarray, published: bool) -> float:
+    if not published:
+        return mean_defined(ranking_metrics(scores, targets).auroc)
     from sklearn.metrics import roc_auc_score
 
     with warnings.catch_warnings():

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ecg_signals import config
 from ecg_signals.checkpoint.load import build_source, load_source
 from ecg_signals.composition import as_typed, options_of, reading_options, resolve_config, without_resolvers
 from ecg_signals.config import MISSING, ConfigError, parse_literal, resolve_input
@@ -18,7 +19,7 @@ from ecg_signals.data.label_names import listed
 from ecg_signals.evaluation.bootstrap import write_predictions
 from ecg_signals.evaluation.extract import Extraction
 from ecg_signals.evaluation.results import Answers, printed, undefined_labels, write_results
-from ecg_signals.evaluation.run import evaluate_split, run
+from ecg_signals.evaluation.run import batches_of, evaluate_split, run
 from ecg_signals.evaluation.windows import by_windows, judge_of_windows
 from ecg_signals.files import check_writable, sized
 from ecg_signals.interop.layout import ModelSource, logit_kind_of
@@ -29,7 +30,8 @@ from ecg_signals.runtime.placement import Placement, device_of
 from ecg_signals.runtime.precision import autocast, set_matmul_precision
 from ecg_signals.sections import CommonEvalConfig, Config
 from ecg_signals.signal.contract import SignalContract
-from ecg_signals.tasks.base import BaseTask
+from ecg_signals.tables import comma_list
+from ecg_signals.tasks.base import BaseTask, warn_unnamed
 
 logger = logging.getLogger(__name__)
 
@@ -82,9 +84,9 @@ def known_options(group: str, stored: Mapping[str, Any]) -> dict[str, Any]:
     """A stored section without the keys that today's class of that name does not have."""
     if not stored.get("_name"):
         return {}
-    known = {item.name for item in fields(get_entry(group, stored["_name"]).dataclass)}
-    known |= reading_options().keys() if group == "task" else set()
-    return {key: value for key, value in stored.items() if key in known}
+    elsewhere = reading_options() if group == "task" else {}
+    read = {key: value for key, value in stored.items() if key in elsewhere}
+    return read | config.known_options(get_entry(group, stored["_name"]).dataclass, stored)
 
 
 def _check_logits(config: Config, source: ModelSource) -> None:
@@ -105,8 +107,8 @@ class Evaluator:
 
     def __init__(self, sections: Mapping[str, Any], placement: Placement) -> None:
         section = sections.get("common_eval") or {}
-        known = options_of("common_eval", section, CommonEvalConfig)
-        CommonEvalConfig.from_mapping(known, where="common_eval")  # a misspelt path, say
+        live = options_of("common_eval", section, CommonEvalConfig)
+        CommonEvalConfig.from_mapping(live, where="common_eval")  # a misspelt path, say
         path = section.get("path")
         if section.get("results_path"):
             advice = "Set common_eval.results_path to a folder that can be written"
@@ -120,14 +122,11 @@ class Evaluator:
         set_matmul_precision(self.config.common)
         self.placement, self.device = placement, device_of(self.config, placement)
         overrides = self._model_overrides(source)
-        wants_saliency = "saliency" in (self.config.common_eval.extract or [])
-        if wants_saliency and "saliency" in source.options:
-            overrides = {**overrides, "saliency": True}
+        if "saliency" in (self.config.common_eval.extract or []) and "saliency" in source.options:
+            overrides["saliency"] = True
         self.model: BaseModel = build_source(source, **overrides).to(self.device)
-        criterion = get_entry("criterion", self.config.criterion._name).cls
-        given = sections.get("criterion") or {}
-        per_label = criterion.per_label
-        self.weights_follow_file = any(given.get(key) not in (None, MISSING) for key in per_label)
+        given, criterion = sections.get("criterion") or {}, get_entry("criterion", self.config.criterion._name).cls
+        self.weights_follow_file = any(given.get(key) not in (None, MISSING) for key in criterion.per_label)
         self.task: BaseTask = get_entry("task", self.config.task._name).cls(self.config.task, self.config)
         self.reporter = Reporter(self.config, None, placement.rank == 0)
         self.subsets()
@@ -142,7 +141,7 @@ class Evaluator:
 
     def subsets(self) -> list[str]:
         """Raises: ConfigError when none is named: there is nothing to evaluate."""
-        names = [name.strip() for name in self.config.dataset.valid_subset.split(",") if name.strip()]
+        names = comma_list(self.config.dataset.valid_subset)
         if not names:
             raise ConfigError(
                 "dataset.valid_subset is empty, so that nothing would be evaluated; set it to manifests in task.data, "
@@ -152,19 +151,9 @@ class Evaluator:
 
     def _batches(self, split: str) -> BatchIterator:
         section = self.config.dataset
-        if section.max_tokens is None and section.batch_size is None:
-            raise ConfigError("set dataset.batch_size=N (items per batch)")
-        return self.task.load_dataset(split).batches(
-            batch_size=section.batch_size,
-            max_tokens=section.max_tokens,
-            seed=self.config.common.seed,
-            shuffle=False,
-            num_workers=section.num_workers,
-            buffer=section.data_buffer_size,
-            rank=self.placement.rank,
-            world_size=self.placement.world_size,
-            pin_memory=self.device.type == "cuda",
-        )
+        size, tokens = section.batch_size, section.max_tokens
+        dataset = self.task.load_dataset(split)
+        return batches_of(dataset, self.config, self.placement, self.device, size, tokens, shuffle=False)
 
     def _extraction(self, split: str, rows: int, *, required: bool) -> Extraction | None:
         section = self.config.common_eval
@@ -240,13 +229,7 @@ class Evaluator:
         """
         dataset = self.task.load_dataset(split)
         found = dataset.num_labels
-        if not self.model.labels and dataset.labels:
-            logger.warning(
-                "%s does not name its labels: the columns of %s are taken in order, %s",
-                self.config.common_eval.path,
-                dataset.path,
-                listed(dataset.labels),
-            )
+        warn_unnamed(self.model, dataset, str(self.config.common_eval.path))
         columns = self.task.align(self.model, criterion, dataset)
         if columns is not None and found is not None and self.weights_follow_file:
             criterion.select_labels(columns, found)

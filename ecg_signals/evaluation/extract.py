@@ -9,10 +9,10 @@ from torch import Tensor
 
 from ecg_signals.config import ConfigError, resolve_input
 from ecg_signals.evaluation.run import Answer
-from ecg_signals.evaluation.store import create_array, open_array
+from ecg_signals.evaluation.store import shared_array
 from ecg_signals.files import writing
 from ecg_signals.limits import path_below
-from ecg_signals.runtime.collectives import barrier, rank
+from ecg_signals.runtime.collectives import barrier
 
 KINDS = ("output", "encoder_out", "saliency")
 
@@ -73,12 +73,8 @@ class Extraction:
 
     def _rows(self, name: str, value: Tensor) -> np.memmap:
         if name not in self.arrays:
-            path = self._path(name)
-            dtype = np.dtype(str(value.dtype).removeprefix("torch."))
-            if rank() == 0:
-                create_array(path, (self.rows, *value.shape[1:]), dtype, raw=self.raw)
-            barrier()
-            self.arrays[name] = open_array(path, mode="r+")
+            shape, dtype = (self.rows, *value.shape[1:]), np.dtype(str(value.dtype).removeprefix("torch."))
+            self.arrays[name] = shared_array(self._path(name), shape, dtype, raw=self.raw)
         return self.arrays[name]
 
     def close(self) -> list[Path]:

@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from ecg_signals.config import ConfigError
 from ecg_signals.data.batching import BatchIterator
 from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.evaluation.run import Answer, Rows, run
-from ecg_signals.evaluation.store import create_array
+from ecg_signals.evaluation.store import shared_array
 from ecg_signals.evaluation.windows import cut
 from ecg_signals.files import replacing, writing
 from ecg_signals.models.heads.finetuned import EncoderWithHead
 from ecg_signals.runtime.batch import to_device
 from ecg_signals.runtime.collectives import barrier, rank, world_size
+from ecg_signals.signal.windows import Cutting
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +118,8 @@ def compute_features(
         logger.info("the encoder never trains: its features of %s are those in %s", dataset.path, folder)
         return Features(dataset, *found)
     whole.dataset.with_owners = True
-    store, read = _Store(windows_of(whole.dataset), folder, most_in_memory), _Reader(model, whole.dataset)
+    store = _Store(windows_of(whole.dataset), folder, most_in_memory)
+    read = partial(_read, model, whole.dataset.cutting)
     with torch.no_grad(), autocast():
         model.eval()
         store.make(read(to_device(whole.first_batch(), device)))  # on every rank, also one without a batch
@@ -142,19 +145,13 @@ def _stored(folder: Path) -> Found | None:
         return None
 
 
-class _Reader:
-    """What is asked of the model: what its head reads of every window of a batch."""
-
-    def __init__(self, model: EncoderWithHead, dataset: BaseDataset) -> None:
-        self.model, self.cutting = model, dataset.cutting
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        source, mask = batch["net_input"]["source"], batch["net_input"].get("padding_mask")
-        if self.cutting is not None:
-            source, mask, _ = cut(source, mask, self.cutting)
-        encoded = self.model.encode(source, mask)
-        read = self.model.read_by_head(encoded)
-        return {key: value.float() if value.is_floating_point() else value for key, value in read.items()}
+def _read(model: EncoderWithHead, cutting: Cutting | None, batch: dict[str, Any]) -> dict[str, Tensor]:
+    """What the model's head reads of every window of a batch."""
+    source, mask = batch["net_input"]["source"], batch["net_input"].get("padding_mask")
+    if cutting is not None:
+        source, mask, _ = cut(source, mask, cutting)
+    read = model.read_by_head(model.encode(source, mask))
+    return {key: value.float() if value.is_floating_point() else value for key, value in read.items()}
 
 
 class _Store:
@@ -177,10 +174,7 @@ class _Store:
         if rank() == 0:
             with writing(self.folder):
                 (self.folder / NOTE).unlink(missing_ok=True)
-            for key, (shape, dtype) in made.items():
-                create_array(self.folder / f"{key}.npy", shape, dtype)
-        barrier()
-        self.arrays = {key: np.load(self.folder / f"{key}.npy", mmap_mode="r+") for key in made}
+        self.arrays = {key: shared_array(self.folder / f"{key}.npy", *kind) for key, kind in made.items()}
 
     def __call__(self, answer: Answer) -> None:
         ids = answer.batch["id"].reshape(-1).cpu()

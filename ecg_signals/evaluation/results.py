@@ -3,11 +3,11 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ecg_signals.criteria.base import BaseCriterion
@@ -16,6 +16,7 @@ from ecg_signals.evaluation.run import Answer, Rows
 from ecg_signals.metrics.base import make_metrics
 from ecg_signals.metrics.logits import CLASSES, COSINES, probabilities_of
 from ecg_signals.metrics.results import Results, evaluate
+from ecg_signals.runtime.nested import on_each
 from ecg_signals.tables import write_table, write_text
 from ecg_signals.tasks.base import BaseTask
 
@@ -107,13 +108,16 @@ def class_numbers(targets: np.ndarray) -> np.ndarray:
     return np.where((targets == 1).sum(axis=1) == 1, (targets == 1).argmax(axis=1), -1)
 
 
+@dataclass
 class SplitResults:
     """One split's results, and the answers behind them, in manifest order."""
 
-    def __init__(self, dataset: BaseDataset, results: Results, ids: np.ndarray, owners: np.ndarray,
-                 scores: np.ndarray, targets: np.ndarray) -> None:  # fmt: skip
-        self.dataset, self.results, self.ids, self.owners = dataset, results, ids, owners
-        self.scores, self.targets = scores, targets
+    dataset: BaseDataset
+    results: Results
+    ids: np.ndarray
+    owners: np.ndarray
+    scores: np.ndarray
+    targets: np.ndarray
 
     @property
     def resampled(self) -> str:
@@ -152,15 +156,11 @@ class SplitResults:
 
 def write_results(folder: Path, content: Mapping[str, Any]) -> Path:
     """`results.json`; a number that is not defined becomes null."""
-    write_text(folder / FILE, json.dumps(_plain(content), indent=2, ensure_ascii=False) + "\n")
+    plain = on_each(dict(content), (float, np.generic, Tensor), _plain)
+    write_text(folder / FILE, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
     return folder / FILE
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else None
-    return value.item() if isinstance(value, (np.generic, torch.Tensor)) else value
+    number = value if isinstance(value, float) else value.item()
+    return number if not isinstance(number, float) or math.isfinite(number) else None

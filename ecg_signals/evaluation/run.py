@@ -10,9 +10,37 @@ import torch
 from torch import Tensor, nn
 
 from ecg_signals.criteria.base import BaseCriterion, CriterionOutput
+from ecg_signals.data.batching import BatchIterator
+from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.metrics.tally import sum_updates
 from ecg_signals.runtime.batch import stream_seed, to_device
 from ecg_signals.runtime.collectives import all_gather_object
+from ecg_signals.runtime.placement import Placement
+from ecg_signals.sections import Config
+
+
+def batches_of(
+    dataset: BaseDataset,
+    config: Config,
+    placement: Placement,
+    device: torch.device,
+    batch_size: int | None,
+    max_tokens: int | None,
+    **options: Any,
+) -> BatchIterator:
+    """A dataset's batches for this rank, loaded as the recipe says; `options`: more of those of BatchIterator."""
+    section = config.dataset
+    return dataset.batches(
+        batch_size=batch_size,
+        max_tokens=max_tokens,
+        seed=config.common.seed,
+        num_workers=section.num_workers,
+        buffer=section.data_buffer_size,
+        rank=placement.rank,
+        world_size=placement.world_size,
+        pin_memory=device.type == "cuda",
+        **options,
+    )
 
 
 @dataclass(frozen=True)

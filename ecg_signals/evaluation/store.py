@@ -19,6 +19,7 @@ from ecg_signals.config import ConfigError
 from ecg_signals.files import replacing
 from ecg_signals.limits import read_regular, regular_file, shown
 from ecg_signals.readers.npy_file import load_npy
+from ecg_signals.runtime.collectives import barrier, rank
 
 _HEADER_BYTES = 1 << 16  # of a sidecar
 
@@ -47,6 +48,14 @@ def create_array(path: Path, shape: tuple[int, ...], dtype: np.dtype, *, raw: bo
     with replacing(header_path(path)) as partial:
         partial.write_bytes(pickle.dumps(header, protocol=2))
     return np.memmap(path, dtype=dtype, mode="r+", shape=shape, offset=offset)
+
+
+def shared_array(path: Path, shape: tuple[int, ...], dtype: np.dtype, *, raw: bool = False) -> np.memmap:
+    """`create_array` by the first rank, opened by all of them, who write rows of their own."""
+    if rank() == 0:
+        create_array(path, shape, dtype, raw=raw)
+    barrier()
+    return open_array(path, mode="r+")
 
 
 def _reserve(path: Path) -> None:

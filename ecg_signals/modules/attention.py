@@ -26,19 +26,26 @@ class SelfAttention(nn.Module):
 
         attend: bool [batch, 1, 1, frames], False = padded key; None: attend to all.
         """
-        query, key, value = (self._split(proj(x)) for proj in (self.q_proj, self.k_proj, self.v_proj))
+        query, key, value = (split_heads(proj(x), self.heads) for proj in (self.q_proj, self.k_proj, self.v_proj))
         p = self.dropout if self.training else 0.0
-        weights = None
-        if need_weights or _torch_is_explicit(query, p):
-            kept = attention_weights(query, key, attend)
-            mixed = dropout(kept, p).to(value.dtype) @ value
-            weights = kept.mean(dim=1) if need_weights else None
-        else:
-            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=attend, dropout_p=p)
-        return self.out_proj(mixed.transpose(1, 2).flatten(2)), weights
+        if not need_weights:
+            return self.out_proj(read(query, key, value, attend, p).transpose(1, 2).flatten(2)), None
+        weights = attention_weights(query, key, attend)
+        mixed = dropout(weights, p).to(value.dtype) @ value
+        return self.out_proj(mixed.transpose(1, 2).flatten(2)), weights.mean(dim=1)
 
-    def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [batch, heads, frames, dim / heads]
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """[batch, frames, dim] -> [batch, heads, frames, dim / heads]."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def read(query: Tensor, key: Tensor, value: Tensor, attend: Tensor | None, p: float = 0.0) -> Tensor:
+    """What each query reads of the values, [batch, heads, frames, dim]; dropout of the weights at chance `p`."""
+    if p > 0 and query.device.type == "cpu" and not torch.compiler.is_compiling():
+        # torch's CPU kernel knows no dropout and holds the weights as well; here their masks are cheaper to draw.
+        return dropout(attention_weights(query, key, attend), p).to(value.dtype) @ value
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=attend, dropout_p=p)
 
 
 def attention_weights(query: Tensor, key: Tensor, attend: Tensor | None) -> Tensor:
@@ -47,8 +54,3 @@ def attention_weights(query: Tensor, key: Tensor, attend: Tensor | None) -> Tens
     if attend is not None:
         scores = scores.masked_fill(~attend, float("-inf"))
     return scores.softmax(dim=-1)
-
-
-def _torch_is_explicit(query: Tensor, p: float) -> bool:
-    """torch's CPU kernel knows no dropout and holds the weights as well; here their masks are cheaper to draw."""
-    return p > 0 and query.device.type == "cpu" and not torch.compiler.is_compiling()

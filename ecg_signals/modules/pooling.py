@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecg_signals.config import ConfigError
+from ecg_signals.modules.attention import read, split_heads
 
 POOLINGS = ("valid", "nonzero")
 TOKENS = {"cls": "cls", "register": "registers", "own": "pooled"}  # pool -> what of an encoder's output it reads
@@ -74,13 +74,10 @@ class AttentivePool(nn.Module):
         self.out_proj = nn.Linear(dim, dim, bias=bias) if out_proj else nn.Identity()
 
     def forward(self, features: Tensor, padding_mask: Tensor | None) -> Tensor:
-        key, value = (
-            proj(features).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [batch, heads, frames, dim / heads]
-            for proj in (self.k_proj, self.v_proj)
-        )
+        key, value = (split_heads(proj(features), self.heads) for proj in (self.k_proj, self.v_proj))
         attend = None if padding_mask is None else ~padding_mask[:, None, None, :]
         query = self.q_proj(self.query.flatten()).view_as(self.query).to(key.dtype).expand(len(features), -1, -1, -1)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=attend)  # [batch, heads, 1, dim / heads]
+        mixed = read(query, key, value, attend)  # [batch, heads, 1, dim / heads]
         return self.out_proj(mixed.flatten(1))
 
 

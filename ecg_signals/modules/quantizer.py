@@ -4,13 +4,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ecg_signals.config import ConfigError
+
 
 class GumbelQuantizer(nn.Module):
     """Each of `groups` groups picks one of `num_vars` codewords; the codewords are joined to `out_dim` values.
 
     Args:
         temperature: (start, end, factor per update) of the Gumbel softmax.
-    Raises: ValueError when `groups` does not divide `out_dim`.
+    Raises: ConfigError when `groups` does not divide `out_dim`.
     """
 
     def __init__(
@@ -18,7 +20,10 @@ class GumbelQuantizer(nn.Module):
     ) -> None:
         super().__init__()
         if out_dim % groups:
-            raise ValueError(f"{groups} groups do not divide {out_dim} values")
+            raise ConfigError(
+                f"model.latent_groups={groups} does not divide the {out_dim} values of a quantized frame; set "
+                f"model.latent_dim to a multiple of {groups}"
+            )
         self.groups = groups
         self.num_vars = num_vars
         self.start, self.end, self.factor = temperature

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecg_signals.modules.attention import attention_weights
-from ecg_signals.modules.dropout import Dropout, dropout
+from ecg_signals.modules.attention import read
+from ecg_signals.modules.dropout import Dropout
 
 INITS = ("truncated", "xavier")
 WEIGHT_STD = 0.02
@@ -47,12 +47,7 @@ class FusedAttention(nn.Module):
         """x [batch, tokens, dim] -> the same shape; `padding` bool [batch, tokens], True = not to be attended to."""
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         attend = None if padding is None else ~padding[:, None, None, :]
-        p = self.attn_dropout if self.training else 0.0
-        if p > 0 and x.device.type == "cpu" and not torch.compiler.is_compiling():
-            # torch's CPU kernel knows no dropout and holds the weights as well; here their masks are cheaper to draw.
-            mixed = dropout(attention_weights(query, key, attend), p).to(value.dtype) @ value
-        else:
-            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=attend, dropout_p=p)
+        mixed = read(query, key, value, attend, self.attn_dropout if self.training else 0.0)
         return self.dropout(self.proj(mixed.transpose(1, 2).flatten(2)))
 
 

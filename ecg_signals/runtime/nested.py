@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-def on_each(value: Any, kind: type, change: Callable[[Any], Any]) -> Any:
+def on_each(value: Any, kind: type | tuple[type, ...], change: Callable[[Any], Any]) -> Any:
     """The same containers, new ones, with `change` applied to every value of type `kind`; all else stays as it is."""
     if isinstance(value, kind):
         return change(value)

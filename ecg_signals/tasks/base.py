@@ -12,6 +12,7 @@ from ecg_signals.checkpoint.state import RestoredState
 from ecg_signals.config import BaseConfig
 from ecg_signals.criteria.base import BaseCriterion
 from ecg_signals.data.datasets.base import BaseDataset
+from ecg_signals.data.label_names import listed
 from ecg_signals.models.base import BaseModel
 from ecg_signals.registry import get_entry
 from ecg_signals.sections import Config
@@ -89,6 +90,13 @@ class BaseTask:
 
     def build_criterion(self) -> BaseCriterion:
         return get_entry("criterion", self.config.criterion._name).cls(self.config.criterion)
+
+
+def warn_unnamed(model: BaseModel, dataset: BaseDataset, where: str) -> None:
+    """Says it where the data name their labels, but the model, the file `where`, does not."""
+    if not model.labels and dataset.labels:
+        logger.warning("%s does not name its labels: the columns of %s are taken in order, %s", where, dataset.path,
+                       listed(dataset.labels))  # fmt: skip
 
 
 def succeed(pretrained: SignalContract, data: SignalContract) -> SignalContract:

@@ -1,7 +1,6 @@
 """What a run is made of, built in the one order that every rank and every start repeats."""
 
 import dataclasses
-import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ from ecg_signals.config import ConfigError
 from ecg_signals.criteria.base import BaseCriterion
 from ecg_signals.data.batching import BatchIterator
 from ecg_signals.data.datasets.base import BaseDataset
-from ecg_signals.data.label_names import listed
+from ecg_signals.evaluation.run import batches_of
 from ecg_signals.models.base import BaseModel
 from ecg_signals.optim.ema import WeightAverage
 from ecg_signals.optim.scaler import LossScaler
@@ -23,10 +22,8 @@ from ecg_signals.runtime.placement import Placement
 from ecg_signals.runtime.precision import uses_fp16
 from ecg_signals.runtime.strategy import Strategy
 from ecg_signals.sections import Config
-from ecg_signals.tasks.base import BaseTask
+from ecg_signals.tasks.base import BaseTask, warn_unnamed
 from ecg_signals.training.start import Start
-
-logger = logging.getLogger(__name__)
 
 
 def check_config(config: Config) -> None:
@@ -69,20 +66,18 @@ class Batches:
 
     def _of(self, dataset: BaseDataset, batch_size: int | None, max_tokens: int | None, shuffle: bool) -> BatchIterator:
         section = self.config.dataset
-        return dataset.batches(
-            batch_size=batch_size,
-            max_tokens=max_tokens,
-            seed=self.config.common.seed,
+        return batches_of(
+            dataset,
+            self.config,
+            self.placement,
+            self.device,
+            batch_size,
+            max_tokens,
             shuffle=shuffle,
             required_batch_size_multiple=section.required_batch_size_multiple,
             redraw=section.update_ordered_indices_seed,
             drop_last=section.drop_last and shuffle,
             curriculum=section.curriculum,
-            num_workers=section.num_workers,
-            buffer=section.data_buffer_size,
-            rank=self.placement.rank,
-            world_size=self.placement.world_size,
-            pin_memory=self.device.type == "cuda",
         )
 
 
@@ -114,12 +109,7 @@ def _match_labels(
         stored = start.stored
         model.labels = list(stored.ours.get("labels") or []) or None
         model.origin = {**read_origin(stored.ours.get("origin")), **model.origin}
-        if model.labels is None and train.labels:
-            logger.warning(
-                "%s does not name its labels: the columns of the data are taken in order, %s",
-                stored.where,
-                listed(train.labels),
-            )
+        warn_unnamed(model, train, str(stored.where))
     found = train.num_labels
     columns = task.align(model, criterion, train)
     if columns is not None and found is not None:

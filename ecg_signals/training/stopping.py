@@ -6,9 +6,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from ecg_signals.processes import handling
 from ecg_signals.sections import OptimizationConfig
 
 logger = logging.getLogger(__name__)
@@ -24,18 +25,9 @@ class StopSignal:
     def __init__(self) -> None:
         self.received = 0
 
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Handlers are in place inside; nothing happens outside the main thread, where Python allows none."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self._remember) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def watched(self) -> AbstractContextManager[None]:
+        """Handlers are in place inside."""
+        return handling(dict.fromkeys((signal.SIGTERM, signal.SIGINT), self._remember))
 
     def _remember(self, number: int, frame: Any) -> None:
         if self.received == signal.SIGINT == number:

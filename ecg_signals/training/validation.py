@@ -24,6 +24,7 @@ from ecg_signals.registry import register_metric
 from ecg_signals.reporting import Reporter
 from ecg_signals.runtime.precision import autocast
 from ecg_signals.sections import Config, DatasetConfig
+from ecg_signals.tables import comma_list
 from ecg_signals.tasks.base import BaseTask
 from ecg_signals.training.building import Batches
 from ecg_signals.training.features import FeatureCache
@@ -176,7 +177,7 @@ def _subsets(task: BaseTask, section: DatasetConfig) -> list[str]:
 
     Raises: ConfigError, as fairseq does, when a validation manifest lies there that is neither named nor waved through.
     """
-    subsets = [name.strip() for name in section.valid_subset.split(",") if name.strip()]
+    subsets = comma_list(section.valid_subset)
     folder = Path(str(task.cfg.to_dict()["data"]))  # ??? where the dataset names its files itself
     used = {split for subset in subsets for split in task.splits_of(subset)}
     found = {path.stem for pattern in ("valid[0-9]*.tsv", "valid_[0-9]*.tsv") for path in folder.glob(pattern)}

@@ -2,6 +2,7 @@ import multiprocessing
 import os
 import pickle
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def test_a_cmsc_row_names_its_segments_cut_to_an_even_number(write):
     found = Manifest(write("ROOT\nmat\na\t2500\t0\t0,1\nb\t2500\t0\t3\nc\t2500\t0\t2,4,7\n"))
     assert found.kind == "cmsc" and len(found) == 2  # b has one segment
     assert found.addresses(0) == ["a_0.mat", "a_1.mat"]
-    assert found.addresses(1) == ["c_2.mat", "c_4.mat"] and found.segments(1) == [2, 4]
+    assert found.addresses(1) == ["c_2.mat", "c_4.mat"]
 
 
 def test_an_identification_row_ends_with_a_class(write):
@@ -60,7 +61,7 @@ def test_packed_addresses_are_parsed_and_a_packed_pair_spans_both_segments(write
 
 def test_rows_below_min_samples_are_left_out_and_the_others_move_up(write):
     found = Manifest(write("ROOT\na.mat\t99\nb.mat\t100\nc.mat\t98\nd.mat\t500\n"), min_samples=100)
-    assert found.samples.tolist() == [100, 500] and [found.stem(0), found.stem(1)] == ["b.mat", "d.mat"]
+    assert found.samples.tolist() == [100, 500] and [row[0] for row in found.rows()] == ["b.mat", "d.mat"]
     assert list(found.rows()) == [("b.mat", "100"), ("d.mat", "500")]
 
 
@@ -139,8 +140,8 @@ def test_a_compiled_manifest_equals_the_parsed_one(write, compiled):
         again = Manifest(path)
         parsed = manifest_module._parse(path)
         assert list(first.rows()) == list(again.rows())
-        assert [again.stem(row) for row in range(len(again))] == [parsed.path(row) for row in range(len(again))]
-        assert (again.kind, again.extension) == (parsed.kind, parsed.extension)
+        assert [row[0] for row in again.rows()] == [parsed.path[row] for row in range(len(again))]
+        assert (again.kind, again.root) == (parsed.kind, Path(parsed.root))
 
 
 def test_a_changed_manifest_is_compiled_again_and_its_old_form_removed(write, compiled):
@@ -167,13 +168,13 @@ def test_a_manifest_travels_to_another_process_by_name(write, compiled):
     found = Manifest(write("ROOT\na.mat\t99\nb.mat\t100\n"), "plain", 100)
     assert len(pickle.dumps(found)) < 500
     with multiprocessing.get_context("fork").Pool(1) as pool:
-        assert pool.map(found.stem, [0]) == ["b.mat"]
+        assert pool.map(found.addresses, [0]) == [["b.mat"]]
 
 
 def test_what_is_written_reads_back(tmp_path):
     (tmp_path / "files").mkdir()
     rows = [("a", 9, 0, "0,1"), ("b", 9, 0, "2,3")]
-    assert write_manifest(tmp_path / "new/out.tsv", tmp_path / "files", rows, extension="mat") == 2
+    write_manifest(tmp_path / "new/out.tsv", tmp_path / "files", rows, extension="mat")
     found = Manifest(tmp_path / "new/out.tsv")
     assert list(found.rows()) == [tuple(map(str, row)) for row in rows]
     assert [item.name for item in (tmp_path / "new").iterdir()] == ["out.tsv"]

@@ -195,7 +195,7 @@ def test_dropout_and_weight_decay_follow_validation_as_in_the_reference(golden: 
     reference = json.loads((golden / "hubert_ecg/model/schedules.json").read_text())
     model = load(golden / "hubert_ecg/checkpoints/hubert_1_iteration_9_run0.pt")
     model = build("model", "hubert_ecg", **{**model.cfg.to_dict(), "dynamic_reg_interval": 1})
-    assert list(model.regulariser.dropouts) == reference["dynamic_regularizer_modules"]
+    assert list(model.dropouts()) == reference["dynamic_regularizer_modules"]
     optimizer = torch.optim.AdamW(model.param_groups(None), weight_decay=0.01)
     for step in reference["dynamic_regularizer_trace"]:
         model.after_validation(not step["penalty"], optimizer)

@@ -30,7 +30,7 @@ class FileSource(SegmentSource):
         self._stores: dict[str, PackedStore] = {}
 
     def read(self, address: str) -> Segment:
-        packed = Slice.parse(address) if address[-1:].isdigit() else None
+        packed = Slice.parse(address)
         if packed is None:
             return read_segment(os.path.join(self.root, address), self.tracks)
         folder, name = os.path.split(os.path.join(self.root, packed.shard))
@@ -41,7 +41,7 @@ class FileSource(SegmentSource):
 
     def paths(self, addresses: Iterable[str]) -> list[str]:
         """The files behind addresses, each once."""
-        slices = ((Slice.parse(address) if address[-1:].isdigit() else None, address) for address in addresses)
+        slices = ((Slice.parse(address), address) for address in addresses)
         found = (address if packed is None else packed.shard for packed, address in slices)
         return [os.path.join(self.root, name) for name in dict.fromkeys(found)]
 

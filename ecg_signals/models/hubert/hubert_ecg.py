@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from ecg_signals.config import ConfigError, option
-from ecg_signals.interop.hubert_ecg.contract import hubert_ecg
 from ecg_signals.models.base import BaseModel, ModelOutput
 from ecg_signals.models.hubert.layers import (
     ConvStem,
@@ -23,11 +22,10 @@ from ecg_signals.models.hubert.layers import (
 )
 from ecg_signals.models.hubert.masking import padded_frames, time_mask
 from ecg_signals.models.hubert.options import HubertBackboneConfig
-from ecg_signals.models.hubert.regulariser import DynamicRegulariser
+from ecg_signals.models.hubert.regulariser import RegulatedModel
 from ecg_signals.modules.heads import cosine_logits
 from ecg_signals.modules.pooling import pool_frames
 from ecg_signals.registry import register_model
-from ecg_signals.signal.contract import SignalContract
 
 TEMPERATURE = 0.1  # of the cosine logits; Hsu et al. 2021, HuBERT, arXiv:2106.07447
 
@@ -43,25 +41,6 @@ class HubertEcgConfig(HubertBackboneConfig):
     classifier_proj_size: int = option(
         256, "width of the space in which frames and clusters are compared; 512 large", least=1
     )
-
-
-class RegulatedModel(BaseModel):
-    """HuBERT-ECG, whose dropout and weight decay may follow validation; `__init__` sets `regulariser` last."""
-
-    regulariser: DynamicRegulariser
-
-    @classmethod
-    def usual_input(cls) -> SignalContract:
-        return hubert_ecg()
-
-    def after_validation(self, improved: bool, optimizer: Any) -> None:
-        self.regulariser.after_validation(improved, optimizer)
-
-    def training_state(self, optimizer: Any) -> dict[str, Any]:
-        return self.regulariser.state(optimizer)
-
-    def load_training_state(self, state: dict[str, Any], optimizer: Any) -> None:
-        self.regulariser.load(state, optimizer)
 
 
 class HubertBackbone(BaseModel):
@@ -203,7 +182,6 @@ class HubertEcg(RegulatedModel, HubertBackbone):
         width = cfg.classifier_proj_size
         self.final_proj = nn.ModuleList(nn.Linear(cfg.hidden_size, width) for _ in cfg.vocab_sizes)
         self.label_embedding = nn.ModuleList(nn.Embedding(size, width) for size in cfg.vocab_sizes)
-        self.regulariser = DynamicRegulariser(self, cfg.dynamic_reg_interval)
 
     @classmethod
     def inherited_options(cls, cfg: Any) -> list[str]:

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from ecg_signals.config import MISSING, option
 from ecg_signals.models.base import ModelOutput
 from ecg_signals.models.heads.finetuned import EncoderWithHead
-from ecg_signals.models.hubert.hubert_ecg import HubertBackbone, RegulatedModel
+from ecg_signals.models.hubert.hubert_ecg import HubertBackbone
 from ecg_signals.models.hubert.options import HubertBackboneConfig
-from ecg_signals.models.hubert.regulariser import DynamicRegulariser
+from ecg_signals.models.hubert.regulariser import RegulatedModel
 from ecg_signals.modules.heads import ACTIVATIONS, LabelEmbedding, perceptron
 from ecg_signals.registry import register_model
 
@@ -57,7 +57,6 @@ class HubertEcgClassifier(RegulatedModel, EncoderWithHead):
             self.classifier: nn.Module = nn.Linear(width, cfg.num_labels)
         else:
             self.classifier = perceptron(width, hidden, cfg.num_labels, cfg.activation)
-        self.regulariser = DynamicRegulariser(self, cfg.dynamic_reg_interval)
         self.head_only = False
         self.hold()
 

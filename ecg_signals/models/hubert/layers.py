@@ -18,6 +18,7 @@ from torch.nn.utils import parametrizations
 
 from ecg_signals.config import ConfigError
 from ecg_signals.models.hubert.options import ACTIVATIONS, HubertBackboneConfig
+from ecg_signals.modules.attention import split_heads
 from ecg_signals.modules.conv_position import centred_convolution
 
 
@@ -27,16 +28,16 @@ class ConvLayer(nn.Module):
     def __init__(self, conv: nn.Conv1d, norm: nn.Module | None, activation: str) -> None:
         super().__init__()
         self.conv = conv
-        if norm is not None:
-            self.layer_norm = norm
-        self.activation = ACTIVATIONS[activation]
+        self.layer_norm = norm
+        self.activation = ACTIVATIONS[activation]()
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, dim in, frames] -> [batch, dim out, fewer frames]."""
         x = self.conv(x)
-        if hasattr(self, "layer_norm"):
-            per_frame = isinstance(self.layer_norm, nn.LayerNorm)
-            x = self.layer_norm(x.transpose(1, 2)).transpose(1, 2) if per_frame else self.layer_norm(x)
+        if isinstance(self.layer_norm, nn.LayerNorm):
+            x = self.layer_norm(x.transpose(1, 2)).transpose(1, 2)
+        elif self.layer_norm is not None:
+            x = self.layer_norm(x)
         return self.activation(x)
 
 
@@ -48,11 +49,10 @@ class ConvStem(nn.Module):
         layers = []
         for i, (dim, kernel, stride) in enumerate(zip(cfg.conv_dim, cfg.conv_kernel, cfg.conv_stride)):
             conv = nn.Conv1d(cfg.conv_dim[i - 1] if i else 1, dim, kernel, stride, bias=cfg.conv_bias)
-            norm: nn.Module | None = None
-            if cfg.feat_extract_norm == "layer":
-                norm = nn.LayerNorm(dim)
-            elif i == 0:
-                norm = nn.GroupNorm(dim, dim)  # one group per channel: statistics over the whole stream
+            first = (
+                nn.GroupNorm(dim, dim) if i == 0 else None
+            )  # one group per channel: statistics over the whole stream
+            norm = nn.LayerNorm(dim) if cfg.feat_extract_norm == "layer" else first
             layers.append(ConvLayer(conv, norm, cfg.feat_extract_activation))
         self.conv_layers = nn.ModuleList(layers)
 
@@ -85,16 +85,14 @@ class FeatureProjection(nn.Module):
 
     def __init__(self, cfg: HubertBackboneConfig) -> None:
         super().__init__()
-        if cfg.feat_proj_layer_norm:
-            self.layer_norm = nn.LayerNorm(cfg.conv_dim[-1], eps=cfg.layer_norm_eps)
+        normed = cfg.feat_proj_layer_norm
+        self.layer_norm = nn.LayerNorm(cfg.conv_dim[-1], eps=cfg.layer_norm_eps) if normed else nn.Identity()
         self.projection = nn.Linear(cfg.conv_dim[-1], cfg.hidden_size)
         self.dropout = nn.Dropout(cfg.feat_proj_dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, frames, conv dim] -> [batch, frames, hidden]."""
-        if hasattr(self, "layer_norm"):
-            x = self.layer_norm(x)
-        return self.dropout(self.projection(x))
+        return self.dropout(self.projection(self.layer_norm(x)))
 
 
 class PositionalConv(nn.Module):
@@ -107,7 +105,7 @@ class PositionalConv(nn.Module):
             cfg.hidden_size, cfg.hidden_size, width, padding=width // 2, groups=cfg.num_conv_pos_embedding_groups
         )
         self.conv = parametrizations.weight_norm(conv, dim=2)
-        self.activation = ACTIVATIONS[cfg.feat_extract_activation]
+        self.activation = ACTIVATIONS[cfg.feat_extract_activation]()
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, frames, hidden] -> the same shape; an even kernel's surplus last frame is dropped."""
@@ -129,8 +127,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """x [batch, frames, hidden]; bias [batch, 1, 1, frames], added to the scores -> [batch, frames, hidden]."""
         query, key, value = (
-            projection(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [batch, heads, frames, head dim]
-            for projection in (self.q_proj, self.k_proj, self.v_proj)
+            split_heads(projection(x), self.heads) for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
         dropout = self.dropout_probability if self.training else 0.0
         bias = None if bias is None else bias.to(query.dtype)
@@ -147,7 +144,7 @@ class FeedForward(nn.Module):
         self.intermediate_dense = nn.Linear(cfg.hidden_size, cfg.intermediate_size)
         self.output_dense = nn.Linear(cfg.intermediate_size, cfg.hidden_size)
         self.output_dropout = nn.Dropout(cfg.hidden_dropout)
-        self.activation = ACTIVATIONS[cfg.hidden_act]
+        self.activation = ACTIVATIONS[cfg.hidden_act]()
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.intermediate_dropout(self.activation(self.intermediate_dense(x)))

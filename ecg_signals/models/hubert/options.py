@@ -1,22 +1,14 @@
 """The options of HuBERT-ECG's encoder, which its layers and every model of the family read."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import nn
 
 from ecg_signals.config import option
 from ecg_signals.models.base import StartOptions
+from ecg_signals.modules import heads
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu,
-    "relu": F.relu,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "silu": F.silu,
-}
+ACTIVATIONS: dict[str, type[nn.Module]] = {**heads.ACTIVATIONS, "silu": nn.SiLU}
 
 
 @dataclass

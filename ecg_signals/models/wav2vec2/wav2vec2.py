@@ -47,7 +47,8 @@ class Wav2Vec2(ECGTransformer):
 
     def __init__(self, cfg: Wav2Vec2Config) -> None:
         super().__init__(cfg)
-        _check_options(cfg)
+        if cfg.codebook_negatives > 0 and not cfg.quantize_targets:
+            raise ConfigError("model.codebook_negatives needs a codebook; set model.quantize_targets=true")
         dim, width = self.feature_extractor.dim, cfg.encoder_embed_dim
         final_dim = cfg.final_dim or width
         self.dropout_features = Dropout(cfg.dropout_features)
@@ -224,16 +225,3 @@ def _statistics(
         "num_vars": quantizer.groups * quantizer.num_vars,
         "temp": quantizer.temperature.clone() if temperature is None else temperature,
     }
-
-
-def _check_options(cfg: Wav2Vec2Config) -> None:
-    of_targets = [cfg.latent_dim or cfg.final_dim or cfg.encoder_embed_dim] if cfg.quantize_targets else []
-    of_input = [cfg.latent_dim or cfg.encoder_embed_dim] if cfg.quantize_input else []
-    for dim in of_targets if cfg.same_quantizer and of_targets else of_targets + of_input:
-        if dim % cfg.latent_groups:
-            raise ConfigError(
-                f"model.latent_groups={cfg.latent_groups} does not divide the {dim} values of a quantized frame; "
-                f"set model.latent_dim to a multiple of {cfg.latent_groups}"
-            )
-    if cfg.codebook_negatives > 0 and not cfg.quantize_targets:
-        raise ConfigError("model.codebook_negatives needs a codebook; set model.quantize_targets=true")
