@@ -74,7 +74,7 @@ class FeatureCache:
 
     def _too_short(self, iterator: BatchIterator) -> str | None:
         section, batches = self.config.optimization, iterator.num_batches(1)
-        updates = section.max_update * max(section.update_freq) * iterator.world_size
+        updates = section.max_update * max(section.update_freq, default=1) * iterator.world_size
         epochs = min(section.max_epoch or math.inf, updates / batches if updates else math.inf)
         windows = int(windows_of(iterator.dataset).max())
         if epochs >= windows:
