@@ -12,6 +12,7 @@ import os
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -186,8 +187,10 @@ def listed(names: Sequence[object], most: int = 8) -> str:
 
 def coerce(value: Any, hint: Any, where: str) -> Any:
     """`value` as the type `hint`; strings holding numbers, lists or tuples are parsed, never evaluated."""
+    if value is None and hint is not Any and type(None) not in typing.get_args(hint):
+        raise _wrong(value, getattr(hint, "__name__", str(hint)), where)
     if value is None or hint is Any or (isinstance(value, str) and (value == MISSING or value.startswith("${"))):
-        return _coerce_none(value, hint, where)
+        return value
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return _coerce_union(value, args, where)
@@ -203,12 +206,6 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
 def _wrong(value: Any, expected: str, where: str) -> ConfigError:
     found = f"{value!r}"[:200]
     return ConfigError(f"{where} is {found} ({type(value).__name__}); expected {expected}. Set {where}=VALUE")
-
-
-def _coerce_none(value: Any, hint: Any, where: str) -> Any:
-    if value is None and hint is not Any and type(None) not in typing.get_args(hint):
-        raise _wrong(value, getattr(hint, "__name__", str(hint)), where)
-    return value
 
 
 def _coerce_union(value: Any, args: tuple[Any, ...], where: str) -> Any:
@@ -250,8 +247,6 @@ def _coerce_dict(value: Any, args: tuple[Any, ...], where: str) -> dict[Any, Any
 def _coerce_scalar(value: Any, hint: Any, where: str) -> Any:
     if hint is bool:
         words = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
-        if isinstance(value, bool):
-            return value
         if str(value).lower() in words:
             return words[str(value).lower()]
         raise _wrong(value, "true or false", where)
@@ -260,24 +255,24 @@ def _coerce_scalar(value: Any, hint: Any, where: str) -> Any:
             return str(value)
         raise _wrong(value, "a string", where)
     if hint in (int, float):
-        if isinstance(value, bool):
-            raise _wrong(value, hint.__name__, where)
-        try:
-            number = float(value)
-            if hint is float:
-                return number
-            if number == int(number):
-                return int(value) if isinstance(value, (int, str)) and not _has_point(value) else int(number)
-        except (TypeError, ValueError, OverflowError):
-            pass
+        if not isinstance(value, bool):
+            with suppress(TypeError, ValueError, OverflowError):
+                return _number(value, hint)
         raise _wrong(value, hint.__name__, where)
     if isinstance(hint, type) and isinstance(value, hint):
         return value
     raise _wrong(value, str(hint), where)
 
 
-def _has_point(value: Any) -> bool:
-    return isinstance(value, str) and not value.strip().lstrip("+-").isdigit()
+def _number(value: Any, kind: type[int] | type[float]) -> int | float:
+    """Raises: TypeError, ValueError or OverflowError for what is none of that kind; 1e3 and 2.0 are whole, too."""
+    if kind is int and isinstance(value, (int, str)):
+        with suppress(ValueError):
+            return int(value)  # of any size
+    number = float(value)
+    if kind is int and number != int(number):
+        raise ValueError(value)
+    return kind(number)
 
 
 MAX_TEXT, MAX_ITEMS = 100_000, 10_000  # characters and values of a list, which may be a stranger's

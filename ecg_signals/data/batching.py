@@ -19,18 +19,15 @@ from ecg_signals.data.loading import Collated, Items, leave_signals_to_the_paren
 Batch = dict[str, Any]
 
 
-def ordered_indices(
-    sizes: np.ndarray, seed: int, *, shuffle: bool = True, max_sample_size: int | None = None
-) -> np.ndarray:
+def ordered_indices(lengths: np.ndarray, seed: int, *, shuffle: bool = True) -> np.ndarray:
     """Items from the longest to the shortest, equal lengths in random order; without `shuffle` in manifest order.
 
     Args:
-        sizes: [items] samples; lengths above `max_sample_size` count as equal, since they are cropped to it.
+        lengths: [items] samples, of which no more are counted than items are cropped to.
     """
     if not shuffle:
-        return np.arange(len(sizes))
-    random = np.random.RandomState(seed).permutation(len(sizes))
-    lengths = sizes if max_sample_size is None else np.minimum(sizes, max_sample_size)
+        return np.arange(len(lengths))
+    random = np.random.RandomState(seed).permutation(len(lengths))
     return np.lexsort([random, lengths])[::-1]
 
 

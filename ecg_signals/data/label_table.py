@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ecg_signals import tables
-from ecg_signals.config import ConfigError, nearest, resolve_input
+from ecg_signals.config import ConfigError, resolve_input
+from ecg_signals.registry import hint
 
 if TYPE_CHECKING:
     import pandas
@@ -51,9 +52,8 @@ def label_columns(table: "pandas.DataFrame", path: str | Path, named: Sequence[s
         return columns[start:]
     for name in named:
         if name not in columns:
-            guess = nearest(name, columns)
-            hint = f"; did you mean '{guess}'?" if guess else ""
-            raise ConfigError(f"{path} has no column '{name}'{hint} Set dataset.label_columns to columns it has")
+            guess = hint(name, columns)
+            raise ConfigError(f"{path} has no column '{name}'{guess} Set dataset.label_columns to columns it has")
     return list(named)
 
 

@@ -170,29 +170,22 @@ def _write_shard(folder: Path, number: int, units: Sequence[Unit], plan: PackPla
     shapes: set[tuple[int, ...]] = set()
     with replacing(path, durable=True) as partial, partial.open("wb") as file:
         file.seek(HEADER_BYTES)
-        for root, address in (record for unit in units for record in unit):
-            stored = sources.setdefault(root, FileSource(root)).read(address)
-            content, scale = _encode(stored, plan.dtype)
-            row = {"shard": number, "offset": file.tell(), "bytes": content.nbytes, "leads": len(content)}
-            rows.append({**row, **_facts(stored, plan.dtype, scale), "source": f"{root}/{address}"})
-            shapes.add(content.shape)
-            file.write(content.tobytes())
-        _check_pairs(units, rows)
+        for unit in units:
+            for root, address in unit:
+                stored = sources.setdefault(root, FileSource(root)).read(address)
+                content, scale = _encode(stored, plan.dtype)
+                row = {"shard": number, "offset": file.tell(), "bytes": content.nbytes, "leads": len(content)}
+                rows.append({**row, **_facts(stored, plan.dtype, scale), "source": f"{root}/{address}"})
+                shapes.add(content.shape)
+                file.write(content.tobytes())
+            if len({row["bytes"] for row in rows[-len(unit) :]}) > 1:  # its one address is cut into equal parts
+                names = ", ".join(address for _, address in unit)
+                raise ConfigError(f"{names} form a pair but differ in size; expected one length. Segment them again")
         size = file.tell() - HEADER_BYTES
         file.seek(0)
         file.write(_header(plan.dtype, (len(rows), *next(iter(shapes))) if len(shapes) == 1 else None, size))
     notes = {"shards": "[]", "fingerprint": plan.fingerprints[number]}
     write_index(_part(folder, number), rows, notes)
-
-
-def _check_pairs(units: Sequence[Unit], rows: Sequence[dict[str, Any]]) -> None:
-    """An address that spans several records is cut into equal parts when it is read."""
-    row = 0
-    for unit in units:
-        if len({rows[row + number]["bytes"] for number in range(len(unit))}) > 1:
-            names = ", ".join(address for _, address in unit)
-            raise ConfigError(f"{names} form a pair but differ in size; expected one length. Segment them again")
-        row += len(unit)
 
 
 def _encode(stored: Segment, dtype: str) -> tuple[np.ndarray, np.ndarray | None]:
@@ -228,17 +221,18 @@ def _part(folder: Path, number: int) -> Path:
     return folder / f"{shard_name(number)}.part.arrow"
 
 
+def _note(index: Path, key: bytes) -> bytes | None:
+    return read_index(index)[1].get(key) if index.is_file() else None
+
+
 def _is_written(folder: Path, number: int, plan: PackPlan) -> bool:
-    part = _part(folder, number)
-    if not part.is_file() or not (folder / shard_name(number)).is_file():
-        return False
-    return read_index(part)[1].get(b"fingerprint") == plan.fingerprints[number].encode()
+    there = (folder / shard_name(number)).is_file()
+    return there and _note(_part(folder, number), b"fingerprint") == plan.fingerprints[number].encode()
 
 
 def _is_complete(folder: Path, plan: PackPlan) -> bool:
-    if not (folder / INDEX).is_file() or not all((folder / shard_name(n)).is_file() for n in range(len(plan.shards))):
-        return False
-    return read_index(folder / INDEX)[1].get(b"fingerprints") == json.dumps(plan.fingerprints).encode()
+    there = all((folder / shard_name(number)).is_file() for number in range(len(plan.shards)))
+    return there and _note(folder / INDEX, b"fingerprints") == json.dumps(plan.fingerprints).encode()
 
 
 def _join_index(folder: Path, plan: PackPlan) -> None:

@@ -1,6 +1,7 @@
 """From a segment's signal to an item's: filtered, normalised, and in training augmented, as the options say."""
 
 from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 import numpy as np
 
@@ -39,7 +40,7 @@ class Preparation:
         """
         signal = take_leads(segment.signal, leads, segment.path)
         if not np.isfinite(signal).all():
-            _check_finite(signal, leads, segment.path)
+            _refuse(signal, leads, segment.path)
         if self.filter:
             signal = self._filtered(signal, segment.rate or self.sample_rate)
         if self.statistics is not None:
@@ -58,15 +59,15 @@ class Preparation:
         return clean(signal, rate).astype(np.float32)
 
 
-def _check_finite(signal: np.ndarray, leads: Sequence[int] | None, path: str) -> None:
+def _refuse(signal: np.ndarray, leads: Sequence[int] | None, path: str) -> NoReturn:
+    """Raises: ConfigError naming the leads that are not finite."""
     bad = np.flatnonzero(~np.isfinite(signal).all(axis=1)).tolist()
-    if bad:
-        numbers = [row if leads is None else leads[row] for row in bad]
-        names = ", ".join(LEADS[number] if number < len(LEADS) else str(number) for number in numbers)
-        raise ConfigError(
-            f"{path} holds NaN or infinite values in lead {names}. Leave such records out (ecg-preprocess split "
-            f"filter_cols=nan_any), or choose other leads with task.leads_to_load"
-        )
+    numbers = [row if leads is None else leads[row] for row in bad]
+    names = ", ".join(LEADS[number] if number < len(LEADS) else str(number) for number in numbers)
+    raise ConfigError(
+        f"{path} holds NaN or infinite values in lead {names}. Leave such records out (ecg-preprocess split "
+        f"filter_cols=nan_any), or choose other leads with task.leads_to_load"
+    )
 
 
 def _of_leads(values: np.ndarray, leads: Sequence[int] | None, rows: int) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 import logging
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,7 @@ class Evaluator:
         given, criterion = sections.get("criterion") or {}, get_entry("criterion", self.config.criterion._name).cls
         self.weights_follow_file = any(given.get(key) not in (None, MISSING) for key in criterion.per_label)
         self.task: BaseTask = get_entry("task", self.config.task._name).cls(self.config.task, self.config)
+        self._autocast = partial(autocast, self.config.common, self.device)
         self.reporter = Reporter(self.config, None, placement.rank == 0)
         self.subsets()
 
@@ -218,9 +219,6 @@ class Evaluator:
             logger.warning("%d labels are left out of auroc, as %s has no known record with, or none without: %s",
                            len(missing), dataset.path, listed(missing))  # fmt: skip
         return result, answers
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        return autocast(self.config.common, self.device)
 
     def _aligned(self, split: str, criterion: Any) -> BaseDataset:
         """The split's dataset, its labels matched with the model's by name.

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ecg_signals.config import ConfigError, nearest
+from ecg_signals.config import ConfigError
 from ecg_signals.criteria.base import BaseCriterion
 from ecg_signals.data.batching import BatchIterator
 from ecg_signals.data.datasets.base import BaseDataset
@@ -20,7 +20,7 @@ from ecg_signals.evaluation.windows import by_windows, judge_of_windows
 from ecg_signals.interop.layout import logit_kind_of
 from ecg_signals.metrics.base import make_metrics
 from ecg_signals.models.base import BaseModel
-from ecg_signals.registry import register_metric
+from ecg_signals.registry import hint, register_metric
 from ecg_signals.reporting import Reporter
 from ecg_signals.runtime.precision import autocast
 from ecg_signals.sections import Config, DatasetConfig
@@ -100,14 +100,12 @@ class Validation:
         name = self.config.checkpoint.best_checkpoint_metric
         if name in stats:
             return stats[name]
-        guess = nearest(name, stats)
-        hint = f"; did you mean '{guess}'?" if guess else "."
         auc = getattr(self.config.criterion, "report_auc", True)
         more = f" (common_eval.metrics=[{name}] prints it)" if name in register_metric.names() else ""
         more = more if auc else " (criterion.report_auc=true prints auroc and auprc, too)"
         raise ConfigError(
-            f"checkpoint.best_checkpoint_metric={name} is not printed by {self.config.criterion._name}{hint} Set it: "
-            f"choose one of {', '.join(stats)}{more}"
+            f"checkpoint.best_checkpoint_metric={name} is not printed by {self.config.criterion._name}"
+            f"{hint(name, stats)} Set it: choose one of {', '.join(stats)}{more}"
         )
 
     def run(self, num_updates: int, epoch: int, reporter: Reporter, first: bool) -> float:

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ecg_signals.data.datasets.ecg_file import EcgFileDataset
-from ecg_signals.data.patients import PatientsConfig, patient_of
+from ecg_signals.data.patients import PatientsConfig, PatientsDataset
 from ecg_signals.data.segment import Segment
 from ecg_signals.registry import register_dataset
 
 
 @register_dataset("cmsc", dataclass=PatientsConfig)
-class CmscDataset(EcgFileDataset):
+class CmscDataset(PatientsDataset):
     """One item per row of a cmsc manifest: its segments, each augmented on its own.
 
     item: {"id", "source": list of [leads, samples], "patient_id", "segment": position modulo 2 of each}. A batch of n
@@ -21,8 +20,7 @@ class CmscDataset(EcgFileDataset):
 
     kind = "cmsc"
     several = True
-    cfg: PatientsConfig
 
     def facts(self, segments: Sequence[Segment], index: int) -> dict[str, Any]:
         positions = [number % 2 for number in range(len(segments))]
-        return {"patient_id": patient_of(segments[0], index, self.cfg.pair_by, self.first), "segment": positions}
+        return {**super().facts(segments, index), "segment": positions}

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_signals.config import ConfigError, option
-from ecg_signals.data.datasets.ecg_file import EcgFileDataset
-from ecg_signals.data.patients import PatientsConfig, patient_of
+from ecg_signals.data.patients import PatientsConfig, PatientsDataset
 from ecg_signals.data.segment import Segment
 from ecg_signals.data.transforms.three_kg import three_kg_views
 from ecg_signals.registry import register_dataset
@@ -26,7 +25,7 @@ class ThreeKgViewsConfig(PatientsConfig):
 
 
 @register_dataset("three_kg_views", dataclass=ThreeKgViewsConfig)
-class ThreeKgViewsDataset(EcgFileDataset):
+class ThreeKgViewsDataset(PatientsDataset):
     """One item per manifest row: {"id", "source": two views [leads, samples], "patient_id"}, in validation as well.
 
     Views are made of all 12 leads; lead selection and other augmentations follow. In a batch, rows 2i and 2i + 1 are
@@ -57,6 +56,3 @@ class ThreeKgViewsDataset(EcgFileDataset):
             leads = self.leads_of(segments[0], index, stream)
             views.append(self.augmented(view if leads is None else view[list(leads)], leads, index, 1 + stream))
         return views
-
-    def facts(self, segments: Sequence[Segment], index: int) -> dict[str, Any]:
-        return {"patient_id": patient_of(segments[0], index, self.cfg.pair_by, self.first)}

@@ -77,7 +77,8 @@ def ecg(record: Record) -> str:
     sheet = lay_out(record)
     below = f'x="{sheet.width:g}" y="{sheet.height + 4:g}"'
     text = [f'<text class="gain" {below}>{html.escape(sheet.note)}</text>']
-    drawn = [_pulse(row.baseline, sheet.pulse * sheet.gain) for row in sheet.rows]
+    x, y = np.array([2.0, 4, 4, 9, 9, 11]), np.array([0.0, 0, 1, 1, 0, 0])  # the pulse before every row
+    drawn = [_polyline(x, row.baseline - y * sheet.pulse * sheet.gain) for row in sheet.rows]
     for strip in sheet.strips:
         row = sheet.rows[strip.row]
         left = (PULSE_SECONDS + strip.start) * MM_PER_SECOND
@@ -97,11 +98,6 @@ def ecg(record: Record) -> str:
         f'<svg class="ecg" viewBox="0 0 {sheet.width:g} {sheet.height + 5:g}"><defs>{lines}</defs>{area}'
         f"{''.join(drawn)}{''.join(text)}</svg>"
     )
-
-
-def _pulse(baseline: float, height: float) -> str:
-    x, y = np.array([2.0, 4, 4, 9, 9, 11]), np.array([0.0, 0, 1, 1, 0, 0])
-    return _polyline(x, baseline - y * height)
 
 
 def _polyline(x: np.ndarray, y: np.ndarray) -> str:

@@ -259,11 +259,10 @@ def _is_empty(mask: Tensor) -> bool:
 
 def _check_sizes(cfg: ECGTransformerConfig) -> None:
     for key in ("encoder_attention_heads", "conv_pos_groups"):
-        if cfg.encoder_embed_dim % getattr(cfg, key):
+        parts, width = getattr(cfg, key), cfg.encoder_embed_dim
+        if width % parts:
             raise ConfigError(
-                f"model.{key}={getattr(cfg, key)} does not divide "
-                f"model.encoder_embed_dim={cfg.encoder_embed_dim}; "
-                f"set model.{key} to a divisor"
+                f"model.{key}={parts} does not divide model.encoder_embed_dim={width}; set model.{key} to a divisor"
             )
     for kind in ("mask", "mask_channel"):
         if getattr(cfg, f"{kind}_prob") > 0:

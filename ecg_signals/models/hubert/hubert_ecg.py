@@ -148,10 +148,8 @@ def check_geometry(cfg: HubertBackboneConfig) -> None:
             f"model.conv_dim, model.conv_kernel and model.conv_stride have {len(cfg.conv_dim)}, "
             f"{len(cfg.conv_kernel)} and {len(cfg.conv_stride)} entries; give one entry of each per convolution"
         )
-    for name, parts in (
-        ("num_attention_heads", cfg.num_attention_heads),
-        ("num_conv_pos_embedding_groups", cfg.num_conv_pos_embedding_groups),
-    ):
+    for name in ("num_attention_heads", "num_conv_pos_embedding_groups"):
+        parts = getattr(cfg, name)
         if cfg.hidden_size % parts:
             raise ConfigError(
                 f"model.hidden_size={cfg.hidden_size} is not a multiple of model.{name}={parts}; change one"
