@@ -61,6 +61,11 @@ def option(
     return field(default=default, metadata=metadata)
 
 
+def another_default(section: type["BaseConfig"], name: str, default: Any) -> Any:
+    """The option that `section` declares, with another default: for a class that extends it."""
+    return field(default=default, metadata=section.__dataclass_fields__[name].metadata)
+
+
 def field_default(item: Field) -> Any:
     """A field's default; a new one where it is a list, dict or section."""
     return item.default_factory() if item.default_factory is not NO_DEFAULT else item.default

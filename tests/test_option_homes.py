@@ -3,7 +3,7 @@
 import inspect
 import logging
 from collections import defaultdict
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 
 import pytest
 
@@ -16,11 +16,11 @@ from ecg_signals.registry import REGISTRIES, register_dataset
 from ecg_signals.sections import REGISTERED_GROUPS, Config
 
 # What a model and a schedule keep of other sections, as fairseq-signals' schema has it: it has no value of its own.
-COPIED = {"all_gather", "data", "filter", "lr", "max_epoch", "max_update", "normalize"}
+COPIED = {"all_gather", "data", "filter", "lr", "max_epoch", "max_update", "normalize", "weight_decay"}
 
 
 def declarations():
-    """(section, option) -> {class whose body declares it: the option there}."""
+    """(section, option) -> {class whose body declares it: the option there}; another default is no declaration."""
     shared = [(item.name, type(field_default(item))) for item in fields(Config) if item.name != "_name"]
     found = defaultdict(dict)
     registered = [
@@ -30,7 +30,9 @@ def declarations():
     for section, declared in [item for item in shared if item[0] not in REGISTERED_GROUPS] + registered:
         for cls in declared.__mro__:
             for name in set(inspect.get_annotations(cls)) & set(declared.__dataclass_fields__) - {"_name"}:
-                found[section, name][cls] = declared.__dataclass_fields__[name]
+                options = [c.__dataclass_fields__.get(name) for c in cls.__mro__ if is_dataclass(c)]
+                if not any(one and one.metadata == options[0].metadata for one in options[1:]):
+                    found[section, name][cls] = declared.__dataclass_fields__[name]
     return found
 
 

@@ -1,13 +1,14 @@
 """What every dataset is: items by index, and a collate that makes one batch of them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from torch.utils.data import Dataset
 
-from ecg_signals.config import BaseConfig, ConfigError, resolve_input
+from ecg_signals.config import BaseConfig, ConfigError, option, resolve_input
 from ecg_signals.data.batching import BatchIterator
 from ecg_signals.data.label_file import LabelFile
 from ecg_signals.sections import DatasetConfig
@@ -15,6 +16,31 @@ from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.windows import Cutting
 
 CROP = 1 << 16  # the random stream of an item's crop
+
+
+@dataclass
+class SignalsConfig(DatasetConfig):
+    """What several datasets have: how signals are read."""
+
+    leads_to_load: list[str | int] | str | None = option(
+        None, "leads by name or index, such as [I, II, 6]; None: all, of records with named leads the 12 standard ones",
+        section="task",
+    )  # fmt: skip
+    sample_rate: int | None = option(
+        None, "Hz that every file must have, or is brought to; None: the first file's", section="task"
+    )
+    clip: float | None = option(
+        None, "largest value behind all scaling, and smallest; None: no limit", above=0, ours=True
+    )
+
+
+@dataclass
+class WindowsConfig(DatasetConfig):
+    """What several datasets have: items of one length."""
+
+    window_samples: int = option(
+        5000, "samples of an item, at task.sample_rate; of ECGs that are all at 500 Hz, at 500 Hz", least=1, ours=True
+    )
 
 
 class BaseDataset(Dataset[dict[str, Any]]):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ecg_signals.config import ConfigError, option
 from ecg_signals.data.collation import SIGNALS, Cropping, split_views, stacked_columns
-from ecg_signals.data.datasets.base import CROP, BaseDataset
+from ecg_signals.data.datasets.base import CROP, BaseDataset, SignalsConfig
 from ecg_signals.data.input_contract import contract_of_segments
 from ecg_signals.data.label_file import LabelFile
 from ecg_signals.data.lead_selection import LeadSelection, pad_leads
@@ -24,7 +24,6 @@ from ecg_signals.data.segment import Segment, SegmentSource, owner_of
 from ecg_signals.data.sources.files import FileSource
 from ecg_signals.data.transforms.pipeline import build_pipeline
 from ecg_signals.registry import register_dataset
-from ecg_signals.sections import DatasetConfig
 from ecg_signals.signal.contract import SignalContract
 
 READ_BY_ITEMS = ("leads_to_load", "filter", "normalize", "clip", "enable_padding_leads", "max_sample_size",
@@ -34,24 +33,17 @@ BUCKET = 1 << 17  # a random stream of an item; the numbers below CROP belong to
 
 
 @dataclass
-class EcgFileConfig(DatasetConfig):
+class EcgFileConfig(SignalsConfig):
     options_of = ("transform", "task")
 
-    leads_to_load: list[str | int] | str | None = option(
-        None, "leads by name or index, such as [I, II, 6]; None: all", section="task"
-    )
     leads_bucket: list[str | int] | str | None = option(
         None, "leads of which every item gets one at random, put last", section="task"
     )
-    sample_rate: int | None = option(None, "Hz that every file must have; None: the first file's", section="task")
     filter: bool = option(False, "remove baseline wander and 50 Hz hum from every lead", section="task")
     normalize: bool = option(False, "subtract and divide by the numbers in mean_path and std_path", section="task")
     mean_path: str | None = option(None, "text file with one mean per lead, in the standard order", section="task")
     std_path: str | None = option(
         None, "text file with one standard deviation per lead, in the standard order", section="task"
-    )
-    clip: float | None = option(
-        None, "largest value behind filter and normalize, and smallest; None: no limit", above=0, ours=True
     )
     enable_padding: bool = option(
         False, "pad to the longest item and give a padding mask, instead of cropping to the shortest", section="task"

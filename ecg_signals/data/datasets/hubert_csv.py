@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ecg_signals.config import ConfigError, option, resolve_input
+from ecg_signals.config import ConfigError, another_default, option, resolve_input
 from ecg_signals.data.collation import stacked_columns
-from ecg_signals.data.datasets.base import BaseDataset
+from ecg_signals.data.datasets.base import BaseDataset, WindowsConfig
 from ecg_signals.data.label_file import column_digests
 from ecg_signals.data.label_table import label_columns, label_values, patient_numbers, read_table
 from ecg_signals.data.named_rows import NamedRows
@@ -20,7 +20,6 @@ from ecg_signals.data.sources.npy_folder import NpyFolder
 from ecg_signals.interop.hubert_ecg.contract import hubert_ecg
 from ecg_signals.metrics.logits import CLASSES
 from ecg_signals.registry import register_dataset
-from ecg_signals.sections import DatasetConfig
 from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.hubert_ecg import decimate_crop
 from ecg_signals.signal.missing import nan_to_mean
@@ -28,7 +27,7 @@ from ecg_signals.signal.steps.hubert_ecg import decimation_of
 
 
 @dataclass
-class HubertCsvConfig(DatasetConfig):
+class HubertCsvConfig(WindowsConfig):
     ecg_dir: str | None = option(None, "folder of the .npy files; None: the CSV's own folder", ours=True)
     label_start_index: int = option(3, "number of columns before the labels, `filename` included", ours=True)
     label_columns: list[str] | None = option(
@@ -40,7 +39,7 @@ class HubertCsvConfig(DatasetConfig):
         choices=("multi_label", "multi_class", "regression"),
         ours=True,
     )
-    window_samples: int = option(2500, "samples per item at 500 Hz; shorter ECGs are padded with zeros", ours=True)
+    window_samples: int = another_default(WindowsConfig, "window_samples", 2500)  # shorter ECGs are padded with zeros
     random_crop: bool = option(False, "training items start anywhere, instead of at the first sample", ours=True)
     random_crop_valid: bool = option(False, "validation items too, as published", ours=True)
     downsampling_factor: int | None = option(5, "5 (100 Hz), 10 (50 Hz), or None", choices=(5, 10, None), ours=True)

@@ -10,10 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ecg_signals.config import MISSING, BaseConfig, ConfigError, UsageError, option, resolve_input, unknown_message
+from ecg_signals.config import (
+    MISSING,
+    BaseConfig,
+    ConfigError,
+    UsageError,
+    another_default,
+    option,
+    resolve_input,
+    unknown_message,
+)
 from ecg_signals.data.batching import BatchIterator, WeightedIterator
 from ecg_signals.data.conditioning import Conditioning
-from ecg_signals.data.datasets.base import BaseDataset
+from ecg_signals.data.datasets.base import BaseDataset, SignalsConfig, WindowsConfig
 from ecg_signals.data.members import (
     Member,
     checked,
@@ -40,7 +49,7 @@ MOST_TRIES = 100  # records drawn in place of one with an empty lead
 
 
 @dataclass
-class JepaDumpConfig(DatasetConfig):
+class JepaDumpConfig(SignalsConfig, WindowsConfig):
     mixture: dict[str, float] | None = option(
         None, "chance of every dataset, made to sum to 1; None: all records are equally likely", ours=True
     )
@@ -50,13 +59,8 @@ class JepaDumpConfig(DatasetConfig):
         "only one, or the folder with those of all in mixture, by name",
         ours=True,
     )
-    sample_rate: float = option(500.0, "Hz to which every record is brought", above=0, section="task")
-    leads_to_load: list[str | int] | str | None = option(
-        None, "leads by name or index, such as [I, II, 6], in this order; None: the 12 standard ones", section="task"
-    )
-    window_samples: int = option(
-        5000, "samples of an item at sample_rate, from anywhere in its record", least=1, ours=True
-    )
+    sample_rate: int | None = another_default(SignalsConfig, "sample_rate", 500)
+    clip: float | None = another_default(SignalsConfig, "clip", 5.0)  # standard deviations
     rates: dict[str, float] | None = option(None, "Hz of datasets whose files do not say it", ours=True)
     dump_leads: dict[str, list[str]] | None = option(
         None, "names of the columns of datasets whose files do not say them", ours=True
@@ -70,7 +74,6 @@ class JepaDumpConfig(DatasetConfig):
     remove_baseline_wander: list[str] = option(
         [], "datasets whose records are high-passed when they are read (0.5 Hz)", ours=True
     )
-    clip: float | None = option(5.0, "largest standardised value, and smallest; None: no limit", above=0, ours=True)
     empty_leads: str = option(
         "zero",
         "what becomes of a lead without any value: zeros, or another record is drawn in its place",
@@ -106,6 +109,7 @@ class JepaDumpDataset(BaseDataset):
 
     def __init__(self, cfg: JepaDumpConfig, path: str | Path, *, training: bool = False, seed: int = 1) -> None:
         super().__init__(cfg, path, training=training, seed=seed)
+        self.rate: float | None = cfg.sample_rate if (cfg.sample_rate or 0) > 0 else None  # that all are brought to
         self.leads = [LEADS[row] for row in lead_indices(cfg.leads_to_load)]
         self.members = [self._member(name, place) for name, place in _places(cfg, self.path).items()]
         _check_names(cfg, [member.name for member in self.members], training)
@@ -142,7 +146,9 @@ class JepaDumpDataset(BaseDataset):
         notes, published = records.notes, DATASETS.get(name)
         steady = name in cfg.remove_baseline_wander and not notes.baseline_removed
         half = cfg.arithmetic == "float16"
-        conditioning = Conditioning(_rate(cfg, name, records), cfg.sample_rate, steady, half, notes.scale)
+        rate = _rate(cfg, name, records)
+        self.rate = self.rate or rate
+        conditioning = Conditioning(rate, self.rate, steady, half, notes.scale)
         leads = (cfg.dump_leads or {}).get(name) or notes.leads
         if leads is None:
             leads = list(published.leads) if published and not isinstance(records, ManifestRecords) else list(LEADS)
@@ -249,7 +255,7 @@ class JepaDumpDataset(BaseDataset):
         """With the statistics of PTB-XL where that is in the mixture, as for published files; else of the likeliest."""
         weights = self.cfg.mixture or {}
         member = max(self.members, key=lambda one: (one.name == "ptb-xl", weights.get(one.name, len(one.keep))))
-        rate, samples = self.cfg.sample_rate, self.cfg.window_samples
+        rate, samples = float(self.members[0].conditioning.wanted), self.cfg.window_samples
         mean, std = (_in_standard_order(values, self.leads) for values in (member.mean, member.std))
         contract = ecg_jepa(
             rate,
