@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from ecg_signals.config import ConfigError
-from ecg_signals.data.loading import Collated, Items, leave_signals_to_the_parent, opened, received
+from ecg_signals.data.loading import Collated, Items, end_processes, leave_signals_to_the_parent, opened, received
 
 Batch = dict[str, Any]
 
@@ -248,6 +248,10 @@ class BatchIterator:
             items = self._items.__getitems__([(1, *item) for item in self.plan(1).drawn(0)])
             self._first = opened(Collated(self.dataset.collate)(items))
         return self._first
+
+    def close(self) -> None:
+        """End the loading processes."""
+        end_processes(self._loader)
 
 
 class WeightedIterator(BatchIterator):

@@ -111,6 +111,15 @@ def received(loader: DataLoader) -> Iterator[Any]:
         raise ConfigError(f"the loading processes cannot be started or reached: {error.strerror}. {FEWER}") from None
 
 
+def end_processes(loader: DataLoader) -> None:
+    """End a loader's processes; it starts others when it is read again. Left to garbage collection, where a loader is
+    part of a cycle, the queues go first, and each process waits 5 s for a word from them."""
+    running = getattr(loader, "_iterator", None)
+    if running is not None:
+        running._shutdown_workers()
+        loader._iterator = None
+
+
 def _can_start(loader: DataLoader) -> bool:
     """Whether the system has room for what a loader's processes need; PyTorch would fail half-way, with a traceback."""
     if loader.num_workers == 0 or getattr(loader, "_iterator", None) is not None:  # running since an earlier epoch

@@ -123,6 +123,8 @@ class Trainer:
                         break
         if self.at.num_updates != self.saved_at:  # the last epoch, or the smallest rate, came between two saves
             self._save(self.at.epoch - 1, ends=True, score=None)
+        for batches in [self.iterator, *self.validation.iterators()]:
+            batches.close()
         self.manager.close()
         self.reporter.close()
         stopping.raise_if_interrupted()

@@ -72,6 +72,9 @@ class Validation:
             name: {split: batches.valid(split, model, criterion) for split in task.splits_of(name)} for name in names
         }
 
+    def iterators(self) -> list[BatchIterator]:
+        return [batches for splits in self.subsets.values() for batches in splits.values()]
+
     def is_due(self, num_updates: int, epoch: int, ends: bool, save: bool, last: bool) -> bool:
         """After this update, which `ends` the epoch or not, after which a `save` is due or not, the `last` or not."""
         section = self.config.dataset

@@ -29,6 +29,7 @@ from ecg_signals.models.jepa.masks import MaskRule
 from ecg_signals.modules.vit import drawn_token, initialise
 from ecg_signals.optim.warmup_cosine import half_cosine
 from ecg_signals.registry import register_model
+from ecg_signals.runtime.collectives import rank, world_size
 from ecg_signals.signal.contract import SignalContract
 
 MASK_ORDERS = ("rows_at_once", "published")
@@ -105,7 +106,8 @@ class Jepa(BaseModel):
         self.encoder = Vit(cfg)
         self.predictor = Predictor(cfg)
         self.target_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
-        self.passes = 0  # over batches of training, which target_update=before_forward counts
+        # target_update=before_forward: batches of training over all ranks, and how often the target encoder followed
+        self.passes = self.followed = 0
 
     @property
     def dim(self) -> int:
@@ -140,8 +142,8 @@ class Jepa(BaseModel):
         if not mask:
             return self.target_encoder(source, padding_mask)
         if self.training and self.cfg.target_update == "before_forward":
-            self.follow(self.passes)
-            self.passes += 1
+            self.follow_to(self.passes + rank() + 1)
+            self.passes += world_size()
         with torch.no_grad():
             output = self.target_encoder(source, padding_mask)
         visible, masked = self.masks(source, mask_encoder, mask_predictor)
@@ -190,6 +192,7 @@ class Jepa(BaseModel):
         return [*groups, {"params": rest, "weight_decay": 0.0, "use_weight_decay": False}]
 
     def before_update(self, num_updates: int, optimizer: Any) -> None:
+        self.follow_to(self.passes)
         for group in optimizer.param_groups:
             if group.get("use_weight_decay"):
                 group["weight_decay"] = self.weight_decay(num_updates)
@@ -209,6 +212,16 @@ class Jepa(BaseModel):
             self.follow(num_updates)
 
     @torch.compiler.disable
+    def follow_to(self, passes: int) -> None:
+        """Follow once for every batch so far, as one process with all ranks' batches in turn does.
+
+        Where an epoch ends before all ranks have a batch, those without one count as well.
+        """
+        while self.followed < passes:
+            self.follow(self.followed)
+            self.followed += 1
+
+    @torch.compiler.disable
     @torch.no_grad()
     def follow(self, step: int) -> None:
         """Bring the target encoder nearer to the encoder."""
@@ -219,4 +232,4 @@ class Jepa(BaseModel):
         return {"passes": self.passes} if self.passes else {}
 
     def load_training_state(self, state: dict[str, Any], optimizer: Any) -> None:
-        self.passes = int(state.get("passes", 0))
+        self.passes = self.followed = int(state.get("passes", 0))
