@@ -135,19 +135,17 @@ def hydra_app(argv: list[str], command: str) -> Callable[[Callable[[Any], Any]],
     return hydra.main(config_path=str(folder), config_name=PRIMARY, **version)
 
 
-def run_with_settings(command: str, purpose: str, examples: list[str], job: Callable[[Any], Any]) -> None:
-    """The command line of a command that takes settings: hydra runs `job` with the composed config."""
+def command_of(command: str, purpose: str, examples: list[str], job: Callable[[Any], Any]) -> Callable[[], Any]:
+    """What a command line of settings asks for, to be called: hydra runs `job` with the composed config."""
     argv = sys.argv[1:]
     if said_version(argv):
-        return
+        return lambda: None
     if {"--help", "-h"} & set(argv):
-        print(help_text(f"ecg-{command}", purpose, examples))
-        return
+        return partial(print, help_text(f"ecg-{command}", purpose, examples))
     with reported_errors():
         app = hydra_app(argv, command)
         remember_command(command, argv)
-    with hydra_errors(job):
-        app(job)()
+    return hydra_errors(job)(app(job))  # no function of ours stands between a command and its job
 
 
 @contextmanager

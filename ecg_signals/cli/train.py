@@ -5,7 +5,7 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ecg_signals.cli.app import job_sections, load_plugins, reported_errors, run_with_settings, user_dir_of
+from ecg_signals.cli.app import command_of, job_sections, load_plugins, reported_errors, user_dir_of
 from ecg_signals.cli.console import told_where
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ EXAMPLES = [
 
 
 def main() -> None:
-    run_with_settings("train", "Pretrain or fine-tune what a recipe names.", EXAMPLES, run)
+    command_of("train", "Pretrain or fine-tune what a recipe names.", EXAMPLES, run)()
 
 
 def run(raw: Any) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ecg_signals.cli.app import job_sections, reported_errors, run_with_settings
+from ecg_signals.cli.app import command_of, job_sections, reported_errors
 
 PURPOSE = "Evaluate a checkpoint on labelled data: statistics, and extracted outputs, embeddings and attention."
 
@@ -26,7 +26,7 @@ def evaluate(command: str, purpose: str, job: Callable[[Any], None]) -> None:
         f"ecg-{command} common_eval.path=CHECKPOINT common_eval.extract=[output,encoder_out,saliency] "
         "common_eval.results_path=DIR ...",
     ]
-    run_with_settings(command, purpose, examples, job)
+    command_of(command, purpose, examples, job)()
 
 
 def with_evaluator(raw: Any, action: Callable[[Any], Any]) -> None:

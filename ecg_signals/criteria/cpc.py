@@ -18,7 +18,7 @@ MOST = 1 << 26  # products of frames that are held at a time
 @dataclass
 class CpcCriterionConfig(BaseConfig):
     steps_predicted: int = option(12, "how many frames later the frame is that is told from others", least=1)
-    num_negatives: int = option(128, "others per frame, drawn anew for every one", least=1)
+    negatives_per_frame: int = option(128, "others per frame, drawn anew for every one", least=1)
     negatives: str = option(
         "batch", "where others come from: all items, or the item itself", choices=("batch", "sequence")
     )
@@ -35,7 +35,7 @@ class CpcCriterion(CountingCriterion):
     cfg: CpcCriterionConfig
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
-        """batch: net_input, which may hold `neg_draws` int64 [frames - steps_predicted, items * num_negatives].
+        """batch: net_input, which may hold `neg_draws` int64 [frames - steps_predicted, items * negatives_per_frame].
 
         Each is a number below frames - 1, or, with negatives=batch, below items * (frames - 1): see `places`.
         Raises: ConfigError for segments with too few frames.
@@ -63,10 +63,10 @@ class CpcCriterion(CountingCriterion):
     def draw(self, items: int, frames: int) -> Tensor:
         """From torch's CPU generator."""
         among = (frames - 1) * (items if self.cfg.negatives == "batch" else 1)
-        return torch.randint(among, (frames - self.cfg.steps_predicted, items * self.cfg.num_negatives))
+        return torch.randint(among, (frames - self.cfg.steps_predicted, items * self.cfg.negatives_per_frame))
 
     def places(self, draws: Tensor, items: int, frames: int) -> Tensor:
-        """Draws -> rows of [items * frames]: int64 [items, frames - steps_predicted, num_negatives].
+        """Draws -> rows of [items * frames]: int64 [items, frames - steps_predicted, negatives_per_frame].
 
         A draw modulo frames - 1 is a frame, but the one that is to be told and those behind it are one frame later; it
         lies in the item itself, or in the one that the draw over frames - 1 names.

@@ -29,7 +29,7 @@ def test_the_published_draws_give_the_published_loss(golden, name):
     for key, value in (("encoded", "z"), ("predicted", "c_proj")):
         torch.testing.assert_close(output[key], torch.from_numpy(arrays[f"{name}/{value}"]), rtol=1e-4, atol=1e-5)
     criterion = build(
-        "criterion", "cpc", steps_predicted=config["steps_predicted"], num_negatives=config["n_false_negatives"],
+        "criterion", "cpc", steps_predicted=config["steps_predicted"], negatives_per_frame=config["n_false_negatives"],
         negatives="sequence" if config["negatives_from_same_seq_only"] else "batch",
     )  # fmt: skip
     source, draws = (torch.from_numpy(arrays[f"{name}/{key}"]) for key in ("x_loss", "neg_draws"))
@@ -56,7 +56,7 @@ def loss(criterion, encoded, predicted, padding=None, draws=None):
 def test_the_loss_is_a_cross_entropy_over_the_later_frame_and_all_others(negatives):
     torch.manual_seed(0)
     encoded, predicted = torch.randn(2, 5, 3), torch.randn(2, 5, 3)
-    criterion = build("criterion", "cpc", steps_predicted=2, num_negatives=2, negatives=negatives)
+    criterion = build("criterion", "cpc", steps_predicted=2, negatives_per_frame=2, negatives=negatives)
     draws = criterion.draw(2, 5)
     assert draws.shape == (3, 4) and draws.max() < (8 if negatives == "batch" else 4)
     expected = 0.0
@@ -77,7 +77,7 @@ def test_the_loss_is_a_cross_entropy_over_the_later_frame_and_all_others(negativ
 def test_products_in_several_parts_are_the_same(monkeypatch):
     torch.manual_seed(0)
     encoded, predicted = torch.randn(3, 9, 4), torch.randn(3, 9, 4)
-    criterion = build("criterion", "cpc", steps_predicted=2, num_negatives=5)
+    criterion = build("criterion", "cpc", steps_predicted=2, negatives_per_frame=5)
     draws = criterion.draw(3, 9)
     whole = loss(criterion, encoded, predicted, draws=draws)
     monkeypatch.setattr("ecg_signals.criteria.cpc.MOST", 100)
@@ -89,7 +89,7 @@ def test_frames_of_padding_are_neither_told_nor_told_from(negatives):
     torch.manual_seed(0)
     encoded, predicted = torch.randn(2, 6, 3), torch.randn(2, 6, 3)
     padding = torch.arange(6) >= torch.tensor([[4], [6]])
-    criterion = build("criterion", "cpc", steps_predicted=1, num_negatives=30, negatives=negatives)
+    criterion = build("criterion", "cpc", steps_predicted=1, negatives_per_frame=30, negatives=negatives)
     draws = criterion.draw(2, 6)
     changed = encoded.masked_fill(padding[..., None], 7.0)
     first, second = (loss(criterion, frames, predicted, padding, draws) for frames in (encoded, changed))
@@ -108,7 +108,7 @@ def test_a_head_stands_on_what_a_run_of_cpc_stored(sample, tmp_path):
         "task": {"_name": "ecg_pretraining", "data": str(sample.single)},
         "dataset": {"batch_size": 4, "num_workers": 0, "disable_validation": True},
         "model": {"_name": "cpc", **small},
-        "criterion": {"_name": "cpc", "num_negatives": 8},
+        "criterion": {"_name": "cpc", "negatives_per_frame": 8},
         "optimizer": {"_name": "adamw"},
         "lr_scheduler": {"_name": "fixed"},
         "optimization": {"max_update": 2, "lr": [1e-3]},
