@@ -67,6 +67,15 @@ class LSTM(BaseModel):
         last = reached(features, padding, both) if both else last_frame(features, padding)
         return ModelOutput(features=features, pooled=pool_frames(features, padding), last=last, padding_mask=padding)
 
+    def extract_features(
+        self, source: Tensor, padding_mask: Tensor | None = None, layers: str | None = None
+    ) -> ModelOutput:
+        """layers="all" adds `hidden_states`: the input and the last layer's output; torch gives no others."""
+        output = self(source, padding_mask)
+        if layers == "all":
+            output["hidden_states"] = [source.transpose(1, 2), output["features"]]
+        return output
+
 
 @register_model("lstm_bidir", dataclass=LSTMBidirConfig)
 class LSTMBidir(LSTM):
