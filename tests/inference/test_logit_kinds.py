@@ -33,7 +33,9 @@ KINDS = {
     "arcface": "cosines",
 }
 UNKNOWN = r"logit_kind.*labels, classes, values, cosines"
-PRETRAINING = {"3kg", "clocs", "cmsc", "hubert_pretraining", "simclr", "wav2vec2", "wav2vec2_with_cmsc"}
+PRETRAINING = {
+    "3kg", "clocs", "cmsc", "cpc", "hubert_pretraining", "jepa", "mae", "simclr", "wav2vec2", "wav2vec2_with_cmsc",
+}  # fmt: skip
 
 
 def test_every_criterion_says_what_its_logits_are():
