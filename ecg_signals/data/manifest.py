@@ -150,6 +150,10 @@ class Manifest:
     def _row(self, index: int) -> int:
         return int(index if self._keep is None else self._keep[index])
 
+    def stem(self, index: int) -> str:
+        """The first column of row `index`, for plugins."""
+        return self._columns.path(self._row(index))
+
     def label(self, index: int) -> int:
         """Class of an identification row."""
         return int(self._columns.extra[self._row(index)])

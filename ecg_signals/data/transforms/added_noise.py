@@ -17,13 +17,16 @@ from ecg_signals.registry import register_transform
 @dataclass
 class HeightConfig(BaseConfig):
     noise_height: float = option(
-        0.3, "height of sine and square, deviation of white_noise, in the signal's unit; partial noise too", least=0
+        0.3,
+        "height of sine and square, deviation of white_noise, in the signal's unit; partial noise too",
+        least=0,
+        ours=True,
     )
 
 
 @dataclass
 class WaveConfig(HeightConfig):
-    noise_period: float = option(0.5, "period of sine and square, as a share of the item", above=0)
+    noise_period: float = option(0.5, "period of sine and square, as a share of the item", above=0, ours=True)
 
 
 class _Added(Transform):

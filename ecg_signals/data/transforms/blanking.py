@@ -14,7 +14,11 @@ from ecg_signals.registry import register_transform
 @dataclass
 class ShareConfig(BaseConfig):
     largest_share: float = option(
-        0.3, "share of an item's samples that drop, cutout, shift and partial noise change at most", least=0, most=1
+        0.3,
+        "share of an item's samples that drop, cutout, shift and partial noise change at most",
+        least=0,
+        most=1,
+        ours=True,
     )
 
 

@@ -18,11 +18,15 @@ class RandAugmentConfig(BaseConfig):
     augment_ops: list[str] = option(
         ["shift", "cutout", "drop", "flip", "erase", "sine", "partial_sine", "partial_white_noise"],
         "augmentations that rand_augment draws from",
+        ours=True,
     )
-    augment_layers: int = option(2, "how many of augment_ops rand_augment draws for an item", least=1)
-    augment_prob: float = option(0.5, "chance of each drawn one to be applied", least=0, most=1)
+    augment_layers: int = option(2, "how many of augment_ops rand_augment draws for an item", least=1, ours=True)
+    augment_prob: float = option(0.5, "chance of each drawn one to be applied", least=0, most=1, ours=True)
     augment_level: float = option(
-        10.0, "strength: 10 is what the augmentations' own options say, 5 half of it", above=0
+        10.0,
+        "strength: 10 is what the augmentations' own options say, 5 half of it",
+        above=0,
+        ours=True,
     )
 
 

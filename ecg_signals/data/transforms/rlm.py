@@ -15,7 +15,7 @@ from ecg_signals.signal.standardise import standardise_leads
 
 @dataclass
 class RlmConfig(BaseConfig):
-    rlm_prob: float = option(0.3, "chance of a lead to be zeroed by rlm", least=0, most=1)
+    rlm_prob: float = option(0.3, "chance of a lead to be zeroed by rlm", least=0, most=1, ours=True)
 
 
 @register_transform("rlm", dataclass=RlmConfig)
