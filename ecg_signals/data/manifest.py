@@ -152,7 +152,7 @@ class Manifest:
 
     def stem(self, index: int) -> str:
         """The first column of row `index`, for plugins."""
-        return self._columns.path(self._row(index))
+        return self._columns.path[self._row(index)]
 
     def label(self, index: int) -> int:
         """Class of an identification row."""
