@@ -52,7 +52,7 @@ JEPA = [
     "model.dim=16", "model.depth=1", "model.num_heads=2", "model.pred_dim=8", "model.pred_depth=1",
     "model.pred_num_heads=2", "model.patch_size=250", "model.min_block_size=2",
 ]  # fmt: skip
-CPC = ["+model.conv_dim=[16,16,16,16]", "+model.hidden_dim=16", "criterion.num_negatives=8"]
+CPC = ["+model.conv_dim=[16,16,16,16]", "+model.hidden_dim=16", "criterion.negatives_per_frame=8"]
 NARROW_BY_MODEL = {"cpc": CPC, "wav2vec2": WAV2VEC2, "wav2vec2_cmsc": WAV2VEC2, "ecg_transformer": NARROW}
 
 

@@ -19,7 +19,7 @@ class FinetuneOptions(StartOptions):
     freeze_finetune_updates: int = option(0, "updates during which only the head trains", least=0)
     final_dropout: float = option(0.0, "of the encoder's output", least=0, most=1)
     num_labels: int = option(MISSING, "columns of the logits", least=1)
-    keep_head: bool = option(False, "the head of model_path too, with its options and its labels")
+    keep_head: bool = option(False, "the head of model_path too, with its options and its labels", ours=True)
 
 
 class EncoderWithHead(BaseModel):
