@@ -11,13 +11,14 @@ is timed. The sides take turns and the smallest time counts.
 
 import argparse
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from plain_st_mem import PlainStMem, plain_item
 from torch import Tensor
-from turns import OurStep, check_agreement, smallest_times, tell
+from turns import OurStep, compare_steps, smallest_times, tell
 
 from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.registry import build, get_entry
@@ -64,22 +65,6 @@ def batch_of(found: BaseDataset, records: int) -> Tensor:
     return found.collate([found[number] for number in range(records)])["net_input"]["source"]
 
 
-def bench_step(size: str, items: int, repeat: int, device: torch.device, compiled: bool) -> None:
-    batch = make_batch(items, device)
-    ours, plain = steps(size, device)
-    check_agreement(f"{size}, {items} ECGs", ours, plain, batch)
-    sides = {
-        "published": lambda: plain(batch), "ours": lambda: ours(batch),
-        "published bf16": lambda: plain(batch, bf16=True), "ours bf16": lambda: ours(batch, bf16=True),
-    }  # fmt: skip
-    if compiled:
-        fast, _ = steps(size, device, compiled=True)
-        sides |= {"compiled": lambda: fast(batch), "compiled bf16": lambda: fast(batch, bf16=True)}
-    times = smallest_times(sides, repeat, device)
-    tell("step", times)
-    print(f"  published bf16 / ours bf16: {times['published bf16'] / times['ours bf16']:.2f}")
-
-
 def steps(size: str, device: torch.device, compiled: bool = False) -> tuple[OurStep, PlainStMem]:
     """Both sides, with the same weights."""
     torch.manual_seed(0)
@@ -105,7 +90,10 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     bench_items(arguments.records, arguments.repeat)
-    bench_step(arguments.size, arguments.batch, arguments.repeat, torch.device(arguments.device), arguments.compile)
+    device = torch.device(arguments.device)
+    compiled = partial(steps, arguments.size, device, True) if arguments.compile else None
+    sides, batch = steps(arguments.size, device), make_batch(arguments.batch, device)
+    compare_steps(f"{arguments.size}, {arguments.batch} ECGs", sides, compiled, batch, arguments.repeat)
 
 
 if __name__ == "__main__":

@@ -128,6 +128,25 @@ def tell(title: str, times: dict[str, float]) -> None:
         print(f"  {name:20} {1000 * seconds:9.2f} ms  {times['published'] / seconds:6.2f} x published", flush=True)
 
 
+def compare_steps(
+    title: str, both: tuple[OurStep, PlainStep], compiled: Callable[[], tuple[OurStep, PlainStep]] | None,
+    batch: dict[str, Tensor], repeat: int,
+) -> None:  # fmt: skip
+    """Check that both sides agree, then time them in both precisions; `compiled` makes a third side."""
+    ours, plain = both
+    check_agreement(title, ours, plain, batch)
+    sides: dict[str, Callable[[], Any]] = {
+        "published": lambda: plain(batch), "ours": lambda: ours(batch),
+        "published bf16": lambda: plain(batch, bf16=True), "ours bf16": lambda: ours(batch, bf16=True),
+    }  # fmt: skip
+    if compiled is not None:
+        fast, _ = compiled()
+        sides |= {"compiled": lambda: fast(batch), "compiled bf16": lambda: fast(batch, bf16=True)}
+    times = smallest_times(sides, repeat, batch["source"].device)
+    tell("step", times)
+    print(f"  published bf16 / ours bf16: {times['published bf16'] / times['ours bf16']:.2f}")
+
+
 def synchronise(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
