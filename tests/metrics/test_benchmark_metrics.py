@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from ecg_signals.config import UsageError
 from ecg_signals.metrics.areas import mean_auprc, mean_auroc
 from ecg_signals.metrics.base import Scored, make_metrics, mean_defined, measure
 from ecg_signals.metrics.best_f1 import best_f1
-from ecg_signals.metrics.challenge import g_beta_thresholds, predict, youden_thresholds
+from ecg_signals.metrics.challenge import beta_measures, g_beta_thresholds, predict, youden_thresholds
 from ecg_signals.metrics.fmax import fmax, fmax_curve
 from ecg_signals.metrics.logits import LABELS
 
@@ -86,3 +87,39 @@ def test_windows_of_a_record_by_mean_and_maximum(arrays, wanted, truth):
     )
     for rule in ("mean", "max"):
         assert mean_auroc(truth, arrays[f"agg_{rule}"]) == pytest.approx(wanted["win"][f"macro_auc_{rule}"], **EXACT)
+
+
+def test_a_record_without_labels_takes_nothing_from_the_others():
+    targets, predicted = np.array([[1.0, 0], [0, 0], [0, 1]]), np.array([[True, False], [True, False], [False, True]])
+    f, g = beta_measures(targets, predicted)
+    np.testing.assert_allclose(f, [5 / 6, 1])
+    np.testing.assert_allclose(g, [1 / 2, 1])
+
+
+def test_no_positives_and_a_single_record_are_no_error():
+    nothing, scores = np.zeros((1, 3)), np.array([[0.2, 0.5, 0.3]])
+    assert np.isnan(fmax(nothing, scores)).all() and np.isnan(best_f1(nothing, scores)).all()
+    assert np.isinf(youden_thresholds(nothing, scores)).all()
+    assert predict(scores, youden_thresholds(nothing, scores)).tolist() == [[False, True, False]]
+    assert not predict(scores, 0.6, fallback=False).any()
+    one = np.array([[0, 1.0, 0]])
+    assert fmax(one, scores) == (1.0, pytest.approx(0.31)) and best_f1(one, scores)[0][1] == 1
+    assert np.isnan(mean_auroc(one, scores)) and mean_auroc(one, scores, absent="half") == 0.5
+    assert mean_auroc(one, scores, average="micro") == 1
+
+
+def test_an_unknown_policy_names_its_neighbour():
+    with pytest.raises(UsageError, match="did you mean 'skip'"):
+        mean_auroc(np.eye(2), np.eye(2), absent="skp")
+
+
+@pytest.mark.parametrize("metric", ["fmax", "f2", "ece", "brier", "exact_match", "balanced_accuracy", "max_f1"])
+def test_unknown_answers_leave_a_value_as_it_is_without_their_records(arrays, truth, metric):
+    unknown = truth.copy()
+    unknown[::3] = np.nan
+    kept = ~np.isnan(unknown[:, 0])
+    found, alone = (
+        measure(make_metrics([metric], LABELS), Scored.of(arrays["y_score"][rows], unknown[rows], LABELS))[metric]
+        for rows in (slice(None), kept)
+    )
+    np.testing.assert_allclose(found, alone)
