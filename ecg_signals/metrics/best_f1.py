@@ -32,7 +32,7 @@ def _of_label(target: np.ndarray, score: np.ndarray, published: bool) -> tuple[f
 
 @register_metric("max_f1")
 class MaxF1(Metric):
-    """Largest F1 over a label's thresholds, one of which is chosen on the answers themselves (MERL's F1)."""
+    """Largest F1 over all thresholds of a label; the best one is chosen on the answers themselves (MERL)."""
 
     needs = ("positives",)
 

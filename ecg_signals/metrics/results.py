@@ -158,20 +158,20 @@ class _Answers:
         chosen = USUAL[kind or LABELS] if metrics is None else metrics
         self.metrics = dict(chosen) if isinstance(chosen, Mapping) else make_metrics(chosen, kind)
         self.kind, self.absent = kind, absent
-        self.kept = targets >= 0 if kind == CLASSES else np.ones(len(targets), dtype=bool)
+        self.kept: slice | np.ndarray = targets >= 0 if kind == CLASSES else slice(None)
         self.scores, self.targets = scores[self.kept], targets[self.kept]
         self.predicted = None if predicted is None else predicted[self.kept]
         self._check(labels)
 
     def _check(self, labels: Sequence[str]) -> None:
-        missing = np.isnan(self.scores) & (
-            (self.targets[:, None] >= 0) if self.kind == CLASSES else ~np.isnan(self.targets)
-        )
-        counts = missing.sum(axis=0)
+        if not self.scores.size or not np.isnan(self.scores.min()):  # no table of answers to the question is made
+            return
+        known = np.ones((len(self.targets), 1), dtype=bool) if self.kind == CLASSES else ~np.isnan(self.targets)
+        counts = (np.isnan(self.scores) & known).sum(axis=0)
         if counts.any():
             named = [labels[column] for column in np.flatnonzero(counts)]
             raise ConfigError(
-                f"the model answers NaN to {int(counts.max())} of {len(missing)} items for {listed(named)}; look for "
+                f"the model answers NaN to {int(counts.max())} of {len(known)} items for {listed(named)}; look for "
                 f"NaN in its weights (a diverged training) and in the signals"
             )
 

@@ -1,10 +1,11 @@
 """Seconds and memory of the areas of many labels, ours beside scikit-learn's, in one run and one thread.
 
     python tools/bench/auroc.py                    1,000,000 records, 164 labels
-    python tools/bench/auroc.py --records 100000 --dtype float64 --tied 1000
+    python tools/bench/auroc.py --records 100000 --dtype float64 --tied 1000 --share 0.5
 
-Random scores, some of them tied; labels of every frequency, one without positives and one without negatives. Memory is
-what a side takes at its peak beside scores and targets, in a process of its own.
+Random scores, some of them tied; labels of every frequency, one without positives and one without negatives. Seconds
+are of the processor, which others may use as well. Memory is what a side takes at its peak beside scores and targets,
+in a process of its own.
 """
 
 import argparse
@@ -17,7 +18,9 @@ from collections.abc import Callable
 import numpy as np
 
 SIDES = ("ours", "scikit-learn")
-Found = tuple[float, float, np.ndarray, np.ndarray]  # seconds, MB at the peak, areas [labels] of ROC and of PR
+Found = tuple[
+    float, float, np.ndarray, np.ndarray
+]  # seconds of the processor, MB at the peak, areas [labels] of ROC and of PR
 
 
 def make_data(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
@@ -26,6 +29,7 @@ def make_data(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
     scores = np.empty((options.records, options.labels), dtype=options.dtype)
     targets = np.empty((options.records, options.labels), dtype=np.int8)
     shares = np.append(np.geomspace(1e-4, 0.5, options.labels - 2), (0.0, 1.0))  # of the records that have the label
+    shares = shares if options.share is None else np.full(options.labels, options.share)
     for label, share in enumerate(shares):
         targets[:, label] = rng.random(options.records) < share
         drawn = rng.standard_normal(options.records) + targets[:, label]
@@ -59,9 +63,9 @@ def measured(side: str, options: argparse.Namespace, queue: "multiprocessing.Que
     function: Callable[..., tuple[np.ndarray, np.ndarray]] = ours if side == "ours" else theirs
     function(scores[:1000], targets[:1000])  # imports
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    began = time.perf_counter()
+    began = time.process_time()
     areas = function(scores, targets)
-    spent = time.perf_counter() - began
+    spent = time.process_time() - began
     queue.put((spent, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, *areas))
 
 
@@ -81,6 +85,7 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=164)
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument("--tied", type=int, default=100, help="steps per unit of every other label's scores; 0: none")
+    parser.add_argument("--share", type=float, help="of the records that have each label (1e-4 to 0.5, 0 and 1)")
     options = parser.parse_args()
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     found = {side: run_side(side, options) for side in SIDES}
