@@ -56,7 +56,7 @@ def test_clean_removes_caches_and_build_folders_and_nothing_that_the_user_made(t
 
 
 def test_a_folder_may_be_called_anything(tmp_path):
-    data = tmp_path / 'jürgen\'s (ekg)=~ {1}, [2] "3" : 50% & $HOME; `4`'
+    data = tmp_path / "jürgen's (ekg)=~ {1}, [2] \"3\" : 50% & $HOME; `4`"
     (data / "raw").mkdir(parents=True)
     for number in range(8):
         np.save(data / "raw" / f"{number}.npy", np.random.default_rng(number).normal(size=(12, 2500)))

@@ -129,7 +129,7 @@ def published_interval(
     return PublishedInterval(statistic(np.arange(count)), float(drawn.mean()), float(low), float(high))
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
+def spread(values: Sequence[float] | np.ndarray) -> dict[str, float]:
     """Mean and standard deviation (n - 1) of several runs, such as seeds; NaN for the deviation of a single one."""
     found = np.array(values, dtype=np.float64)
     return {"mean": float(found.mean()), "std": float(found.std(ddof=1)) if len(found) > 1 else float("nan")}

@@ -165,6 +165,8 @@ class CincScore(Metric):
     def __call__(self, scored: Scored) -> np.ndarray:
         if not len(scored.targets):
             return np.array(np.nan)
-        answers = scored.targets == 1, scored.predicted & ~np.isnan(scored.targets)
-        joined = (np.stack([table[:, chosen].any(axis=1) for chosen in self.columns], axis=1) for table in answers)
-        return np.array(cinc_score(*joined, self.weights, self.sinus))
+        truth, answers = (
+            np.stack([table[:, chosen].any(axis=1) for chosen in self.columns], axis=1)
+            for table in (scored.targets == 1, scored.predicted & ~np.isnan(scored.targets))
+        )
+        return np.array(cinc_score(truth, answers, self.weights, self.sinus))

@@ -117,7 +117,9 @@ def evaluate(
         ends={name: pair for name, pair in ends.items() if not name.startswith("mean ")},
         means=means,
         mean_ends={name.removeprefix("mean "): pair for name, pair in ends.items() if name.startswith("mean ")},
-        undefined={name: [labels[at] for at in np.flatnonzero(np.isnan(value))] for name, value in raw.items()},
+        undefined={
+            name: [labels[at] for at in np.flatnonzero(np.isnan(value)).tolist()] for name, value in raw.items()
+        },
     )
 
 
@@ -169,7 +171,7 @@ class _Answers:
         known = np.ones((len(self.targets), 1), dtype=bool) if self.kind == CLASSES else ~np.isnan(self.targets)
         counts = (np.isnan(self.scores) & known).sum(axis=0)
         if counts.any():
-            named = [labels[column] for column in np.flatnonzero(counts)]
+            named = [labels[column] for column in np.flatnonzero(counts).tolist()]
             raise ConfigError(
                 f"the model answers NaN to {int(counts.max())} of {len(known)} items for {listed(named)}; look for "
                 f"NaN in its weights (a diverged training) and in the signals"
