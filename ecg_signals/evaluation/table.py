@@ -23,7 +23,7 @@ from ecg_signals.files import replacing, writing
 from ecg_signals.interop.layout import logit_columns
 from ecg_signals.limits import check_no_input, path_below
 from ecg_signals.metrics.condition_score import condition_score
-from ecg_signals.metrics.logits import COSINES, KINDS_OF_TASKS, LABELS, VALUES, joined_logits, probabilities_of
+from ecg_signals.metrics.logits import CLASSES, COSINES, KINDS_OF_TASKS, LABELS, VALUES, joined_logits, probabilities_of
 from ecg_signals.metrics.results import Results, evaluate
 from ecg_signals.readers.read import read_record
 from ecg_signals.registry import get_entry
@@ -243,7 +243,7 @@ def _write_performance(path: Path, probabilities: np.ndarray, table: Table, opti
     results = evaluate(
         probabilities,
         targets[:, 0] if options.task == "multi_class" else targets,
-        columns,
+        table.columns if kind != CLASSES else [str(number) for number in range(probabilities.shape[1])],
         kind,
         metrics=options.metrics or table.tested_by.get(kind),
         owners=None,

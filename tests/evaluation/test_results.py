@@ -61,7 +61,9 @@ def test_classes_and_values_are_scored_as_such():
     probabilities = np.array([[0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
     found = evaluate(probabilities, np.array([0, 1, 2, -1]), "abc", "classes", owners=np.arange(4))
     assert found.means["accuracy"] == pytest.approx(2 / 3) and found.known.tolist() == [3, 3, 3]
-    assert found.values["recall"].tolist() == [1, 1, 0]
+    assert found.values["recall"].tolist() == [1, 1, 0] and not any(found.undefined.values())
+    found = evaluate(probabilities, np.array([0, 1, 1, 0]), "abc", "classes", owners=None)
+    assert found.undefined["auroc"] == ["c"]
     targets = np.array([[1.0], [np.nan], [3.0]])
     values = evaluate(np.array([[2.0], [0.0], [3.0]]), targets, ["age"], "values", owners=np.arange(3))
     assert values.values["mse"].tolist() == [0.5] and values.known.tolist() == [2]
