@@ -11,7 +11,7 @@ EXAMPLE = """examples:
   ecg-test bootstrap run_0/predictions.npz run_1/predictions.npz --rounds 1000
   ecg-test bootstrap eval/ --published --seed 7   (as ECG-JEPA's scripts.bootstrap_test_set)
 a FILE is a predictions_<split>.csv of ecg-validate, or an .npz with <split>_targets and <split>_predictions, such as
-common_eval.predictions=FILE writes"""
+common_eval.predictions=FILE writes; patients that the former names are drawn with all their records"""
 
 
 def run(argv: list[str]) -> None:
@@ -28,6 +28,7 @@ def run(argv: list[str]) -> None:
         rounds=arguments.rounds,
         seed=arguments.seed,
         published=arguments.published,
+        against=arguments.against,
     )
     print(*found.said(), sep="\n")
     if arguments.out:
@@ -48,6 +49,11 @@ def parser() -> Parser:
     add("--split", default="test", metavar="NAME", help="whose predictions are taken of an .npz (test)")
     add("--rounds", type=_positive, default=100, metavar="N", help="resamples per file (100)")
     add("--seed", type=int, default=42, help="of the resamples (42)")
+    add(
+        "--against",
+        metavar="FILE",
+        help="one of the files: also how the others differ from it, on the same resamples (paired bootstrap)",
+    )
     add("--published", action="store_true",
         help="ECG-JEPA's arithmetic: one stream of random numbers through the files in the order given, items drawn "
              "whatever their labels, no score for a resample without positives of a label")  # fmt: skip

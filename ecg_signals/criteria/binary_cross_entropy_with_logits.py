@@ -15,7 +15,13 @@ from ecg_signals.criteria.base import Logs
 from ecg_signals.criteria.binary_cross_entropy import BinaryCrossEntropyConfig, BinaryCrossEntropyCriterion
 from ecg_signals.criteria.labels import valid_class_mask
 from ecg_signals.data.label_names import listed
-from ecg_signals.metrics.cinc import challenge_score, read_score_weights, score_terms, sinus_rhythm_index
+from ecg_signals.metrics.cinc import (
+    challenge_score,
+    class_positions,
+    read_score_weights,
+    score_terms,
+    sinus_rhythm_index,
+)
 from ecg_signals.metrics.counts import ratio
 from ecg_signals.metrics.groups import grouped_answers
 from ecg_signals.metrics.summary import AVERAGES
@@ -72,8 +78,7 @@ class BinaryCrossEntropyWithLogitsCriterion(BinaryCrossEntropyCriterion):
     def _order_score_weights(self, labels: list[str]) -> None:
         """Bring the Challenge's classes into the order of the labels, by name or by any of their joined codes."""
         assert self.score_weights is not None
-        position = {code: number for number, name in enumerate(self.classes) for code in (name, *name.split("|"))}
-        order = [position.get(label) for label in labels]
+        order = class_positions(self.classes, labels)
         known = [number for number in order if number is not None]
         if not known:
             logger.warning(

@@ -1,26 +1,26 @@
 """Files of predictions of one test set, as of several runs: their macro AUROC with intervals, and that of all together.
 
 A file is an .npz with `<split>_targets` and `<split>_predictions` (`common_eval.predictions` writes it, as ECG-JEPA's
-fine-tuning does), or a predictions_<split>.csv of ecg-validate.
+fine-tuning does), or a predictions_<split>.csv of ecg-validate, which also knows patients.
 """
 
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ecg_signals.config import ConfigError
+from ecg_signals.config import ConfigError, listed
 from ecg_signals.evaluation.results import class_numbers
 from ecg_signals.files import replacing
-from ecg_signals.metrics.base import mean_defined
-from ecg_signals.metrics.bootstrap import resampled_items
+from ecg_signals.metrics.areas import mean_auroc
+from ecg_signals.metrics.bootstrap import resampled_groups, resampled_items, spread
 from ecg_signals.metrics.ranking import ranking_metrics
 from ecg_signals.readers.npy_file import load_npz
-from ecg_signals.tables import read_table
+from ecg_signals.tables import Column, read_table
 
 TARGETS, PREDICTIONS = "_targets", "_predictions"
 ENDS = (2.5, 97.5)  # percentiles of the resampled scores
@@ -33,12 +33,18 @@ class Bootstrapped:
     Attributes:
         files: in the order in which they were drawn.
         scores: [files, rounds] macro AUROC of resampled test sets; NaN where it is undefined.
+        values: [files] macro AUROC of the test set itself.
         undefined: labels (columns) that no resample can score: all items have them, or none.
+        resampled: what was drawn, "patient" or "record".
+        against: the file that all others are compared with, on the same resamples.
     """
 
     files: list[Path]
     scores: np.ndarray
-    undefined: list[str] = field(default_factory=list)
+    values: np.ndarray
+    undefined: list[str]
+    resampled: str
+    against: Path | None = None
 
     def summary(self) -> dict[str, Any]:
         """Mean and 95 % interval of every file, mean and deviation of their means, and of all scores together."""
@@ -49,7 +55,21 @@ class Bootstrapped:
         over |= {"lowest": min(found["low"] for found in files.values())}
         over |= {"highest": max(found["high"] for found in files.values())}
         drawn = {"rounds": self.scores.shape[1], "undefined_rounds": int(np.isnan(self.scores).sum())}
-        return {"files": files, "of_files": over, "pooled": pooled, **drawn, "undefined_labels": self.undefined}
+        drawn |= {"resampled": self.resampled, "undefined_labels": self.undefined, "differences": self.differences()}
+        values = {"values": dict(zip(files, self.values.tolist())), "of_values": spread(self.values)}
+        return {"files": files, "of_files": over, **values, "pooled": pooled, **drawn}
+
+    def differences(self) -> dict[str, dict[str, float]]:
+        """Of every other file: its value less that of `against`, and the paired 95 % interval."""
+        if self.against is None:
+            return {}
+        base = self.files.index(self.against)
+        return {
+            str(path): {**_interval(self.scores[row] - self.scores[base]),
+                        "value": float(self.values[row] - self.values[base])}
+            for row, path in enumerate(self.files)
+            if row != base
+        }  # fmt: skip
 
     def said(self) -> Iterator[str]:
         """The lines that are printed."""
@@ -61,7 +81,12 @@ class Bootstrapped:
             f"mean of {len(self.files)} file(s): {over['mean']:.4f} ± {over['std']:.4f} "
             f"[{over['lowest']:.4f}, {over['highest']:.4f}]"
         )
+        values = found["of_values"]
+        yield f"of the test set itself, over files: {values['mean']:.4f} ± {values['std']:.4f} (n - 1)"
         yield f"all scores: {pooled['mean']:.4f} ± {pooled['std']:.4f} [{pooled['low']:.4f}, {pooled['high']:.4f}]"
+        for path, one in found["differences"].items():
+            apart = "" if one["low"] <= 0 <= one["high"] else ", which excludes 0"
+            yield f"{path} less {self.against}: {one['value']:+.4f} [{one['low']:+.4f}, {one['high']:+.4f}]{apart}"
         if self.undefined:
             yield f"left out, as all items have them or none: {', '.join(self.undefined)}"
         if found["undefined_rounds"]:
@@ -74,12 +99,14 @@ def _interval(scores: np.ndarray) -> dict[str, float]:
 
 
 def bootstrap_files(
-    paths: Sequence[str | Path], *, split: str = "test", rounds: int = 100, seed: int = 42, published: bool = False
-) -> Bootstrapped:
-    """Resample the test set that all files share.
+    paths: Sequence[str | Path], *, split: str = "test", rounds: int = 100, seed: int = 42, published: bool = False,
+    against: str | Path | None = None,
+) -> Bootstrapped:  # fmt: skip
+    """Resample the test set that all files share: patients with all their records where the first file knows them.
 
     Args:
         paths: files, or folders whose files are taken, those below them too.
+        against: one of the files, whose scores the others' are compared with.
         published: ECG-JEPA's arithmetic: one stream of random numbers through all files in the order given (in a
             folder, the file system's), any items drawn, NaN for a resample that lacks positives of a label. Else files
             are sorted, each is drawn alike, every combination of labels as often as in the data, and a mean is one over
@@ -90,26 +117,51 @@ def bootstrap_files(
     if not files:
         raise ConfigError(f"{', '.join(map(str, paths))}: no .npz and no predictions_{split}.csv is there")
     files = files if published else sorted(dict.fromkeys(files))
-    read = [read_predictions(path, split) for path in files]
-    labels, targets = read[0][0], read[0][1]
-    for path, (_, others, _) in zip(files, read):
-        if others.shape != targets.shape or not np.array_equal(others, targets, equal_nan=True):
-            raise ConfigError(f"{path} has other targets than {files[0]}: compare predictions of one test set")
+    base = _base(against, files, published)
+    read = _read_all(files, split)
+    targets, owners = read[0].targets, None if published else read[0].owners
     shared, count = np.random.RandomState(seed), len(targets)
 
     def drawn() -> Iterable[np.ndarray]:
-        if not published:
-            return resampled_items(targets, rounds, seed)
-        return (shared.randint(0, count, size=count) for _ in range(rounds))
+        if published:
+            return (shared.randint(0, count, size=count) for _ in range(rounds))
+        return resampled_items(targets, rounds, seed) if owners is None else resampled_groups(owners, rounds, seed)
 
-    scores = [[_auroc(scores[rows], targets[rows], published) for rows in drawn()] for _, _, scores in read]
-    whole = ranking_metrics(read[0][2], targets).auroc
-    return Bootstrapped(files, np.array(scores), [labels[column] for column in np.flatnonzero(np.isnan(whole))])
+    scores = [[_auroc(one.scores[rows], targets[rows], published) for rows in drawn()] for one in read]
+    whole = ranking_metrics(read[0].scores, targets).auroc
+    return Bootstrapped(
+        files,
+        np.array(scores),
+        np.array([mean_auroc(targets, one.scores) for one in read]),
+        [read[0].labels[column] for column in np.flatnonzero(np.isnan(whole))],
+        "record" if owners is None else "patient",
+        base,
+    )
+
+
+def _base(against: str | Path | None, files: list[Path], published: bool) -> Path | None:
+    """The file that the others are compared with. Raises: ConfigError when they are not drawn alike, or lack it."""
+    if against is not None and published:
+        raise ConfigError("--against compares files on the same resamples, and --published draws each file's own; "
+                          "leave one of them out")  # fmt: skip
+    if against is not None and Path(against) not in files:
+        raise ConfigError(f"--against {against} is none of the files {listed(files)}; name one of them")
+    return None if against is None else Path(against)
+
+
+def _read_all(files: list[Path], split: str) -> list["Predictions"]:
+    """Raises: ConfigError for files of several test sets."""
+    read = [read_predictions(path, split) for path in files]
+    targets = read[0].targets
+    for path, one in zip(files, read):
+        if one.targets.shape != targets.shape or not np.array_equal(one.targets, targets, equal_nan=True):
+            raise ConfigError(f"{path} has other targets than {files[0]}: compare predictions of one test set")
+    return read
 
 
 def _auroc(scores: np.ndarray, targets: np.ndarray, published: bool) -> float:
     if not published:
-        return mean_defined(ranking_metrics(scores, targets).auroc)
+        return mean_auroc(targets, scores)
     from sklearn.metrics import roc_auc_score
 
     with warnings.catch_warnings():
@@ -126,11 +178,24 @@ def _files(path: Path, split: str, published: bool) -> list[Path]:
     return [file for file in found if file.suffix == ".npz" or file.name == table]
 
 
-def read_predictions(path: Path, split: str) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Label names (numbers where there are none), targets and scores, both [items, labels].
+@dataclass(frozen=True)
+class Predictions:
+    """What a file holds.
 
-    Raises: ConfigError for a file that holds none.
+    Attributes:
+        labels: names, numbers where there are none.
+        targets, scores: [items, labels].
+        owners: [items], equal for items of one patient; None where no patient is known.
     """
+
+    labels: list[str]
+    targets: np.ndarray
+    scores: np.ndarray
+    owners: np.ndarray | None = None
+
+
+def read_predictions(path: Path, split: str) -> Predictions:
+    """An .npz or a table. Raises: ConfigError for a file that holds none."""
     if path.suffix == ".csv":
         return _read_table(path)
     arrays = load_npz(path)
@@ -145,10 +210,10 @@ def read_predictions(path: Path, split: str) -> tuple[list[str], np.ndarray, np.
     if targets.ndim != 2 or targets.shape != scores.shape:
         raise ConfigError(f"{path} has targets {list(targets.shape)} and predictions {list(scores.shape)}; both are "
                           f"[items, labels]")  # fmt: skip
-    return [str(number) for number in range(scores.shape[1])], targets, scores
+    return Predictions([str(number) for number in range(scores.shape[1])], targets, scores)
 
 
-def _read_table(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
+def _read_table(path: Path) -> Predictions:
     table = read_table(path)
     labels = [str(name).removeprefix("score ") for name in table.columns if str(name).startswith("score ")]
     wanted = ["target"] if "target" in table.columns else [f"target {label}" for label in labels]
@@ -157,7 +222,14 @@ def _read_table(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
                           f"ecg-validate")  # fmt: skip
     scores = table[[f"score {label}" for label in labels]].to_numpy(np.float64)
     targets = table[wanted].to_numpy(np.float64)
-    return labels, _one_hot(class_numbers(targets), len(labels)) if wanted == ["target"] else targets, scores
+    targets = _one_hot(class_numbers(targets), len(labels)) if wanted == ["target"] else targets
+    return Predictions(labels, targets, scores, _owners(table["patient"]) if "patient" in table.columns else None)
+
+
+def _owners(patients: Column) -> np.ndarray | None:
+    """One number per patient; a record of none is a group of its own."""
+    codes, _ = patients.factorize()
+    return np.where(codes < 0, -1 - np.arange(len(codes)), codes) if (codes >= 0).any() else None
 
 
 def _one_hot(classes: np.ndarray, count: int) -> np.ndarray:

@@ -150,6 +150,7 @@ class SplitResults:
             "groups": len(np.unique(self.owners)),
             "rounds": rounds,
             "means": self.results.summary(),
+            "undefined": {metric: names for metric, names in self.results.undefined.items() if names},
             "labels": list(self.results.rows()),
         }
 

@@ -23,8 +23,8 @@ from ecg_signals.files import replacing, writing
 from ecg_signals.interop.layout import logit_columns
 from ecg_signals.limits import check_no_input, path_below
 from ecg_signals.metrics.condition_score import condition_score
-from ecg_signals.metrics.logits import COSINES, KINDS_OF_TASKS, LABELS, VALUES, joined_logits, probabilities_of
-from ecg_signals.metrics.results import evaluate
+from ecg_signals.metrics.logits import CLASSES, COSINES, KINDS_OF_TASKS, LABELS, VALUES, joined_logits, probabilities_of
+from ecg_signals.metrics.results import Results, evaluate
 from ecg_signals.readers.read import read_record
 from ecg_signals.registry import get_entry
 from ecg_signals.signal.contract import SignalContract, stated_contract
@@ -243,13 +243,13 @@ def _write_performance(path: Path, probabilities: np.ndarray, table: Table, opti
     results = evaluate(
         probabilities,
         targets[:, 0] if options.task == "multi_class" else targets,
-        columns,
+        table.columns if kind != CLASSES else [str(number) for number in range(probabilities.shape[1])],
         kind,
         metrics=options.metrics or table.tested_by.get(kind),
         owners=None,
         rounds=options.rounds,
         seed=options.seed,
-        zeros=options.published_zeros and kind != VALUES,
+        absent="zero" if options.published_zeros and kind != VALUES else "skip",
     )
     by_label = kind == LABELS
     values = {**results.means, **(results.values if by_label else {})}
@@ -258,8 +258,15 @@ def _write_performance(path: Path, probabilities: np.ndarray, table: Table, opti
         pairs = {**results.mean_ends, **(results.ends if by_label else {})}
         ends = {f"test_{name}_{end}": pairs[name][side] for name in pairs for side, end in enumerate(("low", "high"))}
         _write(path.with_name(f"{path.stem}_intervals.csv"), columns, ends)
-    of = " (mean over labels)" if len(columns) > 1 else ""
-    return [f"{name}: {value:.4f}{of}" for name, value in results.means.items()]
+    return [f"{name}: {value:.4f}{_of(results, name)}" for name, value in results.means.items()]
+
+
+def _of(results: Results, name: str) -> str:
+    """What a mean is over, and which labels define no value."""
+    if name not in results.values or len(results.labels) == 1:
+        return ""
+    without = results.undefined[name]
+    return f" (mean over labels{f'; without a value: {listed(without)}' if without else ''})"
 
 
 def _write(path: Path, columns: list[str], rows: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ecg_signals.metrics.base import Metric, Scored
-from ecg_signals.metrics.logits import CLASSES
+from ecg_signals.metrics.logits import CLASSES, LABELS
 from ecg_signals.registry import register_metric
 
 
@@ -46,6 +46,33 @@ class Specificity(Metric):
 
     def __call__(self, scored: Scored) -> np.ndarray:
         return (scored.negatives - scored.alarms) / scored.negatives
+
+
+@register_metric("balanced_accuracy")
+class BalancedAccuracy(Metric):
+    """Mean of recall and specificity; over classes take the mean of `recall`."""
+
+    kinds = (LABELS,)
+    needs = ("positives", "negatives")
+    chance = 0.5
+
+    def __call__(self, scored: Scored) -> np.ndarray:
+        specificity = (scored.negatives - scored.alarms) / scored.negatives
+        return (scored.hits / scored.positives + specificity) / 2
+
+
+@register_metric("exact_match")
+class ExactMatch(Metric):
+    """Share of the items all of whose known labels are answered rightly."""
+
+    kinds = (LABELS,)
+    of_set = True
+
+    def __call__(self, scored: Scored) -> np.ndarray:
+        known = ~np.isnan(scored.targets)
+        right = (scored.predicted == (scored.targets == 1)) | ~known
+        asked = known.any(axis=1)
+        return np.array(right[asked].all(axis=1).mean() if asked.any() else np.nan)
 
 
 @register_metric("accuracy")

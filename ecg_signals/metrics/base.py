@@ -1,5 +1,6 @@
 """What a metric is, and what it is given."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,10 +9,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ecg_signals.config import UsageError
+from ecg_signals.config import UsageError, unknown_message
 from ecg_signals.metrics.logits import CLASSES, LABELS
 from ecg_signals.metrics.ranking import RankingMetrics, ranking_metrics
 from ecg_signals.registry import register_metric
+
+ABSENT = ("skip", "half", "zero", "nan")  # what becomes of a label that defines no value, see `Metric` and `mean_of`
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ class Metric(ABC):
         higher_is_better: False for errors.
         best: its value for a model without fault.
         needs: "positives", "negatives" or both: without them a label's value is NaN, and means leave it out.
+        chance: its value for a blind guess, which a label without a value counts as by absent="half"; NaN: it has none.
         of_set: it gives one value of the whole set instead of one per label.
     """
 
@@ -86,6 +90,7 @@ class Metric(ABC):
     higher_is_better: ClassVar[bool] = True
     best: ClassVar[float] = 1.0
     needs: ClassVar[tuple[str, ...]] = ()
+    chance: ClassVar[float] = float("nan")
     of_set: ClassVar[bool] = False
 
     def __init__(self, cfg: Any) -> None:
@@ -108,22 +113,31 @@ def make_metrics(names: Sequence[str], kind: str | None) -> dict[str, Metric]:
     return found
 
 
-def measure(metrics: Mapping[str, Metric], scored: Scored, *, zeros: bool = False) -> dict[str, np.ndarray]:
-    """name -> value; `zeros`: 0 instead of NaN, as published."""
+def measure(metrics: Mapping[str, Metric], scored: Scored) -> dict[str, np.ndarray]:
+    """name -> value, NaN where undefined."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        values = {name: metric(scored) for name, metric in metrics.items()}
-    return {name: np.nan_to_num(value, nan=0.0) for name, value in values.items()} if zeros else values
+        return {name: metric(scored) for name, metric in metrics.items()}
+
+
+def fill(values: np.ndarray, absent: str, chance: float = math.nan) -> np.ndarray:
+    """`values` with what counts in place of NaN: of "zero" 0, of "half" the value of a blind guess, else NaN."""
+    if absent not in ABSENT:
+        raise UsageError(unknown_message(f"way '{absent}' to count absent labels", absent, ABSENT, "there are"))
+    return np.where(np.isnan(values), {"zero": 0.0, "half": chance}.get(absent, math.nan), values)
+
+
+def mean_of(values: np.ndarray, absent: str, weights: np.ndarray | None = None) -> float:
+    """Mean of values [labels] that `fill` returned, of those that are defined; of absent="nan" NaN unless all are.
+
+    Args:
+        weights: [labels]; None: every label counts alike.
+    """
+    defined = ~np.isnan(values)
+    if not defined.any() or (absent == "nan" and not defined.all()):
+        return math.nan
+    return float(np.average(values[defined], weights=None if weights is None else weights[defined]))
 
 
 def mean_defined(values: np.ndarray) -> float:
     """Mean of the values that are not NaN; NaN when all are."""
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if len(defined) else float("nan")
-
-
-def average_of(values: np.ndarray, scored: Scored, average: str) -> float:
-    """The `macro` mean of the defined values [labels], or `weighted` by positives."""
-    defined = ~np.isnan(values)
-    if average == "macro" or not defined.any():
-        return mean_defined(values)
-    return float(np.average(values[defined], weights=scored.positives[defined]))
+    return mean_of(values, "skip")

@@ -1,16 +1,22 @@
-"""The score of the PhysioNet/CinC Challenge 2021: confusions weighted by how alike their treatment is."""
+"""The score of the PhysioNet/CinC Challenges 2020 and 2021: confusions weighted by how alike their treatment is."""
 
 import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ecg_signals.config import ConfigError, resolve_input
-from ecg_signals.tables import read_rows
+from ecg_signals.config import ConfigError, listed, resolve_input
+from ecg_signals.metrics.base import Metric, Scored
+from ecg_signals.metrics.logits import LABELS
+from ecg_signals.tables import comma_list, read_rows
 
 SINUS_RHYTHM = "426783006"  # SNOMED CT code; the score's zero is to answer it always
+EQUIVALENT = (  # codes that are scored as one class
+    ("733534002", "164909002"), ("713427006", "59118001"), ("284470004", "63593006"), ("427172004", "17338001"),
+)  # fmt: skip
 
 
 def read_score_weights(path: str | Path) -> tuple[list[str], np.ndarray]:
@@ -39,6 +45,37 @@ def read_score_weights(path: str | Path) -> tuple[list[str], np.ndarray]:
     if not np.isfinite(weights).all():
         raise ConfigError(f"{path} holds a weight that is not finite; expected numbers only")
     return classes, weights
+
+
+def join_equivalent(classes: list[str], weights: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """A table with a row for each of two equivalent codes, as of 2020, with one row `A|B` in place of the first.
+
+    Raises: ConfigError when their weights differ.
+    """
+    names, kept = list(classes), list(range(len(classes)))
+    for pair in EQUIVALENT:
+        if all(code in classes for code in pair):
+            first, second = sorted(map(classes.index, pair))
+            if (weights[first] != weights[second]).any() or (weights[:, first] != weights[:, second]).any():
+                raise ConfigError(f"the weights of {' and '.join(pair)}, one condition, differ; give them equal ones")
+            names[first] = "|".join(pair)
+            kept.remove(second)
+    return [names[row] for row in kept], weights[np.ix_(kept, kept)]
+
+
+def class_positions(classes: Sequence[str], labels: Sequence[str]) -> list[int | None]:
+    """Where the classes have each label, by name or by any of their joined codes; None: nowhere."""
+    position = {code: number for number, name in enumerate(classes) for code in (name, *name.split("|"))}
+    return [position.get(label, position.get(label.partition("|")[0])) for label in labels]
+
+
+def encode_diagnoses(texts: Iterable[str], classes: Sequence[str]) -> np.ndarray:
+    """bool [records, classes] of the headers' `Dx` lines, codes with commas between them; other codes are left out."""
+    rows = [class_positions(classes, comma_list(text)) for text in texts]
+    table = np.zeros((len(rows), len(classes)), dtype=bool)
+    for row, found in zip(table, rows):
+        row[[number for number in found if number is not None]] = True
+    return table
 
 
 def sinus_rhythm_index(classes: list[str], path: str | Path) -> int:
@@ -79,3 +116,57 @@ def challenge_score(observed: float, correct: float, inactive: float) -> float:
     if math.isclose(correct, inactive):
         return 0.0
     return (observed - inactive) / (correct - inactive)
+
+
+def cinc_score(targets: np.ndarray, predicted: np.ndarray, weights: np.ndarray, sinus: int | None) -> float:
+    """The score: 1 when all is right, 0 for always answering sinus rhythm.
+
+    Several conditions in a record let many answers pass, so that answering everything may score well: choose no
+    threshold by it alone.
+
+    Args:
+        targets, predicted: bool [records, classes]; pairs that are not known are False in both.
+        weights: [classes, classes].
+        sinus: position of normal sinus rhythm.
+    """
+    terms = score_terms(torch.from_numpy(weights), sinus, torch.from_numpy(targets), torch.from_numpy(predicted))
+    return challenge_score(*map(float, terms.values()))
+
+
+class CincScore(Metric):
+    """The Challenge's score of what is predicted. Not registered: it needs the weights, and names of the labels.
+
+    Attributes:
+        ignored: labels that the table of weights does not score.
+        lacking: its classes that are no labels, of which nothing is predicted nor true.
+    """
+
+    kinds = (LABELS,)
+    of_set = True
+
+    def __init__(self, path: str | Path, labels: Sequence[str]) -> None:
+        """
+        Args:
+            path: the Challenge's weights.csv, of 2020 or 2021.
+            labels: names of the columns, SNOMED CT codes; columns of one class are joined by "or".
+        Raises: ConfigError for a table that is none, or scores no label.
+        """
+        self.classes, self.weights = join_equivalent(*read_score_weights(path))
+        self.sinus = sinus_rhythm_index(self.classes, path)
+        places = class_positions(self.classes, labels)
+        self.ignored = [label for label, place in zip(labels, places) if place is None]
+        self.lacking = [name for number, name in enumerate(self.classes) if number not in places]
+        if len(self.ignored) == len(labels):
+            raise ConfigError(
+                f"{path} scores none of the labels {listed(labels)}; expected SNOMED CT codes such as {self.classes[0]}"
+            )
+        self.columns = [np.flatnonzero([place == number for place in places]) for number in range(len(self.classes))]
+
+    def __call__(self, scored: Scored) -> np.ndarray:
+        if not len(scored.targets):
+            return np.array(np.nan)
+        truth, answers = (
+            np.stack([table[:, chosen].any(axis=1) for chosen in self.columns], axis=1)
+            for table in (scored.targets == 1, scored.predicted & ~np.isnan(scored.targets))
+        )
+        return np.array(cinc_score(truth, answers, self.weights, self.sinus))

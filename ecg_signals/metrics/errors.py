@@ -36,6 +36,16 @@ class MeanSquaredError(Error):
         return float(np.square(error).mean())
 
 
+@register_metric("rmse")
+class RootMeanSquaredError(Error):
+    """Root of the mean squared error, in the unit of the targets."""
+
+    higher_is_better, best = False, 0.0
+
+    def of_column(self, error: np.ndarray, target: np.ndarray) -> float:
+        return float(np.sqrt(np.square(error).mean()))
+
+
 @register_metric("mae")
 class MeanAbsoluteError(Error):
     """Mean absolute error."""

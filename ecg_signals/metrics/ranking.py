@@ -2,8 +2,11 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+
+COLUMNS = 8  # labels that are copied at a time: all that it takes of memory beside scores and targets
 
 
 @dataclass(frozen=True)
@@ -22,37 +25,44 @@ class RankingMetrics:
 
 
 def ranking_metrics(scores: np.ndarray, targets: np.ndarray) -> RankingMetrics:
-    """Both areas of every label, from one sort per label.
+    """Both areas of every label.
 
     Args:
         scores: [items, labels], any monotonic score; logits are better than probabilities, which saturate.
         targets: [items, labels] of 0 and 1, NaN where unknown.
     """
-    columns = np.ascontiguousarray(np.asarray(scores).T), np.ascontiguousarray(np.asarray(targets).T)
-    values = [_areas(score, target) for score, target in zip(*columns)]
+    scores, targets, values = np.asarray(scores), np.asarray(targets), []
+    for start in range(0, scores.shape[1], COLUMNS):
+        block = (np.ascontiguousarray(table[:, start : start + COLUMNS].T) for table in (scores, targets))
+        values += [_areas(score, target) for score, target in zip(*block)]
     auroc, precision, positives = np.array(values, dtype=np.float64).reshape(-1, 3).T
     return RankingMetrics(auroc, precision, positives)
 
 
 def _areas(scores: np.ndarray, targets: np.ndarray) -> tuple[float, float, int]:
-    """AUROC, average precision and number of positives of one label; pairs with an unknown target are left out."""
-    unknown = np.isnan(targets) if targets.dtype.kind == "f" else np.zeros(targets.shape, dtype=bool)
-    if unknown.any():
-        scores, targets = scores[~unknown], targets[~unknown]
-    positive = targets == 1
-    positives = int(np.count_nonzero(positive))
-    negatives = positive.size - positives
-    if positives == 0 or np.isnan(scores).any():
-        return math.nan, math.nan, positives
-    order = np.argsort(scores)[::-1]
-    ordered = scores[order]
-    last = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), ordered.size - 1)  # last item of each distinct score
-    hits = np.cumsum(positive[order])[last]  # positives at or above each distinct score
-    misses = last + 1 - hits
-    precision = float(np.sum(np.diff(hits, prepend=0) * (hits / (last + 1)))) / positives
-    if negatives == 0:
-        return math.nan, precision, positives
-    below = negatives - misses  # negatives strictly below; those of the same score count one half
-    tied = np.diff(misses, prepend=0)
-    auroc = float(np.sum(np.diff(hits, prepend=0) * (below + 0.5 * tied))) / (positives * negatives)
-    return auroc, precision, positives
+    """AUROC, average precision and number of positives of one label; pairs with an unknown target are left out.
+
+    Values alone are sorted, which is several times as fast as sorting items by them; then each positive's place among
+    the negatives is counted, before and behind those of the same score, which count one half.
+    """
+    positive = np.sort(scores[targets == 1])
+    negative = np.sort(scores[targets == 0])
+    if not len(positive) or any(np.isnan(part[-1:]).any() for part in (positive, negative)):  # NaN is sorted last
+        return math.nan, math.nan, len(positive)
+    starts = np.flatnonzero(np.append(True, positive[1:] != positive[:-1]))
+    first = np.repeat(starts, np.diff(starts, append=len(positive)))  # place of the first positive of the same score
+    below, not_above = _count(negative, positive, "left"), _count(negative, positive, "right")
+    hits = len(positive) - first  # positives at or above each positive
+    precision = float(np.mean(hits / (hits + len(negative) - below)))
+    if not len(negative):
+        return math.nan, precision, len(positive)
+    won = int(below.sum()) + int(not_above.sum())  # pairs, doubled
+    return won / (2 * len(positive) * len(negative)), precision, len(positive)
+
+
+def _count(values: np.ndarray, limits: np.ndarray, side: Literal["left", "right"]) -> np.ndarray:
+    """How many sorted `values` lie below each of sorted `limits`; of side "right" also those that equal it."""
+    if len(limits) <= len(values):
+        return np.searchsorted(values, limits, side)
+    places = np.searchsorted(limits, values, "right" if side == "left" else "left")  # of the first limit above a value
+    return np.cumsum(np.bincount(places, minlength=len(limits)))[: len(limits)]

@@ -1,11 +1,12 @@
-"""Results of one evaluation, with intervals: every label by itself, and their means."""
+"""Results of one evaluation, with intervals: every label by itself, and their means; and two models compared."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ecg_signals.metrics.base import Metric, Scored, make_metrics, mean_defined, measure
+from ecg_signals.config import ConfigError, listed
+from ecg_signals.metrics.base import Metric, Scored, fill, make_metrics, mean_of, measure
 from ecg_signals.metrics.bootstrap import intervals, resampled_groups, resampled_items
 from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES
 
@@ -24,6 +25,7 @@ class Results:
         ends: metric -> [2, labels], ends of the 95 % interval; {} without rounds.
         means: metric -> mean over the labels that define it, or its value of the whole set.
         mean_ends: metric -> [2]; {} without rounds.
+        undefined: metric -> labels that define no value, for want of positives, negatives or known answers.
     """
 
     labels: list[str]
@@ -33,6 +35,7 @@ class Results:
     ends: dict[str, np.ndarray]
     means: dict[str, float]
     mean_ends: dict[str, np.ndarray]
+    undefined: dict[str, list[str]]
 
     def rows(self) -> Iterator[dict[str, str | int | float]]:
         """One per label: its name, `known` and `positives`, then every metric with `_low` and `_high`."""
@@ -55,17 +58,35 @@ class Results:
         return out
 
 
+@dataclass(frozen=True)
+class Difference:
+    """How much larger a value of one model is than that of another, with its 95 % interval (NaN without rounds)."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval excludes 0."""
+        return self.low > 0 or self.high < 0
+
+
+Metrics = Sequence[str] | Mapping[str, Metric]
+
+
 def evaluate(
     scores: np.ndarray,
     targets: np.ndarray,
     labels: Sequence[str],
     kind: str | None,
     *,
-    metrics: Sequence[str] | None = None,
+    metrics: Metrics | None = None,
     owners: np.ndarray | None,
     rounds: int = 0,
     seed: int = 0,
-    zeros: bool = False,
+    absent: str = "skip",
+    predicted: np.ndarray | None = None,
 ) -> Results:
     """Score what a model answered.
 
@@ -74,42 +95,111 @@ def evaluate(
         targets: [items, labels], NaN where unknown; for classes [items] class numbers, negative where unknown.
         labels: names of the columns.
         kind: what the scores are, see metrics/logits.py.
-        metrics: registered names; None: the usual ones.
+        metrics: registered names, or name -> metric; None: the usual ones.
         owners: [items] whom an item is of (a patient, else a record): drawn together, since their items are alike.
             None: every item is drawn for itself, each combination of labels as often as it is in the data.
         rounds: of the bootstrap; 0: no intervals.
-        zeros: undefined values are 0 and count in means.
+        absent: what a label without a value counts in means, see `Metric` and metrics/base.py: "skip", "half", "zero",
+            "nan".
+        predicted: bool [items, labels], such as by thresholds of each label; None: above 0.5, of classes the largest.
+    Raises: ConfigError for a score that is no number, naming its label.
     """
-    chosen_metrics = make_metrics(USUAL[kind or LABELS] if metrics is None else metrics, kind)
-    if kind == CLASSES:
-        kept = targets >= 0
-        scores, targets, owners = scores[kept], targets[kept], None if owners is None else owners[kept]
-    drawn = resampled_items(targets, rounds, seed) if owners is None else resampled_groups(owners, rounds, seed)
-
-    def statistic(chosen: np.ndarray) -> dict[str, np.ndarray | float]:
-        by_label, means = _measure(chosen_metrics, Scored.of(scores[chosen], targets[chosen], kind), zeros)
-        return {**by_label, **{f"mean {name}": value for name, value in means.items()}}
-
-    values, means = _measure(chosen_metrics, Scored.of(scores, targets, kind), zeros)
-    ends = intervals(statistic, drawn) if rounds else {}
-    one_hot = targets[:, None] == np.arange(scores.shape[1]) if kind == CLASSES else targets == 1
-    known = np.full(scores.shape[1], len(targets)) if kind == CLASSES else (~np.isnan(targets)).sum(axis=0)
+    answers = _Answers(scores, targets, labels, kind, metrics, absent, predicted)
+    raw, means = answers.measured(None)
+    ends = intervals(answers.statistic, answers.draws(owners, rounds, seed)) if rounds else {}
+    known = np.full(len(labels), len(answers.targets)) if kind == CLASSES else (~np.isnan(targets)).sum(axis=0)
+    positives = answers.scored(None).positives if kind != VALUES else np.zeros_like(known)
     return Results(
         labels=list(labels),
         known=known,
-        positives=np.zeros_like(known) if kind == VALUES else one_hot.sum(axis=0),
-        values=values,
+        positives=positives,
+        values={name: answers.filled(name, value) for name, value in raw.items()},
         ends={name: pair for name, pair in ends.items() if not name.startswith("mean ")},
         means=means,
         mean_ends={name.removeprefix("mean "): pair for name, pair in ends.items() if name.startswith("mean ")},
+        undefined={
+            name: [labels[at] for at in np.flatnonzero(np.isnan(value)).tolist()] for name, value in raw.items()
+        },
     )
 
 
-def _measure(
-    metrics: Mapping[str, Metric], scored: Scored, zeros: bool
-) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """Every metric by label, and the means over labels; what is of the whole set stands among the means."""
-    found = measure(metrics, scored, zeros=zeros)
-    values = {name: value for name, value in found.items() if not metrics[name].of_set}
-    means = {name: float(value) if metrics[name].of_set else mean_defined(value) for name, value in found.items()}
-    return values, means
+def compare(
+    scores: tuple[np.ndarray, np.ndarray],
+    targets: np.ndarray,
+    labels: Sequence[str],
+    kind: str | None,
+    *,
+    metrics: Metrics | None = None,
+    owners: np.ndarray | None,
+    rounds: int = 1000,
+    seed: int = 0,
+    absent: str = "skip",
+    predicted: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
+) -> dict[str, Difference]:
+    """The first model's means less the second's on the same items, by the paired bootstrap; see `evaluate`."""
+    first, second = (
+        _Answers(each, targets, labels, kind, metrics, absent, chosen) for each, chosen in zip(scores, predicted)
+    )
+
+    def less(chosen: np.ndarray | None) -> dict[str, float]:
+        others = second.measured(chosen)[1]
+        return {name: value - others[name] for name, value in first.measured(chosen)[1].items()}
+
+    ends = intervals(less, first.draws(owners, rounds, seed)) if rounds else {}
+    undefined = np.full(2, np.nan)
+    return {name: Difference(value, *map(float, ends.get(name, undefined))) for name, value in less(None).items()}
+
+
+class _Answers:
+    """What one model answered to the items of a set; arguments as `evaluate`."""
+
+    def __init__(
+        self, scores: np.ndarray, targets: np.ndarray, labels: Sequence[str], kind: str | None,
+        metrics: Metrics | None, absent: str, predicted: np.ndarray | None,
+    ) -> None:  # fmt: skip
+        chosen = USUAL[kind or LABELS] if metrics is None else metrics
+        self.metrics = dict(chosen) if isinstance(chosen, Mapping) else make_metrics(chosen, kind)
+        self.kind, self.absent = kind, absent
+        self.kept: slice | np.ndarray = targets >= 0 if kind == CLASSES else slice(None)
+        self.scores, self.targets = scores[self.kept], targets[self.kept]
+        self.predicted = None if predicted is None else predicted[self.kept]
+        self._check(labels)
+
+    def _check(self, labels: Sequence[str]) -> None:
+        if not self.scores.size or not np.isnan(self.scores.min()):  # no table of answers to the question is made
+            return
+        known = np.ones((len(self.targets), 1), dtype=bool) if self.kind == CLASSES else ~np.isnan(self.targets)
+        counts = (np.isnan(self.scores) & known).sum(axis=0)
+        if counts.any():
+            named = [labels[column] for column in np.flatnonzero(counts).tolist()]
+            raise ConfigError(
+                f"the model answers NaN to {int(counts.max())} of {len(known)} items for {listed(named)}; look for "
+                f"NaN in its weights (a diverged training) and in the signals"
+            )
+
+    def draws(self, owners: np.ndarray | None, rounds: int, seed: int) -> Iterable[np.ndarray]:
+        """Indices of the items of every round. The values of a regression form no combinations."""
+        if owners is None and self.kind != VALUES:
+            return resampled_items(self.targets, rounds, seed)
+        alone = np.arange(len(self.targets))
+        return resampled_groups(alone if owners is None else owners[self.kept], rounds, seed)
+
+    def scored(self, chosen: np.ndarray | None) -> Scored:
+        """Of the items `chosen`; None: of all."""
+        rows: slice | np.ndarray = slice(None) if chosen is None else chosen
+        found = Scored.of(self.scores[rows], self.targets[rows], self.kind)
+        return found if self.predicted is None else replace(found, predicted=self.predicted[rows])
+
+    def measured(self, chosen: np.ndarray | None) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+        """Every metric by label, NaN where undefined, and the means; what is of the whole set stands among these."""
+        found = measure(self.metrics, self.scored(chosen))
+        values = {name: value for name, value in found.items() if not self.metrics[name].of_set}
+        return values, {name: mean_of(self.filled(name, value), self.absent) for name, value in found.items()}
+
+    def filled(self, name: str, values: np.ndarray) -> np.ndarray:
+        return fill(values, self.absent, self.metrics[name].chance)
+
+    def statistic(self, chosen: np.ndarray) -> dict[str, np.ndarray | float]:
+        values, means = self.measured(chosen)
+        by_label = {name: self.filled(name, value) for name, value in values.items()}
+        return {**by_label, **{f"mean {name}": value for name, value in means.items()}}

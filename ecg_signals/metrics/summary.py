@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ecg_signals.metrics.base import Scored, average_of, make_metrics, mean_defined, measure
+from ecg_signals.metrics.base import Scored, make_metrics, mean_defined, mean_of, measure
 from ecg_signals.metrics.logits import CLASSES, LABELS
 
 AVERAGES = ("macro", "micro", "weighted")
@@ -21,7 +21,8 @@ def summarise_ranking(scores: np.ndarray, targets: np.ndarray, average: str) -> 
     metrics, scored = make_metrics(("auroc", "auprc"), LABELS), Scored.of(scores, targets, LABELS)
     by_label = measure(metrics, scored)
     micro = {name: float(value[0]) for name, value in measure(metrics, scored.pooled()).items()}
-    printed = {name: average_of(values, scored, average) for name, values in by_label.items()}
+    weights = scored.positives if average == "weighted" else None
+    printed = {name: mean_of(values, "skip", weights) for name, values in by_label.items()}
     return {
         **(micro if average == "micro" else printed),
         "auroc_labels": float(np.count_nonzero(~np.isnan(by_label["auroc"]))),

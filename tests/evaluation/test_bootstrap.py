@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+import pandas
 import pytest
 
 from ecg_signals.cli import test
@@ -61,6 +62,33 @@ def test_files_of_another_test_set_are_named(runs, tmp_path):
         bootstrap_files([tmp_path / "run_0.npz"], split="val")
     with pytest.raises(ConfigError, match=r"no \.npz and no predictions_test\.csv"):
         bootstrap_files([tmp_path / "absent"][:0] or [(tmp_path / "empty").mkdir() or tmp_path / "empty"])
+
+
+def test_patients_that_a_table_names_are_drawn_whole(tmp_path):
+    rng = np.random.default_rng(0)
+    targets = np.repeat(rng.integers(0, 2, 30), 10)
+    table = pandas.DataFrame({"item": range(300), "patient": pandas.array(np.repeat(np.arange(30), 10), "Int64")})
+    table["score a"], table["target a"] = np.repeat(rng.random(30), 10) + 0.3 * targets, targets
+    table.to_csv(tmp_path / "predictions_test.csv", index=False)
+    table.drop(columns="patient").to_csv(tmp_path / "alone.csv", index=False)
+    wide, narrow = (bootstrap_files([tmp_path / name]) for name in ("predictions_test.csv", "alone.csv"))
+    assert (wide.resampled, narrow.resampled) == ("patient", "record")
+    assert wide.scores.std() > 2 * narrow.scores.std() and wide.values == narrow.values
+
+
+def test_files_are_compared_on_the_same_resamples(runs, capsys):
+    same = runs / "same.npz"
+    shutil.copy(runs / "run_0.npz", same)
+    found = bootstrap_files([runs], rounds=20, against=runs / "run_0.npz")
+    apart = found.differences()[str(same)]
+    assert apart == {"mean": 0, "low": 0, "high": 0, "value": 0} and len(found.differences()) == 3
+    whole = found.summary()
+    assert whole["of_values"]["std"] == pytest.approx(np.std(list(whole["values"].values()), ddof=1))
+    test.run(["bootstrap", str(runs), "--rounds", "5", "--against", str(same)])
+    assert f"run_0.npz less {same}: +0.0000 [+0.0000, +0.0000]\n" in capsys.readouterr().out
+    for more, message in (({"published": True}, "each file's own"), ({}, "is none of the files")):
+        with pytest.raises(ConfigError, match=message):
+            bootstrap_files([runs], against="other.npz", **more)
 
 
 def test_the_command_writes_what_it_prints_and_overwrites_no_predictions(runs, capsys):

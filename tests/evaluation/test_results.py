@@ -8,9 +8,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from ecg_signals.composition import resolve_config
+from ecg_signals.config import ConfigError
 from ecg_signals.evaluation.evaluator import Evaluator
 from ecg_signals.metrics.bootstrap import resampled_groups
-from ecg_signals.metrics.results import evaluate
+from ecg_signals.metrics.results import compare, evaluate
 from ecg_signals.runtime.placement import Placement
 from ecg_signals.trainer import Trainer
 
@@ -60,10 +61,60 @@ def test_classes_and_values_are_scored_as_such():
     probabilities = np.array([[0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
     found = evaluate(probabilities, np.array([0, 1, 2, -1]), "abc", "classes", owners=np.arange(4))
     assert found.means["accuracy"] == pytest.approx(2 / 3) and found.known.tolist() == [3, 3, 3]
-    assert found.values["recall"].tolist() == [1, 1, 0]
+    assert found.values["recall"].tolist() == [1, 1, 0] and not any(found.undefined.values())
+    found = evaluate(probabilities, np.array([0, 1, 1, 0]), "abc", "classes", owners=None)
+    assert found.undefined["auroc"] == ["c"]
     targets = np.array([[1.0], [np.nan], [3.0]])
     values = evaluate(np.array([[2.0], [0.0], [3.0]]), targets, ["age"], "values", owners=np.arange(3))
     assert values.values["mse"].tolist() == [0.5] and values.known.tolist() == [2]
+
+
+def test_an_interval_of_a_regression_is_not_a_point(noisy):
+    scores, targets, _ = noisy
+    found = evaluate(scores, targets + scores, ["a", "b"], "values", metrics=["mae", "rmse"], owners=None, rounds=50)
+    assert all((low < high).all() for low, high in found.ends.values())
+
+
+def test_labels_without_a_value_are_named_and_count_as_asked(noisy):
+    scores, targets, owners = noisy
+    missing = np.column_stack([targets, np.zeros(60)])
+    scores, labels, names = np.column_stack([scores, scores[:, 0]]), ["a", "b", "none"], ["auroc", "recall"]
+    means = {}
+    for absent in ("skip", "half", "zero", "nan"):
+        found = evaluate(scores, missing, labels, "labels", metrics=names, owners=owners, absent=absent)
+        assert found.undefined == {"auroc": ["none"], "recall": ["none"]}
+        means[absent] = found.means
+    both = found.values["auroc"][:2].sum()
+    areas = [means[absent]["auroc"] for absent in ("skip", "half", "zero")]
+    assert areas == pytest.approx([both / 2, (both + 0.5) / 3, both / 3]) and np.isnan(means["nan"]["auroc"])
+    assert means["half"]["recall"] == means["skip"]["recall"]  # a guess has no recall of its own
+
+
+def test_a_score_that_is_no_number_is_an_error_that_names_its_label(noisy):
+    scores, targets, owners = noisy
+    scores, unknown = scores.copy(), targets.copy()
+    scores[3:5, 1] = np.nan
+    with pytest.raises(ConfigError, match="answers NaN to 2 of 60 items for b; look for"):
+        evaluate(scores, targets, ["a", "b"], "labels", owners=owners)
+    unknown[3:5, 1] = np.nan  # nobody asks what it answers there
+    evaluate(scores, unknown, ["a", "b"], "labels", owners=owners)
+
+
+def test_what_is_predicted_may_be_given(noisy):
+    scores, targets, owners = noisy
+    found = evaluate(scores, targets, ["a", "b"], "labels", owners=owners, predicted=targets == 1, rounds=3)
+    assert found.means["f1_score"] == 1 and found.mean_ends["recall"].tolist() == [1, 1] and found.means["auroc"] < 1
+
+
+def test_a_better_model_is_told_from_a_worse_one_and_not_from_itself(noisy):
+    scores, targets, owners = noisy
+    worse = np.random.default_rng(5).permuted(scores, axis=0)
+    found = compare((scores, worse), targets, ["a", "b"], "labels", metrics=["auroc"], owners=owners, rounds=100)
+    assert found["auroc"].clear and found["auroc"].low < found["auroc"].value < found["auroc"].high
+    whole = [evaluate(one, targets, ["a", "b"], "labels", owners=owners).means["auroc"] for one in (scores, worse)]
+    assert found["auroc"].value == pytest.approx(whole[0] - whole[1])
+    same = compare((scores, scores), targets, ["a", "b"], "labels", metrics=["auroc"], owners=owners, rounds=5)
+    assert (same["auroc"].value, same["auroc"].low, same["auroc"].clear) == (0, 0, False)
 
 
 def test_validation_writes_results_by_label_and_a_row_per_item(classification, tmp_path):

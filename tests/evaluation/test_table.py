@@ -104,6 +104,20 @@ def test_the_command_names_its_metrics(model: Any, table: Path, tmp_path: Path, 
     assert list(ends.index) == ["test_auroc_low", "test_auroc_high", "test_recall_low", "test_recall_high"]
 
 
+def test_a_class_that_no_record_has_is_named(model: Any, table: Path, tmp_path: Path) -> None:
+    rows = pandas.read_csv(table).assign(kind=0).drop(columns=LABELS)
+    rows.to_csv(tmp_path / "kinds.csv", index=False)
+    model.logit_kind = "classes"
+    try:
+        said = run_table(
+            model,
+            TableOptions(str(tmp_path / "kinds.csv"), out=str(tmp_path), label_start_index=2, metrics=["recall"]),
+        ).said
+    finally:
+        model.logit_kind = "labels"
+    assert said[-1].endswith("(mean over labels; without a value: '1')")
+
+
 def test_what_is_missing_is_one_error(model: Any, table: Path) -> None:
     contract, model.signal = model.signal, None
     try:

@@ -15,7 +15,7 @@ from ecg_signals.evaluation.run import run
 from ecg_signals.evaluation.table import TableOptions, run_table
 from ecg_signals.evaluation.windows import Logits, aggregate_crops, crop_batches, model_batches
 from ecg_signals.interop.hubert_ecg.contract import hubert_ecg
-from ecg_signals.metrics.base import Scored, make_metrics, mean_defined, measure
+from ecg_signals.metrics.base import Scored, fill, make_metrics, mean_defined, measure
 from ecg_signals.metrics.bootstrap import intervals, resampled_items
 from ecg_signals.metrics.condition_score import condition_name, condition_score
 from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES
@@ -26,7 +26,8 @@ LABEL_METRICS = ("f1_score", "recall", "precision", "specificity", "auroc", "aup
 
 
 def label_performance(scores, targets, zeros=False):
-    return measure(make_metrics(LABEL_METRICS, LABELS), Scored.of(scores, targets, LABELS), zeros=zeros)
+    found = measure(make_metrics(LABEL_METRICS, LABELS), Scored.of(scores, targets, LABELS))
+    return {name: fill(values, "zero" if zeros else "skip") for name, values in found.items()}
 
 
 @pytest.fixture(scope="module")
