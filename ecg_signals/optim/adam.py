@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from inspect import unwrap
 from typing import Any
 
 import torch
@@ -19,8 +20,17 @@ class AdamConfig(BaseConfig):
     lr: list[float] = option([1e-3], "learning rate; the first one counts", follows="optimization.lr")
 
 
+class Uncompiled(torch.optim.Optimizer):
+    """torch wraps these methods so that each imports its compiler, some seconds of a run's start; nothing here compiles."""
+
+    state_dict = unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = unwrap(torch.optim.Optimizer.load_state_dict)
+    add_param_group = unwrap(torch.optim.Optimizer.add_param_group)
+    zero_grad = unwrap(torch.optim.Optimizer.zero_grad)
+
+
 @register_optimizer("adam", dataclass=AdamConfig)
-class Adam(torch.optim.Optimizer):
+class Adam(Uncompiled):
     """With step t, gradient g, moments m and v (float32):
 
         p -= lr * weight_decay * p

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ecg_signals.config import option
-from ecg_signals.optim.adam import AdamConfig, check_adam_options
+from ecg_signals.optim.adam import AdamConfig, Uncompiled, check_adam_options
 from ecg_signals.registry import register_optimizer
 
 
@@ -18,7 +18,7 @@ class AdamWConfig(AdamConfig):
 
 
 @register_optimizer("adamw", dataclass=AdamWConfig)
-class AdamW(torch.optim.AdamW):
+class AdamW(Uncompiled, torch.optim.AdamW):
     """Epsilon acts after the bias correction; fairseq's `adam` adds it before."""
 
     def __init__(self, params: Iterable[Any], cfg: AdamWConfig) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ecg_signals.config import BaseConfig, ConfigError, option
 from ecg_signals.models.base import BaseModel, ModelOutput
 from ecg_signals.modules.autograd import scale_gradient
+from ecg_signals.modules.compiling import not_compiled
 from ecg_signals.modules.conv_position import ConvPosition
 from ecg_signals.modules.conv_stem import ConvStem, parse_conv_layers, unpadded_lengths
 from ecg_signals.modules.dropout import Dropout
@@ -216,7 +217,7 @@ class ECGTransformer(BaseModel):
             frames = frames.masked_fill(self._draw_channel_mask(frames).unsqueeze(1), 0.0)
         return frames
 
-    @torch.compiler.disable
+    @not_compiled
     def draw_mask(self, shape: tuple[int, int], padding: Tensor | None) -> Tensor | None:
         """Frames to hide, bool [batch, frames] on the CPU, from torch's CPU generator; None when mask_prob is 0."""
         cfg = self.cfg
@@ -229,7 +230,7 @@ class ECGTransformer(BaseModel):
         )  # fmt: skip
         return torch.from_numpy(mask)
 
-    @torch.compiler.disable
+    @not_compiled
     def _draw_channel_mask(self, frames: Tensor) -> Tensor:
         cfg = self.cfg
         mask = compute_mask_indices(

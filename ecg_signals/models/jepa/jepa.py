@@ -26,6 +26,7 @@ from ecg_signals.models.encoders.vit import (
     take_tokens,
 )
 from ecg_signals.models.jepa.masks import MaskRule
+from ecg_signals.modules.compiling import not_compiled
 from ecg_signals.modules.vit import drawn_token, initialise
 from ecg_signals.optim.warmup_cosine import half_cosine
 from ecg_signals.registry import register_model
@@ -158,7 +159,7 @@ class Jepa(BaseModel):
     ) -> ModelOutput:
         return self.target_encoder.extract_features(source, padding_mask, layers)
 
-    @torch.compiler.disable
+    @not_compiled
     def masks(self, source: Tensor, visible: Tensor | None, masked: Tensor | None) -> tuple[Tensor, Tensor]:
         """Both, checked where they are given, else drawn from torch's generator."""
         rows, patches = len(source), source.shape[-1] // self.cfg.patch_size
@@ -211,7 +212,7 @@ class Jepa(BaseModel):
         if self.cfg.target_update == "after_update":
             self.follow(num_updates)
 
-    @torch.compiler.disable
+    @not_compiled
     def follow_to(self, passes: int) -> None:
         """Follow once for every batch so far, as one process with all ranks' batches in turn does.
 
@@ -221,7 +222,7 @@ class Jepa(BaseModel):
             self.follow(self.followed)
             self.followed += 1
 
-    @torch.compiler.disable
+    @not_compiled
     @torch.no_grad()
     def follow(self, step: int) -> None:
         """Bring the target encoder nearer to the encoder."""

@@ -11,6 +11,7 @@ from ecg_signals.config import ConfigError, option
 from ecg_signals.models.base import ModelOutput
 from ecg_signals.models.encoders.ecg_transformer import ECGTransformer, ECGTransformerConfig
 from ecg_signals.models.wav2vec2.negatives import HiddenFrames, Targets, contrast, draw_negatives
+from ecg_signals.modules.compiling import not_compiled
 from ecg_signals.modules.dropout import Dropout
 from ecg_signals.modules.pooling import pool_frames
 from ecg_signals.modules.quantizer import GumbelQuantizer
@@ -145,7 +146,7 @@ class Wav2Vec2(ECGTransformer):
         squares = features.float().square().mean(dim=-1)
         return squares.masked_fill(padding, 0.0).sum() / (~padding).sum()
 
-    @torch.compiler.disable
+    @not_compiled
     def _hidden_frames(self, features: Tensor, padding: Tensor | None, mask_indices: Tensor | None) -> HiddenFrames:
         if self.mask_emb is None:
             raise ConfigError("the model has no mask embedding: set model.apply_mask=true and model.mask_prob=0.65")
@@ -190,7 +191,7 @@ class Wav2Vec2(ECGTransformer):
         y = self.project_q(y)
         return y if self.target_glu is None else self.target_glu(y)
 
-    @torch.compiler.disable
+    @not_compiled
     def _draw_negatives(self, hidden: HiddenFrames, padding: Tensor | None) -> Tensor:
         items, frames = hidden.mask.shape
         if not self.cfg.negatives_from_everywhere:
