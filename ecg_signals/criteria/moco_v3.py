@@ -24,7 +24,8 @@ class MocoV3CriterionConfig(BaseConfig):
 class MocoV3Criterion(CountingCriterion):
     """2 temp (cross entropy of first views among second ones' keys, and the reverse), summed over ECGs.
 
-    `sample_size` counts ECGs; keys are those of all ranks and pass no gradient. Source: Chen et al. 2021, arXiv:2104.02057.
+    `sample_size` counts ECGs; keys are those of all ranks and pass no gradient.
+    Source: Chen et al. 2021, An Empirical Study of Training Self-Supervised Vision Transformers, arXiv:2104.02057.
     """
 
     dataset = "perturbed_views"
