@@ -130,14 +130,11 @@ def test_moco_v3s_loss_is_the_formula_of_its_paper():
 
 
 @pytest.mark.parametrize("own_term", ["none", "published"])
-def test_simclr_on_xresnet_has_the_published_size_and_loss(losses, golden, own_term):
-    with torch.device("meta"):
-        model = build("model", "simclr", encoder={"_name": "xresnet1d", "stem_bias": True})
-    assert sum(value.numel() for value in model.parameters()) == 1_157_296
+def test_simclr_compares_projections(losses, own_term):
     key = {"none": "loss_exact_T0.5", "published": "loss_T0.5"}[own_term]
     projected = rows(losses["ntxent/z1"], losses["ntxent/z2"])
     found = loss_of("simclr", {"projected": projected, "pooled": torch.zeros(16, 2)}, temp=0.5, own_term=own_term)
-    assert float(found) * 0.5 * 2 == pytest.approx(float(losses[f"ntxent/{key}"]), rel=1e-5)
+    assert float(found) == pytest.approx(float(losses[f"ntxent/{key}"]), rel=1e-5)
 
 
 # ---------------------------------------------------------------------- on any encoder
