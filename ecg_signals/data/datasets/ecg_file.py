@@ -149,7 +149,7 @@ class EcgFileDataset(BaseDataset):
     def noisy(self, segment: Segment, rng: np.random.Generator) -> Segment:
         """With the noise of an evaluation's level."""
         assert self.noise is not None
-        return replace(segment, signal=self.noise(segment.signal, rng, segment.rate or self.sample_rate))
+        return replace(segment, signal=self.noise(segment.signal, rng, segment.rate))
 
     def view(self, segment: Segment, index: int, stream: int = 0) -> dict[str, Any]:
         """`source` and, with `keep_original`, `original`: float32 [leads, samples]; `tracks`, if any.

@@ -36,14 +36,19 @@ class NoiseLevel:
         if not sample_rate:
             raise ConfigError("dataset.noise_level needs the sample rate, which the files do not hold; set "
                               "task.sample_rate=HZ")  # fmt: skip
-        self.level = level
+        self.level, self.sample_rate = level, float(sample_rate)
         fit = len(harmonics(sample_rate))
         if fit < len(POWERLINE):
             logger.warning("dataset.noise_level=%d: of the powerline's 50, 100 and 150 Hz, %d fit into %g Hz",
                            level, fit, sample_rate)  # fmt: skip
 
-    def __call__(self, signal: np.ndarray, rng: Rng, sample_rate: float) -> np.ndarray:
-        """signal [leads, samples], mV, left unchanged -> float32; heights are even from 0 to the level's largest."""
+    def __call__(self, signal: np.ndarray, rng: Rng, rate: float | None = None) -> np.ndarray:
+        """signal [leads, samples], mV, left unchanged -> float32; heights are even from 0 to the level's largest.
+
+        Args:
+            rate: Hz of this signal, None for the usual one.
+        """
+        sample_rate = rate or self.sample_rate
         leads, samples = signal.shape
         wander, emg, powerline, shift = (rng.uniform(0, largest) for largest in LEVELS[self.level])
         noisy = add_waves(signal, np.ones((leads, 1)), wander, 0.01 * np.arange(1, 51), sample_rate, rng)

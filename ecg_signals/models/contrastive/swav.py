@@ -4,6 +4,7 @@ Caron et al. 2020, Unsupervised Learning of Visual Features by Contrasting Clust
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -78,9 +79,10 @@ class Swav(Views):
         if small is not None:
             found = super().forward(small.flatten(0, 1))["projected"]
             output["small_scores"] = self.scores(self.unit(found)).unflatten(0, small.shape[:2])
+        queues = cast("list[Queue]", self.queues)
         if self.cfg.queue_size:
-            output["queued"] = torch.stack([self.scores(queue.rows.clone()) for queue in self.queues]).detach()
-        for view, queue in enumerate(self.queues if self.training else ()):
+            output["queued"] = torch.stack([self.scores(queue.rows.clone()) for queue in queues]).detach()
+        for view, queue in enumerate(queues if self.training else ()):
             queue.wait(rows[view::VIEWS])
         return output
 
