@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecg_signals.config import BaseConfig, option
@@ -23,14 +24,26 @@ def unit_rows(features: Tensor, eps: float) -> Tensor:
 
 
 def pooled_rows(model: nn.Module, batch: dict[str, Any], eps: float) -> Tensor:
-    """The model's `pooled` features of a batch as rows of length 1, [items, dim] float32."""
-    return unit_rows(model(**batch["net_input"])["pooled"].float(), eps)
+    """A batch as rows of length 1, [items, dim] float32: `projected` where the model has it, else `pooled`."""
+    output = model(**batch["net_input"])
+    return unit_rows(output["projected" if "projected" in output else "pooled"].float(), eps)
 
 
-def similarities(rows: Tensor, temp: float) -> Tensor:
-    """Dot products of all pairs of rows, divided by the temperature, in float32 under any autocast."""
+def similarities(rows: Tensor, temp: float, others: Tensor | None = None) -> Tensor:
+    """Dot products of all pairs of rows, or of rows and others, over the temperature, in float32 under any autocast."""
     with torch.autocast(rows.device.type, enabled=False):
-        return rows @ rows.T / temp
+        return rows @ (rows if others is None else others).T / temp
+
+
+def two_views(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows 2i and 2i + 1 of a batch, which are views of one ECG."""
+    assert len(rows) % 2 == 0, f"{len(rows)} rows cannot be pairs of views"
+    return rows[0::2], rows[1::2]
+
+
+def unit(rows: Tensor) -> Tensor:
+    """Rows of length 1, float32."""
+    return F.normalize(rows.float(), dim=-1)
 
 
 def hide(similarity: Tensor, hidden: Tensor) -> Tensor:

@@ -1,10 +1,21 @@
 """An exponential moving average of a model's weights."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from ecg_signals.config import ConfigError
 from ecg_signals.sections import EmaConfig
+
+
+@torch.no_grad()
+def follow(averages: Mapping[str, Tensor], values: Mapping[str, Tensor], decay: float) -> None:
+    """In place, average = decay * average + (1 - decay) * value of the same name; what is no fraction is copied."""
+    fractions = [key for key, average in averages.items() if average.is_floating_point()]
+    torch._foreach_lerp_([averages[key] for key in fractions], [values[key] for key in fractions], 1 - decay)
+    for key in averages.keys() - fractions:
+        averages[key].copy_(values[key])
 
 
 class WeightAverage:
@@ -33,8 +44,7 @@ class WeightAverage:
         averaged = {key for key, value in model.named_parameters(remove_duplicate=False) if value.is_floating_point()}
         current = model.state_dict()
         keys = [key for key in self.weights if key in averaged]
-        averages, weights = [self.weights[key] for key in keys], [self._stored(current[key]) for key in keys]
-        torch._foreach_lerp_(averages, weights, 1 - decay)
+        follow({key: self.weights[key] for key in keys}, {key: self._stored(current[key]) for key in keys}, decay)
         for key in self.weights.keys() - averaged:
             self.weights[key].copy_(current[key])
 

@@ -109,6 +109,12 @@ class _GatherRows(torch.autograd.Function):
 
 def gather_rows(rows: Tensor) -> Tensor:
     """[n, ...] of every rank -> [sum of n, ...] in rank order, differentiable; `rows` itself with one rank."""
+    return gather_with_place(rows)[0]
+
+
+def gather_with_place(rows: Tensor) -> tuple[Tensor, int]:
+    """What `gather_rows` returns, and where in it this rank's rows begin."""
     if world_size() == 1:
-        return rows
-    return _GatherRows.apply(rows, [int(size) for size in all_gather_object(len(rows))])
+        return rows, 0
+    sizes = [int(size) for size in all_gather_object(len(rows))]
+    return _GatherRows.apply(rows, sizes), sum(sizes[: rank()])

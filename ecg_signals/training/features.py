@@ -101,5 +101,5 @@ class FeatureCache:
         key = hashlib.sha256(repr(told).encode())
         for name, value in sorted(self.model.state_dict().items()):
             if name.startswith("encoder."):
-                key.update(value.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+                key.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return place / f"{dataset.path.stem}-{key.hexdigest()[:16]}"

@@ -19,21 +19,26 @@ import torch.distributed as dist
 
 folder, tests, rank = sys.argv[1], sys.argv[2], int(sys.argv[3])
 sys.path.insert(0, tests)
-from test_gathering_over_ranks import NAMES, PARTS, of_rows
+from test_gathering_over_ranks import NAMES, PARTS, of_rows, options_of
 
 dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
 data = torch.load(f"{folder}/data.pt", weights_only=True)
 found = {}
 for name in NAMES:
-    out, gradient = of_rows(name, data, PARTS[rank], all_gather=True)
-    alone, _ = of_rows(name, data, PARTS[rank], training=False, all_gather=True)
+    out, gradient = of_rows(name, data, PARTS[rank], **options_of(name))
+    alone, _ = of_rows(name, data, PARTS[rank], training=False, **options_of(name))
     found[name] = {"loss": out.loss.detach(), "grad": gradient, "alone": alone.loss.detach()}
     found[name] |= {"size": float(out.sample_size), "logs": {key: float(value) for key, value in out.logs.items()}}
 torch.save(found, f"{folder}/rank{rank}.pt")
 dist.destroy_process_group()
 """
-NAMES = ("cmsc", "clocs", "3kg", "wav2vec2_with_cmsc")  # every criterion that has the option
+WITH_OPTION = ("cmsc", "clocs", "3kg", "wav2vec2_with_cmsc")  # every criterion that has the option
+NAMES = (*WITH_OPTION, "moco_v3", "swav")  # which always gather
 PARTS = (slice(0, 3), slice(3, 10))  # rows of each rank; a patient has one of its segments on either
+
+
+def options_of(name):
+    return {"all_gather": True} if name in WITH_OPTION else {}
 
 
 def of_rows(name, data, rows, training=True, **options):
@@ -41,6 +46,8 @@ def of_rows(name, data, rows, training=True, **options):
     pooled = data["pooled"][rows].clone().requires_grad_()
     output = {"pooled": pooled, "masked_pooled": pooled, "padding_mask": None, "features_pen": torch.zeros(())}
     output |= {"pred_logits": torch.zeros(2, len(pooled), 3), "mask_indices": torch.ones(len(pooled), 3).bool()}
+    views = torch.stack([pooled, pooled.roll(1, dims=1)], dim=1).flatten(0, 1)  # two of each
+    output |= {"predicted": views, "target": views.detach().flip(1), "scores": views.tanh()}
     batch = batch_of(len(pooled), patient_id=data["patient_id"][rows], segment=data["segment"][rows])
     criterion = build("criterion", name, **options).train(training)
     out = criterion(StandIn(output), batch)
@@ -51,7 +58,7 @@ def of_rows(name, data, rows, training=True, **options):
 def test_every_criterion_with_the_option_is_compared():
     ours = [get_entry("criterion", name) for name in register_criterion.names()]
     having = {entry.name for entry in ours if "all_gather" in entry.dataclass.__dataclass_fields__}
-    assert having == set(NAMES)
+    assert having == set(WITH_OPTION)
 
 
 @pytest.fixture(scope="module")

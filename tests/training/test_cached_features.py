@@ -75,6 +75,13 @@ def test_a_run_that_goes_on_takes_the_stored_features_unless_the_data_changed(pr
     assert all(torch.equal(weights[name], value) for name, value in whole[1].items())
 
 
+def test_an_encoder_with_counters_is_told_from_others(probe, tmp_path):
+    encoder = {"_name": "xresnet1d", "blocks": [1], "width": 4, "stem": [4]}
+    probe["model"] |= {"encoder": encoder, "pool": "max_mean"}
+    run(probe, tmp_path, features_in_memory=0)
+    assert len(list((tmp_path / "features").iterdir())) == 2
+
+
 @pytest.mark.parametrize("options, why", [
     ({"crop_starts": "any"}, "training crops begin anywhere"),
     ({"crop_starts": "any", "window_stride": None}, "items are cropped at random"),

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,14 +22,16 @@ from ecg_signals.data.manifest import Listing, Manifest
 from ecg_signals.data.preparation import Preparation
 from ecg_signals.data.segment import Segment, SegmentSource, owner_of
 from ecg_signals.data.sources.files import FileSource
+from ecg_signals.data.transforms.noise_levels import LEVELS, NoiseLevel
 from ecg_signals.data.transforms.pipeline import build_pipeline
 from ecg_signals.registry import register_dataset
 from ecg_signals.signal.contract import SignalContract
 
 READ_BY_ITEMS = ("leads_to_load", "filter", "normalize", "clip", "enable_padding_leads", "max_sample_size",
-                 "min_sample_size", "window_stride", "window_count", "window_length")  # fmt: skip
+                 "min_sample_size", "window_stride", "window_count", "window_length", "noise_level")  # fmt: skip
 FEW = 1000  # items whose files are opened to count their recordings
 BUCKET = 1 << 17  # a random stream of an item; the numbers below CROP belong to its signals' augmentations
+NOISE = 1 << 18  # that of an evaluation's noise
 
 
 @dataclass
@@ -61,6 +63,10 @@ class EcgFileConfig(SignalsConfig):
     keep_original: bool = option(
         False, "give batches the signals before augmentation as `original`; published: true, read by nothing", ours=True
     )
+    noise_level: int | None = option(
+        None, "noise of that level in what is not trained on, before filter and normalize; of segments in mV",
+        choices=LEVELS, ours=True,
+    )  # fmt: skip
     label_file: str | None = option(
         None, "y.npy, one row of labels per record idx; None: the files' own `label`", section="task"
     )
@@ -112,6 +118,7 @@ class EcgFileDataset(BaseDataset):
             std_path=cfg.std_path,
         )
         self.pipeline = build_pipeline(cfg, self.sample_rate) if training else None
+        self.noise = NoiseLevel(cfg.noise_level, self.sample_rate) if cfg.noise_level and not training else None
 
     def open_manifest(self) -> Listing:
         """What lists the segments."""
@@ -133,9 +140,16 @@ class EcgFileDataset(BaseDataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         segments = [self.read(address) for address in self.manifest.addresses(index)]
+        if self.noise is not None:
+            segments = [self.noisy(segment, self.rng(index, NOISE + place)) for place, segment in enumerate(segments)]
         views = self.views(segments, index)
         signals = {key: [view[key] for view in views] for key in views[0]} if self.several else views[0]
         return {"id": index, **signals, **self.facts(segments, index)}
+
+    def noisy(self, segment: Segment, rng: np.random.Generator) -> Segment:
+        """With the noise of an evaluation's level."""
+        assert self.noise is not None
+        return replace(segment, signal=self.noise(segment.signal, rng, segment.rate))
 
     def view(self, segment: Segment, index: int, stream: int = 0) -> dict[str, Any]:
         """`source` and, with `keep_original`, `original`: float32 [leads, samples]; `tracks`, if any.

@@ -45,6 +45,24 @@ class Cutout(_Share):
         return blanked(signal, span(rng, signal.shape[-1], self.cfg.largest_share))
 
 
+@dataclass
+class TimeOutConfig(BaseConfig):
+    time_out_share: tuple[float, float] = option(
+        (0.2, 0.4), "smallest and largest share of an item's samples that time_out blanks", least=0, most=1, ours=True
+    )
+
+
+@register_transform("time_out", dataclass=TimeOutConfig)
+class TimeOut(Transform):
+    """`cutout` with a smallest share, as Mehari and Strodthoff 2022 have it, arXiv:2103.12676."""
+
+    cfg: TimeOutConfig
+
+    def __call__(self, signal: np.ndarray, rng: Rng, leads: Sequence[int]) -> np.ndarray:
+        smallest, largest = self.cfg.time_out_share
+        return blanked(signal, span(rng, signal.shape[-1], largest, smallest))
+
+
 @register_transform("shift", dataclass=ShareConfig)
 class Shift(_Share):
     """The item moves to earlier or later, and zeros follow."""

@@ -5,9 +5,9 @@ import numpy as np
 Rng = np.random.Generator | np.random.RandomState
 
 
-def span(rng: Rng, samples: int, largest_share: float) -> slice:
-    """A stretch of `samples`: its length uniform up to that share of them, then its place."""
-    length = int(rng.uniform() * largest_share * samples)
+def span(rng: Rng, samples: int, largest_share: float, smallest_share: float = 0.0) -> slice:
+    """A stretch of `samples`: its length uniform between these shares of them, then its place."""
+    length = int((smallest_share + rng.uniform() * (largest_share - smallest_share)) * samples)
     start = int(integers(rng, max(1, samples - length)))
     return slice(start, start + length)
 

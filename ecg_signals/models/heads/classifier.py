@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ecg_signals.config import BaseConfig, ConfigError, option
 from ecg_signals.metrics.logits import COSINES
+from ecg_signals.models.any_encoder import AnyEncoderOptions, encoder_section
 from ecg_signals.models.base import BaseModel, ModelOutput
 from ecg_signals.models.encoder import is_matrix
 from ecg_signals.models.heads.finetuned import FinetunedModel, FinetuneOptions
@@ -19,7 +20,7 @@ from ecg_signals.registry import get_entry, register_model
 
 
 @dataclass
-class ClassifierConfig(FinetuneOptions):
+class ClassifierConfig(AnyEncoderOptions, FinetuneOptions):
     encoder: Any = option(
         None, "the encoder's `_name` and those of its options that are not the default; null: all from model_path"
     )
@@ -62,26 +63,6 @@ class ClassifierConfig(FinetuneOptions):
         False, "the input was standardised with mean and std files", follows="task.normalize", as_pretrained=True
     )
     filter: bool = option(False, "the input was filtered", follows="task.filter", as_pretrained=True)
-
-    def __post_init__(self) -> None:
-        found = vars(self)["encoder"]  # may be ???
-        if isinstance(found, Mapping) and found.get("_name"):
-            self.encoder = encoder_section(found)
-
-    @classmethod
-    def sections_within(cls, values: Mapping[str, Any]) -> dict[str, type[BaseConfig]]:
-        found = values.get("encoder")
-        name = found.get("_name") if isinstance(found, Mapping) else None
-        return {"encoder": get_entry("model", name).dataclass} if name else {}
-
-
-def encoder_section(values: Mapping[str, Any]) -> BaseConfig:
-    """Typed options of the encoder that `_name` names, without what no head reads."""
-    entry = get_entry("model", values["_name"])
-    section = entry.dataclass.from_mapping(values, where="model.encoder")
-    for key, value in entry.cls.AS_ENCODER.items():
-        setattr(section, key, value)
-    return section
 
 
 @register_model("classifier", dataclass=ClassifierConfig)

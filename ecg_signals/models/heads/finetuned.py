@@ -39,15 +39,15 @@ class EncoderWithHead(BaseModel):
 
     @property
     def signal(self) -> SignalContract | None:
-        """The input contract, the encoder's as well, which may go by the names of the leads."""
+        """The input contract, also of every encoder within, which may go by the names of the leads."""
         return self.__dict__.get("contract")
 
     @signal.setter
     def signal(self, contract: SignalContract | None) -> None:
         self.__dict__["contract"] = contract
-        encoder = dict(self.named_children()).get(self.encoder_key)
-        if isinstance(encoder, BaseModel):  # it is there
-            encoder.signal = contract
+        for encoder in self.children():
+            if isinstance(encoder, BaseModel):
+                encoder.signal = contract
 
     @property
     def underneath(self) -> BaseModel:

@@ -84,6 +84,19 @@ def test_perturbed_views_are_two_augmentations_in_training_and_copies_otherwise(
     assert collated(picked, (4, 5))["net_input"]["source"].shape == (4, 1, 90)
 
 
+def test_small_views_are_stretches_of_further_views(segments):
+    folder = segments(lengths=[50, 70, 90])
+    options = {"max_sample_size": 40, "small_views": 3, "small_samples": 20}
+    batch = collated(make_dataset("perturbed_views", folder / "plain.tsv", training=True, **options, **AUGMENTED))
+    assert batch["net_input"]["source"].shape == (6, 12, 40) and batch["small"].shape == (3, 3, 12, 20)
+    assert not torch.equal(batch["small"][0, 0], batch["small"][0, 1])
+    plain = make_dataset("perturbed_views", folder / "plain.tsv", **options)
+    whole, small = plain[0]["source"][0], plain[0]["small"]
+    assert all(any(torch.equal(part, whole[:, i : i + 20]) for i in range(31)) for part in small)
+    with pytest.raises(ConfigError, match=r"shorter than dataset\.small_samples=51"):
+        make_dataset("perturbed_views", folder / "plain.tsv", **{**options, "small_samples": 51})[0]
+
+
 def test_three_kg_views_are_drawn_for_training_and_validation(segments):
     folder = segments(patient_id=lambda record: 5 + record)
     options = {"inferred_3kg_config": {"angle": 30, "scale": 2.0, "mask_ratio": 0.25}}

@@ -117,9 +117,13 @@ def shapes(golden, name):
             **json.loads((folder / "shapes_ssl.json").read_text())}[name]  # fmt: skip
 
 
-def compare_shapes(model, found, expected):
+def compare_sizes(model, found):
     own = {key: math.prod(value.shape) for key, value in own_state(model).items()}
     assert own == {key: math.prod(shape) for key, shape in found.items()}
+
+
+def compare_shapes(model, found, expected):
+    compare_sizes(model, found)
     assert sum(value.numel() for value in model.parameters()) == expected["n_params"]
 
 
@@ -153,10 +157,28 @@ def test_gru_cells_have_the_published_sizes(name, parameters):
     assert sum(value.numel() for value in model.parameters()) == parameters
 
 
-def test_the_xresnet_of_self_supervision_has_the_published_size(golden):
-    expected = shapes(golden, "ecgresnet_xresnet1d50")
-    model = classifier("xresnet1d", {"stem_bias": True}, {"pool": "max_mean", "head": "norm_linear"}, labels=71)
+def features_of(expected):
+    """The encoder's sizes in a model of ecg-selfsupervised, whose layers are those of xresnet1d under `features`."""
+    found = {**expected["params"], **expected["buffers"]}
+    return {key.removeprefix("features."): size for key, size in found.items() if key.startswith("features.")}
+
+
+@pytest.mark.parametrize("depth", [50, 101])
+def test_the_xresnet_of_self_supervision_has_the_published_sizes(golden, depth):
+    expected = shapes(golden, f"ecgresnet_xresnet1d{depth}")
+    options = {"stem_bias": True, "depth": depth}
+    with torch.device("meta"):
+        model = classifier("xresnet1d", options, {"pool": "max_mean", "head": "norm_linear"}, labels=71)
     assert sum(value.numel() for value in model.parameters()) == expected["n_params"]
+    compare_sizes(model.encoder, renamed("xresnet1d", features_of(expected)))
+
+
+def test_simclr_on_xresnet_has_the_published_sizes(golden):
+    expected = shapes(golden, "ssl_resnet_simclr_xresnet1d50_hidden_out16")
+    with torch.device("meta"):
+        model = build("model", "simclr", encoder={"_name": "xresnet1d", "stem_bias": True})
+    assert sum(value.numel() for value in model.parameters()) == expected["n_params"] == 1_157_296
+    compare_sizes(model.encoder, renamed("xresnet1d", features_of(expected)))
 
 
 # ---------------------------------------------------------------------- symmetries and closed forms
