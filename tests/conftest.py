@@ -13,6 +13,7 @@ if importlib.util.find_spec("datasets") is None:
     sys.modules["datasets"] = None  # type: ignore[assignment]  # else transformers takes tests/data/datasets for it
 
 import pytest
+from warm_commands import warm_commands
 
 from ecg_signals.config import LAUNCH_DIR
 
@@ -62,6 +63,13 @@ def golden() -> Path:
 @pytest.fixture(scope="session")
 def data(shared: Path) -> Path:
     return shared / "data"
+
+
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for PATH with every ecg-* command, each in a process of its own, started in a moment."""
+    with warm_commands(tmp_path_factory.mktemp("bin")) as folder:
+        yield folder
 
 
 @dataclass(frozen=True)

@@ -23,16 +23,21 @@ TINY = (
 )
 
 
-def make(folder, *words, **environment):
-    """`make WORDS` in `folder`, with this Python's commands instead of an installation."""
-    settings = [f"BIN={Path(sys.executable).parent}", "CORE=", "HF=", "NOTEBOOK="]
-    return subprocess.run(
-        ["make", "-f", str(ROOT / "Makefile"), *words, *settings],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
-        text=True,
-    )
+@pytest.fixture
+def make(commands):
+    """`make WORDS` in a folder, with this Python's commands instead of an installation."""
+    settings = [f"BIN={commands}", "CORE=", "HF=", "NOTEBOOK="]
+
+    def run(folder, *words, **environment):
+        return subprocess.run(
+            ["make", "-f", str(ROOT / "Makefile"), *words, *settings],
+            cwd=folder,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+            capture_output=True,
+            text=True,
+        )
+
+    return run
 
 
 def type_labels(folder):
@@ -43,7 +48,7 @@ def type_labels(folder):
             table.assign(normal=values, abnormal=1 - values).drop(columns="arrhythmia").to_csv(path, index=False)
 
 
-def test_clean_removes_caches_and_build_folders_and_nothing_that_the_user_made(tmp_path):
+def test_clean_removes_caches_and_build_folders_and_nothing_that_the_user_made(make, tmp_path):
     made = ["runs/a/checkpoint_last.pt", "outputs/b/x.pt", "multirun/c", "examples/notebooks/work/d", "data/raw/e.npy"]
     gone = ["build/x", "dist/y", "ecg_signals.egg-info/z", ".pytest_cache/w", "ecg_signals/__pycache__/v.pyc"]
     for name in [*made, *gone, *(f"{folder}/kept" for folder in ("configs", "tests", "tools"))]:
@@ -55,7 +60,7 @@ def test_clean_removes_caches_and_build_folders_and_nothing_that_the_user_made(t
     assert not any((tmp_path / name).parent.exists() for name in gone)
 
 
-def test_a_folder_may_be_called_anything(tmp_path):
+def test_a_folder_may_be_called_anything(make, tmp_path):
     data = tmp_path / "jürgen's (ekg)=~ {1}, [2] \"3\" : 50% & $HOME; `4`"
     (data / "raw").mkdir(parents=True)
     for number in range(8):
@@ -70,7 +75,7 @@ def test_a_folder_may_be_called_anything(tmp_path):
     assert done.returncode == 0 and "model_path: " in done.stdout, done.stderr
 
 
-def test_files_then_labels_then_training_as_the_readme_says(tmp_path):
+def test_files_then_labels_then_training_as_the_readme_says(make, tmp_path):
     data = tmp_path / "training_data"
     done = make(tmp_path, "prepare-data")
     assert done.returncode == 2 and "training_data/raw holds no .npy file" in done.stderr
@@ -92,7 +97,7 @@ def test_files_then_labels_then_training_as_the_readme_says(tmp_path):
     assert said.returncode == 0 and {"normal", "abnormal"} <= set(said.stdout.split()), said.stderr
 
 
-def test_without_a_pretrained_model_training_says_what_to_do(tmp_path):
+def test_without_a_pretrained_model_training_says_what_to_do(make, tmp_path):
     raw = tmp_path / "training_data" / "raw"
     raw.mkdir(parents=True)
     for number in range(4):
@@ -103,7 +108,7 @@ def test_without_a_pretrained_model_training_says_what_to_do(tmp_path):
     assert done.returncode == 2 and "make train MODEL=PATH" in done.stderr and "make train-from-scratch" in done.stderr
 
 
-def test_ptbxl_setup_prepares_a_download_or_says_what_to_download(tmp_path):
+def test_ptbxl_setup_prepares_a_download_or_says_what_to_download(make, tmp_path):
     done = make(tmp_path, "ptbxl-setup")
     assert done.returncode == 2 and "https://physionet.org/content/ptb-xl/1.0.3/" in done.stderr
     assert "into data/ptbxl" in done.stderr
@@ -116,7 +121,7 @@ def test_ptbxl_setup_prepares_a_download_or_says_what_to_download(tmp_path):
     assert len(list((tmp_path / "data" / "ptbxl" / "processed").glob("HR*.hea.npy"))) == 3
 
 
-def test_help_names_every_target():
+def test_help_names_every_target(make):
     text = (ROOT / "Makefile").read_text()
     targets = re.search(r"^\.PHONY: (.*?[^\\])$", text, re.M | re.S)[1].replace("\\\n", " ").split()
     help_page = make(ROOT, "help").stdout

@@ -58,11 +58,11 @@ def script(block: Block) -> str:
 
 
 @pytest.fixture(scope="session")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sample(tmp_path_factory: pytest.TempPathFactory, commands: Path) -> Path:
     """The repository's sample, preprocessed once for all files; they find it done in runs/sample."""
     target = tmp_path_factory.mktemp("runs") / "sample"
-    command = Path(sys.executable).with_name("ecg-preprocess")
-    done = subprocess.run([command, "ptbxl", ROOT / "examples" / "sample", target], capture_output=True, text=True)
+    words = [commands / "ecg-preprocess", "ptbxl", ROOT / "examples" / "sample", target]
+    done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return target
 
@@ -78,16 +78,17 @@ def test_every_block_is_correct_syntax(file: str):
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if not all(block.not_run for block in blocks(file))])
-def test_every_block_runs(file: str, sample: Path, tmp_path: Path):
+def test_every_block_runs(file: str, sample: Path, commands: Path, tmp_path: Path):
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     (tmp_path / "runs").mkdir()
     shutil.copytree(sample, tmp_path / "runs" / "sample", copy_function=os.link)
     binaries = Path(sys.executable).parent
-    environment = {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    search = os.pathsep.join([str(commands), str(binaries), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": search, "OMP_NUM_THREADS": "1"}
     for block in blocks(file):
         if block.not_run:
             continue
-        words = [sys.executable, "-c", block.code] if block.language == "python" else ["bash", "-c", script(block)]
+        words = [commands / "code", block.code] if block.language == "python" else ["bash", "-c", script(block)]
         done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, input="")
         said = f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         assert done.returncode == 0, f"{file}:{block.line} ended with {done.returncode}\n{said}"

@@ -21,7 +21,7 @@ class AdamConfig(BaseConfig):
 
 
 class Uncompiled(torch.optim.Optimizer):
-    """torch wraps these methods so that each imports its compiler, some seconds of a run's start; nothing here compiles."""
+    """Without torch's wrappers of these methods: each imports the compiler, seconds of a start that needs none."""
 
     state_dict = unwrap(torch.optim.Optimizer.state_dict)
     load_state_dict = unwrap(torch.optim.Optimizer.load_state_dict)
