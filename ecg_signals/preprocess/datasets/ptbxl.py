@@ -1,10 +1,10 @@
 """PTB-XL: 21,799 records of 10 s with SCP-ECG statements and ten folds."""
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from ecg_signals.config import ConfigError, option, parse_literal
+from ecg_signals.data.ptbxl_statements import TASKS, Statement, class_of, label_sets
 from ecg_signals.preprocess.archives import unpack
 from ecg_signals.preprocess.labels import multi_hot
 from ecg_signals.preprocess.options import PreprocessConfig
@@ -18,8 +18,6 @@ DOWNLOAD = (
     "Download PTB-XL 1.0.3 (1.8 GB) from https://physionet.org/content/ptb-xl/1.0.3/ with a browser, put "
     f"{ARCHIVE} into {{place}}, as it is or unpacked, and type the command again"
 )
-TASKS = ("all", "diagnostic", "subdiagnostic", "superdiagnostic", "form", "rhythm")
-_CLASS_COLUMN = {"subdiagnostic": "diagnostic_subclass", "superdiagnostic": "diagnostic_class"}
 
 
 @dataclass
@@ -74,36 +72,22 @@ class Ptbxl(Source):
         table = table.drop(columns=["filename_lr", "filename_hr"], errors="ignore")
         return table.assign(path=names + ".hea", name=[Path(name).name for name in names])
 
-    def statements(self) -> dict[str, str]:
-        """Statement -> class, for the statements that belong to the label set."""
-        task = self.cfg.labels
-        needed = ["code", "diagnostic", "form", "rhythm", *_CLASS_COLUMN.values()]
+    def statements(self) -> dict[str, Statement]:
+        """What scp_statements.csv says of every code."""
+        needed = ["code", "diagnostic", "form", "rhythm", "diagnostic_class", "diagnostic_subclass"]
         table = read_table(self.folder / "scp_statements.csv", needed, unnamed="code")
-        if task == "all":
-            return {code: code for code in table["code"]}
-        flag = task if task in ("form", "rhythm") else "diagnostic"
-        table = table[table[flag] == 1]
-        classes = table[_CLASS_COLUMN.get(task, "code")]
-        return {code: name for code, name in zip(table["code"], classes) if name == name}
+        flags = [table[key] == 1 for key in needed[1:4]]
+        return dict(zip(table["code"], map(Statement, *flags, *(table[key].fillna("") for key in needed[4:]))))
 
     def classes(self, meta: Table) -> list[set[str]]:
-        """The classes of every record. A statement that scp_statements.csv lacks is a class of its own in `all`."""
-        known = self.statements()
+        """The classes of every record."""
         codes = [parse_literal(text, "scp_codes") for text in meta["scp_codes"]]
-        if self.cfg.labels == "all":
-            return self._kept([{known.get(code, code) for code in found} for found in codes])
-        return self._kept([{known[code] for code in found if code in known} for found in codes])
-
-    def _kept(self, found: list[set[str]]) -> list[set[str]]:
-        """Without the rare classes; with `single_label` none for records of several."""
-        if self.cfg.min_samples is not None and self.cfg.labels != "diagnostic":
-            counts = Counter(name for classes in found for name in classes)
-            found = [{name for name in classes if counts[name] > self.cfg.min_samples} for classes in found]
-        return [classes if len(classes) == 1 else set() for classes in found] if self.cfg.single_label else found
+        least = 0 if self.cfg.min_samples is None else self.cfg.min_samples + 1
+        return label_sets(codes, self.cfg.labels, self.statements(), least=least, single=self.cfg.single_label)
 
     def labels(self, meta: Table) -> Table:
         found = self.classes(meta)
-        every = set(self.statements().values()) if self.cfg.min_samples is None else set()
+        every = set(class_of(self.cfg.labels, self.statements()).values()) if self.cfg.min_samples is None else set()
         names = sorted(every.union(*found))
         return multi_hot(meta["idx"], [classes or None for classes in found], names)
 
