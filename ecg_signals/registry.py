@@ -177,6 +177,7 @@ register_source: Registry[Any] = Registry("source", "ecg_signals.preprocess.sour
 register_reader: Registry[Any] = Registry("reader", "ecg_signals.readers.base:Reader")
 register_metric: Registry[Any] = Registry("metric", "ecg_signals.metrics.base:Metric")
 register_layout: Registry[Any] = Registry("layout", "ecg_signals.interop.layout:Layout")
+register_benchmark: Registry[Any] = Registry("benchmark", "ecg_signals.evaluation.benchmarks.base:Benchmark")
 
 REGISTRIES: dict[str, Registry[Any]] = {
     value.kind: value for name, value in list(globals().items()) if name.startswith("register_")

@@ -53,7 +53,7 @@ class Physionet2021(Source):
 
     def labels(self, meta: Table) -> Table:
         classes = self.classes()
-        codes = [set(text.split(",")) if isinstance(text, str) else None for text in meta["diagnosis"]]
+        codes = [codes_of(text) if isinstance(text, str) else None for text in meta["diagnosis"]]
         found = [
             None if own is None else {name for name in classes if own.intersection(classes[name])} for own in codes
         ]
@@ -78,6 +78,12 @@ class Physionet2021(Source):
             parts, each = name.split("_"), joined.split("|")
             single.update({part: [code] for part, code in zip(parts if len(parts) == len(each) else each, each)})
         return single
+
+
+def codes_of(text: object) -> set[str]:
+    """A header's Dx, "426783006, ,164889003," -> its codes; none of what is no text."""
+    parts = text.split(",") if isinstance(text, str) else []
+    return {code.strip() for code in parts if code.strip()}
 
 
 def _first_column(path: Path) -> list[str]:

@@ -1,0 +1,151 @@
+"""What a benchmark is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ecg_signals.config import ConfigError
+from ecg_signals.evaluation.benchmarks.data import DataSet
+from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES
+from ecg_signals.preprocess.stratify import stratified_folds
+from ecg_signals.tables import Table
+
+SPLITS = ("train", "valid", "test")
+AGES = (20, 40, 60, 80)  # years at which the age groups of stratified folds begin
+
+
+@dataclass
+class Examples:
+    """The records of a benchmark.
+
+    Attributes:
+        labels: names of the columns of `targets`.
+        rows: [records] in meta.csv.
+        targets: [records, labels] of 0 and 1, or values; NaN where unknown. Of classes one is 1.
+        folds: [records] from 1 on.
+        split: [records], of SPLITS.
+        patients: [records] "" where unknown.
+        remarks: what was left out or assumed, with counts.
+    """
+
+    labels: list[str]
+    rows: np.ndarray
+    targets: np.ndarray
+    folds: np.ndarray
+    split: np.ndarray
+    patients: np.ndarray
+    remarks: list[str] = field(default_factory=list)
+
+
+class Benchmark(ABC):
+    """Extend it, write `targets`, and name it with `@register_benchmark("name")`; `ecg-eval benchmark=name` finds it.
+
+    Class attributes:
+        sources: data sets of ecg-preprocess that hold its records, any of which will do.
+        kind: what is predicted, see metrics/logits.py.
+        keeps_unlabelled: a record without any label is scored, too.
+        stratify_by: columns of meta.csv by which folds are stratified beside the labels.
+        valid_fold, test_fold: that are not trained on.
+        compares_with: whose numbers are made alike.
+    """
+
+    sources: ClassVar[tuple[str, ...]]
+    kind: ClassVar[str] = LABELS
+    keeps_unlabelled: ClassVar[bool] = False
+    stratify_by: ClassVar[tuple[str, ...]] = ()
+    valid_fold: ClassVar[int] = 9
+    test_fold: ClassVar[int] = 10
+    compares_with: ClassVar[str] = ""
+
+    def __init__(self, cfg: Any) -> None:
+        self.cfg = cfg
+        self.remarks: list[str] = []
+
+    def chosen(self, meta: Table) -> np.ndarray:
+        """Bool [records]: those of meta.csv that belong to it."""
+        return np.ones(len(meta), dtype=bool)
+
+    @abstractmethod
+    def targets(self, data: DataSet, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
+        """Names of the labels and their values [rows, labels], NaN where unknown, of some rows of meta.csv.
+
+        Raises: ConfigError where the data set does not hold what they are made of.
+        """
+
+    def folds(self, data: DataSet, rows: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """[rows] from 1 to `test_fold`: stratified by the labels, a patient's records together.
+
+        Source: Strodthoff et al. 2021, arXiv:2004.13701, for CPSC 2018; seed 0.
+        """
+        meta = data.meta.iloc[rows]
+        extra = [stratum(meta[name].to_numpy(dtype=float), name) for name in self.stratify_by if name in meta.columns]
+        patients, group = np.unique(owners(meta), return_inverse=True)
+        labels: list[list[str]] = [[] for _ in patients]
+        for row, own in enumerate(group):
+            labels[own] += [str(column) for column in np.flatnonzero(targets[row] == 1)] + [one[row] for one in extra]
+        shares = [1 / self.test_fold] * self.test_fold
+        found = stratified_folds(labels, shares, np.bincount(group))[group]
+        return np.where(found < 0, 1, found + 1)  # what has no label is trained on
+
+    def examples(self, data: DataSet) -> Examples:
+        """All of it. Raises: ConfigError when no record is left, or none to train, select or test on."""
+        self.remarks = []
+        rows = np.flatnonzero(self.chosen(data.meta))
+        labels, targets = self.targets(data, rows)
+        kept = self.kept(targets)
+        if not kept.all():
+            self.remarks.append(f"{int((~kept).sum())} of {len(kept)} records are left out: {self.unlabelled}")
+        rows, targets = rows[kept], targets[kept]
+        if not len(rows):
+            raise ConfigError(f"no record of {data.folder} has a label of this benchmark; is it the right data set?")
+        folds = self.folds(data, rows, targets)
+        split = np.where(folds == self.test_fold, "test", np.where(folds == self.valid_fold, "valid", "train"))
+        empty = [name for name in SPLITS if name not in split]
+        if empty:
+            raise ConfigError(
+                f"{len(rows)} records of {data.folder} belong to this benchmark, but none to {', '.join(empty)} (folds "
+                f"{sorted(set(folds.tolist()))}; {self.valid_fold} is valid, {self.test_fold} test); give more of it"
+            )
+        patients = known_patients(data.meta.iloc[rows])
+        return Examples(labels, rows, targets, folds, split, patients, self.remarks)
+
+    @property
+    def unlabelled(self) -> str:
+        """Why a record is left out."""
+        return {LABELS: "they have none of the labels", CLASSES: "they have not exactly one of the classes"}.get(
+            self.kind, "the value is not known"
+        )
+
+    def kept(self, targets: np.ndarray) -> np.ndarray:
+        """Bool [records] whether they count."""
+        if self.kind == VALUES or self.keeps_unlabelled:
+            return ~np.isnan(targets).all(axis=1)
+        count = (targets == 1).sum(axis=1)
+        return count == 1 if self.kind == CLASSES else count > 0
+
+
+def one_hot(found: Sequence[set[str]], names: Sequence[str]) -> np.ndarray:
+    """[records, names] of 0 and 1."""
+    return np.array([[name in own for name in names] for own in found], dtype=np.float64).reshape(-1, len(names))
+
+
+def owners(meta: Table) -> np.ndarray:
+    """[records] the patient, or the record itself where that is not known."""
+    patients = known_patients(meta)
+    return np.where(patients == "", [f"record {idx}" for idx in meta["idx"]], patients)
+
+
+def known_patients(meta: Table) -> np.ndarray:
+    """[records] the patient as text, "" where unknown."""
+    if "patient_id" not in meta.columns:
+        return np.full(len(meta), "", dtype="U1")
+    return np.array(["" if value != value else str(value).removesuffix(".0") for value in meta["patient_id"]])
+
+
+def stratum(values: np.ndarray, name: str) -> list[str]:
+    """The group of every value, a label among others: ages by AGES, other columns by value."""
+    groups = np.digitize(values, AGES) if name == "age" else values
+    return [f"{name} unknown" if value != value else f"{name} {group:g}" for value, group in zip(values, groups)]
