@@ -64,19 +64,32 @@ def encoder_alone(source: ModelSource) -> ModelSource:
 
     Raises: ConfigError when no model is registered that is such an encoder alone.
     """
-    entry = get_entry("model", source.name)
-    encoder_class, options = entry.cls.encoder_of(entry.dataclass.from_mapping(source.options))
-    registered = (other.name for other in register_model.entries.values() if other.cls is encoder_class)
-    name = encoder_class.encoder_name or next(registered, None)
-    if name is None:
-        raise ConfigError(f"{source.where}: the encoder of '{source.name}', {encoder_class.__name__}, has no name")
-    found = get_entry("model", name)
-    section = found.dataclass.from_mapping({**known_options(found.dataclass, options.to_dict()), "_name": name})
-    for key, value in found.cls.AS_ENCODER.items():
-        setattr(section, key, value)
-    state = _encoder_state(source, found.cls(section))
+    cls, section = encoder_section_of(source.name, source.options, source.where)
+    made = cls(get_entry("model", section["_name"]).dataclass.from_mapping(section))
+    state = _encoder_state(source, made)
     kept = {key: getattr(source, key) for key in ("signal", "cfg", "layout", "where", "origin")}
-    return ModelSource(name, section.to_dict(), state, **kept)
+    return ModelSource(section["_name"], section, state, **kept)
+
+
+def encoder_section_of(name: str, values: Mapping[str, Any], where: str) -> tuple[type[BaseModel], dict[str, Any]]:
+    """The class of the encoder within a model and the plain section that builds it alone, with its `_name`.
+
+    Args:
+        name, values: the model's registered name and options.
+        where: who has it, for messages.
+    Raises: ConfigError when no model is registered that is such an encoder alone.
+    """
+    entry = get_entry("model", name)
+    encoder_class, options = entry.cls.encoder_of(entry.dataclass.from_mapping(values))
+    registered = (other.name for other in register_model.entries.values() if other.cls is encoder_class)
+    found = encoder_class.encoder_name or next(registered, None)
+    if found is None:
+        raise ConfigError(f"{where}: the encoder of '{name}', {encoder_class.__name__}, has no name")
+    alone = get_entry("model", found)
+    section = alone.dataclass.from_mapping({**known_options(alone.dataclass, options.to_dict()), "_name": found})
+    for key, value in alone.cls.AS_ENCODER.items():
+        setattr(section, key, value)
+    return alone.cls, section.to_dict()
 
 
 def take_over(cfg: Any, source: ModelSource) -> None:

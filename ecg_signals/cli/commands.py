@@ -9,6 +9,7 @@ COMMANDS = {
     "convert": "a checkpoint into another layout",
     "pack": "the files of a manifest into few large shards, for faster loading",
     "cluster": "HuBERT-ECG's cluster targets",
+    "eval": "models against benchmarks: protocols x models x seeds, one table, one report",
     "test": "HuBERT-ECG's evaluation of a fine-tuned model",
     "list": "what is registered, one thing's options, recipes, and tab completion",
 }

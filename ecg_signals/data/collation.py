@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ecg_signals.config import ConfigError
 
@@ -89,6 +90,20 @@ def padding_mask(filled: Sequence[int], leads: int, target: int) -> Tensor:
         if samples < target:
             row[:, samples:] = True
     return mask
+
+
+def grouped_windows(net_input: dict[str, Tensor], counts: Sequence[int]) -> dict[str, Tensor]:
+    """Windows [windows, leads, samples] and their padding, item by item: [items, windows, leads, samples].
+
+    Args:
+        counts: windows of every item; those that an item has not are padding throughout.
+    """
+    found = {key: pad_sequence(list(value.split(list(counts))), batch_first=True, padding_value=key != "source")
+             for key, value in net_input.items()}  # fmt: skip
+    if len(set(counts)) > 1 and "padding_mask" not in found:
+        absent = torch.arange(max(counts)) >= torch.tensor(counts)[:, None]  # [items, windows]
+        found["padding_mask"] = absent[:, :, None, None].expand(found["source"].shape)
+    return found
 
 
 def stacked_columns(items: Sequence[dict[str, Any]], without: Container[str]) -> dict[str, Tensor]:

@@ -175,7 +175,7 @@ class Evaluator:
         for subset in self.subsets():
             results = {}
             for split in self.task.splits_of(subset):
-                judged, answers = self._validate_split(split, criterion)
+                judged, answers = self.judge(split, criterion)
                 wanted = folder or section.metrics or section.predictions
                 found = answers.finish(section.intervals if folder else 0, seed) if wanted else None
                 results[split] = judged, found
@@ -196,7 +196,9 @@ class Evaluator:
                 logger.info("wrote %s", path.absolute())
         return out
 
-    def _validate_split(self, split: str, criterion: Any) -> tuple[Any, Answers]:
+    def judge(self, split: str, criterion: Any = None) -> tuple[Any, Answers]:
+        """What `evaluate_split` gives of a split, and the answers to its items; `criterion`: made of the task's."""
+        criterion = self.task.build_criterion().to(self.device) if criterion is None else criterion
         batches = self._batches(split)
         dataset = self._aligned(split, criterion)
         self.task.prepare(self.model, criterion, dataset)

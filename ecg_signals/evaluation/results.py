@@ -157,9 +157,14 @@ class SplitResults:
 
 def write_results(folder: Path, content: Mapping[str, Any]) -> Path:
     """`results.json`; a number that is not defined becomes null."""
-    plain = on_each(dict(content), (float, np.generic, Tensor), _plain)
-    write_text(folder / FILE, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(plain_json(content), indent=2, ensure_ascii=False)
+    write_text(folder / FILE, f"{text}\n")
     return folder / FILE
+
+
+def plain_json(content: Mapping[str, Any]) -> Any:
+    """As JSON can hold it: a number that is not defined becomes None."""
+    return on_each(dict(content), (float, np.generic, Tensor), _plain)
 
 
 def _plain(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """Folds in which every label is as frequent as in the whole: iterative stratification, of groups where they count.
 
-Source: Sechidis et al. 2011, On the Stratification of Multi-Label Data; drawn as PTB-XL's benchmark draws (Strodthoff et
-al. 2021, arXiv:2004.13701).
+Source: Sechidis et al. 2011, On the Stratification of Multi-Label Data; drawn as PTB-XL's benchmark draws (Strodthoff
+et al. 2021, arXiv:2004.13701).
 """
 
 from collections import Counter

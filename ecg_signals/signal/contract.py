@@ -115,29 +115,46 @@ class SignalContract:
         """
         import torch
 
-        signal, missing = self._ordered(record)
-        steps = self.made()
-        cut = steps.index(WINDOW) if WINDOW in steps else len(steps)
-        rate = record.sample_rate
-        for step in steps[:cut]:
-            if isinstance(step, Step):
-                signal, rate = step(signal, rate, self.sample_rate)
-        later = [step for step in steps[cut:] if step != WINDOW]
-        factor = math.prod(step.factor for step in later if isinstance(step, Step))
-        if not math.isclose(rate, self.sample_rate * factor):
-            raise ConfigError(
-                f"the record has {rate:g} Hz, but the model takes {self.sample_rate * factor:g} Hz and its contract "
-                "does not resample; resample the record first"
-            )
-        pieces = self._cut(signal, factor)
-        windows = np.stack([self._finish(piece, rate, later, factor) for piece in pieces])
+        signal, rate, missing = self.conditioned(record)
+        pieces = self._cut(signal)
+        behind = self.behind_cut()
+        windows = np.stack([self.finished(piece, rate, behind) for piece in pieces])
         windows[:, missing] = 0
         source = torch.from_numpy(np.ascontiguousarray(windows, dtype=np.float32))
         if not return_mask:
             return source
         mask = torch.zeros(source.shape, dtype=torch.bool)
-        mask[:, :, math.ceil(pieces[0].shape[-1] / factor) :] = True
+        mask[:, :, math.ceil(pieces[0].shape[-1] / self.factor) :] = True
         return source, mask
+
+    @property
+    def factor(self) -> int:
+        """By how much the steps behind the cut divide the rate."""
+        return _factor(self.behind_cut())
+
+    def behind_cut(self) -> list[Step | str]:
+        """The steps that see one window, and the mark "pad"."""
+        steps = self.made()
+        return steps[steps.index(WINDOW) + 1 :] if WINDOW in steps else []
+
+    def conditioned(self, record: Record) -> tuple[np.ndarray, float, list[int]]:
+        """A raw record behind the steps that see the whole of it: [leads, samples], its Hz, and its missing leads.
+
+        Raises: ConfigError as `prepare`.
+        """
+        signal, missing = self._ordered(record)
+        rate = record.sample_rate
+        for step in self.made():
+            if step == WINDOW:
+                break
+            if isinstance(step, Step):
+                signal, rate = step(signal, rate, self.sample_rate)
+        if not math.isclose(rate, self.sample_rate * self.factor):
+            raise ConfigError(
+                f"the record has {rate:g} Hz, but the model takes {self.sample_rate * self.factor:g} Hz and its "
+                "contract does not resample; resample the record first"
+            )
+        return signal, rate, missing
 
     def check_source(self, source: "Tensor") -> None:
         """Say what is wrong with a batch that `prepare` did not make.
@@ -206,8 +223,9 @@ class SignalContract:
         if flat:
             warnings.warn(f"flat in the whole record: {', '.join(flat)}; check the electrodes", stacklevel=4)
 
-    def _cut(self, signal: np.ndarray, factor: int) -> list[np.ndarray]:
+    def _cut(self, signal: np.ndarray) -> list[np.ndarray]:
         """Windows at `factor` times the contract's rate; a short record is one shorter window."""
+        factor = self.factor
         samples = self.window_samples * factor
         if signal.shape[-1] >= samples:
             return [signal[:, at : at + samples] for at in self.starts(signal.shape[-1], factor)]
@@ -216,13 +234,14 @@ class SignalContract:
         warnings.warn(f"the record has {found}; it is filled up with zeros", stacklevel=3)
         return [signal]
 
-    def _finish(self, piece: np.ndarray, rate: float, steps: Sequence[Step | str], factor: int) -> np.ndarray:
-        """The steps behind the cut, and zeros up to the length of a window."""
-        for step in steps:
+    def finished(self, piece: np.ndarray, rate: float, behind: Sequence[Step | str]) -> np.ndarray:
+        """A window of a conditioned record behind the steps of `behind_cut`, and zeros up to the contract's length."""
+        samples = self.window_samples * _factor(behind)
+        for step in behind:
             if isinstance(step, Step):
                 piece, rate = step(piece, rate, self.sample_rate)
             else:
-                piece = _padded(piece, self.window_samples * factor)
+                piece = _padded(piece, samples)
         return _padded(piece, self.window_samples)
 
     @property
@@ -258,6 +277,10 @@ def no_contract(where: str) -> str:
         f'"ecg_signals": {{"signal": null}}, in the form {example}. In Python: model.signal = '
         f"ecg_signals.signal.contract.SignalContract(sample_rate=..., leads=[...], window_samples=..., steps=[...])"
     )
+
+
+def _factor(steps: Sequence[Step | str]) -> int:
+    return math.prod(step.factor for step in steps if isinstance(step, Step))
 
 
 def _padded(signal: np.ndarray, samples: int) -> np.ndarray:

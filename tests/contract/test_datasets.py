@@ -44,6 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     first = {"pairs": f"{home}\nmat\n", "table": "filename,age,sex,AF,SB\n"}
     for kind, lines in rows.items():
         (home / f"{kind}.tsv").write_text(first.get(kind, f"{home}\n") + "\n".join(lines) + "\n")
+    (home / "contract.json").write_text('{"window_samples": 300, "steps": []}')
     return home
 
 

@@ -280,7 +280,7 @@ class EcgFileDataset(BaseDataset):
 
     @property
     def varies(self) -> str | None:
-        cfg, cutting, lengths = self.cfg, self.cutting, self.manifest.samples
+        cfg, cutting, lengths = self.cfg, self.cutting, self.sizes
         if self.several or self.selection.bucket or self.pipeline is not None:
             return "items are augmented, or take leads at random"
         if cutting is not None and lengths.min() < cutting.samples:
@@ -289,7 +289,7 @@ class EcgFileDataset(BaseDataset):
             return f"the items of {self.path} differ in length"
         if cutting is None and (self.longest or lengths.max()) < lengths.max():
             return "items are cropped at random (dataset.window_stride sees all of them)"
-        drawn = cfg.crop_starts == "any" or (cutting is not None and cutting.samples != cfg.max_sample_size)
+        drawn = cfg.crop_starts == "any" or (cutting is not None and cutting.samples != self.crop_samples)
         if cutting is not None and self.training and drawn:
             return "training crops begin anywhere (dataset.crop_starts=windows lets them begin as windows do)"
         return None

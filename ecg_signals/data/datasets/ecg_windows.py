@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from ecg_signals.config import ConfigError, option
-from ecg_signals.data.collation import Cropping
+from ecg_signals.data.collation import Cropping, grouped_windows
 from ecg_signals.data.datasets.base import CROP
 from ecg_signals.data.datasets.ecg_file import EcgFileConfig, EcgFileDataset
 from ecg_signals.data.input_contract import contract_of_segments
@@ -149,13 +148,8 @@ class EcgWindowsDataset(EcgFileDataset):
     def collate(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
         if not items or not self.whole:
             return super().collate(items)
-        counts = [len(item["source"]) for item in items]
         flat = self.cropping([{"source": window} for item in items for window in item["source"]], lambda *_: 0)
-        net_input = {key: pad_sequence(list(value.split(counts)), batch_first=True, padding_value=key != "source")
-                     for key, value in flat["net_input"].items()}  # fmt: skip
-        if len(set(counts)) > 1 and "padding_mask" not in net_input:
-            absent = torch.arange(max(counts)) >= torch.tensor(counts)[:, None]  # [items, windows]
-            net_input["padding_mask"] = absent[:, :, None, None].expand(net_input["source"].shape)
+        net_input = grouped_windows(flat["net_input"], [len(item["source"]) for item in items])
         return {**self.columns(items), "net_input": net_input}
 
     def input_contract(self) -> SignalContract | None:

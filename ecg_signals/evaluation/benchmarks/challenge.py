@@ -54,9 +54,7 @@ class Hospital(Challenge):
     """Every code of enough records is a label, called as the Challenge does where it scores it."""
 
     cfg: HospitalConfig
-    compares_with = (
-        "ECG foundation model benchmark, arXiv:2509.25095, which folds were drawn alike and whose are others"
-    )
+    compares_with = "the labels of arXiv:2509.25095; its folds are not published"
 
     def targets(self, data: DataSet, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
         scored = dict(zip("|".join(SCORED.values()).split("|"), "_".join(SCORED).split("_")))

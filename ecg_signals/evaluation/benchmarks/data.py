@@ -98,6 +98,6 @@ def find_data(place: Path, sources: Sequence[str], what: str, cache: Path) -> Da
         )
     layout = register_source.get(sources[0]).cls.layout
     raise ConfigError(
-        f"data={place} holds nothing that ecg-preprocess wrote (no {META}), which benchmark {what} needs. If this is the "
-        f"data set as it is published ({layout}), type `{command.format(place)}` and give the new folder as data"
+        f"data={place} holds nothing that ecg-preprocess wrote (no {META}), which benchmark {what} needs. If this is "
+        f"the data set as it is published ({layout}), type `{command.format(place)}` and give the new folder as data"
     )

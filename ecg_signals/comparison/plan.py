@@ -1,0 +1,260 @@
+"""Everything that is to be run, checked before any of it is: benchmarks x protocols x models x parts x seeds."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecg_signals.comparison.models import Compared, Recipes, distinct, find_model
+from ecg_signals.comparison.protocols import JUDGED, PROTOCOLS, Preset, Protocol, preset_of, protocol_of
+from ecg_signals.comparison.settings import composed
+from ecg_signals.comparison.signals import digest_of, read_stored
+from ecg_signals.comparison.splits import Part, in_columns, scale_of
+from ecg_signals.config import BaseConfig, ConfigError, UsageError, listed, option
+from ecg_signals.evaluation.benchmarks.base import SPLITS, Benchmark, Examples
+from ecg_signals.evaluation.benchmarks.data import DataSet, find_data
+from ecg_signals.metrics.logits import KINDS
+from ecg_signals.registry import register_benchmark
+
+
+@dataclass
+class EvalOptions(BaseConfig):
+    benchmark: list[str] = option("???", "what models are compared on (`ecg-list benchmark`)")
+    model: list[str] = option("???", "checkpoints, or recipes with settings behind them, 'w2v_cmsc model.dropout=0'")
+    data: str = option("???", "DEST of ecg-preprocess, or a folder with one for each data set")
+    out: str = option("???", "folder for results; what is there already is not run again")
+    protocol: list[str] = option(["linear"], f"how models are trained: {', '.join(PROTOCOLS)}")
+    seeds: int = option(1, "runs of each, with seeds 1, 2, ...", least=1)
+    steps: int | None = option(None, "updates of every training at most", least=1)
+    fractions: list[float] = option([1.0], "shares of the training records, drawn by the seed", above=0)
+    folds: int | None = option(None, "train on that many of the training folds, in place of fractions", least=1)
+    test_on: list[str] = option([], "further benchmarks that the trained models are tested on")
+    preset: str = option("usual", "windows, rule and rates of a published evaluation: usual, pb, ssl, ssm, jepa")
+    jobs: int = option(1, "runs at a time", least=1)
+    share: str = option("1/1", "K/N: every N-th run from the K-th on, for one of N machines that share `out`")
+    partial_labels: bool = option(False, "test also where a model lacks some of a benchmark's labels, on the others")
+    rounds: int = option(1000, "of the bootstrap behind intervals; 0: none", least=0)
+    user_dir: str | None = option(None, "folder or module that registers models or benchmarks of your own")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A benchmark and its records."""
+
+    name: str
+    benchmark: Benchmark
+    data: DataSet
+    examples: Examples
+
+
+@dataclass(frozen=True)
+class Test:
+    """What a trained model is tested on: `columns` of its labels, of a task's test split, results in `folder`."""
+
+    task: Task
+    folder: Path
+    columns: list[int]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training and its tests.
+
+    Attributes:
+        task, protocol, model, part, seed: what it is, the protocol by its name.
+        folder: of its files.
+        after: the run that it starts from.
+        sections: of its recipe, without the paths of its data.
+        examples: that it trains on.
+        scale: mean and deviation of its targets.
+        tests: the benchmark's own first.
+        settings: all that decides about its result.
+    """
+
+    task: Task
+    protocol: str
+    model: Compared
+    part: Part
+    seed: int
+    folder: Path
+    after: "Run | None"
+    sections: dict[str, Any]
+    examples: Examples
+    scale: tuple[list[float], list[float]]
+    tests: list[Test]
+    preset: Preset
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> list[str]:
+        return self.examples.labels
+
+    @property
+    def kind(self) -> str:
+        return self.task.benchmark.kind
+
+    @property
+    def name(self) -> str:
+        return f"{self.task.name} {self.protocol} {self.model.name} {self.part.name} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs, those that others start from first; `notes` is what there is to say before."""
+
+    runs: list[Run]
+    notes: list[str]
+
+
+def make_plan(options: EvalOptions, overrides: Mapping[str, Any], recipes: Recipes) -> Plan:
+    """Raises: ConfigError or UsageError for whatever does not fit together, before anything is trained.
+
+    Args:
+        overrides: "benchmark.KEY" of any benchmark that has it, and dotted keys of every training's recipe.
+        recipes: reads a recipe.
+    """
+    for name in options.protocol:
+        preset_of(options.preset, protocol_of(name) and name)
+    out = Path(options.out).expanduser().absolute()
+    own = {key.removeprefix("benchmark."): value for key, value in overrides.items() if key.startswith("benchmark.")}
+    rest = {key: value for key, value in overrides.items() if not key.startswith("benchmark.")}
+    tasks = {name: find_task(name, options, own, out) for name in dict.fromkeys([*options.benchmark, *options.test_on])}
+    models = distinct([find_model(text, recipes) for text in options.model])
+    notes = [f"{name}: {remark}" for name, task in tasks.items() for remark in task.examples.remarks]
+    for model in models:
+        check_leads(model, list(tasks.values()))
+        if model.file is None and any(PROTOCOLS[name].pretrained for name in options.protocol):
+            notes.append(f"{model.text} is a recipe: its weights are random in every protocol")
+    maker = Maker(options, rest, recipes, out, tasks)
+    runs = [run for name in options.benchmark for model in models for run in maker.runs(tasks[name], model)]
+    unique = {run.folder: run for run in sorted(runs, key=lambda run: run.after is not None)}
+    return Plan(list(unique.values()), notes)
+
+
+def find_task(name: str, options: EvalOptions, own: Mapping[str, Any], out: Path) -> Task:
+    """A benchmark with its records, by the options of it that were typed."""
+    entry = register_benchmark.get(name)
+    known = {key: value for key, value in own.items() if key in entry.dataclass.__dataclass_fields__}
+    benchmark: Benchmark = entry.cls(entry.dataclass.from_mapping(known, where="benchmark"))
+    place = Path(options.data).expanduser()
+    data = find_data(place, benchmark.sources, name, out / "data" / "measured")
+    try:
+        return Task(name, benchmark, data, benchmark.examples(data))
+    except ConfigError as error:
+        raise ConfigError(f"benchmark {name}: {error}") from None
+
+
+def check_leads(model: Compared, tasks: Sequence[Task]) -> None:
+    """Raises: ConfigError for a model whose input cannot be made of the first record of a data set."""
+    for task in tasks:
+        row = int(task.examples.rows[0])
+        record = read_stored(task.data.signal_file(row), task.data.leads)
+        record.signal = np.nan_to_num(record.signal, nan=0.0)
+        try:
+            model.contract.conditioned(record)
+        except ConfigError as error:
+            raise ConfigError(f"{model.text} does not fit benchmark {task.name}: {error}") from None
+
+
+@dataclass
+class Maker:
+    """Makes the runs of one plan."""
+
+    options: EvalOptions
+    overrides: Mapping[str, Any]
+    recipes: Recipes
+    out: Path
+    tasks: Mapping[str, Task]
+
+    def runs(self, task: Task, model: Compared) -> Iterator[Run]:
+        """Of a model on a benchmark; also those that others start from."""
+        parts = [Part(fraction) for fraction in self.options.fractions]
+        parts = [Part(folds=self.options.folds)] if self.options.folds else parts
+        for name in self.options.protocol:
+            trains = PROTOCOLS[name].trains
+            for part in parts if trains else [Part()]:
+                for seed in range(1, self.options.seeds + 1) if trains else [1]:
+                    run = self.run(task, name, model, part, seed)
+                    yield from [run.after, run] if run.after else [run]
+
+    def run(self, task: Task, name: str, model: Compared, part: Part, seed: int) -> Run:
+        protocol, preset = PROTOCOLS[name], preset_of(self.options.preset, name)
+        after = self.run(task, protocol.after, model, part, seed) if protocol.after else None
+        examples = part.of(task.examples, seed) if protocol.trains else self.as_labelled(task, model)
+        folder = self.out / "runs" / task.name / name / model.name / part.name / f"seed{seed}"
+        further = [self.tasks[other] for other in self.options.test_on if other != task.name]
+        tests = [self.test(task, examples, folder)]
+        tests += [self.test(other, examples, folder / "test_on" / other.name) for other in further]
+        made = Run(task, name, model, part, seed, folder, after, {}, examples,
+                   scale_of(examples, task.benchmark.kind), tests, preset)  # fmt: skip
+        sections = self.sections(made, protocol)
+        return replace(made, sections=sections, settings=self.decisive(made, sections))
+
+    def sections(self, run: Run, protocol: Protocol) -> dict[str, Any]:
+        steps, overrides = self.options.steps, self.overrides
+        recipe = self.recipes(protocol.recipe) if protocol.trains else None
+        counts = {split: int((run.examples.split == split).sum()) for split in SPLITS}
+        return composed(run, protocol, recipe or {}, counts, steps, overrides, self.options.user_dir)
+
+    def as_labelled(self, task: Task, model: Compared) -> Examples:
+        """The benchmark in the columns of a fine-tuned model. Raises: ConfigError where it has no head for it."""
+        if model.file is None or not model.labels:
+            raise ConfigError(f"protocol as_is tests a head, and {model.text} has none with names of labels; give a "
+                              f"fine-tuned checkpoint, or another protocol")  # fmt: skip
+        if model.kind in KINDS and model.kind != task.benchmark.kind:
+            raise ConfigError(f"{model.text} gives {model.kind}, but benchmark {task.name} has {task.benchmark.kind}")
+        return in_columns(task.examples, model.labels)
+
+    def test(self, task: Task, examples: Examples, folder: Path) -> Test:
+        """Raises: ConfigError for a benchmark with labels that the model will not have."""
+        there = [label for label in task.examples.labels if label in examples.labels]
+        lacking = [label for label in task.examples.labels if label not in examples.labels]
+        if not there or (lacking and not self.options.partial_labels):
+            raise ConfigError(
+                f"the model lacks {len(lacking)} of {len(task.examples.labels)} labels of benchmark {task.name}: "
+                f"{listed(lacking)}; it has {listed(examples.labels)}"
+                + ("; partial_labels=true tests it on the others" if there else "")
+            )
+        return Test(task, folder, [examples.labels.index(label) for label in there])
+
+    def decisive(self, run: Run, sections: Mapping[str, Any]) -> dict[str, Any]:
+        """What a result depends on, for comparison with what was run before."""
+        benchmark = run.task.benchmark
+        told = {
+            "recipe": dict(sections),
+            "model": {"text": run.model.text, "version": run.model.version, "input": run.model.contract.to_dict()},
+            "benchmark": {**benchmark.cfg.to_dict(), "records": _digest(run.examples),
+                          "data": digest_of(run.task.data, run.model.contract)},
+            "state": "last" if run.preset.last else "best",
+            "test_on": {test.task.name: _digest(test.task.examples) for test in run.tests[1:]},
+        }  # fmt: skip
+        return json.loads(json.dumps(told, default=str))
+
+
+def _digest(examples: Examples) -> str:
+    digest = hashlib.sha256(json.dumps([examples.labels, examples.split.tolist()]).encode())
+    digest.update(examples.rows.tobytes())
+    digest.update(np.ascontiguousarray(examples.targets).tobytes())
+    return digest.hexdigest()[:12]
+
+
+def lead_metric(kind: str) -> str:
+    """The metric that stands for a kind of benchmark."""
+    return JUDGED[kind][2]
+
+
+def parse_share(text: str, runs: Sequence[Run]) -> list[Run]:
+    """The runs of one of several machines. Raises: UsageError for anything but K/N."""
+    try:
+        place, count = (int(part) for part in text.split("/"))
+        assert 1 <= place <= count
+    except (ValueError, AssertionError):
+        raise UsageError(f"share={text} is not K/N, such as 2/4 for the second of four machines") from None
+    groups: dict[Path, int] = {}
+    for run in runs:  # a run and the one that it starts from go together
+        groups.setdefault((run.after or run).folder, len(groups))
+    return [run for run in runs if groups[(run.after or run).folder] % count == place - 1]

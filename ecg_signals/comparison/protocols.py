@@ -1,0 +1,129 @@
+"""How a model is brought to a benchmark: recipes, each with the few settings that differ, and published variants."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ecg_signals.config import UsageError, unknown_message
+from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES
+
+JUDGED = {  # what is predicted -> settings of the criterion, of the score that selects, and the metric that leads
+    LABELS: ({"_name": "binary_cross_entropy_with_logits", "report_auc": True}, ("auroc", True), "auroc"),
+    CLASSES: ({"_name": "multi_class"}, ("auroc", True), "auroc"),
+    VALUES: ({"_name": "mse"}, ("loss", False), "mae"),
+}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One way to train.
+
+    Attributes:
+        about: one line.
+        recipe: the packaged recipe whose settings it has.
+        pretrained: it starts from the model's weights; False: from random ones.
+        after: the protocol whose result it starts from.
+        settings: dotted key -> value, over the recipe's.
+        trains: False: the model is tested as it is.
+    """
+
+    about: str
+    recipe: str = ""
+    pretrained: bool = True
+    after: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    trains: bool = True
+
+
+_LAYER = {"model.pool": "own", "dataset.crop_starts": "windows"}
+
+PROTOCOLS = {
+    "linear": Protocol("one linear layer on the vector that heads of the family read; the encoder never trains",
+                       "linear/diagnosis", settings=_LAYER),
+    "attentive": Protocol("a learned query reads the frames; the encoder never trains", "jepa/linear",
+                          settings={"dataset.crop_starts": "windows"}),
+    "finetune": Protocol("all weights train, a new linear layer on top", "jepa/finetune",
+                         settings={"optimization.lr": [1e-4], "lr_scheduler.min_lr": 1e-6}),
+    "finetune_after_linear": Protocol("all weights train from where the attentive probe ended",
+                                      "jepa/finetune_after_linear", after="attentive"),
+    "scratch": Protocol("all weights train from random ones; a supervised recipe brings its own settings",
+                        "jepa/finetune", pretrained=False),
+    "random": Protocol("`linear` on an encoder of random weights", "linear/diagnosis", pretrained=False,
+                       settings=_LAYER),
+    "as_is": Protocol("the model's own head, tested without training", trains=False),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A published evaluation.
+
+    Attributes:
+        about: whose.
+        window_seconds, stride_seconds: of the windows; None: the model's.
+        rule: by which their answers are joined.
+        last: the last state is tested; False: the best one in validation.
+        settings: of every protocol it has, dotted key -> value, over the protocol's.
+    """
+
+    about: str
+    window_seconds: float | None = None
+    stride_seconds: float | None = None
+    rule: str = "mean"
+    last: bool = False
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+_ADAMW = {"optimizer": {"_name": "adamw", "weight_decay": 1e-3}, "lr_scheduler": {"_name": "fixed"},
+          "dataset.batch_size": 128, "optimization.max_update": 0, "optimization.clip_norm": 0.0,
+          "checkpoint.patience_updates": -1, "checkpoint.save_interval_updates": 0,
+          "dataset.validate_interval": 1}  # fmt: skip
+
+PRESETS = {
+    "usual": Preset("the model's own windows, probabilities averaged, selection on validation"),
+    "pb": Preset("Strodthoff et al. 2021, arXiv:2004.13701", 2.5, 1.25, "max", True, {"scratch": {
+        **_ADAMW, "optimizer": {"_name": "adamw", "adam_betas": [0.9, 0.99], "weight_decay": 0.01},
+        "lr_scheduler": {"_name": "one_cycle"}, "optimization.lr": [1e-2], "optimization.max_epoch": 50,
+    }}),
+    "ssl": Preset("Mehari & Strodthoff 2022, arXiv:2103.12676", 2.5, 1.25, "mean", False, {
+        "linear": {**_ADAMW, "optimization.lr": [1e-3], "optimization.max_epoch": 50},
+        "finetune": {**_ADAMW, "optimization.lr": [1e-4], "optimization.max_epoch": 20},
+        "scratch": {**_ADAMW, "optimization.lr": [1e-3], "optimization.max_epoch": 50},
+        "random": {**_ADAMW, "optimization.lr": [1e-3], "optimization.max_epoch": 50},
+    }),
+    "ssm": Preset("Mehari & Strodthoff 2022, arXiv:2211.07579", 2.5, 2.5, "mean", False, {
+        "scratch": {**_ADAMW, "optimization.lr": [1e-3], "optimization.max_epoch": 100},
+    }),
+    "jepa": Preset("Weimann & Conrad 2024, arXiv:2410.13867", 2.5, 1.25, "mean_logits", False, {
+        "attentive": {}, "finetune_after_linear": {}, "scratch": {},
+        "finetune": {"optimization.lr": [1e-3], "lr_scheduler.min_lr": 1e-5},
+    }),
+}  # fmt: skip
+
+
+def protocol_of(name: str) -> Protocol:
+    """Raises: UsageError naming the nearest one."""
+    if name not in PROTOCOLS:
+        raise UsageError(unknown_message(f"protocol '{name}'", name, PROTOCOLS, "There are"))
+    return PROTOCOLS[name]
+
+
+def preset_of(name: str, protocol: str) -> Preset:
+    """A published evaluation of a protocol. Raises: UsageError for an unknown one, or one without that protocol."""
+    if name not in PRESETS:
+        raise UsageError(unknown_message(f"preset '{name}'", name, PRESETS, "There are"))
+    found = PRESETS[name]
+    if found.settings and protocol not in found.settings and PROTOCOLS[protocol].trains:
+        raise UsageError(f"preset={name} ({found.about}) has no protocol '{protocol}'; it has "
+                         f"{', '.join(found.settings)}")  # fmt: skip
+    return found
+
+
+def put(sections: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key, or a whole section; changes `sections`."""
+    *path, last = key.split(".")
+    for part in path:
+        inner = sections.get(part)
+        sections[part] = dict(inner) if isinstance(inner, Mapping) else {}
+        sections = sections[part]
+    sections[last] = value

@@ -1,0 +1,201 @@
+"""One run: an ordinary training, the state that validation chose, its answers to the test split, and a result."""
+
+import json
+import logging
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import ecg_signals
+from ecg_signals.comparison.plan import Run, Test
+from ecg_signals.composition import resolve_config
+from ecg_signals.config import ConfigError
+from ecg_signals.evaluation.evaluator import Evaluator
+from ecg_signals.evaluation.results import SplitResults, plain_json
+from ecg_signals.files import replacing, writing
+from ecg_signals.metrics.logits import CLASSES, VALUES
+from ecg_signals.metrics.results import USUAL, Results, evaluate
+from ecg_signals.runtime.placement import Placement
+from ecg_signals.tables import write_text
+from ecg_signals.training.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+RESULT, SETTINGS, FAILED, PREDICTIONS = "result.json", "settings.json", "failed.json", "predictions.npz"
+
+
+def data_folder(run: Run, out: Path) -> Path:
+    """Where the manifests of a run lie."""
+    return out / "splits" / run.folder.relative_to(out / "runs")
+
+
+def execute(run: Run, out: Path) -> str | None:
+    """Train and test, unless that is done; what a stopped run has trained is not trained again.
+
+    Returns: None, or why it failed, which is also stored in its folder.
+    """
+    write_text(run.folder / SETTINGS, json.dumps(run.settings, indent=1))
+    with logged_to(run.folder / "run.log"):
+        error = _attempt(run, out)
+    if error is not None:
+        write_text(run.folder / FAILED, json.dumps({"error": error}))
+        return error
+    (run.folder / FAILED).unlink(missing_ok=True)
+    for path in [*run.folder.glob("checkpoint_*_*.pt"), *([] if run.preset.last else [last_file(run)])]:
+        path.unlink(missing_ok=True)
+    return None
+
+
+def _attempt(run: Run, out: Path) -> str | None:
+    began = time.monotonic()
+    try:
+        if run.protocol != "as_is":
+            Trainer(resolve_config(with_paths(run, out)), Placement()).train()
+        for test in run.tests:
+            if not (test.folder / RESULT).is_file():
+                judge(run, test, out, began)
+    except Exception as error:  # one run that fails is no reason not to make the others
+        logger.info("%s failed", run.name, exc_info=True)
+        return str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
+    return None
+
+
+@contextmanager
+def logged_to(path: Path) -> Iterator[None]:
+    """Messages go to a file, and to the terminal those that warn."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    with writing(path):
+        file = logging.FileHandler(path, encoding="utf-8")
+    terminal = logging.StreamHandler()
+    terminal.setLevel(logging.WARNING)
+    terminal.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    root.handlers[:] = [file, terminal]
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+        file.close()
+
+
+def last_file(run: Run) -> Path:
+    return run.folder / "checkpoint_last.pt"
+
+
+def state_file(run: Run) -> Path:
+    """The checkpoint that is tested, and that others start from."""
+    if run.protocol == "as_is":
+        return Path(str(run.model.file))
+    return last_file(run) if run.preset.last else run.folder / "checkpoint_best.pt"
+
+
+def with_paths(run: Run, out: Path) -> dict[str, Any]:
+    """The run's sections, complete."""
+    data = data_folder(run, out)
+    sections = {
+        group: dict(values) if isinstance(values, Mapping) else values for group, values in run.sections.items()
+    }
+    sections["task"] |= {"data": str(data), "label_file": str(data / "y.npy")}
+    sections["checkpoint"]["save_dir"] = str(run.folder)
+    if run.after is not None:
+        sections["model"] |= {"model_path": str(state_file(run.after)), "keep_head": True}
+    return sections
+
+
+def judge(run: Run, test: Test, out: Path, began: float) -> None:
+    """Answers of the chosen state to a test split; writes predictions.npz, then result.json."""
+    place = data_folder(run, out)
+    data = place if test is run.tests[0] else place / "test_on" / test.task.name
+    sections = with_paths(run, out)
+    sections["task"] |= {"data": str(data), "label_file": str(data / "y.npy")}
+    sections["dataset"]["valid_subset"] = "test"
+    kept = {key: sections[key] for key in ("common", "dataset", "task", "criterion")}
+    evaluator = Evaluator({**kept, "common_eval": {"path": str(state_file(run))}}, Placement())
+    found = evaluator.judge("test")[1].finish()
+    if found is None:
+        raise ConfigError(f"{state_file(run)} gives no answers of the kind that {test.task.name} asks for")
+    answers = Predictions(run, test, found)
+    results = answers.results()
+    answers.write(test.folder / PREDICTIONS)
+    content = result_of(run, test, results, place) | {"seconds": round(time.monotonic() - began, 1)}
+    write_text(test.folder / RESULT, json.dumps(plain_json(content), indent=1, ensure_ascii=False) + "\n")
+
+
+class Predictions:
+    """What a model answered to a test split, in the units of the benchmark, and whose records these are."""
+
+    def __init__(self, run: Run, test: Test, found: SplitResults) -> None:
+        names = [found.dataset.name_of(int(item)) for item in found.ids]
+        mean, deviation = (np.array(values) for values in run.scale)
+        self.kind, self.labels = run.kind, [run.labels[column] for column in test.columns]
+        targets = found.targets
+        if run.kind == CLASSES:
+            targets = (targets[:, None] == np.arange(found.scores.shape[1])).astype(np.float64)
+        scaled = (targets * deviation + mean, found.scores * deviation + mean)
+        self.targets, self.scores = (values[:, test.columns] for values in scaled)
+        rows = {str(name): row for row, name in enumerate(test.task.data.meta["save_file"])}
+        places = {int(row): place for place, row in enumerate(test.task.examples.rows)}
+        order = [places[rows[name]] for name in names]
+        self.ids, self.patients = np.array(names), test.task.examples.patients[order]
+        self.files = np.array([str(test.task.data.signal_file(rows[name])) for name in names])
+        self.owners = found.owners
+
+    def results(self) -> Results:
+        targets = self.targets.argmax(axis=1) if self.kind == CLASSES else self.targets
+        return evaluate(self.scores, targets, self.labels, self.kind, metrics=USUAL[self.kind], owners=self.owners)
+
+    def write(self, path: Path) -> None:
+        arrays = {"ids": self.ids, "patients": self.patients, "targets": self.targets, "scores": self.scores,
+                  "labels": np.array(self.labels), "files": self.files}  # fmt: skip
+        save: Callable[..., None] = np.savez
+        with replacing(path) as partial, partial.open("wb") as file:
+            save(file, **arrays)
+
+
+def result_of(run: Run, test: Test, results: Results, place: Path) -> dict[str, Any]:
+    """The content of result.json but the time."""
+    rows = {str(row.pop("label")): row for row in map(dict, results.rows())}
+    counts = json.loads((place / "counts.json").read_text())
+    curve, selection = history(run)
+    undefined = [] if run.kind == VALUES else [
+        label for label, row in rows.items() if row["positives"] in (0, row["known"])
+    ]  # fmt: skip
+    return {
+        "benchmark": run.task.name, "protocol": run.protocol, "model": run.model.name, "fraction": run.part.name,
+        "seed": run.seed, "test_on": test.task.name, "labels": results.labels, "kind": KIND_NAMES[run.kind],
+        "metrics": results.means, "per_label": rows, "undefined": undefined,
+        "counts": counts | {"test": counts["test"] if test is run.tests[0] else int(results.known.max())},
+        "selection": selection, "settings": run.settings, "versions": versions(), "curve": curve,
+    }  # fmt: skip
+
+
+KIND_NAMES = {"labels": "multi_label", CLASSES: "multi_class", VALUES: "regression"}
+
+
+def history(run: Run) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The validations of a run, and which of them chose its state."""
+    section = run.sections["checkpoint"]
+    metric, largest = section["best_checkpoint_metric"], section["maximize_best_checkpoint_metric"]
+    path = run.folder / "metrics.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    curve = [{"update": row["num_updates"], "loss": row.get("loss"), "metric": row.get(metric)}
+             for row in rows if row.get("split") == "valid"]  # fmt: skip
+    scored = [row for row in curve if row["metric"] is not None]
+    if run.preset.last or not scored:
+        return curve, {"metric": "last", "value": None, "update": curve[-1]["update"] if curve else None}
+    best = max(scored, key=lambda row: (row["metric"] if largest else -row["metric"], row["update"]))
+    return curve, {"metric": metric, "value": best["metric"], "update": best["update"]}
+
+
+def versions() -> dict[str, str]:
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "CPU"
+    return {"ecg_signals": ecg_signals.__version__, "torch": torch.__version__, "numpy": np.__version__,
+            "python": platform.python_version(), "device": device}  # fmt: skip

@@ -1,0 +1,129 @@
+"""The records of a data set, prepared once as an input contract says, for all runs that take them so."""
+
+import hashlib
+import json
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecg_signals.config import ConfigError, listed
+from ecg_signals.data.datasets.ecg_prepared import FILE
+from ecg_signals.data.sources.files import patient_number, read_segment
+from ecg_signals.evaluation.benchmarks.base import known_patients
+from ecg_signals.evaluation.benchmarks.data import DataSet
+from ecg_signals.files import replacing
+from ecg_signals.processes import process_pool
+from ecg_signals.signal.contract import SignalContract
+from ecg_signals.signal.missing import interpolate_nan
+from ecg_signals.signal.record import Record
+from ecg_signals.signal.steps.base import Step
+from ecg_signals.tables import read_table, write_table
+
+logger = logging.getLogger(__name__)
+
+INDEX = "index.csv"  # written last: a folder without it is not complete
+FEW = 200  # records that one process prepares as fast as several
+FREE = ("window_samples", "stride_samples", "window_count", "aggregate")  # of a contract, which a run decides
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Prepared records.
+
+    Attributes:
+        folder: of the files.
+        samples: row of meta.csv -> samples; a record that cannot be prepared is not there.
+    """
+
+    folder: Path
+    samples: dict[int, int]
+
+
+def prepare_records(data: DataSet, contract: SignalContract, place: Path, jobs: int) -> Prepared:
+    """Files below `place`, unless they are there; says what could not be prepared or was filled.
+
+    Raises: ConfigError when no record can be prepared.
+    """
+    folder = place / f"{data.folder.name}-{digest_of(data, contract)}"
+    if not (folder / INDEX).is_file():
+        patients = known_patients(data.meta)
+        stored = [(row, data.signal_file(row), str(patients[row])) for row in range(len(data.meta))]
+        told = list(_all(partial(prepare_one, contract, data.leads, folder), stored, jobs))
+        if not any(samples for _, samples, _ in told):
+            raise ConfigError(f"no record of {data.folder} can be prepared. The first: {told[0][2]}")
+        with replacing(folder / FILE) as partial_path:
+            partial_path.write_text(json.dumps(contract.to_dict()))
+        import pandas as pd
+
+        write_table(folder / INDEX, pd.DataFrame(told, columns=["row", "samples", "note"]))
+    table = read_table(folder / INDEX, ["row", "samples", "note"])
+    _tell(data, table["samples"].to_numpy(), [str(note) for note in table["note"] if note == note])
+    samples = dict(zip(table["row"].tolist(), table["samples"].tolist()))
+    return Prepared(folder, {row: count for row, count in samples.items() if count})
+
+
+def digest_of(data: DataSet, contract: SignalContract) -> str:
+    """Changes with the records and with what prepares them."""
+    steps = {key: value for key, value in contract.to_dict().items() if key not in FREE}
+    stored = data.meta["signal_sha1"] if "signal_sha1" in data.meta.columns else data.meta["save_file"]
+    told = json.dumps([steps, str(data.folder.resolve()), list(stored.astype(str))])
+    return hashlib.sha256(told.encode()).hexdigest()[:12]
+
+
+Stored = tuple[int, Path, str]  # row of meta.csv, file of the whole record, patient
+Told = tuple[int, int, str]  # row of meta.csv, samples (0: not prepared), and what there is to say
+
+
+def _all(work: Callable[[Stored], Told], stored: Sequence[Stored], jobs: int) -> Iterator[Told]:
+    from tqdm import tqdm
+
+    bar: Any = partial(tqdm, total=len(stored), unit="record", desc="prepare", disable=None)
+    if min(jobs, len(stored) // FEW) < 2:
+        yield from bar(map(work, stored))
+        return
+    with process_pool(jobs, "Run the same command again with a smaller jobs=N") as pool:
+        yield from bar(pool.map(work, stored, chunksize=32))
+
+
+def prepare_one(contract: SignalContract, leads: Sequence[str], folder: Path, stored: Stored) -> Told:
+    """Prepare one record."""
+    from scipy.io import savemat
+
+    row, path, patient = stored
+    note = ""
+    try:
+        record = read_stored(path, leads)
+        if np.isnan(record.signal).any() and not any(isinstance(s, Step) and s.fills_nan for s in contract.made()):
+            record.signal, note = interpolate_nan(record.signal), "gaps are filled by straight lines"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # flat leads, which stay as they are
+            signal, rate, _ = contract.conditioned(record)
+    except ConfigError as error:
+        return row, 0, str(error)
+    content = {"feats": signal.astype(np.float32), "curr_sample_rate": rate, "idx": row}
+    number = patient_number(patient)
+    with replacing(folder / path.name) as partial_path, partial_path.open("wb") as file:
+        savemat(file, content if number is None else {**content, "patient_id": number})
+    return row, signal.shape[-1], note
+
+
+def read_stored(path: Path, leads: Sequence[str]) -> Record:
+    """A whole record as ecg-preprocess stored it, mV. Raises: ConfigError where it is missing or damaged."""
+    segment = read_segment(str(path))
+    return Record(np.array(segment.signal), float(segment.rate or 0), list(leads))
+
+
+def _tell(data: DataSet, samples: np.ndarray, notes: Sequence[str]) -> None:
+    lost = int((samples == 0).sum())
+    if lost:
+        logger.warning("%d of %d records of %s cannot be prepared and are left out", lost, len(samples), data.folder)
+    if notes:
+        counts = [f"{note} ({count})" for note, count in Counter(notes).most_common()]
+        logger.warning("%s: %s", data.folder, listed(counts, 4))

@@ -1,0 +1,105 @@
+"""Numbers that papers report on benchmarks, each with its source."""
+
+from collections.abc import Collection
+from typing import Any
+
+PB = "Strodthoff et al. 2021, arXiv:2004.13701; ± bootstrap half width"
+CPSC = "Strodthoff et al. 2021, arXiv:2004.13701 (ICBEB2018); ± bootstrap half width"
+JEPA = "ECG-JEPA's README (Weimann & Conrad 2024, arXiv:2410.13867); ± deviation of 10 runs"
+TASKS = ("all", "diagnostic", "subdiagnostic", "superdiagnostic", "form", "rhythm")
+
+# model: value of TASKS, then their half widths, in thousandths
+_PTBXL = """
+inception1d:   925 931 930 921 899 953   8  9 10 6 22 13
+xresnet1d101:  925 937 929 928 896 957   7  8 14 5 12 19
+resnet1d_wang: 919 936 928 930 880 946   8  8 10 5 15 10
+fcn_wang:      918 926 927 925 869 931   8 10 11 6 12  8
+lstm_bidir:    914 932 923 921 876 949   8  7 12 6 15 11
+lstm:          907 927 928 927 851 953   8  8 10 5 15  9
+Wavelet+NN:    849 855 859 874 757 890  13 15 16 7 29 24
+"""
+# model: AUROC, F2, G2, then their half widths, in thousandths
+_CPSC = """
+xresnet1d101:  974 819 602  5 30 37
+resnet1d_wang: 969 803 586  6 31 37
+lstm:          964 790 561  6 31 37
+inception1d:   963 807 594  9 30 41
+lstm_bidir:    959 796 573 11 31 36
+fcn_wang:      957 787 563  8 31 37
+Wavelet+NN:    905 665 405 14 34 36
+"""
+# model | fine-tuned and its deviation | linear and its deviation, in thousandths; - where none is given
+_ALL = """
+CPC, 4FC+2LSTM+2FC, CinC 2020 | 942 1 | 927 1
+CPC, 4FC+2LSTM+2FC, CinC 2020 without PTB-XL | 940 2 | 919 1
+CPC, S4, CinC 2021 | 945 2 | -
+SimCLR, xresnet1d50 | 927 3 | 883 3
+BYOL, xresnet1d50 | 929 2 | 878 2
+JEPA, ViT-S, all | 945 1 | 938 2
+JEPA, ViT-S, MIMIC-IV-ECG | 944 1 | 940 2
+JEPA, ViT-XS, MIMIC-IV-ECG | 943 1 | 933 3
+"""
+_RANDOM = """
+xresnet1d50 | 924 5 | 721 16
+4FC+2LSTM+2FC | 932 3 | 711 7
+ViT-B | 837 - | 867 -
+ViT-S | 883 - | 833 -
+ViT-XS | 911 - | 815 -
+"""
+_SINGLE = """
+JEPA, ViT-S, all | 935 2 | 928 2
+ST-MEM | 933 3 | 838 11
+CPC | 934 2 | -
+MoCo v3 | 913 - | 739 -
+CMSC | 877 - | 797 -
+MTAE | 910 - | 807 -
+MTAE+RLM | 911 - | 806 -
+MLAE | 915 - | 779 -
+"""
+
+
+def _number(text: str) -> float | None:
+    return None if text == "-" else int(text) / 1000
+
+
+def _row(
+    benchmark: str, model: str, protocol: str, metric: str, numbers: tuple[str, str], source: str
+) -> dict[str, Any]:
+    value, spread = map(_number, numbers)
+    return {"benchmark": benchmark, "model": model, "protocol": protocol, "metric": metric, "value": value,
+            "spread": spread, "source": source}  # fmt: skip
+
+
+def _supervised(text: str, columns: list[tuple[str, str]], source: str) -> list[dict[str, Any]]:
+    """`columns`: benchmark and metric of each."""
+    rows = []
+    for line in text.strip().splitlines():
+        model, numbers = line.split(":")
+        values, count = numbers.split(), len(columns)
+        rows += [_row(benchmark, model.strip(), "scratch", metric, (values[place], values[place + count]), source)
+                 for place, (benchmark, metric) in enumerate(columns)]  # fmt: skip
+    return rows
+
+
+def _pretrained(text: str, benchmark: str, protocols: tuple[str, str]) -> list[dict[str, Any]]:
+    rows = []
+    for line in text.strip().splitlines():
+        model, *cells = (cell.strip() for cell in line.split("|"))
+        for protocol, cell in zip(protocols, cells):
+            value, spread = (*cell.split(), "-")[:2]
+            rows += [] if value == "-" else [_row(benchmark, model, protocol, "auroc", (value, spread), JEPA)]
+    return rows
+
+
+PUBLISHED: list[dict[str, Any]] = [
+    *_supervised(_PTBXL, [(f"ptbxl/{task}", "auroc") for task in TASKS], PB),
+    *_supervised(_CPSC, [("cpsc2018", metric) for metric in ("auroc", "f2", "g2")], CPSC),
+    *_pretrained(_ALL, "ptbxl/all", ("finetune", "linear")),
+    *_pretrained(_RANDOM, "ptbxl/all", ("scratch", "random")),
+    *_pretrained(_SINGLE, "ptbxl/superdiagnostic_single", ("finetune", "linear")),
+]
+
+
+def published_numbers(benchmarks: Collection[str]) -> list[dict[str, Any]]:
+    """What is known of some benchmarks: benchmark, model, protocol, metric, value, spread (None: not given), source."""
+    return [row for row in PUBLISHED if row["benchmark"] in benchmarks]
