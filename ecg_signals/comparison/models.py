@@ -15,6 +15,7 @@ from ecg_signals.signal.leads import LEADS
 
 Recipes = Callable[[str], dict[str, Any] | None]  # "NAME key=value ..." -> composed sections; None: no such recipe
 SUPERVISED = ("optimizer", "lr_scheduler", "optimization", "model")  # sections that a supervised recipe brings along
+ENDINGS, LONGEST = (".pt", ".pth", ".yaml", ".safetensors"), 48  # of names
 PTBXL_MEAN, PTBXL_STD = -0.00077717, 0.23895642  # mV, of all training samples and leads at 100 Hz
 
 
@@ -50,15 +51,17 @@ class Compared:
         return {"model_path": None, "no_pretrained_weights": True, "encoder": self.encoder}
 
 
-def find_model(text: str, recipes: Recipes) -> Compared:
-    """The model that was typed: FILE, folder, org/name, or "RECIPE key=value ...".
+def find_model(typed: str, recipes: Recipes) -> Compared:
+    """The model that was typed: FILE, folder, org/name, or "RECIPE key=value ..."; behind it maybe "as NAME".
 
     Raises: ConfigError when it is none of these, its checkpoint cannot be read or does not say how its input is made.
     """
+    text, _, name = typed.partition(" as ")
+    text, name = text.strip(), slug(name or text)
     sections = recipes(text)
     if sections is not None:
-        return _of_recipe(text, sections)
-    if " " in text.strip():
+        return _of_recipe(text, name, sections)
+    if " " in text and not resolve_input(text).exists():
         raise UsageError(f"'{text}' is no recipe; settings stand behind a recipe, such as 'w2v_cmsc model.dropout=0'")
     source = load_source(text)
     contract = stated_contract(source.signal, text)
@@ -68,12 +71,12 @@ def find_model(text: str, recipes: Recipes) -> Compared:
             digest.update(path.read_bytes())
     _, section = encoder_section_of(source.name, source.options, text)
     return Compared(
-        _slug(text), text, contract, section, str(resolve_input(text)),
+        name, text, contract, section, str(resolve_input(text)),
         labels=source.labels, kind=source.logit_kind, version=digest.hexdigest()[:16],
     )  # fmt: skip
 
 
-def _of_recipe(text: str, sections: dict[str, Any]) -> Compared:
+def _of_recipe(text: str, name: str, sections: dict[str, Any]) -> Compared:
     model = sections.get("model")
     if not isinstance(model, Mapping) or not model.get("_name"):
         raise ConfigError(f"recipe {text} names no model; give one that trains a model (`ecg-list recipe`)")
@@ -84,7 +87,7 @@ def _of_recipe(text: str, sections: dict[str, Any]) -> Compared:
     if supervised and rule:
         own["dataset"] = {"window_rule": rule}
     contract = usual_signal() if supervised else _as_recipe_says(cls.usual_input(), sections)
-    return Compared(_slug(text), text, contract, section, own=own)
+    return Compared(name, text, contract, section, own=own)
 
 
 def usual_signal() -> SignalContract:
@@ -108,12 +111,13 @@ def _as_recipe_says(usual: SignalContract, sections: Mapping[str, Any]) -> Signa
     return replace(usual, window_samples=length) if isinstance(length, int) else usual
 
 
-def _slug(text: str) -> str:
-    """A name for a folder: a checkpoint with its folder's, a recipe with its settings."""
+def slug(text: str) -> str:
+    """A name for a folder: a checkpoint with its folder's, a recipe with its settings; the end of a long one is cut."""
     path = Path(text.strip())
-    named = "/".join(path.parts[-2:]) if path.suffix else text.strip()
-    named = named.removesuffix(path.suffix) if path.suffix in (".pt", ".pth", ".yaml", ".safetensors") else named
-    return re.sub(r"[^\w.=-]+", "-", named).strip("-.") or "model"
+    named = "/".join(path.parts[-2:]) if path.suffix in ENDINGS else text.strip()
+    named = named.removesuffix(path.suffix) if path.suffix in ENDINGS else named
+    found = re.sub(r"[^\w.=-]+", "-", named).strip("-.") or "model"
+    return found if len(found) <= LONGEST else f"{found[:LONGEST]}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 def distinct(models: list[Compared]) -> list[Compared]:

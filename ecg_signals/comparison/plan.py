@@ -24,7 +24,9 @@ from ecg_signals.registry import register_benchmark
 @dataclass
 class EvalOptions(BaseConfig):
     benchmark: list[str] = option("???", "what models are compared on (`ecg-list benchmark`)")
-    model: list[str] = option("???", "checkpoints, or recipes with settings behind them, 'w2v_cmsc model.dropout=0'")
+    model: list[str] = option(
+        "???", "checkpoints, or recipes with settings behind them; `as NAME` at the end names one"
+    )
     data: str = option("???", "DEST of ecg-preprocess, or a folder with one for each data set")
     out: str = option("???", "folder for results; what is there already is not run again")
     protocol: list[str] = option(["linear"], f"how models are trained: {', '.join(PROTOCOLS)}")
@@ -128,7 +130,7 @@ def make_plan(options: EvalOptions, overrides: Mapping[str, Any], recipes: Recip
     for model in models:
         check_leads(model, list(tasks.values()))
         if model.file is None and any(PROTOCOLS[name].pretrained for name in options.protocol):
-            notes.append(f"{model.text} is a recipe: its weights are random in every protocol")
+            notes.append(f"{model.name} is a recipe: its weights are random in every protocol")
     maker = Maker(options, rest, recipes, out, tasks)
     runs = [run for name in options.benchmark for model in models for run in maker.runs(tasks[name], model)]
     unique = {run.folder: run for run in sorted(runs, key=lambda run: run.after is not None)}

@@ -68,13 +68,13 @@ def _attempt(run: Run, out: Path) -> str | None:
 
 @contextmanager
 def logged_to(path: Path) -> Iterator[None]:
-    """Messages go to a file, and to the terminal those that warn."""
+    """Messages go to a file; to the terminal only errors."""
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     with writing(path):
         file = logging.FileHandler(path, encoding="utf-8")
     terminal = logging.StreamHandler()
-    terminal.setLevel(logging.WARNING)
+    terminal.setLevel(logging.ERROR)
     terminal.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
     root.handlers[:] = [file, terminal]
     root.setLevel(logging.INFO)

@@ -97,5 +97,6 @@ def said(content: Mapping[str, Any]) -> list[str]:
         part = "" if row["fraction"] == "1" else f" {row['fraction']}"
         value = "undefined" if mean is None else f"{mean:.4f}" + (f" ± {std:.4f}" if std is not None else "")
         ends = f" [{row['interval'][0]:.4f}, {row['interval'][1]:.4f}]" if row["interval"] else ""
-        lines.append(f"{where:32} {row['protocol']:22} {row['model']:40}{part} {name} {value}{ends}")
+        without = f"; {len(row['undefined'])} labels undefined" if row["undefined"] else ""
+        lines.append(f"{where:32} {row['protocol']:22} {row['model']:40}{part} {name} {value}{ends}{without}")
     return lines

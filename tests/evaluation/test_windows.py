@@ -19,6 +19,7 @@ from ecg_signals.metrics.ranking import ranking_metrics
 from ecg_signals.models.base import ModelOutput
 from ecg_signals.runtime.placement import Placement
 from ecg_signals.signal.record import Record
+from ecg_signals.signal.steps.base import make_step
 from ecg_signals.signal.windows import Cutting
 from ecg_signals.trainer import Trainer
 
@@ -163,3 +164,20 @@ def test_windows_of_a_fixed_number_travel_too(recipe):
     signal = load_model(trainer.save_dir / "checkpoint_last.pt").signal
     assert (signal.window_samples, signal.stride_samples, signal.window_count) == (1000, None, 4)
     assert signal.rule("odd") == "max" and signal.starts(2500) == [0, 500, 1000, 1500]
+
+
+def test_windows_are_the_published_ones_but_that_short_records_are_not_lost(golden):
+    published = json.loads((golden / "benchmarks" / "protocol_misc.json").read_text())["windows"]
+    for case in published:
+        samples = case["chunk_length"] or case["length"]
+        found = Cutting(samples, case["stride"]).starts(case["length"])
+        assert found == (case["start"] or [0])
+        assert bool(case["start"]) == (case["length"] >= case["min_chunk_length"])
+
+
+def test_one_scale_for_all_leads_is_the_published_standardiser(golden):
+    arrays = np.load(golden / "benchmarks" / "standardizer.npz")
+    facts = json.loads((golden / "benchmarks" / "protocol_misc.json").read_text())["standardizer"]
+    step = make_step({"name": "normalise", "mean": [facts["mean"]] * 12, "std": [facts["std"]] * 12})
+    for record, wanted in zip(arrays["X"], arrays["X_std"]):
+        np.testing.assert_allclose(step(record.T, 100, 100)[0].T, wanted, atol=1e-12)

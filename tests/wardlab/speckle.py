@@ -1,4 +1,5 @@
 """Single samples that are hit by chance."""
+
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,4 +1,5 @@
 """How far scores are from one half."""
+
 import numpy as np
 
 from ecg_signals.metrics.base import Metric

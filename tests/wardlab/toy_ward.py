@@ -1,4 +1,5 @@
 """The made-up dataset of a ward that records .toy files."""
+
 from dataclasses import dataclass
 
 from ecg_signals.config import option

@@ -1,0 +1,243 @@
+"""ecg-eval on invented records: what it leaves behind, what it makes again, and what it refuses before it trains."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import write_data  # type: ignore[import-not-found]
+
+import ecg_signals
+from ecg_signals.cli import eval as command
+from ecg_signals.cli.app import run_command
+from ecg_signals.comparison import running, schedule
+from ecg_signals.comparison.models import usual_signal
+from ecg_signals.comparison.signals import read_stored
+from ecg_signals.data.datasets.ecg_prepared import EcgPreparedConfig, EcgPreparedDataset
+from ecg_signals.evaluation.benchmarks.published import published_numbers
+from ecg_signals.metrics.ranking import ranking_metrics
+
+SUPER, RHYTHM = "ptbxl/superdiagnostic", "ptbxl/rhythm"
+
+
+def ecg_eval(data: Path, out: Path, model: Any, benchmark: str = SUPER, protocol: str = "scratch", *more: str) -> int:
+    """Exit status of the command."""
+    words = [f"benchmark=[{benchmark}]", f"protocol=[{protocol}]", f"model=[{model}]", f"data={data}", f"out={out}"]
+    before, sys.argv = sys.argv, ["ecg-eval", *words, "rounds=20", *more]
+    try:
+        run_command(command.run)
+    except SystemExit as error:
+        return int(error.code or 0)
+    finally:
+        sys.argv = before
+    return 0
+
+
+def results(out: Path) -> dict[str, Any]:
+    return json.loads((out / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def compared(small_ptbxl: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One benchmark, one protocol, two seeds."""
+    out = tmp_path_factory.mktemp("compared")
+    assert ecg_eval(small_ptbxl, out, tiny, SUPER, "scratch", "seeds=2") == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def checkpoint(compared: Path) -> Path:
+    return compared / "runs" / SUPER / "scratch" / slug(compared) / "1" / "seed1" / "checkpoint_best.pt"
+
+
+def slug(out: Path) -> str:
+    return results(out)["runs"][0]["model"]
+
+
+def comparable(out: Path) -> dict[str, Any]:
+    """What two undisturbed runs have in common."""
+    content = results(out)
+    for run in content["runs"]:
+        run["seconds"] = 0
+    return content
+
+
+def test_results_of_every_run_and_of_all_seeds_are_there(compared: Path):
+    content = results(compared)
+    assert [run["seed"] for run in content["runs"]] == [1, 2]
+    run, summary = content["runs"][0], content["summary"][0]
+    assert run["labels"] == ["HYP", "MI", "NORM"] and run["kind"] == "multi_label" and run["test_on"] == SUPER
+    assert run["counts"] == {"train": 24, "valid": 6, "test": 6}
+    assert run["selection"]["metric"] == "auroc" and len(run["curve"]) >= 1 and run["versions"]["torch"]
+    values = [one["metrics"]["auroc"] for one in content["runs"]]
+    assert summary["seeds"] == 2 and summary["mean"]["auroc"] == pytest.approx(np.mean(values))
+    assert summary["std"]["auroc"] == pytest.approx(np.std(values, ddof=1))
+    assert summary["interval"][0] <= summary["mean"]["auroc"] <= summary["interval"][1]
+    table = pd.read_csv(compared / "results.csv")
+    assert len(table) == 2 and table["auroc"].tolist() == [one["metrics"]["auroc"] for one in content["runs"]]
+
+
+def test_answers_are_stored_with_patients_and_the_records_they_are_about(compared: Path):
+    run = results(compared)["runs"][0]
+    arrays = np.load(compared / "runs" / SUPER / "scratch" / run["model"] / "1" / "seed1" / "predictions.npz")
+    assert arrays["labels"].tolist() == run["labels"] and arrays["scores"].shape == (6, 3)
+    assert len(set(arrays["patients"].tolist())) == 3 and all(Path(path).is_file() for path in arrays["files"])
+    auroc = ranking_metrics(arrays["scores"], arrays["targets"]).auroc
+    np.testing.assert_allclose(auroc, [run["per_label"][label]["auroc"] for label in run["labels"]])
+
+
+def test_published_numbers_of_the_benchmarks_stand_beside_ours(compared: Path):
+    found = {(row["model"], row["benchmark"]): row for row in results(compared)["published"]}
+    assert found["xresnet1d101", SUPER]["value"] == 0.928 and found["xresnet1d101", SUPER]["spread"] == 0.005
+    assert all(row["source"] for row in found.values()) and {row["benchmark"] for row in found.values()} == {SUPER}
+    assert len(published_numbers(["cpsc2018"])) == 21 and not published_numbers(["georgia"])
+
+
+def test_a_second_run_makes_only_what_is_missing_and_ends_as_if_undisturbed(
+    compared: Path, small_ptbxl: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    calls = []
+
+    def killed(run: Any, out: Path) -> str | None:
+        calls.append(run.name)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return running.execute(run, out)
+
+    out = tmp_path / "out"
+    words = (small_ptbxl, out, tiny, SUPER, "scratch", "seeds=2")
+    with monkeypatch.context() as patch:
+        patch.setattr(schedule, "execute", killed)
+        assert ecg_eval(*words) == 130
+    finished = next((out / "runs").rglob("result.json"))
+    before = finished.stat().st_mtime_ns
+    assert ecg_eval(*words) == 0
+    assert finished.stat().st_mtime_ns == before
+    assert comparable(out) == comparable(compared)
+
+
+def test_other_settings_in_the_same_folder_are_named(compared: Path, small_ptbxl: Path, tiny: Path, capsys):
+    assert ecg_eval(small_ptbxl, compared, tiny, SUPER, "scratch", "steps=3") == 1
+    assert "recipe.optimization.max_update=6 (now 3)" in capsys.readouterr().err
+
+
+def test_a_run_that_fails_is_listed_and_the_others_go_on(small_ptbxl: Path, tiny: Path, tmp_path: Path, capsys):
+    models = f"{tiny} optimization.lr=[1e38],{tiny}"
+    assert ecg_eval(small_ptbxl, tmp_path, models, SUPER, "scratch", "steps=3") == 1
+    content = results(tmp_path)
+    assert len(content["runs"]) == 1 and len(content["failed"]) == 1
+    assert "1 of 2 runs failed" in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_probed_finetuned_and_tested_as_it_is(checkpoint: Path, small_ptbxl: Path, tmp_path: Path):
+    protocols = "linear,attentive,finetune_after_linear,random,as_is"
+    assert ecg_eval(small_ptbxl, tmp_path, checkpoint, SUPER, protocols, "steps=2", f"test_on=[{RHYTHM}]",
+                    "partial_labels=true") == 1  # fmt: skip
+    assert not (tmp_path / "runs").exists()  # no label of the rhythms is one of the superclasses
+    assert ecg_eval(small_ptbxl, tmp_path, checkpoint, SUPER, protocols, "steps=2") == 0
+    found = {run["protocol"]: run for run in results(tmp_path)["runs"]}
+    assert set(found) == {"linear", "attentive", "finetune_after_linear", "random", "as_is"}
+    stored = json.loads((checkpoint.parent / "result.json").read_text())
+    assert found["as_is"]["metrics"] == pytest.approx(stored["metrics"])
+
+
+def test_trained_on_one_benchmark_and_tested_on_another(small_ptbxl: Path, tiny: Path, tmp_path: Path):
+    assert ecg_eval(small_ptbxl, tmp_path, tiny, "ptbxl/all", "scratch", f"test_on=[{SUPER}]") == 1
+    assert ecg_eval(small_ptbxl, tmp_path, tiny, "ptbxl/all", "scratch", "steps=2", f"test_on=[{RHYTHM}]") == 0
+    found = {run["test_on"]: run for run in results(tmp_path)["runs"]}
+    assert found[RHYTHM]["labels"] == ["AFIB", "SR"]
+    both = found["ptbxl/all"]["per_label"]
+    assert found[RHYTHM]["per_label"]["SR"]["auroc"] == pytest.approx(both["SR"]["auroc"])
+
+
+def test_smaller_parts_of_the_training_data_lie_within_larger_ones(small_ptbxl: Path, tiny: Path, tmp_path: Path):
+    assert ecg_eval(small_ptbxl, tmp_path, tiny, SUPER, "scratch", "steps=1", "fractions=[0.25,0.5,1]") == 0
+    parts = {}
+    for run in results(tmp_path)["runs"]:
+        place = tmp_path / "splits" / SUPER / "scratch" / run["model"] / run["fraction"] / "seed1"
+        parts[run["fraction"]] = set((place / "train.tsv").read_text().splitlines()[1:])
+    assert [len(parts[name]) for name in ("0.25", "0.5", "1")] == [6, 12, 24]
+    assert parts["0.25"] < parts["0.5"] < parts["1"]
+
+
+def test_values_are_learned_standardised_and_scored_in_their_own_units(small_ptbxl: Path, tiny: Path, tmp_path: Path):
+    assert ecg_eval(small_ptbxl, tmp_path, tiny, "ptbxl/age,ptbxl/rr", "scratch", "steps=2") == 0
+    age, rr = results(tmp_path)["runs"]
+    assert age["kind"] == "regression" and age["counts"]["train"] == 23 and age["metrics"]["mae"] > 1
+    arrays = np.load(tmp_path / "runs" / "ptbxl/rr" / "scratch" / rr["model"] / "1" / "seed1" / "predictions.npz")
+    assert set(arrays["targets"].round(-1).ravel()) == {600, 800, 1000}
+    assert rr["metrics"]["mae"] == pytest.approx(np.abs(arrays["scores"] - arrays["targets"]).mean())
+
+
+def test_one_class_of_several_is_scored_by_probabilities_that_sum_to_one(small_ptbxl: Path, tiny: Path, tmp_path: Path):
+    assert ecg_eval(small_ptbxl, tmp_path, tiny, "ptbxl/superdiagnostic_single", "scratch", "steps=2") == 0
+    run = results(tmp_path)["runs"][0]
+    assert run["kind"] == "multi_class" and run["labels"] == ["MI", "NORM"] and 0 <= run["metrics"]["accuracy"] <= 1
+    arrays = np.load(next((tmp_path / "runs").rglob("predictions.npz")))
+    np.testing.assert_allclose(arrays["scores"].sum(axis=1), 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"data": "nowhere"}, "is not a folder"),
+        ({"data": "raw"}, "ecg-preprocess ptbxl"),
+        ({"benchmark": "georgia"}, "needs physionet2021"),
+        ({"benchmark": "ptbxl/superdiagnostik"}, "did you mean 'ptbxl/superdiagnostic'"),
+        ({"protocol": "liner"}, "did you mean 'linear'"),
+        ({"model": "nothing.pt"}, "nothing.pt"),
+        ({"data": "unlabelled"}, "column 'scp_codes'"),
+        ({"data": "limb"}, "but the model needs"),
+        ({"benchmark": RHYTHM, "protocol": "as_is"}, "lacks 2 of 2 labels"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_anything_trains(
+    words: dict[str, str], message: str, small_ptbxl: Path, checkpoint: Path, tmp_path: Path, capsys
+):
+    (tmp_path / "raw").mkdir()
+    write_data(tmp_path / "unlabelled", scp_codes=None)
+    write_data(tmp_path / "limb", leads=("I", "II"))
+    place = tmp_path / words["data"] if "data" in words else small_ptbxl
+    model = words.get("model", checkpoint)
+    status = ecg_eval(place, tmp_path / "out", model, words.get("benchmark", SUPER), words.get("protocol", "linear"))
+    assert status in (1, 2) and message in capsys.readouterr().err
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_windows_of_prepared_records_are_those_of_ecg_predict(compared: Path, small_ptbxl: Path):
+    manifest = next((compared / "splits").rglob("test.tsv"))
+    dataset = EcgPreparedDataset(EcgPreparedConfig(window_stride=125), manifest)
+    batch = dataset.collate([dataset[index] for index in range(3)])
+    source = batch["net_input"]["source"]
+    contract = usual_signal()
+    for index in range(3):
+        path = small_ptbxl / "org" / Path(dataset.name_of(index)).name
+        wanted = contract.prepare(read_stored(path, contract.leads))
+        np.testing.assert_allclose(source[index], wanted, atol=1e-6)
+
+
+def test_a_plugin_registers_a_benchmark(small_ptbxl: Path, tiny: Path, tmp_path: Path):
+    (tmp_path / "mybench.py").write_text(
+        "import numpy as np\n"
+        "from ecg_signals.evaluation.benchmarks.ptbxl import Ptbxl\n"
+        "from ecg_signals.registry import register_benchmark\n\n\n"
+        '@register_benchmark("old_age")\n'
+        "class OldAge(Ptbxl):\n"
+        "    def targets(self, data, rows):\n"
+        '        old = data.meta["age"].to_numpy()[rows] > 40\n'
+        '        return ["old", "young"], np.stack([old, ~old], axis=1).astype(float)\n'
+    )
+    more = ("steps=1", f"user_dir={tmp_path / 'mybench.py'}")
+    assert ecg_eval(small_ptbxl, tmp_path / "out", tiny, "old_age", "scratch", *more) == 0
+    assert results(tmp_path / "out")["runs"][0]["labels"] == ["old", "young"]
+    assert ecg_signals.load_model(next((tmp_path / "out").rglob("checkpoint_best.pt"))).labels == ["old", "young"]
+
+
+def test_runs_in_two_processes_give_the_same_as_in_one(compared: Path, small_ptbxl: Path, tiny: Path, tmp_path: Path):
+    shutil.rmtree(tmp_path)
+    assert ecg_eval(small_ptbxl, tmp_path, tiny, SUPER, "scratch", "seeds=2", "jobs=2") == 0
+    assert comparable(tmp_path) == comparable(compared)
