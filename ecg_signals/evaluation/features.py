@@ -19,7 +19,7 @@ from ecg_signals.data.batching import BatchIterator
 from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.evaluation.run import Answer, Rows, run
 from ecg_signals.evaluation.store import shared_array
-from ecg_signals.evaluation.windows import cut
+from ecg_signals.evaluation.windows import FEWEST, cut, portions
 from ecg_signals.files import replacing, writing
 from ecg_signals.models.heads.finetuned import EncoderWithHead
 from ecg_signals.runtime.batch import to_device
@@ -122,7 +122,8 @@ def compute_features(
     read = partial(_read, model, whole.dataset.cutting)
     with torch.no_grad(), autocast():
         model.eval()
-        store.make(read(to_device(whole.first_batch(), device)))  # on every rank, also one without a batch
+        first = {key: value[:1] for key, value in whole.first_batch()["net_input"].items()}
+        store.make(read(to_device({"net_input": first}, device)))  # on every rank, also one without a batch
     run(model, whole.batches(1), device, [store], call=read, autocast=autocast)
     features = Features(dataset, *store.finish())
     logger.info(
@@ -148,10 +149,12 @@ def _stored(folder: Path) -> Found | None:
 def _read(model: EncoderWithHead, cutting: Cutting | None, batch: dict[str, Any]) -> dict[str, Tensor]:
     """What the model's head reads of every window of a batch."""
     source, mask = batch["net_input"]["source"], batch["net_input"].get("padding_mask")
+    size = max(len(source), FEWEST)
     if cutting is not None:
         source, mask, _ = cut(source, mask, cutting)
-    read = model.read_by_head(model.encode(source, mask))
-    return {key: value.float() if value.is_floating_point() else value for key, value in read.items()}
+    read = [model.read_by_head(model.encode(*part)) for part in portions(source, mask, size)]
+    joined = {key: torch.cat([part[key] for part in read]) for key in read[0]}
+    return {key: value.float() if value.is_floating_point() else value for key, value in joined.items()}
 
 
 class _Store:

@@ -123,7 +123,7 @@ class Windowed(nn.Module):
         """
         if source is not None:
             windows, padding, each = cut(source, padding_mask, self.cutting)
-            parts = [self._ask(*part) for part in _parts(windows, padding, max(len(source), FEWEST))]
+            parts = [self._ask(*part) for part in portions(windows, padding, max(len(source), FEWEST))]
             items = torch.cat(parts).float().split(each)
         else:
             assert counts is not None  # evaluation/features.py gives both
@@ -170,7 +170,8 @@ def _filled(mask: Tensor) -> list[int]:
     return found
 
 
-def _parts(windows: Tensor, padding: Tensor | None, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+def portions(windows: Tensor, padding: Tensor | None, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """At most `size` windows and their padding at a time."""
     for at in range(0, len(windows), size):
         yield windows[at : at + size], None if padding is None else padding[at : at + size]
 

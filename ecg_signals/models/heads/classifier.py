@@ -127,8 +127,9 @@ class Classifier(FinetunedModel):
     def train(self, mode: bool = True) -> "Classifier":
         """Parts that never train stay in eval mode: no dropout, and batch norms keep their statistics."""
         super().train(mode)
-        for names in self.encoder.parts()[: self.held]:
-            for module in (found for name, found in self.encoder.named_modules() if name in names):
+        held = {name for names in self.encoder.parts()[: self.held] for name in names}
+        for name, module in self.encoder.named_modules() if held else ():
+            if name in held:
                 module.eval()
         return self
 
