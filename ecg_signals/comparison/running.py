@@ -19,8 +19,9 @@ from ecg_signals.config import ConfigError
 from ecg_signals.evaluation.evaluator import Evaluator
 from ecg_signals.evaluation.results import SplitResults, plain_json
 from ecg_signals.files import replacing, writing
+from ecg_signals.metrics.challenge import g_beta_thresholds, predict
 from ecg_signals.metrics.logits import CLASSES, VALUES
-from ecg_signals.metrics.results import USUAL, Results, evaluate
+from ecg_signals.metrics.results import Results, evaluate
 from ecg_signals.runtime.placement import Placement
 from ecg_signals.tables import write_text
 from ecg_signals.training.trainer import Trainer
@@ -119,14 +120,28 @@ def judge(run: Run, test: Test, out: Path, began: float) -> None:
     sections["dataset"]["valid_subset"] = "test"
     kept = {key: sections[key] for key in ("common", "dataset", "task", "criterion")}
     evaluator = Evaluator({**kept, "common_eval": {"path": str(state_file(run))}}, Placement())
-    found = evaluator.judge("test")[1].finish()
+    answers = Predictions(run, test, _answers(run, test, evaluator, "test"))
+    cuts = thresholds(run, test, evaluator) if test.task.benchmark.tuned and (data / "train.tsv").is_file() else None
+    predicted = answers.scores > 0.5 if cuts is None else predict(answers.scores, cuts)
+    results = answers.results(None if cuts is None else predicted)
+    answers.write(test.folder / PREDICTIONS)
+    test.task.benchmark.write_outputs(test.folder, answers.ids.tolist(), answers.labels, predicted, answers.scores)
+    content = result_of(run, test, results, place) | {"seconds": round(time.monotonic() - began, 1)}
+    content["thresholds"] = None if cuts is None else dict(zip(answers.labels, cuts.tolist()))
+    write_text(test.folder / RESULT, json.dumps(plain_json(content), indent=1, ensure_ascii=False) + "\n")
+
+
+def _answers(run: Run, test: Test, evaluator: Evaluator, split: str) -> SplitResults:
+    found = evaluator.judge(split)[1].finish()
     if found is None:
         raise ConfigError(f"{state_file(run)} gives no answers of the kind that {test.task.name} asks for")
-    answers = Predictions(run, test, found)
-    results = answers.results()
-    answers.write(test.folder / PREDICTIONS)
-    content = result_of(run, test, results, place) | {"seconds": round(time.monotonic() - began, 1)}
-    write_text(test.folder / RESULT, json.dumps(plain_json(content), indent=1, ensure_ascii=False) + "\n")
+    return found
+
+
+def thresholds(run: Run, test: Test, evaluator: Evaluator) -> np.ndarray:
+    """[labels] of the test, chosen on the benchmark's training records."""
+    found = _answers(run, test, evaluator, "train")
+    return g_beta_thresholds(found.targets[:, test.columns], found.scores[:, test.columns])
 
 
 class Predictions:
@@ -136,6 +151,7 @@ class Predictions:
         names = [found.dataset.name_of(int(item)) for item in found.ids]
         mean, deviation = (np.array(values) for values in run.scale)
         self.kind, self.labels = run.kind, [run.labels[column] for column in test.columns]
+        self.metrics = test.task.benchmark.metrics(self.labels)
         targets = found.targets
         if run.kind == CLASSES:
             targets = (targets[:, None] == np.arange(found.scores.shape[1])).astype(np.float64)
@@ -148,9 +164,10 @@ class Predictions:
         self.files = np.array([str(test.task.data.signal_file(rows[name])) for name in names])
         self.owners = found.owners
 
-    def results(self) -> Results:
+    def results(self, predicted: np.ndarray | None) -> Results:
         targets = self.targets.argmax(axis=1) if self.kind == CLASSES else self.targets
-        return evaluate(self.scores, targets, self.labels, self.kind, metrics=USUAL[self.kind], owners=self.owners)
+        return evaluate(self.scores, targets, self.labels, self.kind, metrics=self.metrics, owners=self.owners,
+                        predicted=predicted)  # fmt: skip
 
     def write(self, path: Path) -> None:
         arrays = {"ids": self.ids, "patients": self.patients, "targets": self.targets, "scores": self.scores,
@@ -165,13 +182,10 @@ def result_of(run: Run, test: Test, results: Results, place: Path) -> dict[str, 
     rows = {str(row.pop("label")): row for row in map(dict, results.rows())}
     counts = json.loads((place / "counts.json").read_text())
     curve, selection = history(run)
-    undefined = [] if run.kind == VALUES else [
-        label for label, row in rows.items() if row["positives"] in (0, row["known"])
-    ]  # fmt: skip
     return {
         "benchmark": run.task.name, "protocol": run.protocol, "model": run.model.name, "fraction": run.part.name,
         "seed": run.seed, "test_on": test.task.name, "labels": results.labels, "kind": KIND_NAMES[run.kind],
-        "metrics": results.means, "per_label": rows, "undefined": undefined,
+        "metrics": results.means, "per_label": rows, "undefined": results.undefined.get("auroc", []),
         "counts": counts | {"test": counts["test"] if test is run.tests[0] else int(results.known.max())},
         "selection": selection, "settings": run.settings, "versions": versions(), "curve": curve,
     }  # fmt: skip

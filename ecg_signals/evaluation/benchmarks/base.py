@@ -1,19 +1,27 @@
 """What a benchmark is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ecg_signals.config import ConfigError
 from ecg_signals.evaluation.benchmarks.data import DataSet
+from ecg_signals.metrics.base import Metric, make_metrics
 from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES
 from ecg_signals.preprocess.stratify import stratified_folds
 from ecg_signals.tables import Table
 
 SPLITS = ("train", "valid", "test")
+_OF_LABELS = ("auroc", "auprc", "fmax", "max_f1", "f1_score", "recall", "precision", "specificity", "ece", "brier")
+METRICS = {
+    LABELS: _OF_LABELS,
+    CLASSES: ("accuracy", "balanced_accuracy", *_OF_LABELS),
+    VALUES: ("mae", "rmse", "r2"),
+}
 AGES = (20, 40, 60, 80)  # years at which the age groups of stratified folds begin
 
 
@@ -49,6 +57,7 @@ class Benchmark(ABC):
         keeps_unlabelled: a record without any label is scored, too.
         stratify_by: columns of meta.csv by which folds are stratified beside the labels.
         valid_fold, test_fold: that are not trained on.
+        tuned: a label is predicted above the threshold that is best for G2 on training records, else above 0.5.
         compares_with: whose numbers are made alike.
     """
 
@@ -58,6 +67,7 @@ class Benchmark(ABC):
     stratify_by: ClassVar[tuple[str, ...]] = ()
     valid_fold: ClassVar[int] = 9
     test_fold: ClassVar[int] = 10
+    tuned: ClassVar[bool] = False
     compares_with: ClassVar[str] = ""
 
     def __init__(self, cfg: Any) -> None:
@@ -119,6 +129,22 @@ class Benchmark(ABC):
             self.kind, "the value is not known"
         )
 
+    def metrics(self, labels: Sequence[str]) -> Mapping[str, Metric]:
+        """What is scored."""
+        return make_metrics(METRICS[self.kind], self.kind)
+
+    def write_outputs(
+        self, folder: Path, records: Sequence[str], labels: Sequence[str], predicted: np.ndarray, scores: np.ndarray
+    ) -> Path | None:
+        """Answers in the form in which a published scorer reads them, where there is one.
+
+        Args:
+            records: names of the records' files.
+            predicted, scores: [records, labels].
+        Returns: where they are, below `folder`.
+        """
+        return None
+
     def kept(self, targets: np.ndarray) -> np.ndarray:
         """Bool [records] whether they count."""
         if self.kind == VALUES or self.keeps_unlabelled:
@@ -129,7 +155,9 @@ class Benchmark(ABC):
 
 def one_hot(found: Sequence[set[str]], names: Sequence[str]) -> np.ndarray:
     """[records, names] of 0 and 1."""
-    return np.array([[name in own for name in names] for own in found], dtype=np.float64).reshape(-1, len(names))
+    return np.array([[name in own for name in names] for own in found], dtype=np.float64).reshape(
+        len(found), len(names)
+    )
 
 
 def owners(meta: Table) -> np.ndarray:

@@ -1,9 +1,9 @@
 """The hospitals of the PhysioNet/CinC Challenge 2021, by their SNOMED CT codes: each alone, and the scored classes."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +12,9 @@ from ecg_signals.config import BaseConfig, option
 from ecg_signals.data.ptbxl_statements import frequent
 from ecg_signals.evaluation.benchmarks.base import Benchmark, one_hot
 from ecg_signals.evaluation.benchmarks.data import DataSet
+from ecg_signals.metrics.base import Metric, make_metrics
+from ecg_signals.metrics.cinc import CincScore
+from ecg_signals.metrics.cinc_outputs import write_outputs
 from ecg_signals.preprocess.datasets.cpsc2018 import COLUMNS
 from ecg_signals.preprocess.datasets.physionet2021 import SCORED, codes_of
 from ecg_signals.registry import register_benchmark
@@ -105,7 +108,11 @@ class Cpsc2018(Challenge):
     sources = ("cpsc2018", "physionet2021")
     names = r"A\d+"
     stratify_by = ("sex", "age")
+    tuned = True
     compares_with = "Strodthoff et al. 2021, arXiv:2004.13701, ICBEB2018"
+
+    def metrics(self, labels: Sequence[str]) -> Mapping[str, Metric]:
+        return {**super().metrics(labels), **make_metrics(("f2", "g2"), self.kind)}
 
     def targets(self, data: DataSet, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
         if set(COLUMNS) <= set(data.meta.columns):
@@ -116,12 +123,33 @@ class Cpsc2018(Challenge):
         return sorted(CPSC), one_hot(found, sorted(CPSC))
 
 
-@register_benchmark("cinc2021")
+@dataclass
+class Cinc2021Config(BaseConfig):
+    weights_file: str | None = option(None, "the Challenge's weights.csv; without it its score is left out")
+
+
+@register_benchmark("cinc2021", dataclass=Cinc2021Config)
 class Cinc2021(Challenge):
     """All hospitals of the Challenge: its 26 scored classes and its score; records without any are scored, too."""
 
+    cfg: Cinc2021Config
     keeps_unlabelled = True
     compares_with = "the Challenge's own splits are hidden; ten folds stratified by class"
 
     def targets(self, data: DataSet, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
+        if self.cfg.weights_file is None:
+            self.remarks.append("the Challenge's score is left out; benchmark.weights_file=weights.csv adds it")
         return list(SCORED), one_hot(with_codes(self.diagnoses(data, rows), SCORED), list(SCORED))
+
+    def metrics(self, labels: Sequence[str]) -> Mapping[str, Metric]:
+        usual = super().metrics(labels)
+        if self.cfg.weights_file is None:
+            return usual
+        return {**usual, "cinc_score": CincScore(self.cfg.weights_file, [SCORED[label] for label in labels])}
+
+    def write_outputs(
+        self, folder: Path, records: Sequence[str], labels: Sequence[str], predicted: np.ndarray, scores: np.ndarray
+    ) -> Path:
+        names = [Path(record).stem for record in records]
+        write_outputs(folder / "outputs", names, [SCORED[label] for label in labels], predicted, scores)
+        return folder / "outputs"
