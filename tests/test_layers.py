@@ -34,7 +34,7 @@ preprocess
 tasks
 evaluation
 training inference
-clustering
+clustering comparison
 cli
 __main__
 """

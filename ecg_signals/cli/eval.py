@@ -29,7 +29,6 @@ def run(argv: list[str]) -> None:
     if said_version(argv[:1]):
         return
     if not argv or {"-h", "--help"} & set(argv):
-        load_plugins(None)
         print(help_text())
         if not argv:
             raise UsageError(
@@ -38,7 +37,8 @@ def run(argv: list[str]) -> None:
         return
     given, overrides = parse(argv)
     load_plugins(given.get("user_dir"))
-    from ecg_signals.comparison.plan import EvalOptions, make_plan, parse_share
+    from ecg_signals.comparison.options import EvalOptions
+    from ecg_signals.comparison.plan import make_plan, parse_share
     from ecg_signals.comparison.schedule import missing, prepare_all, run_all
     from ecg_signals.comparison.tables import CSV, JSON, collect, said
 
@@ -61,7 +61,7 @@ def parse(argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
 
     Raises: UsageError for what is no setting, or an unknown one.
     """
-    from ecg_signals.comparison.plan import EvalOptions
+    from ecg_signals.comparison.options import EvalOptions
 
     known = {item.name: item for item in option_fields(EvalOptions)}
     options: dict[str, Any] = {}
@@ -129,7 +129,7 @@ def read_recipe(text: str) -> dict[str, Any] | None:
 
 
 def help_text() -> str:
-    from ecg_signals.comparison.plan import EvalOptions
+    from ecg_signals.comparison.options import EvalOptions
     from ecg_signals.comparison.protocols import PRESETS, PROTOCOLS
     from ecg_signals.config import MISSING, field_default
     from ecg_signals.registry import register_benchmark
@@ -145,7 +145,7 @@ def help_text() -> str:
     lines += ["", "protocols:"]
     lines += [f"  {name:22} {protocol.about}" for name, protocol in PROTOCOLS.items()]
     lines += ["", "presets:", *(f"  {name:22} {preset.about}" for name, preset in PRESETS.items())]
-    lines += ["", "benchmarks:", *(f"  {entry.name:30} {entry.summary}" for entry in register_benchmark.all())]
+    lines += ["", f"benchmarks (ecg-list benchmark): {', '.join(register_benchmark.names())}"]
     return "\n".join([*lines, "", EXAMPLE])
 
 

@@ -3,113 +3,24 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ecg_signals.comparison.models import Compared, Recipes, distinct, find_model
-from ecg_signals.comparison.protocols import JUDGED, PROTOCOLS, Preset, Protocol, preset_of, protocol_of
+from ecg_signals.comparison.options import EvalOptions
+from ecg_signals.comparison.protocols import PROTOCOLS, Protocol, preset_of, protocol_of
+from ecg_signals.comparison.runs import Plan, Run, Task, Test
 from ecg_signals.comparison.settings import composed
 from ecg_signals.comparison.signals import digest_of, read_stored
 from ecg_signals.comparison.splits import Part, in_columns, scale_of
-from ecg_signals.config import BaseConfig, ConfigError, UsageError, listed, option
+from ecg_signals.config import ConfigError, UsageError, listed
 from ecg_signals.evaluation.benchmarks.base import SPLITS, Benchmark, Examples
-from ecg_signals.evaluation.benchmarks.data import DataSet, find_data
+from ecg_signals.evaluation.benchmarks.data import find_data
 from ecg_signals.metrics.logits import KINDS
 from ecg_signals.registry import register_benchmark
-
-
-@dataclass
-class EvalOptions(BaseConfig):
-    benchmark: list[str] = option("???", "what models are compared on (`ecg-list benchmark`)")
-    model: list[str] = option(
-        "???", "checkpoints, or recipes with settings behind them; `as NAME` at the end names one"
-    )
-    data: str = option("???", "DEST of ecg-preprocess, or a folder with one for each data set")
-    out: str = option("???", "folder for results; what is there already is not run again")
-    protocol: list[str] = option(["linear"], f"how models are trained: {', '.join(PROTOCOLS)}")
-    seeds: int = option(1, "runs of each, with seeds 1, 2, ...", least=1)
-    steps: int | None = option(None, "updates of every training at most", least=1)
-    fractions: list[float] = option([1.0], "shares of the training records, drawn by the seed", above=0)
-    folds: int | None = option(None, "train on that many of the training folds, in place of fractions", least=1)
-    test_on: list[str] = option([], "further benchmarks that the trained models are tested on")
-    preset: str = option("usual", "windows, rule and rates of a published evaluation: usual, pb, ssl, ssm, jepa")
-    jobs: int = option(1, "runs at a time", least=1)
-    share: str = option("1/1", "K/N: every N-th run from the K-th on, for one of N machines that share `out`")
-    partial_labels: bool = option(False, "test also where a model lacks some of a benchmark's labels, on the others")
-    rounds: int = option(1000, "of the bootstrap behind intervals; 0: none", least=0)
-    user_dir: str | None = option(None, "folder or module that registers models or benchmarks of your own")
-
-
-@dataclass(frozen=True)
-class Task:
-    """A benchmark and its records."""
-
-    name: str
-    benchmark: Benchmark
-    data: DataSet
-    examples: Examples
-
-
-@dataclass(frozen=True)
-class Test:
-    """What a trained model is tested on: `columns` of its labels, of a task's test split, results in `folder`."""
-
-    task: Task
-    folder: Path
-    columns: list[int]
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training and its tests.
-
-    Attributes:
-        task, protocol, model, part, seed: what it is, the protocol by its name.
-        folder: of its files.
-        after: the run that it starts from.
-        sections: of its recipe, without the paths of its data.
-        examples: that it trains on.
-        scale: mean and deviation of its targets.
-        tests: the benchmark's own first.
-        settings: all that decides about its result.
-    """
-
-    task: Task
-    protocol: str
-    model: Compared
-    part: Part
-    seed: int
-    folder: Path
-    after: "Run | None"
-    sections: dict[str, Any]
-    examples: Examples
-    scale: tuple[list[float], list[float]]
-    tests: list[Test]
-    preset: Preset
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def labels(self) -> list[str]:
-        return self.examples.labels
-
-    @property
-    def kind(self) -> str:
-        return self.task.benchmark.kind
-
-    @property
-    def name(self) -> str:
-        return f"{self.task.name} {self.protocol} {self.model.name} {self.part.name} seed {self.seed}"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All runs, those that others start from first; `notes` is what there is to say before."""
-
-    runs: list[Run]
-    notes: list[str]
 
 
 def make_plan(options: EvalOptions, overrides: Mapping[str, Any], recipes: Recipes) -> Plan:
@@ -242,11 +153,6 @@ def _digest(examples: Examples) -> str:
     digest.update(examples.rows.tobytes())
     digest.update(np.ascontiguousarray(examples.targets).tobytes())
     return digest.hexdigest()[:12]
-
-
-def lead_metric(kind: str) -> str:
-    """The metric that stands for a kind of benchmark."""
-    return JUDGED[kind][2]
 
 
 def parse_share(text: str, runs: Sequence[Run]) -> list[Run]:

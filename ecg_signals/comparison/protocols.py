@@ -5,13 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ecg_signals.config import UsageError, unknown_message
-from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES
-
-JUDGED = {  # what is predicted -> settings of the criterion, of the score that selects, and the metric that leads
-    LABELS: ({"_name": "binary_cross_entropy_with_logits", "report_auc": True}, ("auroc", True), "auroc"),
-    CLASSES: ({"_name": "multi_class"}, ("auroc", True), "auroc"),
-    VALUES: ({"_name": "mse"}, ("loss", False), "mae"),
-}
 
 
 @dataclass(frozen=True)

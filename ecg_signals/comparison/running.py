@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import ecg_signals
-from ecg_signals.comparison.plan import Run, Test
+from ecg_signals.comparison.runs import Run, Test
 from ecg_signals.composition import resolve_config
 from ecg_signals.config import ConfigError
 from ecg_signals.evaluation.evaluator import Evaluator

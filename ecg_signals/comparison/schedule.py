@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ecg_signals.comparison.plan import Plan, Run, lead_metric
 from ecg_signals.comparison.running import RESULT, SETTINGS, data_folder, execute
+from ecg_signals.comparison.runs import Plan, Run, lead_metric
 from ecg_signals.comparison.signals import Prepared, digest_of, prepare_records
 from ecg_signals.comparison.splits import in_columns, write_splits
 from ecg_signals.config import ConfigError, listed

@@ -3,22 +3,20 @@
 import copy
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ecg_signals.comparison.protocols import JUDGED, Protocol, put
+from ecg_signals.comparison.protocols import Protocol, put
+from ecg_signals.comparison.runs import JUDGED, Run
 from ecg_signals.metrics.logits import VALUES
 from ecg_signals.sections import DatasetConfig
 from ecg_signals.signal.contract import SignalContract
-
-if TYPE_CHECKING:
-    from ecg_signals.comparison.plan import Run
 
 KEPT_IN_DATASET = {item.name for item in fields(DatasetConfig)} - {"_name", "max_tokens", "valid_subset"}
 RANDOM = ("encoder", "model_path", "no_pretrained_weights")  # of a model, replaced by how it begins
 
 
 def composed(
-    run: "Run",
+    run: Run,
     protocol: Protocol,
     recipe: Mapping[str, Any],
     counts: Mapping[str, int],
@@ -63,7 +61,7 @@ def _frozen(sections: Mapping[str, Any]) -> bool:
     return bool((sections.get("model") or {}).get("freeze_encoder"))
 
 
-def _dataset(run: "Run", values: Mapping[str, Any], counts: Mapping[str, int]) -> dict[str, Any]:
+def _dataset(run: Run, values: Mapping[str, Any], counts: Mapping[str, int]) -> dict[str, Any]:
     kept = {key: value for key, value in values.items() if key in KEPT_IN_DATASET}
     size = kept.get("batch_size") or 64
     contract, preset = run.model.contract, run.preset
@@ -88,7 +86,7 @@ def windows(contract: SignalContract, seconds: float | None, stride: float | Non
     return {"max_sample_size": length, "window_stride": None if count else step or length, "window_count": count}
 
 
-def _model(run: "Run", protocol: Protocol, values: Mapping[str, Any]) -> dict[str, Any]:
+def _model(run: Run, protocol: Protocol, values: Mapping[str, Any]) -> dict[str, Any]:
     if not protocol.trains:
         return {}
     kept = {key: value for key, value in values.items() if key not in RANDOM}

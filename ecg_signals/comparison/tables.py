@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ecg_signals.comparison.plan import lead_metric
 from ecg_signals.comparison.running import FAILED, KIND_NAMES, PREDICTIONS, RESULT
+from ecg_signals.comparison.runs import lead_metric
 from ecg_signals.evaluation.benchmarks.published import published_numbers
 from ecg_signals.evaluation.results import plain_json
 from ecg_signals.metrics.base import Scored, make_metrics, mean_defined

@@ -19,7 +19,7 @@ SPLITS = ("train", "valid", "test")
 _OF_LABELS = ("auroc", "auprc", "fmax", "max_f1", "f1_score", "recall", "precision", "specificity", "ece", "brier")
 METRICS = {
     LABELS: _OF_LABELS,
-    CLASSES: ("accuracy", "balanced_accuracy", *_OF_LABELS),
+    CLASSES: ("accuracy", *_OF_LABELS),
     VALUES: ("mae", "rmse", "r2"),
 }
 AGES = (20, 40, 60, 80)  # years at which the age groups of stratified folds begin
