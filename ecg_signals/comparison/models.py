@@ -96,7 +96,11 @@ def usual_signal() -> SignalContract:
     Source: Strodthoff et al. 2021, arXiv:2004.13701.
     """
     scale = {"mean": [PTBXL_MEAN] * len(LEADS), "std": [PTBXL_STD] * len(LEADS)}
-    steps = [{"name": "interpolate_nan"}, {"name": "resample", "method": "fourier"}, {"name": "normalise", **scale}]
+    steps: list[dict[str, Any]] = [
+        {"name": "interpolate_nan"},
+        {"name": "resample", "method": "fourier"},
+        {"name": "normalise", **scale},
+    ]
     return SignalContract(100.0, list(LEADS), 250, steps, stride_samples=125)
 
 

@@ -31,7 +31,8 @@ def make_plan(options: EvalOptions, overrides: Mapping[str, Any], recipes: Recip
         recipes: reads a recipe.
     """
     for name in options.protocol:
-        preset_of(options.preset, protocol_of(name) and name)
+        protocol_of(name)
+        preset_of(options.preset, name)
     out = Path(options.out).expanduser().absolute()
     own = {key.removeprefix("benchmark."): value for key, value in overrides.items() if key.startswith("benchmark.")}
     rest = {key: value for key, value in overrides.items() if not key.startswith("benchmark.")}

@@ -11,7 +11,9 @@ from ecg_signals.evaluation.benchmarks.base import Benchmark, Examples
 from ecg_signals.evaluation.benchmarks.data import DataSet
 from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES
 
-JUDGED = {  # what is predicted -> settings of the criterion, of the score that selects, and the metric that leads
+JUDGED: dict[
+    str, tuple[dict[str, Any], tuple[str, bool], str]
+] = {  # what is predicted -> settings of the criterion, of the score that selects, and the metric that leads
     LABELS: ({"_name": "binary_cross_entropy_with_logits", "report_auc": True}, ("auroc", True), "auroc"),
     CLASSES: ({"_name": "multi_class"}, ("auroc", True), "auroc"),
     VALUES: ({"_name": "mse"}, ("loss", False), "mae"),

@@ -33,7 +33,7 @@ _RHYTHM = "SR AFIB STACH SARRH SBRAD PACE SVARR BIGU AFLT SVTAC PSVT TRIGU"
 
 
 def _published() -> dict[str, Statement]:
-    found = {}
+    found: dict[str, Statement] = {}
     for superclass, groups in _DIAGNOSTIC.items():
         for subclass, codes in (group.split(":") for group in groups.split(";")):
             found |= {code: Statement(True, superclass=superclass, subclass=subclass.strip()) for code in codes.split()}

@@ -30,19 +30,20 @@ def stratified_folds(
     left = Counter(label for own in labels for label in own)
     names = sorted(left) if order is None else [name for name in order if name in left]  # type: ignore[type-var]
     holders: dict[Hashable, list[int]] = {name: [] for name in names}
-    for group, own in enumerate(labels):
-        for name in dict.fromkeys(own):
+    for group, names_of in enumerate(labels):
+        for name in dict.fromkeys(names_of):
             holders[name].append(group)
     wanted = np.asarray(shares) * records.sum()  # [folds] records that each still lacks
     wanted_of = {name: np.asarray(shares) * left[name] for name in names}
     folds = np.full(len(labels), -1)
-    while name := min((name for name in names if left[name] > 0), key=left.__getitem__, default=None):
-        for group in _largest_first(name, [one for one in holders[name] if folds[one] < 0], labels):
-            folds[group] = fold = _poorest(wanted_of[name], wanted, draws)
+    while any(left.values()):
+        rarest = min((name for name in names if left[name] > 0), key=left.__getitem__)
+        for group in _largest_first(rarest, [one for one in holders[rarest] if folds[one] < 0], labels):
+            folds[group] = fold = _poorest(wanted_of[rarest], wanted, draws)
             wanted[fold] -= records[group]
-            for own in labels[group]:
-                wanted_of[own][fold] -= 1
-                left[own] -= 1
+            for label in labels[group]:
+                wanted_of[label][fold] -= 1
+                left[label] -= 1
     return folds
 
 

@@ -97,7 +97,7 @@ class Benchmark(ABC):
         for row, own in enumerate(group):
             labels[own] += [str(column) for column in np.flatnonzero(targets[row] == 1)] + [one[row] for one in extra]
         shares = [1 / self.test_fold] * self.test_fold
-        found = stratified_folds(labels, shares, np.bincount(group))[group]
+        found = stratified_folds(labels, shares, np.bincount(group).tolist())[group]
         return np.where(found < 0, 1, found + 1)  # what has no label is trained on
 
     def examples(self, data: DataSet) -> Examples:

@@ -37,7 +37,7 @@ def with_codes(texts: list[object], classes: Mapping[str, str]) -> list[set[str]
 class Challenge(Benchmark):
     """Records of a hospital, known by their names; ten stratified folds, of which the last two select and test."""
 
-    sources = ("physionet2021",)
+    sources: ClassVar[tuple[str, ...]] = ("physionet2021",)
     names: ClassVar[str] = r".*"  # of its records
 
     def chosen(self, meta: Table) -> np.ndarray:
