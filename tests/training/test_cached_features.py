@@ -55,8 +55,8 @@ def test_a_probe_learns_the_same_with_features_computed_once(probe, tmp_path, ca
     in_files = run(probe, tmp_path / "files", features_in_memory=0)
     same(plain, cached)
     assert cached[0] == in_files[0] and all(torch.equal(cached[1][key], in_files[1][key]) for key in cached[1])
-    # 16 items in 3 windows to train on, 8 to validate on; and the first batch of each once more
-    assert cached[2] == 3 * (16 + 8) + 2 * 3 * 4 < plain[2] == 16 * 4 + 4 * 8 * 3
+    # 16 items in 3 windows to train on, 8 to validate on; and the first item of each once more
+    assert cached[2] == 3 * (16 + 8) + 2 * 3 < plain[2] == 16 * 4 + 4 * 8 * 3
     assert "features of 16 items in 48 windows" in caplog.text and "computed once" in caplog.text
     (stored, *_) = sorted((tmp_path / "files" / "features").iterdir())
     shape = (48, 62, 32) if pool == "attentive" else (48, 32)
@@ -99,7 +99,7 @@ def test_a_run_too_short_to_see_every_window_computes_what_it_sees(probe, tmp_pa
     caplog.set_level(logging.INFO)
     probe["optimization"]["max_update"] = 4
     _, _, seen = run(probe, tmp_path / "run")
-    assert "1.0 epochs see fewer windows than the 3" in caplog.text and seen == 4 * 4 + 3 * 8 + 3 * 4
+    assert "1.0 epochs see fewer windows than the 3" in caplog.text and seen == 4 * 4 + 3 * 8 + 3
 
 
 def test_crops_that_begin_as_windows_do_need_windows(probe):
