@@ -79,7 +79,7 @@ def flat(tree: dict[str, Any] | None, prefix: str = "") -> dict[str, Any]:
 
 
 def parsed(value: Any) -> Any:
-    """ "5e-5" and 5e-05 are one number, "(0.9, 0.98)" and [0.9, 0.98] one list."""
+    """"5e-5" and 5e-05 are one number, "(0.9, 0.98)" and [0.9, 0.98] one list."""
     if isinstance(value, (list, tuple)):
         return [parsed(item) for item in value]
     if isinstance(value, str):
@@ -172,7 +172,9 @@ def test_a_published_file_composes_through_config_dir(
             assert getattr(config, group)._name == published[file][group]["_name"]
 
 
-def test_a_users_file_wins_over_the_packaged_recipe_of_the_same_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_a_users_file_wins_over_the_packaged_recipe_of_the_same_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     (tmp_path / "w2v.yaml").write_text("common: {seed: 77}\n")
     sections = composed(["--config-dir", str(tmp_path), "--config-name", "w2v"], monkeypatch, tmp_path)
     assert sections["common"]["seed"] == 77

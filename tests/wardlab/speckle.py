@@ -1,5 +1,4 @@
 """Single samples that are hit by chance."""
-
 from dataclasses import dataclass
 
 import numpy as np

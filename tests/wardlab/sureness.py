@@ -1,5 +1,4 @@
 """How far scores are from one half."""
-
 import numpy as np
 
 from ecg_signals.metrics.base import Metric

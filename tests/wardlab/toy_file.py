@@ -1,5 +1,4 @@
 """The made-up format .toy: TOY1, rate and leads as 32-bit numbers, then the samples, lead by lead."""
-
 import numpy as np
 
 from ecg_signals.config import ConfigError

@@ -1,5 +1,4 @@
 """The made-up dataset of a ward that records .toy files."""
-
 from dataclasses import dataclass
 
 from ecg_signals.config import option

@@ -28,9 +28,9 @@ class AsymmetricLoss(BaseCriterion):
         self.gamma, self.margin = cfg.gamma, cfg.margin
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
-        logits = model(**batch["net_input"])["logits"].float()  # [batch, labels]
-        target = batch["label"].to(logits)  # [batch, labels], 0 or 1
-        negative = (logits.sigmoid() - self.margin).clamp(min=0)  # probability above the margin
+        logits = model(**batch["net_input"])["logits"].float()       # [batch, labels]
+        target = batch["label"].to(logits)                           # [batch, labels], 0 or 1
+        negative = (logits.sigmoid() - self.margin).clamp(min=0)     # probability above the margin
         positive_loss = -target * F.logsigmoid(logits)
         negative_loss = -(1 - target) * negative**self.gamma * torch.log1p(-negative.clamp(max=1 - 1e-6))
         loss = (positive_loss + negative_loss).sum()

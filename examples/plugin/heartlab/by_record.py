@@ -19,10 +19,10 @@ class EcgClassificationByRecord(EcgClassification):
         ((split, (logs, scores)),) = results.items()
         manifest = self.datasets[split].manifest  # type: ignore[attr-defined]
         stems = [re.sub(r"_\d+\.\w+$", "", manifest.stem(row)) for row in range(len(manifest))]
-        names, record = np.unique(stems, return_inverse=True)  # record of every segment
-        count = np.bincount(record)[:, None]  # [records, 1]
+        names, record = np.unique(stems, return_inverse=True)          # record of every segment
+        count = np.bincount(record)[:, None]                           # [records, 1]
         averaged = {}
-        for key, values in scores.items():  # [segments, labels]
+        for key, values in scores.items():                             # [segments, labels]
             total = np.zeros((len(names), values.shape[1]))
             np.add.at(total, record, values)
             averaged[key] = total / count

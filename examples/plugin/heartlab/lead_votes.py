@@ -32,7 +32,7 @@ class LeadVotes(BaseModel):
         """source [batch, leads, samples] -> features [batch, frames, dim], logits [batch, labels]."""
         batch, leads, samples = source.shape
         x = self.layers(source.reshape(batch * leads, 1, samples))  # [batch * leads, dim, frames]
-        x = x.unflatten(0, (batch, leads))  # [batch, leads, dim, frames]
-        logits = self.vote(x.amax(dim=3)).mean(dim=1)  # [batch, labels]
-        features = x.mean(dim=1).transpose(1, 2)  # [batch, frames, dim]
+        x = x.unflatten(0, (batch, leads))                          # [batch, leads, dim, frames]
+        logits = self.vote(x.amax(dim=3)).mean(dim=1)               # [batch, labels]
+        features = x.mean(dim=1).transpose(1, 2)                    # [batch, frames, dim]
         return ModelOutput(features=features, pooled=features.mean(dim=1), logits=logits)
