@@ -54,6 +54,9 @@ def composed(
         _limit(sections, steps)
     for key, value in overrides.items():
         put(sections, key, value)
+    counted = sections.get("optimization") or {}
+    if (counted.get("max_epoch") or 0) > 0 and not sections["dataset"].get("validate_interval", 1):
+        put(sections, "dataset.validate_interval", 1)  # else a run of few epochs ends without a state that was chosen
     return {key: value for key, value in sections.items() if key != "common_eval"}
 
 

@@ -133,6 +133,12 @@ def test_a_run_that_fails_is_listed_and_the_others_go_on(small_ptbxl: Path, tiny
     assert "1 of 2 runs failed" in capsys.readouterr().err
 
 
+def test_a_run_of_epochs_has_a_state_that_validation_chose(small_ptbxl: Path, tiny: Path, tmp_path: Path):
+    bounds = ["protocol.optimization.max_update=0", "protocol.optimization.max_epoch=2", "protocol.lr_scheduler._name=fixed"]
+    assert ecg_eval(small_ptbxl, tmp_path, tiny, SUPER, "scratch", *bounds) == 0
+    assert len(results(tmp_path)["runs"][0]["curve"]) == 2
+
+
 def test_a_checkpoint_is_probed_finetuned_and_tested_as_it_is(checkpoint: Path, small_ptbxl: Path, tmp_path: Path):
     protocols = "linear,attentive,finetune_after_linear,random,as_is"
     assert ecg_eval(small_ptbxl, tmp_path, checkpoint, SUPER, protocols, "steps=2", f"test_on=[{RHYTHM}]",
