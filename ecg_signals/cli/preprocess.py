@@ -4,9 +4,10 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from ecg_signals.cli.app import load_plugins, run_restartable, said_version
 from ecg_signals.cli.arguments import Parser, taken, typed
@@ -15,6 +16,7 @@ from ecg_signals.limits import printable
 from ecg_signals.registry import hint, installed_plugins, register_source
 from ecg_signals.tables import comma_list, path_list
 
+Add = Callable[..., Any]  # add_argument of a step's parser
 STEPS = {
     "split": "divide records into train, valid and test",
     "labels": "labels.csv -> y.npy, label_def.csv, pos_weight.txt",
@@ -173,12 +175,11 @@ def run_step(name: str, argv: list[str]) -> None:
         "windows": (add_windows, windows),
         "settings": (add_settings, settings),
     }[name]
-    add_options(parser)
+    add_options(parser.add_argument)
     step(parser.parse_intermixed_args(argv))
 
 
-def add_split(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def add_split(add: Add) -> None:
     add("--strategy", required=True, help="random, grouped, temporal or grouped_temporal")
     add("--processed_root", required=True, type=Path, help="folder of the two tables, and of the results")
     add("--meta_file", default="meta.csv", help="table of records (default: meta.csv)")
@@ -217,8 +218,7 @@ def _shares(text: str) -> list[float]:
         raise UsageError(f"--fractions is '{text}'; expected numbers such as 0.8,0.1,0.1") from None
 
 
-def add_labels(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def add_labels(add: Add) -> None:
     add("--output_dir", dest="folder", required=True, type=Path, help="folder of y.npy, label_def.csv, pos_weight.txt")
     add(
         "--labels",
@@ -244,8 +244,7 @@ def labels(args: argparse.Namespace) -> None:
     labels_step(**vars(args))
 
 
-def add_manifest(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def add_manifest(add: Add) -> None:
     add(
         "--split_file_paths",
         required=True,
@@ -261,8 +260,7 @@ def manifest(args: argparse.Namespace) -> None:
     manifest_step(args.split_file_paths, args.save_dir)
 
 
-def add_pairs(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def add_pairs(add: Add) -> None:
     add("root", type=Path, help="folder of the manifests; each .tsv gets a counterpart")
     add("--dest", required=True, type=Path, help="the results go to DEST/cmsc")
     add("--ext", default="mat", help="extension of the segment files (default: mat)")
@@ -276,8 +274,7 @@ def pairs(args: argparse.Namespace) -> None:
         print(f"{args.dest / 'cmsc' / name}: {count} pairs")
 
 
-def add_subset(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def add_subset(add: Add) -> None:
     add("--manifest_dir", required=True, type=Path, help="folder with train.tsv")
     add("--percent", required=True, type=float, help="share of the records to keep, 0 to 1")
     add("--save_dir", type=Path, help="a new folder (default: MANIFEST_DIR/PERCENT)")
@@ -290,15 +287,8 @@ def subset(args: argparse.Namespace) -> None:
     subset_step(args.manifest_dir, args.percent, args.save_dir, args.seed)
 
 
-def add_identify(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add(
-        "--split_file_paths",
-        required=True,
-        type=path_list,
-        help="segmented_split.csv of one or more datasets, with commas",
-    )
-    add("--save_dir", required=True, type=Path, help="folder of the manifests")
+def add_identify(add: Add) -> None:
+    add_manifest(add)
     add("--group_col", default="patient_id", help="column that names the person (default: patient_id)")
     add("--within_records", action="store_true", help="two segments of one record are enough")
 
@@ -309,8 +299,7 @@ def identify(args: argparse.Namespace) -> None:
     identification_step(args.split_file_paths, args.group_col, args.save_dir, args.within_records)
 
 
-def add_dump(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def add_dump(add: Add) -> None:
     add("source", type=Path, help="folder of the dataset, or a dump to make another of")
     add("dest", type=Path, help="the dump: .npy (records of one length; others are left out) or .npz (any length)")
     add("--dataset", help="its name, such as ptb-xl (default: as folder or dump is called)")
@@ -338,8 +327,7 @@ def dump(args: argparse.Namespace) -> None:
     print(printable(dump_step(args.source, args.dest, rules, args.workers, args.rows_of)))
 
 
-def add_statistics(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def add_statistics(add: Add) -> None:
     add("dump", type=Path, help=".npy or .npz")
     add("--out", type=Path, help="JSON to write, for dataset.statistics (default: DUMP.json, which is found by itself)")
     add("--ddof", type=int, choices=(0, 1), help="subtracted from the number of values (default: 1 for .npy, else 0)")
@@ -353,8 +341,7 @@ def statistics(args: argparse.Namespace) -> None:
         print(f"{name} (mV): {' '.join(f'{value:.6g}' for value in values or [])}")
 
 
-def add_prepare(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def add_prepare(add: Add) -> None:
     add("folder", type=Path, help="folder with raw/, which holds .npy files and maybe one CSV about them")
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: the processors there are)")
     add("options", nargs="*", default=[], help="key=value: source_rate=250, labels=normal,afib, others: npy --help")
@@ -367,8 +354,7 @@ def prepare(args: argparse.Namespace) -> None:
     print(printable(prepare_folder(args.folder, parse_options(args.options, FolderConfig), args.workers).text()))
 
 
-def add_windows(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def add_windows(add: Add) -> None:
     add("source", type=Path, help="folder of WFDB records (.hea with their signal files) at any depth")
     add("dest", type=Path, help="folder of the windows; what is there already is kept")
     add("--index", type=Path, help="the table of windows (default: DEST/index.csv)")
@@ -387,8 +373,7 @@ def windows(args: argparse.Namespace) -> None:
     print(printable(told))
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def add_settings(add: Add) -> None:
     add("folder", type=Path, help="folder that `ecg-preprocess prepare` made")
     add("--run", required=True, type=Path, help="folder of the run; refused if one there started from other labels")
     add("--model", help="HuBERT-ECG checkpoint, folder or hub name to start from (default: random weights)")
