@@ -20,11 +20,11 @@ from ecg_signals.limits import check_no_input
 from ecg_signals.preprocess.source import Row, Source
 from ecg_signals.preprocess.workers import UNREADABLE
 from ecg_signals.processes import in_order
+from ecg_signals.readers.npy_file import HEADER_BYTES, npy_header
 from ecg_signals.registry import register_source
 from ecg_signals.signal.leads import LEADS, order_leads
 
 SOURCES = {"ptb-xl": "ptbxl", "code-15": "code15", "mimic-iv-ecg": "mimic_iv_ecg"}  # others: the Challenge's headers
-HEADER_BYTES = 128  # of the .npy: room for any shape, which is known at the end
 CHUNK = 32  # records per task of a worker
 SHOWN = 5  # records left out that are named
 
@@ -220,13 +220,6 @@ def dump_writer(dest: Path, dtype: np.dtype) -> Iterator[Callable[[np.ndarray], 
             _zip(dest, partial_file, np.array(sizes, dtype=np.int64))
     if dest.suffix == ".npz":
         place.unlink()
-
-
-def npy_header(shape: Sequence[int], dtype: np.dtype) -> bytes:
-    """The first HEADER_BYTES of a .npy file."""
-    text = repr({"descr": np.dtype(dtype).str, "fortran_order": False, "shape": tuple(int(size) for size in shape)})
-    start = b"\x93NUMPY\x01\x00" + (HEADER_BYTES - 10).to_bytes(2, "little")
-    return start + text.encode().ljust(HEADER_BYTES - 11) + b"\n"
 
 
 def _zip(dest: Path, data: Path, sizes: np.ndarray) -> None:

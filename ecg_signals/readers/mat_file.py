@@ -13,7 +13,7 @@ import numpy as np
 
 from ecg_signals.config import ConfigError
 from ecg_signals.limits import read_regular
-from ecg_signals.readers.mat_elements import COMPLEX, HEADER, MATRIX, NUMBERS, NUMERIC, Truncated, element, read_elements
+from ecg_signals.readers.mat_elements import COMPLEX, HEADER, MATRIX, NUMBERS, NUMERIC, Truncated, read_elements, tag
 
 _LITTLE_ENDIAN_V5 = b"\x00\x01IM"  # bytes 124-127
 _DTYPES = {code: np.dtype(f"<{name}") for code, name in NUMBERS.items()}
@@ -113,9 +113,9 @@ def _parse_matrix(content: bytes, start: int, names: tuple[str, ...] | None, lay
     _, _, flags, _, _, dims_size, rows, columns = _MATRIX_HEAD.unpack_from(content, start + 8)
     if dims_size != 8:
         raise _Unusual
-    _, at, size, following = element(content, start + 40)
+    _, at, size, following = tag(content, start + 40)
     name = content[at : at + size].decode("latin-1")
-    kind, at, size, _ = element(content, following)
+    kind, at, size, _ = tag(content, following)
     layout.frames.append((start, content[start:at]))
     if names is not None and name not in names:
         return
