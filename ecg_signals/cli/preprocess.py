@@ -17,20 +17,6 @@ from ecg_signals.registry import hint, installed_plugins, register_source
 from ecg_signals.tables import comma_list, path_list
 
 Add = Callable[..., Any]  # add_argument of a step's parser
-STEPS = {
-    "split": "divide records into train, valid and test",
-    "labels": "labels.csv -> y.npy, label_def.csv, pos_weight.txt",
-    "manifest": "split tables of one or more datasets -> train.tsv, valid.tsv, test.tsv",
-    "pairs": "manifests -> CMSC manifests, two neighbouring segments per row",
-    "subset": "a random share of the records of train.tsv",
-    "hubert": "a dataset's whole records as HuBERT-ECG reads them: processed/*.npy, manifest/train.csv, ...",
-    "prepare": "FOLDER/raw/*.npy -> FOLDER/processed and tables to type labels into (make prepare-data)",
-    "settings": "settings of ecg-train for such a folder, once the labels are typed (make train)",
-    "windows": "a tree of WFDB records -> windows without gaps, one file each, and an index: ST-MEM's data",
-    "dump": "a dataset's whole records -> one .npy or .npz, as dataset jepa_dump and ECG-JEPA read it; or dump -> dump",
-    "statistics": "mean and standard deviation per lead of such a dump",
-    "identify": "split tables -> identification manifests: train.tsv, valid_gallery.tsv, valid_probe.tsv, ...",
-}
 HUBERT_HELP = """usage: ecg-preprocess hubert DATASET SOURCE DEST [--workers N] [key=value ...]
 
 The records of any dataset that ecg-preprocess knows: band-passed, 500 Hz, twelve leads, each scaled to [-1, 1).
@@ -93,7 +79,7 @@ def overview() -> str:
         *(f"  {entry.name:15} {entry.cls.title}" for entry in register_source.all()),
         "",
         "steps (ecg-preprocess STEP --help lists their options):",
-        *(f"  {name:15} {purpose}" for name, purpose in STEPS.items()),
+        *(f"  {name:15} {purpose}" for name, (purpose, _, _) in STEPS.items()),
         "",
         "--user-dir PATH: folder or module that registers datasets or readers of your own.",
         "A second run does only what is missing. DEST gets records.csv, meta.csv, org/, segmented/, labels/, manifest/",
@@ -161,20 +147,8 @@ def run_hubert(argv: list[str]) -> None:
 
 
 def run_step(name: str, argv: list[str]) -> None:
-    parser = Parser(prog=f"ecg-preprocess {name}", description=STEPS[name])
-    add_options, step = {
-        "split": (add_split, split),
-        "labels": (add_labels, labels),
-        "manifest": (add_manifest, manifest),
-        "pairs": (add_pairs, pairs),
-        "subset": (add_subset, subset),
-        "identify": (add_identify, identify),
-        "dump": (add_dump, dump),
-        "statistics": (add_statistics, statistics),
-        "prepare": (add_prepare, prepare),
-        "windows": (add_windows, windows),
-        "settings": (add_settings, settings),
-    }[name]
+    purpose, add_options, step = STEPS[name]
+    parser = Parser(prog=f"ecg-preprocess {name}", description=purpose)
     add_options(parser.add_argument)
     step(parser.parse_intermixed_args(argv))
 
@@ -386,6 +360,28 @@ def settings(args: argparse.Namespace) -> None:
     for remark in found.remarks:
         print(f"note: {remark}", file=sys.stderr)
     print(" ".join(found.words))
+
+
+STEPS: dict[str, tuple[str, Any, Any]] = {  # what it is for, what adds its options and what does it; see `run_hubert`
+    "split": ("divide records into train, valid and test", add_split, split),
+    "labels": ("labels.csv -> y.npy, label_def.csv, pos_weight.txt", add_labels, labels),
+    "manifest": ("split tables of one or more datasets -> train.tsv, valid.tsv, test.tsv", add_manifest, manifest),
+    "pairs": ("manifests -> CMSC manifests, two neighbouring segments per row", add_pairs, pairs),
+    "subset": ("a random share of the records of train.tsv", add_subset, subset),
+    "hubert": ("a dataset's whole records as HuBERT-ECG reads them: processed/*.npy, manifest/train.csv, ...",
+        None, None),
+    "prepare": ("FOLDER/raw/*.npy -> FOLDER/processed and tables to type labels into (make prepare-data)",
+        add_prepare, prepare),
+    "settings": ("settings of ecg-train for such a folder, once the labels are typed (make train)",
+        add_settings, settings),
+    "windows": ("a tree of WFDB records -> windows without gaps, one file each, and an index: ST-MEM's data",
+        add_windows, windows),
+    "dump": ("a dataset's whole records -> one .npy or .npz, as dataset jepa_dump and ECG-JEPA read it; or dump -> "
+        "dump", add_dump, dump),
+    "statistics": ("mean and standard deviation per lead of such a dump", add_statistics, statistics),
+    "identify": ("split tables -> identification manifests: train.tsv, valid_gallery.tsv, valid_probe.tsv, ...",
+        add_identify, identify),
+}  # fmt: skip
 
 
 if __name__ == "__main__":
