@@ -11,7 +11,7 @@ import numpy as np
 from ecg_signals.config import ConfigError
 from ecg_signals.data.named_rows import NAMES, SETTINGS, VALUES, NamedRows, read_names, read_settings
 from ecg_signals.files import replacing
-from ecg_signals.readers.npy_file import load_npy, npy_header
+from ecg_signals.readers.npy_file import load_npy
 
 ROWS_PER_PART = 512  # what an interruption loses at most
 
@@ -95,7 +95,12 @@ class RowWriter:
     def _join(self, stream: Any) -> None:
         starts = range(0, len(self.names), ROWS_PER_PART)
         first = load_npy(self._part(0), mapped=True)
-        stream.write(npy_header((len(self.names), *first.shape[1:]), first.dtype))
+        header = {
+            "descr": np.lib.format.dtype_to_descr(first.dtype),
+            "fortran_order": False,
+            "shape": (len(self.names), *first.shape[1:]),
+        }
+        np.lib.format.write_array_header_2_0(stream, header)
         for start in starts:
             stream.write(load_npy(self._part(start)).tobytes())
 
