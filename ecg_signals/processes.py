@@ -3,7 +3,8 @@
 import multiprocessing
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -49,6 +50,38 @@ def process_pool(
             raise ConfigError(f"{_first_lost(pool)}. {advice}") from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def in_order(
+    work: Callable[[Any], Any], items: Sequence[Any], workers: int, chunk: int,
+    advice: str = "Run the same command again", initializer: Callable[[], None] | None = None,
+) -> Iterator[Any]:  # fmt: skip
+    """What `work` gives for every item, in order, by processes that are a few tasks ahead of what is taken.
+
+    Few items are worked on here, since starting a process takes longer than they do.
+
+    Args:
+        work: importable by name.
+        chunk: items per task.
+        advice: what to type, with fewer workers, when a process ends by itself.
+    """
+    tasks = [items[start : start + chunk] for start in range(0, len(items), chunk)]
+    workers = min(workers, len(tasks) // 2)
+    if workers < 2:
+        yield from map(work, items)
+        return
+    with process_pool(workers, f"{advice} with fewer workers: --workers {max(1, workers // 2)}", initializer) as pool:
+        waiting: deque[Any] = deque()
+        for task in tasks:
+            waiting.append(pool.submit(_each, work, task))
+            if len(waiting) > 2 * workers:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+
+
+def _each(work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    return [work(item) for item in items]
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from ecg_signals.cli.arguments import typed
 from ecg_signals.config import BaseConfig, dotted, field_default, plain, range_of
 from ecg_signals.interop.fairseq_signals.ignored import IGNORED
 from ecg_signals.registry import REGISTRIES, get_entry, register_dataset
@@ -50,7 +51,7 @@ def reference() -> str:
 def ignored() -> str:
     """The keys that are accepted and do nothing."""
     rows = [
-        f"| {section}.{key} | `{shown(one.usual)}` | {one.meaning} |"
+        f"| {section}.{key} | `{typed(one.usual)}` | {one.meaning} |"
         for section, table in IGNORED.items()
         for key, one in table.items()
     ]
@@ -59,10 +60,6 @@ def ignored() -> str:
         "usual one gives\na warning."
     )
     return "\n".join(["## Accepted without effect", "", lead, "", "| key | usual | meaning |", "|---|---|---|", *rows])
-
-
-def shown(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def described(kind: str, name: str) -> str:
@@ -96,7 +93,7 @@ def row(item: Any) -> str:
     if item.metadata.get("follows"):
         notes.append(f"default: `{item.metadata['follows']}`")
     meaning = "; ".join([item.metadata.get("help", ""), *notes]).replace("|", "\\|")
-    return f"| {key} | `{shown(default)}` | {meaning} |".replace("| ;", "|")
+    return f"| {key} | `{typed(default)}` | {meaning} |".replace("| ;", "|")
 
 
 def main() -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import scipy.io
 from fuzz import Target
 
 RECORDS = 4
@@ -17,8 +19,8 @@ SAMPLES = 400
 def load_everything() -> None:
     """What the targets need, imported once before processes are forked."""
     for name in (
-        "numpy", "scipy.io", "scipy.signal", "pandas", "h5py", "pyarrow", "torch", "wfdb", "yaml", "hydra",
-        "sklearn.cluster", "ecg_signals.checkpoint.load", "ecg_signals.clustering.stages", "ecg_signals.data.pack",
+        "scipy.signal", "pandas", "h5py", "pyarrow", "torch", "wfdb", "yaml", "hydra", "sklearn.cluster",
+        "ecg_signals.checkpoint.load", "ecg_signals.clustering.stages", "ecg_signals.data.pack",
         "ecg_signals.readers.read", "ecg_signals.preprocess.pipeline", "ecg_signals.trainer", "ecg_signals.composition",
         "ecg_signals.inference.predict",
     ):  # fmt: skip
@@ -33,8 +35,6 @@ def sample_folder() -> Path:
 
 def signals() -> Any:
     """[records, 12, samples] float32, mV."""
-    import numpy as np
-
     from ecg_signals.readers.read import read_record
 
     headers = sorted(sample_folder().rglob("*.hea"))[:RECORDS]
@@ -79,9 +79,6 @@ def make_segments(folder: Path) -> None:
 
 def make_challenge(folder: Path) -> None:
     """A record of the PhysioNet Challenges: a header and a MATLAB 4 file of int16."""
-    import numpy as np
-    import scipy.io
-
     counts = np.rint(signals()[0] * 1000).astype(np.int16)
     scipy.io.savemat(folder / "r.mat", {"val": counts}, format="4")
     rows = "".join(f"r.mat 16+24 1000/mV 16 0 {row[0]} 0 0 V{n}\n" for n, row in enumerate(counts))
@@ -89,19 +86,16 @@ def make_challenge(folder: Path) -> None:
 
 
 def make_mat(folder: Path) -> None:
-    import scipy.io
 
     scipy.io.savemat(folder / "r.mat", {"feats": signals()[0], "curr_sample_rate": 500, "idx": 3, "patient_id": 7})
 
 
 def make_npy(folder: Path) -> None:
-    import numpy as np
 
     np.save(folder / "r.npy", signals()[0])
 
 
 def make_table(folder: Path) -> None:
-    import numpy as np
 
     head = "I,II,III,aVR,aVL,aVF,V1,V2,V3,V4,V5,V6"
     np.savetxt(folder / "r.csv", signals()[0].T[:50], "%.4f", ",", header=f"# sample_rate: 500\n{head}", comments="")
@@ -132,9 +126,6 @@ def read_one(name: str, **options: Any) -> Callable[[Path], Any]:
 
 def make_segmented(folder: Path) -> None:
     """Segment files, a manifest of them and one of pairs, labels."""
-    import numpy as np
-    import scipy.io
-
     (folder / "cmsc").mkdir()
     for number, signal in enumerate(signals()):
         for part in (0, 1):
@@ -150,7 +141,6 @@ def make_segmented(folder: Path) -> None:
 
 def read_batches(name: str, manifest: str, **options: Any) -> Callable[[Path], Any]:
     """The dataset's items, as shapes. The manifest's root is the folder it lies in."""
-
     def read(folder: Path) -> Any:
         import os
 
@@ -197,7 +187,6 @@ def read_store(folder: Path) -> Any:
 
 
 def make_hubert(folder: Path) -> None:
-    import numpy as np
 
     for number, signal in enumerate(signals()):
         np.save(folder / f"e{number}.npy", np.tile(signal, 7)[:, :2500])
@@ -270,8 +259,6 @@ def read_steps(folder: Path) -> None:
 
 def make_own(folder: Path) -> None:
     """A user's folder of arrays with a table about them."""
-    import numpy as np
-
     for number, signal in enumerate(signals()):
         np.save(folder / f"r{number}.npy", np.tile(signal, 7)[:, :2600])
     rows = "".join(f"r{number}.npy,p{number},{50 + number},{number % 2},0\n" for number in range(RECORDS))

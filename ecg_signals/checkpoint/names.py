@@ -276,15 +276,8 @@ VALUES = {  # names that stand for a type, and are never called
     *(("torch", name) for name in (*DTYPES, *_LAYOUTS)),
 }
 _INERT_ROOTS = (
-    "omegaconf",
-    "fairseq",
-    "fairseq_signals",
-    "hubert_ecg",
-    "transformers",
-    "typing",
-    "datetime",
-    "__main__",
-)
+    "omegaconf", "fairseq", "fairseq_signals", "hubert_ecg", "transformers", "typing", "datetime", "__main__",
+)  # fmt: skip
 _INERT_NAMES = {("argparse", "Namespace"), ("operator", "getitem"), ("_operator", "getitem")}
 _OMEGACONF = ("DictConfig", "ListConfig", "UnionNode", "AnyNode", "ContainerMetadata", "Metadata")
 _PEER_CLASSES = ("HuBERTECGConfig", "HubertConfig")

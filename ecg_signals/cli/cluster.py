@@ -90,15 +90,8 @@ def _dump(arguments: argparse.Namespace) -> None:
         raise UsageError("--kind latent takes --checkpoint FILE and --layer I; the other kinds take neither")
     records = Records.from_csv(arguments.csv, arguments.ecg_dir, arguments.start, arguments.end)
     if latent:
-        packed = dump_latents(
-            records,
-            arguments.dest,
-            arguments.checkpoint,
-            arguments.layer,
-            workers=arguments.workers,
-            batch_size=arguments.batch_size,
-            decimation=arguments.decimation,
-        )
+        how: dict[str, Any] = {key: getattr(arguments, key) for key in ("workers", "batch_size", "decimation")}
+        packed = dump_latents(records, arguments.dest, arguments.checkpoint, arguments.layer, **how)
     else:
         options = DescriptorOptions(arguments.kind, arguments.sample_rate, arguments.low_frequency, arguments.deltas)
         packed = dump_descriptors(records, arguments.dest, options, arguments.workers)
@@ -113,13 +106,8 @@ def _fit(arguments: argparse.Namespace) -> None:
     from ecg_signals.clustering.kmeans import load_kmeans
     from ecg_signals.clustering.stages import fit, open_features
 
-    for path in fit(
-        open_features(arguments.features),
-        arguments.dest,
-        arguments.clusters,
-        files_per_batch=arguments.files_per_batch,
-        seed=arguments.seed,
-    ):
+    features, together = open_features(arguments.features), arguments.files_per_batch
+    for path in fit(features, arguments.dest, arguments.clusters, files_per_batch=together, seed=arguments.seed):
         info = load_kmeans(path).info
         print(f"{path}: {info['clusters']} clusters, {info['steps']} steps, SSE {info['sse']:.6g}")
 

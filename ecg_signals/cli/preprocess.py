@@ -4,9 +4,10 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from ecg_signals.cli.app import load_plugins, run_restartable, said_version
 from ecg_signals.cli.arguments import Parser, taken, typed
@@ -15,20 +16,7 @@ from ecg_signals.limits import printable
 from ecg_signals.registry import hint, installed_plugins, register_source
 from ecg_signals.tables import comma_list, path_list
 
-STEPS = {
-    "split": "divide records into train, valid and test",
-    "labels": "labels.csv -> y.npy, label_def.csv, pos_weight.txt",
-    "manifest": "split tables of one or more datasets -> train.tsv, valid.tsv, test.tsv",
-    "pairs": "manifests -> CMSC manifests, two neighbouring segments per row",
-    "subset": "a random share of the records of train.tsv",
-    "hubert": "a dataset's whole records as HuBERT-ECG reads them: processed/*.npy, manifest/train.csv, ...",
-    "prepare": "FOLDER/raw/*.npy -> FOLDER/processed and tables to type labels into (make prepare-data)",
-    "settings": "settings of ecg-train for such a folder, once the labels are typed (make train)",
-    "windows": "a tree of WFDB records -> windows without gaps, one file each, and an index: ST-MEM's data",
-    "dump": "a dataset's whole records -> one .npy or .npz, as dataset jepa_dump and ECG-JEPA read it; or dump -> dump",
-    "statistics": "mean and standard deviation per lead of such a dump",
-    "identify": "split tables -> identification manifests: train.tsv, valid_gallery.tsv, valid_probe.tsv, ...",
-}
+Add = Callable[..., Any]  # add_argument of a step's parser
 HUBERT_HELP = """usage: ecg-preprocess hubert DATASET SOURCE DEST [--workers N] [key=value ...]
 
 The records of any dataset that ecg-preprocess knows: band-passed, 500 Hz, twelve leads, each scaled to [-1, 1).
@@ -91,7 +79,7 @@ def overview() -> str:
         *(f"  {entry.name:15} {entry.cls.title}" for entry in register_source.all()),
         "",
         "steps (ecg-preprocess STEP --help lists their options):",
-        *(f"  {name:15} {purpose}" for name, purpose in STEPS.items()),
+        *(f"  {name:15} {purpose}" for name, (purpose, _, _) in STEPS.items()),
         "",
         "--user-dir PATH: folder or module that registers datasets or readers of your own.",
         "A second run does only what is missing. DEST gets records.csv, meta.csv, org/, segmented/, labels/, manifest/",
@@ -159,26 +147,13 @@ def run_hubert(argv: list[str]) -> None:
 
 
 def run_step(name: str, argv: list[str]) -> None:
-    parser = Parser(prog=f"ecg-preprocess {name}", description=STEPS[name])
-    add_options, step = {
-        "split": (add_split, split),
-        "labels": (add_labels, labels),
-        "manifest": (add_manifest, manifest),
-        "pairs": (add_pairs, pairs),
-        "subset": (add_subset, subset),
-        "identify": (add_identify, identify),
-        "dump": (add_dump, dump),
-        "statistics": (add_statistics, statistics),
-        "prepare": (add_prepare, prepare),
-        "windows": (add_windows, windows),
-        "settings": (add_settings, settings),
-    }[name]
-    add_options(parser)
+    purpose, add_options, step = STEPS[name]
+    parser = Parser(prog=f"ecg-preprocess {name}", description=purpose)
+    add_options(parser.add_argument)
     step(parser.parse_intermixed_args(argv))
 
 
-def add_split(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def add_split(add: Add) -> None:
     add("--strategy", required=True, help="random, grouped, temporal or grouped_temporal")
     add("--processed_root", required=True, type=Path, help="folder of the two tables, and of the results")
     add("--meta_file", default="meta.csv", help="table of records (default: meta.csv)")
@@ -217,8 +192,7 @@ def _shares(text: str) -> list[float]:
         raise UsageError(f"--fractions is '{text}'; expected numbers such as 0.8,0.1,0.1") from None
 
 
-def add_labels(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def add_labels(add: Add) -> None:
     add("--output_dir", dest="folder", required=True, type=Path, help="folder of y.npy, label_def.csv, pos_weight.txt")
     add(
         "--labels",
@@ -244,8 +218,7 @@ def labels(args: argparse.Namespace) -> None:
     labels_step(**vars(args))
 
 
-def add_manifest(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def add_manifest(add: Add) -> None:
     add(
         "--split_file_paths",
         required=True,
@@ -261,8 +234,7 @@ def manifest(args: argparse.Namespace) -> None:
     manifest_step(args.split_file_paths, args.save_dir)
 
 
-def add_pairs(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def add_pairs(add: Add) -> None:
     add("root", type=Path, help="folder of the manifests; each .tsv gets a counterpart")
     add("--dest", required=True, type=Path, help="the results go to DEST/cmsc")
     add("--ext", default="mat", help="extension of the segment files (default: mat)")
@@ -276,8 +248,7 @@ def pairs(args: argparse.Namespace) -> None:
         print(f"{args.dest / 'cmsc' / name}: {count} pairs")
 
 
-def add_subset(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def add_subset(add: Add) -> None:
     add("--manifest_dir", required=True, type=Path, help="folder with train.tsv")
     add("--percent", required=True, type=float, help="share of the records to keep, 0 to 1")
     add("--save_dir", type=Path, help="a new folder (default: MANIFEST_DIR/PERCENT)")
@@ -290,15 +261,8 @@ def subset(args: argparse.Namespace) -> None:
     subset_step(args.manifest_dir, args.percent, args.save_dir, args.seed)
 
 
-def add_identify(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add(
-        "--split_file_paths",
-        required=True,
-        type=path_list,
-        help="segmented_split.csv of one or more datasets, with commas",
-    )
-    add("--save_dir", required=True, type=Path, help="folder of the manifests")
+def add_identify(add: Add) -> None:
+    add_manifest(add)
     add("--group_col", default="patient_id", help="column that names the person (default: patient_id)")
     add("--within_records", action="store_true", help="two segments of one record are enough")
 
@@ -309,8 +273,7 @@ def identify(args: argparse.Namespace) -> None:
     identification_step(args.split_file_paths, args.group_col, args.save_dir, args.within_records)
 
 
-def add_dump(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def add_dump(add: Add) -> None:
     add("source", type=Path, help="folder of the dataset, or a dump to make another of")
     add("dest", type=Path, help="the dump: .npy (records of one length; others are left out) or .npz (any length)")
     add("--dataset", help="its name, such as ptb-xl (default: as folder or dump is called)")
@@ -338,8 +301,7 @@ def dump(args: argparse.Namespace) -> None:
     print(printable(dump_step(args.source, args.dest, rules, args.workers, args.rows_of)))
 
 
-def add_statistics(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def add_statistics(add: Add) -> None:
     add("dump", type=Path, help=".npy or .npz")
     add("--out", type=Path, help="JSON to write, for dataset.statistics (default: DUMP.json, which is found by itself)")
     add("--ddof", type=int, choices=(0, 1), help="subtracted from the number of values (default: 1 for .npy, else 0)")
@@ -353,8 +315,7 @@ def statistics(args: argparse.Namespace) -> None:
         print(f"{name} (mV): {' '.join(f'{value:.6g}' for value in values or [])}")
 
 
-def add_prepare(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def add_prepare(add: Add) -> None:
     add("folder", type=Path, help="folder with raw/, which holds .npy files and maybe one CSV about them")
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: the processors there are)")
     add("options", nargs="*", default=[], help="key=value: source_rate=250, labels=normal,afib, others: npy --help")
@@ -367,8 +328,7 @@ def prepare(args: argparse.Namespace) -> None:
     print(printable(prepare_folder(args.folder, parse_options(args.options, FolderConfig), args.workers).text()))
 
 
-def add_windows(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def add_windows(add: Add) -> None:
     add("source", type=Path, help="folder of WFDB records (.hea with their signal files) at any depth")
     add("dest", type=Path, help="folder of the windows; what is there already is kept")
     add("--index", type=Path, help="the table of windows (default: DEST/index.csv)")
@@ -387,8 +347,7 @@ def windows(args: argparse.Namespace) -> None:
     print(printable(told))
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def add_settings(add: Add) -> None:
     add("folder", type=Path, help="folder that `ecg-preprocess prepare` made")
     add("--run", required=True, type=Path, help="folder of the run; refused if one there started from other labels")
     add("--model", help="HuBERT-ECG checkpoint, folder or hub name to start from (default: random weights)")
@@ -401,6 +360,28 @@ def settings(args: argparse.Namespace) -> None:
     for remark in found.remarks:
         print(f"note: {remark}", file=sys.stderr)
     print(" ".join(found.words))
+
+
+STEPS: dict[str, tuple[str, Any, Any]] = {  # what it is for, what adds its options and what does it; see `run_hubert`
+    "split": ("divide records into train, valid and test", add_split, split),
+    "labels": ("labels.csv -> y.npy, label_def.csv, pos_weight.txt", add_labels, labels),
+    "manifest": ("split tables of one or more datasets -> train.tsv, valid.tsv, test.tsv", add_manifest, manifest),
+    "pairs": ("manifests -> CMSC manifests, two neighbouring segments per row", add_pairs, pairs),
+    "subset": ("a random share of the records of train.tsv", add_subset, subset),
+    "hubert": ("a dataset's whole records as HuBERT-ECG reads them: processed/*.npy, manifest/train.csv, ...",
+        None, None),
+    "prepare": ("FOLDER/raw/*.npy -> FOLDER/processed and tables to type labels into (make prepare-data)",
+        add_prepare, prepare),
+    "settings": ("settings of ecg-train for such a folder, once the labels are typed (make train)",
+        add_settings, settings),
+    "windows": ("a tree of WFDB records -> windows without gaps, one file each, and an index: ST-MEM's data",
+        add_windows, windows),
+    "dump": ("a dataset's whole records -> one .npy or .npz, as dataset jepa_dump and ECG-JEPA read it; or dump -> "
+        "dump", add_dump, dump),
+    "statistics": ("mean and standard deviation per lead of such a dump", add_statistics, statistics),
+    "identify": ("split tables -> identification manifests: train.tsv, valid_gallery.tsv, valid_probe.tsv, ...",
+        add_identify, identify),
+}  # fmt: skip
 
 
 if __name__ == "__main__":

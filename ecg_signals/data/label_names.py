@@ -36,12 +36,8 @@ def matching_columns(wanted: Sequence[str], found: Sequence[str], source: str) -
         raise ConfigError(f"{source} names {listed(twice or list(wanted))} more than once; give every label its name")
     columns = [list(found).index(name) for name in wanted]
     if further:
-        logger.warning(
-            "%s has %d labels that the model does not know; they are left out: %s",
-            source,
-            len(further),
-            listed(further),
-        )
+        unknown = f"{len(further)} labels that the model does not know"
+        logger.warning("%s has %s; they are left out: %s", source, unknown, listed(further))
     if columns != sorted(columns):
         logger.warning("%s lists the labels in another order than the model; its columns are matched by name", source)
     return columns

@@ -159,11 +159,8 @@ def _say_short(consequence: str) -> None:
     free = f"{shutil.disk_usage(SHARED_MEMORY).free:,} bytes are free" if SHARED_MEMORY.is_dir() else "there is none"
     logger.warning(
         "shared memory (%s) is too small for the loading processes (%s): %s. Enlarge it (docker run --shm-size=2g, or "
-        "--ipc=host), or load in the main process (dataset.num_workers=0)",
-        SHARED_MEMORY,
-        free,
-        consequence,
-    )
+        "--ipc=host), or load in the main process (dataset.num_workers=0)", SHARED_MEMORY, free, consequence,
+    )  # fmt: skip
 
 
 def loader_death(error: BaseException, statuses: Sequence[int | None] = ()) -> ConfigError | None:

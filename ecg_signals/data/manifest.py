@@ -332,16 +332,9 @@ def _write_compiled(path: Path, columns: _Columns) -> bool:
     def text(rows: _Texts) -> pa.Array:
         return pa.LargeStringArray.from_buffers(len(rows.ends) - 1, pa.py_buffer(rows.ends), pa.py_buffer(rows.content))
 
-    table = pa.table(
-        {
-            "path": text(columns.path),
-            "samples": columns.samples,
-            "parts": columns.parts,
-            "extra": text(columns.extra),
-        }
-    ).replace_schema_metadata(
-        {b"version": CACHE_VERSION, b"kind": columns.kind, b"root": columns.root, b"extension": columns.extension}
-    )
+    texts = {"path": text(columns.path), "extra": text(columns.extra)}
+    notes = {b"version": CACHE_VERSION, b"kind": columns.kind, b"root": columns.root, b"extension": columns.extension}
+    table = pa.table({"samples": columns.samples, "parts": columns.parts, **texts}).replace_schema_metadata(notes)
     try:
         with (
             replacing(path) as partial,

@@ -23,9 +23,9 @@ from ecg_signals.data.sources.files import FileSource
 from ecg_signals.data.sources.packed import INDEX, read_index, write_index
 from ecg_signals.files import check_writable, replacing, writing
 from ecg_signals.limits import check_no_input
+from ecg_signals.readers.npy_file import HEADER_BYTES, npy_header
 
 SHARD_BYTES = 1 << 30  # 1 GiB: few files, each of a size that every disk and copy takes
-HEADER_BYTES = 128  # of every shard
 INT16_MAX = 32767
 
 Unit = tuple[tuple[str, str], ...]  # records that stay together, each as (root, address)
@@ -183,7 +183,8 @@ def _write_shard(folder: Path, number: int, units: Sequence[Unit], plan: PackPla
                 raise ConfigError(f"{names} form a pair but differ in size; expected one length. Segment them again")
         size = file.tell() - HEADER_BYTES
         file.seek(0)
-        file.write(_header(plan.dtype, (len(rows), *next(iter(shapes))) if len(shapes) == 1 else None, size))
+        one_shape = (len(rows), *next(iter(shapes))) if len(shapes) == 1 else (size // np.dtype(plan.dtype).itemsize,)
+        file.write(npy_header(one_shape, np.dtype(plan.dtype)))
     notes = {"shards": "[]", "fingerprint": plan.fingerprints[number]}
     write_index(_part(folder, number), rows, notes)
 
@@ -207,14 +208,6 @@ def _facts(stored: Segment, dtype: str, scale: np.ndarray | None) -> dict[str, A
     patient = -1 if stored.names_patient and stored.patient is None else stored.patient
     scales = None if scale is None else scale.tolist()
     return {"rate": stored.rate, "dtype": dtype, "scale": scales, "idx": stored.idx, "patient": patient}
-
-
-def _header(dtype: str, shape: tuple[int, ...] | None, size: int) -> bytes:
-    """A .npy header of HEADER_BYTES bytes; `shape` None means one dimension."""
-    shape = shape or (size // np.dtype(dtype).itemsize,)
-    text = repr({"descr": np.dtype(dtype).newbyteorder("<").str, "fortran_order": False, "shape": shape})
-    start = b"\x93NUMPY\x01\x00" + (HEADER_BYTES - 10).to_bytes(2, "little")
-    return start + text.encode().ljust(HEADER_BYTES - 11) + b"\n"
 
 
 def _part(folder: Path, number: int) -> Path:

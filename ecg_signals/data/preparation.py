@@ -1,7 +1,7 @@
 """From a segment's signal to an item's: filtered, normalised, and in training augmented, as the options say."""
 
-from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -20,18 +20,10 @@ class Preparation:
     Raises: ConfigError for statistics that are missing or no numbers.
     """
 
-    def __init__(
-        self,
-        sample_rate: float | None,
-        *,
-        filter: bool,
-        normalize: bool,
-        clip: float | None = None,
-        **paths: str | None,
-    ) -> None:
-        """`paths`: mean_path and std_path, text files of one number per lead, which `normalize` needs."""
-        self.filter, self.sample_rate, self.clip = filter, sample_rate, clip
-        self.statistics = _statistics(paths) if normalize else None
+    def __init__(self, sample_rate: float | None, cfg: Any) -> None:
+        """`cfg`: filter, clip, normalize, and mean_path and std_path, text files of one number per lead, for it."""
+        self.filter, self.sample_rate, self.clip = cfg.filter, sample_rate, cfg.clip
+        self.statistics = _statistics(cfg) if cfg.normalize else None
 
     def __call__(self, segment: Segment, leads: Sequence[int] | None) -> np.ndarray:
         """The chosen leads, by standard number (None: every row), filtered and normalised: float32 [leads, samples].
@@ -81,11 +73,11 @@ def _of_leads(values: np.ndarray, leads: Sequence[int] | None, rows: int) -> np.
     return values[wanted, None]
 
 
-def _statistics(paths: Mapping[str, str | None]) -> tuple[np.ndarray, np.ndarray]:
+def _statistics(cfg: Any) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation per lead, float32 [leads]."""
     values = []
     for key in ("mean_path", "std_path"):
-        path = paths[key]
+        path = getattr(cfg, key)
         if path is None:
             raise ConfigError(f"task.normalize=true needs task.{key}=FILE, a text file with one number per lead")
         try:

@@ -156,10 +156,4 @@ def as_dict(prediction: Prediction) -> dict[str, Any]:
     """For json; `error` alone when there is no prediction."""
     if prediction.error:
         return {"record": prediction.record, "error": prediction.error}
-    return {
-        "record": prediction.record,
-        "probabilities": prediction.probabilities,
-        "windows": prediction.windows,
-        "warnings": prediction.warnings,
-        "notes": prediction.notes,
-    }
+    return {key: value for key, value in vars(prediction).items() if key != "error"}

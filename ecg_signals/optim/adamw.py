@@ -23,11 +23,7 @@ class AdamW(Uncompiled, torch.optim.AdamW):
 
     def __init__(self, params: Iterable[Any], cfg: AdamWConfig) -> None:
         check_adam_options(cfg.lr, cfg.adam_betas, cfg.adam_eps)
+        beta1, beta2 = cfg.adam_betas
         super().__init__(
-            params,
-            lr=cfg.lr[0],
-            betas=(cfg.adam_betas[0], cfg.adam_betas[1]),
-            eps=cfg.adam_eps,
-            weight_decay=cfg.weight_decay,
-            fused=True,
+            params, lr=cfg.lr[0], betas=(beta1, beta2), eps=cfg.adam_eps, weight_decay=cfg.weight_decay, fused=True
         )

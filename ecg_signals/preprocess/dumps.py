@@ -1,7 +1,6 @@
 """A dataset's whole records as one array, streamed: what `jepa_dump` and ECG-JEPA's own code read."""
 
 import zipfile
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,12 +19,12 @@ from ecg_signals.interop.ecg_jepa.datasets import DATASETS, PublishedDataset, pu
 from ecg_signals.limits import check_no_input
 from ecg_signals.preprocess.source import Row, Source
 from ecg_signals.preprocess.workers import UNREADABLE
-from ecg_signals.processes import process_pool
+from ecg_signals.processes import in_order
+from ecg_signals.readers.npy_file import HEADER_BYTES, npy_header
 from ecg_signals.registry import register_source
 from ecg_signals.signal.leads import LEADS, order_leads
 
 SOURCES = {"ptb-xl": "ptbxl", "code-15": "code15", "mimic-iv-ecg": "mimic_iv_ecg"}  # others: the Challenge's headers
-HEADER_BYTES = 128  # of the .npy: room for any shape, which is known at the end
 CHUNK = 32  # records per task of a worker
 SHOWN = 5  # records left out that are named
 
@@ -76,7 +75,7 @@ def dump_step(source: Path, dest: Path, rules: DumpRules, workers: int = 1, rows
     moments = LeadMoments(len(notes.leads or LEADS))
     sizes: list[int] = []
     with dump_writer(dest, np.dtype(rules.dtype)) as write:
-        for found in _in_order(records, read, workers):
+        for found in in_order(read, records, workers, CHUNK):
             reason = found if isinstance(found, str) else _misfit(found, notes, sizes, rules)
             if reason is None:
                 signal, notes.sample_rate = found[0], float(found[1])
@@ -192,27 +191,6 @@ def trim_leads(signal: np.ndarray) -> bool:
     return bool(whole)
 
 
-def _in_order(records: Sequence[Any], read: Read, workers: int) -> Iterator[Any]:
-    """What `read` returns for each record, in order, a few ahead of what is taken."""
-    chunks = [records[start : start + CHUNK] for start in range(0, len(records), CHUNK)]
-    if min(workers, len(chunks) // 2) < 2:
-        yield from map(read, records)
-        return
-    fewer = f"Run the same command again with fewer workers: --workers {max(1, workers // 2)}"
-    with process_pool(workers, fewer) as pool:
-        waiting: deque[Any] = deque()
-        for chunk in chunks:
-            waiting.append(pool.submit(_read_all, read, chunk))
-            if len(waiting) > 2 * workers:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
-
-
-def _read_all(read: Read, records: Sequence[Any]) -> list[Any]:
-    return [read(record) for record in records]
-
-
 @contextmanager
 def dump_writer(dest: Path, dtype: np.dtype) -> Iterator[Callable[[np.ndarray], None]]:
     """Takes records [samples, leads] one by one; DEST is there, whole, when the block ends well.
@@ -242,13 +220,6 @@ def dump_writer(dest: Path, dtype: np.dtype) -> Iterator[Callable[[np.ndarray], 
             _zip(dest, partial_file, np.array(sizes, dtype=np.int64))
     if dest.suffix == ".npz":
         place.unlink()
-
-
-def npy_header(shape: Sequence[int], dtype: np.dtype) -> bytes:
-    """The first HEADER_BYTES of a .npy file."""
-    text = repr({"descr": np.dtype(dtype).str, "fortran_order": False, "shape": tuple(int(size) for size in shape)})
-    start = b"\x93NUMPY\x01\x00" + (HEADER_BYTES - 10).to_bytes(2, "little")
-    return start + text.encode().ljust(HEADER_BYTES - 11) + b"\n"
 
 
 def _zip(dest: Path, data: Path, sizes: np.ndarray) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TextIO
 
@@ -122,11 +122,10 @@ class Journal:
             file.writelines(_line(name, entry.key, entry.facts) for name, entry in self.entries.items())
         self.file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
 
-    def add(self, outcomes: Iterable[Mapping[str, Any]]) -> None:
+    def add(self, outcome: Mapping[str, Any]) -> None:
         assert self.file is not None
-        for outcome in outcomes:
-            facts = self._remember(outcome)
-            self.file.write(_line(outcome["save_file"], outcome["key"], facts))
+        facts = self._remember(outcome)
+        self.file.write(_line(outcome["save_file"], outcome["key"], facts))
         self.file.flush()
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from ecg_signals.config import ConfigError
+from ecg_signals.config import ConfigError, listed
 
 NAMED = 3  # of the unmatched, in a message
 
@@ -56,13 +56,7 @@ def tell_unmatched(
         )
     told = []
     if lost:
-        told.append(f"{len(lost)} of {len(rows)} rows of {table} name no record: {listed(lost)}")
+        told.append(f"{len(lost)} of {len(rows)} rows of {table} name no record: {listed(lost, NAMED)}")
     if without:
-        told.append(f"{len(without)} of {records} records have no row in {table}: {listed(without)}; {lacking}")
+        told.append(f"{len(without)} of {records} records have no row in {table}: {listed(without, NAMED)}; {lacking}")
     return told
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -40,16 +40,9 @@ class PreprocessConfig(BaseConfig):
 
 
 SIGNAL_OPTIONS = (
-    "sample_rate",
-    "segment_seconds",
-    "leads",
-    "standardise",
-    "constant_leads",
-    "derive_leads",
-    "dtype",
-    "keep_org",
+    "sample_rate", "segment_seconds", "leads", "standardise", "constant_leads", "derive_leads", "dtype", "keep_org",
     "keep_preprocessed",
-)
+)  # fmt: skip
 
 
 @dataclass

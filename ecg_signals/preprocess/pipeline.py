@@ -147,10 +147,12 @@ def process_missing(source: Source, records: Table, journal: Journal, workers: i
     try:
         where, done = f"{source.prefix} -> {journal.dest.name}", len(records) - len(todo)
         with tqdm(total=len(records), initial=done, unit="record", desc=where) as bar:
-            for outcomes in process_all(source, journal.dest, todo, workers, work):
-                journal.add([outcome for outcome in outcomes if "facts" in outcome])
-                errors |= {outcome["idx"]: outcome["error"] for outcome in outcomes if "error" in outcome}
-                bar.update(len(outcomes))
+            for outcome in process_all(source, journal.dest, todo, workers, work):
+                if "facts" in outcome:
+                    journal.add(outcome)
+                else:
+                    errors[outcome["idx"]] = outcome["error"]
+                bar.update()
     finally:
         journal.close()
     return dict(sorted(errors.items()))

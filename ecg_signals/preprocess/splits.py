@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ecg_signals.config import ConfigError, UsageError, unknown_message
+from ecg_signals.config import ConfigError, UsageError, listed, unknown_message
 from ecg_signals.limits import check_no_input
-from ecg_signals.preprocess.matching import listed
+from ecg_signals.preprocess.matching import NAMED
 from ecg_signals.tables import Table, check_columns, numbers, read_table, write_table
 
 TRUE = ("true", "1", "1.0")  # of a flag column, in lower case
@@ -182,7 +182,7 @@ def check_patients(table: Table, allowed: bool) -> list[str]:
     shared = in_several_splits(table, "patient_id") if "patient_id" in table.columns else {}
     if not shared:
         return []
-    patients = listed([f"{name} ({', '.join(splits)})" for name, splits in shared.items()])
+    patients = listed([f"{name} ({', '.join(splits)})" for name, splits in shared.items()], NAMED)
     text = f"{len(shared)} of {table['patient_id'].nunique()} patients are in several splits: {patients}"
     if not allowed:
         raise ConfigError(
@@ -202,7 +202,7 @@ def equal_signals(meta: Table, split: Table) -> list[str]:
     rows = rows[rows["signal_sha1"].isin(found)].drop_duplicates(["signal_sha1", "split"])
     groups = rows.groupby("signal_sha1", sort=False)
     names = [" = ".join(f"{path} ({name})" for path, name in zip(part["path"], part["split"])) for _, part in groups]
-    return [f"{len(found)} signals are in several splits, sample by sample: {listed(names)}"]
+    return [f"{len(found)} signals are in several splits, sample by sample: {listed(names, NAMED)}"]
 
 
 def empty_splits(records: Counter[str], wanted: Sequence[str], total: int) -> list[str]:

@@ -2,7 +2,6 @@
 
 import pickle
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -14,7 +13,7 @@ from ecg_signals.config import ConfigError
 from ecg_signals.files import replacing
 from ecg_signals.limits import path_below
 from ecg_signals.preprocess.workers import UNREADABLE
-from ecg_signals.processes import process_pool
+from ecg_signals.processes import in_order
 from ecg_signals.registry import register_source
 from ecg_signals.signal.leads import LEADS, order_leads
 from ecg_signals.signal.windows import segment
@@ -55,7 +54,7 @@ def cut_records(folder: Path, dest: Path, index: Path, *, seconds: float, form: 
     source = entry.cls(folder, entry.dataclass())
     source.skip = dest
     paths = source.paths()
-    found = list(_all(paths, partial(cut_record, folder, dest, seconds, form), workers))
+    found = list(in_order(partial(cut_record, folder, dest, seconds, form), paths, workers, CHUNK))
     rows = [row for cut in found for row in cut.rows]
     skipped = [(cut.path, cut.skipped) for cut in found if cut.skipped]
     if not rows:
@@ -64,15 +63,6 @@ def cut_records(folder: Path, dest: Path, index: Path, *, seconds: float, form: 
     write_table(dest / "skipped.csv", pd.DataFrame(skipped, columns=["path", "reason"]))
     write_table(index, pd.DataFrame(rows))
     return _told(found, rows, skipped, dest, index)
-
-
-def _all(paths: list[str], work: Any, workers: int) -> Iterator[Cut]:
-    workers = min(workers, len(paths) // (2 * CHUNK))
-    if workers < 2:
-        yield from map(work, paths)
-        return
-    with process_pool(workers, f"Run the same command again with --workers {max(1, workers // 2)}") as pool:
-        yield from pool.map(work, paths, chunksize=CHUNK)
 
 
 def cut_record(folder: Path, dest: Path, seconds: float, form: str, path: str) -> Cut:

@@ -65,25 +65,16 @@ class _Walk:
         start = HEADER
         while start < len(self.content):
             data: Any = self.content
-            kind, at, size, _ = self._element(data, start)
+            kind, at, size, _ = tag(data, start, self.order)
             start = at + size
             if kind == _COMPRESSED:
                 data = self._inflate(memoryview(self.content)[at : at + size])
-                kind, at, size, _ = self._element(data, 0)
+                kind, at, size, _ = tag(data, 0, self.order)
             if kind == MATRIX:
                 name, value = self._matrix(data, at, at + size, 0, names)
                 if value is not None:
                     found[name] = value
         return found
-
-    def _element(self, data: Any, start: int) -> tuple[int, int, int, int]:
-        """Type, where the data starts, its bytes, where the next one starts; up to 4 bytes sit inside the tag."""
-        kind, size = struct.unpack_from(self.order + "II", data, start)
-        if kind >> 16:
-            return kind & 0xFFFF, start + 4, kind >> 16, start + 8
-        if start + 8 + size > len(data):
-            raise Truncated
-        return kind, start + 8, size, start + 8 + (size + 7) // 8 * 8
 
     def _inflate(self, data: memoryview) -> np.ndarray:
         """The one element that is deflated in `data`, uint8 [bytes]; its tag says how long it is."""
@@ -118,14 +109,14 @@ class _Walk:
             raise _Unreadable(f"its cells lie in each other, more than {DEEPEST} deep")
         if at == end:
             return "", np.zeros((0, 0))
-        _, place, size, at = self._element(data, at)
+        _, place, size, at = tag(data, at, self.order)
         flags = struct.unpack_from(self.order + "I", data, place)[0]
         kind = flags & 0xFF
         if size != 8 or kind not in (_CELL, _STRUCT, _CHAR, *NUMERIC):
             return "", None
-        _, place, size, at = self._element(data, at)
+        _, place, size, at = tag(data, at, self.order)
         shape = struct.unpack_from(f"{self.order}{size // 4}i", data, place)
-        _, place, size, at = self._element(data, at)
+        _, place, size, at = tag(data, at, self.order)
         name = bytes(data[place : place + size]).decode("latin-1")
         if (names is not None and name not in names) or len(shape) > 32 or min(shape, default=0) < 0:
             return name, None
@@ -138,7 +129,7 @@ class _Walk:
 
     def _numbers(self, data: Any, at: int, shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
         """An array as it is stored, and where the next element starts."""
-        kind, place, size, following = self._element(data, at)
+        kind, place, size, following = tag(data, at, self.order)
         if kind not in NUMBERS:
             raise _Unreadable(f"an array has the unknown type {kind}")
         dtype = np.dtype(self.order + NUMBERS[kind])
@@ -148,7 +139,7 @@ class _Walk:
 
     def _text(self, data: Any, at: int, shape: tuple[int, ...]) -> np.ndarray:
         """One string per row, as scipy gives them."""
-        kind, place, size, _ = self._element(data, at)
+        kind, place, size, _ = tag(data, at, self.order)
         if kind not in _TEXTS or size > LONGEST_TEXT:
             raise _Unreadable(f"a text has the type {kind} and {size} bytes")
         codec = _TEXTS[kind] + ({"<": "-le", ">": "-be"}[self.order] if _TEXTS[kind][-2:] in ("16", "32") else "")
@@ -158,9 +149,9 @@ class _Walk:
         """A cell as an array of objects, a struct as an array with one field of objects per name."""
         fields: list[str] = []
         if kind == _STRUCT:
-            _, place, _, at = self._element(data, at)
+            _, place, _, at = tag(data, at, self.order)
             length = struct.unpack_from(self.order + "i", data, place)[0]
-            _, place, size, at = self._element(data, at)
+            _, place, size, at = tag(data, at, self.order)
             if not 0 < length <= LONGEST_NAME or size > len(data) - place:
                 raise _Unreadable("the names of a struct's fields do not fit")
             stored = bytes(data[place : place + size])
@@ -173,13 +164,23 @@ class _Walk:
         result = np.empty(count, [(name, object) for name in fields] if kind == _STRUCT else object)
         for index in range(count):
             for name in fields if kind == _STRUCT else [None]:
-                _, place, size, at = self._element(data, at)
+                _, place, size, at = tag(data, at, self.order)
                 value = self._matrix(data, place, place + size, depth + 1)[1]
                 if name is None:
                     result[index] = value
                 else:
                     result[name][index] = value
         return result.reshape(shape, order="F")
+
+
+def tag(data: Any, start: int, order: str = "<") -> tuple[int, int, int, int]:
+    """Type, where the data starts, its bytes, where the next one starts; up to 4 bytes sit inside the tag."""
+    kind, size = struct.unpack_from(order + "II", data, start)
+    if kind >> 16:
+        return kind & 0xFFFF, start + 4, kind >> 16, start + 8
+    if start + 8 + size > len(data):
+        raise Truncated
+    return kind, start + 8, size, start + 8 + (size + 7) // 8 * 8
 
 
 def _read_v4(content: bytes) -> Iterator[tuple[str, np.ndarray]]:

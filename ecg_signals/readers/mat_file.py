@@ -13,7 +13,7 @@ import numpy as np
 
 from ecg_signals.config import ConfigError
 from ecg_signals.limits import read_regular
-from ecg_signals.readers.mat_elements import COMPLEX, HEADER, MATRIX, NUMBERS, NUMERIC, Truncated, read_elements
+from ecg_signals.readers.mat_elements import COMPLEX, HEADER, MATRIX, NUMBERS, NUMERIC, Truncated, read_elements, tag
 
 _LITTLE_ENDIAN_V5 = b"\x00\x01IM"  # bytes 124-127
 _DTYPES = {code: np.dtype(f"<{name}") for code, name in NUMBERS.items()}
@@ -113,9 +113,9 @@ def _parse_matrix(content: bytes, start: int, names: tuple[str, ...] | None, lay
     _, _, flags, _, _, dims_size, rows, columns = _MATRIX_HEAD.unpack_from(content, start + 8)
     if dims_size != 8:
         raise _Unusual
-    _, size, at, following = _element(content, start + 40)
+    _, at, size, following = tag(content, start + 40)
     name = content[at : at + size].decode("latin-1")
-    kind, size, at, _ = _element(content, following)
+    kind, at, size, _ = tag(content, following)
     layout.frames.append((start, content[start:at]))
     if names is not None and name not in names:
         return
@@ -125,13 +125,3 @@ def _parse_matrix(content: bytes, start: int, names: tuple[str, ...] | None, lay
     if dtype is None or size != rows * columns * dtype.itemsize:
         raise _Unusual
     layout.found[name] = (dtype, rows * columns, at, (rows, columns))
-
-
-def _element(content: bytes, start: int) -> tuple[int, int, int, int]:
-    """Type, bytes, where the data starts, where the next element starts; up to 4 bytes sit inside the tag."""
-    kind, size = _TWO.unpack_from(content, start)
-    if kind >> 16:
-        return kind & 0xFFFF, kind >> 16, start + 4, start + 8
-    if start + 8 + size > len(content):
-        raise Truncated
-    return kind, size, start + 8, start + 8 + (size + 7) // 8 * 8

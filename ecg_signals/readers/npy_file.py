@@ -7,6 +7,7 @@ import os
 import struct
 import zipfile
 import zlib
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +17,7 @@ import numpy as np
 from ecg_signals.config import ConfigError
 from ecg_signals.limits import MOST_ENTRIES, believable, size_of
 
+HEADER_BYTES = 128  # of a file that `npy_header` begins: room for any shape, which is known at the end
 _MAGIC = b"\x93NUMPY"
 _LONGEST_HEADER = 10_000  # bytes; what NumPy itself believes of an untrusted file
 _KINDS = "biufcSU"  # numbers, truth and text: types that hold no pointer
@@ -87,6 +89,13 @@ def map_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             return {entry.filename.removesuffix(".npy"): _map_member(file, entry) for entry in entries}
     except _UNZIP_ERRORS as error:
         raise ConfigError(f"{path} is truncated or no plain .npz file ({error}); save it with numpy.savez") from None
+
+
+def npy_header(shape: Sequence[int], dtype: np.dtype) -> bytes:
+    """The first HEADER_BYTES of a .npy file."""
+    text = repr({"descr": np.dtype(dtype).str, "fortran_order": False, "shape": tuple(int(size) for size in shape)})
+    start = _MAGIC + b"\x01\x00" + (HEADER_BYTES - 10).to_bytes(2, "little")
+    return start + text.encode().ljust(HEADER_BYTES - 11) + b"\n"
 
 
 def _map_member(file: BinaryIO, entry: zipfile.ZipInfo) -> np.ndarray:

@@ -13,6 +13,7 @@ side in a process of its own.
 import argparse
 import multiprocessing
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from plain_hubert import PlainHubert, plain_cepstra, plain_time_frequency
 from torch import Tensor
-from turns import OurStep, PlainStep, check_agreement, smallest_times
+from turns import OurStep, PlainStep, check_agreement, smallest_times, step_arguments, time_steps
 
 from ecg_signals.clustering.features import DescriptorOptions, describe
 from ecg_signals.registry import build
@@ -85,19 +86,7 @@ def bench_step(arguments: argparse.Namespace, device: torch.device) -> None:
     options = {**SIZES[arguments.size], "vocab_sizes": [arguments.clusters], "layerdrop": 0.0}
     batch = make_batch(arguments.batch, arguments.clusters, device)
     check_agreement("pretraining", *steps({**options, **dict.fromkeys(DROPOUTS, 0.0)}, device), batch)
-    ours, plain = steps(options, device)
-    sides: dict[str, Callable[[], Any]] = {
-        "published fp32": lambda: plain(batch), "ours fp32": lambda: ours(batch),
-        "published bf16": lambda: plain(batch, bf16=True), "ours bf16": lambda: ours(batch, bf16=True),
-    }  # fmt: skip
-    if arguments.compile:
-        compiled, _ = steps(options, device, compiled=True)
-        sides |= {"compiled fp32": lambda: compiled(batch), "compiled bf16": lambda: compiled(batch, bf16=True)}
-    times = smallest_times(sides, arguments.repeat, device)
-    for name, seconds in times.items():
-        ratio = times["published fp32"] / seconds
-        print(f"  {name:15} {1000 * seconds:9.1f} ms  {ratio:5.2f} x published fp32")
-    print(f"  bf16: {times['published bf16'] / times['ours bf16']:.2f} x published bf16")
+    time_steps(partial(steps, options, device), batch, arguments.repeat, arguments.compile)
     context = multiprocessing.get_context("spawn")
     for side in ("published", "ours"):
         queue = context.Queue()
@@ -131,20 +120,10 @@ def bench_dump(records: int, repeat: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=tuple(SIZES), default="base")
-    parser.add_argument("--batch", type=int, default=4, help="ECGs per step")
-    parser.add_argument("--clusters", type=int, default=500)
-    parser.add_argument("--records", type=int, default=64, help="ECGs described at once")
-    parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--compile", action="store_true", help="also torch.compile")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    device = torch.device(arguments.device)
-    print(f"pretraining step, {arguments.size}, {arguments.batch} ECGs, {arguments.clusters} clusters, {device}")
-    bench_step(arguments, device)
+    clusters, records = (500, None), (64, "ECGs described at once")
+    arguments = step_arguments(__doc__, SIZES, "base", 4, 3, "cpu", clusters=clusters, records=records)
+    print(f"{arguments.size}, {arguments.batch} ECGs, {arguments.clusters} clusters, {arguments.device}")
+    bench_step(arguments, arguments.device)
     print(f"descriptors of {arguments.records} ECGs at 100 Hz, one process")
     bench_dump(arguments.records, arguments.repeat)
 

@@ -10,7 +10,6 @@ is forward, backward, optimizer and moving average, with the same weights, ECGs 
 agree to 1e-4 before anything is timed. The sides take turns and the smallest time counts.
 """
 
-import argparse
 import json
 import tempfile
 from functools import partial
@@ -20,7 +19,7 @@ import numpy as np
 import torch
 from plain_jepa import PlainJepa, plain_batch, plain_masks
 from torch import Tensor
-from turns import OurStep, compare_steps, smallest_times, tell
+from turns import OurStep, check_agreement, smallest_times, step_arguments, tell, time_steps
 
 from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.models.jepa.masks import MaskRule
@@ -104,23 +103,13 @@ def make_batch(items: int, device: torch.device) -> dict[str, Tensor]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=tuple(SIZES), default="vit_s")
-    parser.add_argument("--batch", type=int, default=8, help="ECGs of 10 s per step")
-    parser.add_argument("--crops", type=int, default=256, help="crops per assembled batch")
-    parser.add_argument("--records", type=int, default=512, help="records of the dump")
-    parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--compile", action="store_true", help="also torch.compile")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    records, crops = (512, "records of the dump"), (256, "crops per assembled batch")
+    arguments = step_arguments(__doc__, SIZES, "vit_s", batch=8, repeat=5, crops=crops, records=records)
     bench_masks(arguments.repeat)
     bench_batches(arguments.repeat, arguments.records, arguments.crops)
-    device = torch.device(arguments.device)
-    compiled = partial(steps, arguments.size, device, True) if arguments.compile else None
-    sides, batch = steps(arguments.size, device), make_batch(arguments.batch, device)
-    compare_steps(f"{arguments.size}, {arguments.batch} ECGs", sides, compiled, batch, arguments.repeat)
+    both, batch = partial(steps, arguments.size, arguments.device), make_batch(arguments.batch, arguments.device)
+    check_agreement(f"{arguments.size}, {arguments.batch} ECGs", *both(), batch)
+    time_steps(both, batch, arguments.repeat, arguments.compile)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ backward and optimizer with the same weights, ECGs and noise; losses and gradien
 is timed. The sides take turns and the smallest time counts.
 """
 
-import argparse
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 from plain_st_mem import PlainStMem, plain_item
 from torch import Tensor
-from turns import OurStep, compare_steps, smallest_times, tell
+from turns import OurStep, check_agreement, smallest_times, step_arguments, tell, time_steps
 
 from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.registry import build, get_entry
@@ -79,21 +78,12 @@ def make_batch(items: int, device: torch.device) -> dict[str, Tensor]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=tuple(SIZES), default="base")
-    parser.add_argument("--batch", type=int, default=4, help="ECGs of 9 s per step")
-    parser.add_argument("--records", type=int, default=64, help="records that are cropped and filtered")
-    parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--compile", action="store_true", help="also torch.compile")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    records = 64, "records that are cropped and filtered"
+    arguments = step_arguments(__doc__, SIZES, "base", batch=4, repeat=5, records=records)
     bench_items(arguments.records, arguments.repeat)
-    device = torch.device(arguments.device)
-    compiled = partial(steps, arguments.size, device, True) if arguments.compile else None
-    sides, batch = steps(arguments.size, device), make_batch(arguments.batch, device)
-    compare_steps(f"{arguments.size}, {arguments.batch} ECGs", sides, compiled, batch, arguments.repeat)
+    both, batch = partial(steps, arguments.size, arguments.device), make_batch(arguments.batch, arguments.device)
+    check_agreement(f"{arguments.size}, {arguments.batch} ECGs", *both(), batch)
+    time_steps(both, batch, arguments.repeat, arguments.compile)
 
 
 if __name__ == "__main__":

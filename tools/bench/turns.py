@@ -1,7 +1,8 @@
 """What the benchmarks of training steps share: our step, what a plain step is, their agreement, and turns of timing."""
 
+import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -128,23 +129,48 @@ def tell(title: str, times: dict[str, float]) -> None:
         print(f"  {name:20} {1000 * seconds:9.2f} ms  {times['published'] / seconds:6.2f} x published", flush=True)
 
 
-def compare_steps(
-    title: str, both: tuple[OurStep, PlainStep], compiled: Callable[[], tuple[OurStep, PlainStep]] | None,
-    batch: dict[str, Tensor], repeat: int,
-) -> None:  # fmt: skip
-    """Check that both sides agree, then time them in both precisions; `compiled` makes a third side."""
-    ours, plain = both
-    check_agreement(title, ours, plain, batch)
+def time_steps(
+    both: Callable[..., tuple[OurStep, PlainStep]], batch: dict[str, Tensor], repeat: int, compiled: bool
+) -> None:
+    """Time a step of both sides in both precisions, and of ours compiled where that is asked for.
+
+    Args:
+        both: makes the two sides; with compiled=True ours is compiled.
+    """
+    ours, plain = both()
     sides: dict[str, Callable[[], Any]] = {
         "published": lambda: plain(batch), "ours": lambda: ours(batch),
         "published bf16": lambda: plain(batch, bf16=True), "ours bf16": lambda: ours(batch, bf16=True),
     }  # fmt: skip
-    if compiled is not None:
-        fast, _ = compiled()
+    if compiled:
+        fast, _ = both(compiled=True)
         sides |= {"compiled": lambda: fast(batch), "compiled bf16": lambda: fast(batch, bf16=True)}
     times = smallest_times(sides, repeat, batch["source"].device)
     tell("step", times)
     print(f"  published bf16 / ours bf16: {times['published bf16'] / times['ours bf16']:.2f}")
+
+
+def step_arguments(
+    description: str | None, sizes: Iterable[str], size: str, batch: int, repeat: int, device: str | None = None,
+    **more: tuple[int, str | None],
+) -> argparse.Namespace:  # fmt: skip
+    """The command line of a benchmark of steps; its number of threads is set.
+
+    Args:
+        size, batch, repeat, device: what they are unless they are typed; device None: the GPU if there is one.
+        more: further whole numbers: what they are, and their help.
+    """
+    usual = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=tuple(sizes), default=size)
+    whole = {"batch": (batch, "ECGs per step"), **more, "repeat": (repeat, None), "threads": (1, None)}
+    for name, (number, meaning) in whole.items():
+        parser.add_argument(f"--{name}", type=int, default=number, help=meaning)
+    parser.add_argument("--device", type=torch.device, default=usual)
+    parser.add_argument("--compile", action="store_true", help="also torch.compile")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    return arguments
 
 
 def synchronise(device: torch.device) -> None:

@@ -109,14 +109,7 @@ class EcgFileDataset(BaseDataset):
         self.cropping = Cropping(self.manifest.samples, cfg.enable_padding or self.whole, self.longest, buckets)
         self.first = self.read_first()
         self.sample_rate = cfg.sample_rate if (cfg.sample_rate or 0) > 0 else self.first.rate
-        self.preparation = Preparation(
-            self.sample_rate,
-            filter=cfg.filter,
-            normalize=cfg.normalize,
-            clip=cfg.clip,
-            mean_path=cfg.mean_path,
-            std_path=cfg.std_path,
-        )
+        self.preparation = Preparation(self.sample_rate, cfg)
         self.pipeline = build_pipeline(cfg, self.sample_rate) if training else None
         self.noise = NoiseLevel(cfg.noise_level, self.sample_rate) if cfg.noise_level and not training else None
 

@@ -31,16 +31,10 @@ PEER_NAMES: dict[str, frozenset[str]] = {
     "lr_scheduler": frozenset({"fixed", "step", "tri_stage"}),
 }  # fmt: skip
 _IDENTIFICATION = {  # keys that fairseq-signals' identification task copies from other sections
-    "max_tokens_valid": "dataset",
-    "batch_size_valid": "dataset",
-    "skip_invalid_size_inputs_valid_test": "dataset",
-    "required_batch_size_multiple": "dataset",
-    "seed": "common",
-    "distributed_world_size": "distributed_training",
-    "num_workers": "dataset",
-    "data_buffer_size": "dataset",
-    "fp16": "common",
-}
+    "max_tokens_valid": "dataset", "batch_size_valid": "dataset", "skip_invalid_size_inputs_valid_test": "dataset",
+    "required_batch_size_multiple": "dataset", "seed": "common", "distributed_world_size": "distributed_training",
+    "num_workers": "dataset", "data_buffer_size": "dataset", "fp16": "common",
+}  # fmt: skip
 _OF_CLASSIFICATION = {"label_file", "load_specific_lead"}  # of the section `task`; its other tasks have no such key
 _HISTORY = ("criterion_name", "optimizer_name", "lr_scheduler_state", "num_updates")  # keys of one entry
 SAME_OPTIMIZER = {"FairseqAdam": "Adam", "FP16Optimizer": "Adam", "MemoryEfficientFP16Optimizer": "Adam"}
