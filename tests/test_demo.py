@@ -14,8 +14,9 @@ import pytest
 
 from ecg_signals.cli.app import hydra_app, plain_sections
 from ecg_signals.composition import resolve_config
-from ecg_signals.evaluation.report.figures import chart, ecg, read_metrics, ticks
+from ecg_signals.evaluation.report.charts import Axis, Line, chart, log_ticks, read_metrics, ticks
 from ecg_signals.evaluation.report.page import LabelScore, label_table, page, prediction_list
+from ecg_signals.evaluation.report.paper import ecg, extremes
 from ecg_signals.evaluation.report.records import by_record, measurable, measure
 from ecg_signals.signal.leads import LEADS
 from ecg_signals.signal.record import Record
@@ -70,7 +71,7 @@ def test_a_step_is_done_once_and_again_only_when_its_command_changes(
 def test_the_page_needs_nothing_but_itself(tmp_path: Path):
     rows = [{"split": "train", "num_updates": k, "loss": 5.0 / k} for k in range(1, 9)]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    curve = ("train", *read_metrics(tmp_path / "metrics.jsonl", "train", "loss"))
+    curve = Line("train", *read_metrics(tmp_path / "metrics.jsonl", "train", "loss"))
     record = Record(np.random.default_rng(0).standard_normal((12, 5000)).astype(np.float32), 500, list(LEADS))
     scores = [
         LabelScore("A<B", "x & y", 30, 6, 0.75, 0.5, (0.6, 0.9)),
@@ -80,18 +81,18 @@ def test_the_page_needs_nothing_but_itself(tmp_path: Path):
     whole = page(
         "A title", "What it is.", [("tile", "0.5")],
         [
-            ("Curves", chart("Loss", "bits", [curve])),
-            ("Record", ecg(record)),
+            ("Curves", chart("Loss", Axis("bits"), [curve])),
+            ("Record", ecg(record, "a record")),
             ("Labels", label_table(scores, 5) + prediction_list(["A<B", "C"], [0.9, 0.1], {"C"}, {})),
         ],
     )  # fmt: skip
     assert not re.search(r"https?://|<script|<link|src=|@import", whole)
     assert "A&lt;B" in whole and "A<B" not in whole and "0.750" in whole and "0.60 to 0.90" in whole
-    assert re.findall(r"<tr class=few><td><b>(\w+)", whole) == ["Few"] and "of them: C." in whole
+    assert re.findall(r'<tr class=few><th scope="row">(\w+)', whole) == ["Few"] and "of them: C." in whole
 
 
 def test_a_chart_s_points_lie_inside_its_frame():
-    drawn = chart("t", "y", [("a", [1, 2, 300], [-4.0, 0.0, 7.5]), ("b", [5], [1.0])])
+    drawn = chart("t", Axis("y"), [Line("a", [1, 2, 300], [-4.0, 0.0, 7.5]), Line("b", [5], [1.0])])
     pairs = " ".join(re.findall(r'points="(.*?)"', drawn)).split()
     points = [tuple(map(float, pair.split(","))) for pair in pairs]
     assert len(points) == 4
@@ -105,11 +106,24 @@ def test_ticks_are_few_and_span_the_values(low: float, high: float):
     assert 2 <= len(found) <= 8
 
 
+def test_ticks_of_ratios_are_round_and_span_the_values():
+    assert log_ticks(170, 17_000) == [100, 200, 500, 1000, 2000, 5000, 10_000, 20_000]
+    assert log_ticks(3, 4) == [2, 5] and log_ticks(1, 1) == [1, 2] and log_ticks(1e-3, 1e4)[0] == 1e-3
+
+
+def test_a_thinned_trace_keeps_every_peak_where_it_is():
+    signal = np.random.default_rng(0).standard_normal(1234)
+    kept = extremes(signal, 10)
+    assert len(kept) < 300 and signal[kept].max() == signal.max() and signal[kept].min() == signal.min()
+    blocks = [signal[k : k + 10] for k in range(0, 1234, 10)]
+    assert {block.max() for block in blocks} | {block.min() for block in blocks} <= set(signal[kept])
+
+
 def test_the_page_draws_the_ecg_to_the_scale_it_prints_and_nothing_outside():
     signal = np.random.default_rng(0).standard_normal((12, 5000)).astype(np.float32) * 0.1
     signal[:, 100::500] = 19.0  # mV; at 10 mm/mV such a peak lies 190 mm above its baseline
     signal[2, 300:400] = np.nan
-    svg = ecg(Record(signal, 500, list(LEADS)))
+    svg = ecg(Record(signal, 500, list(LEADS)), "a record")
     width, height = map(float, re.search(r'viewBox="0 0 (\S+) (\S+)"', svg).groups())
     gain = float(re.search(r"([\d.]+) mm/mV instead of 10", svg).group(1))
     traces = [
@@ -124,14 +138,14 @@ def test_the_page_draws_the_ecg_to_the_scale_it_prints_and_nothing_outside():
 
 
 def test_names_of_leads_are_text_on_the_page():
-    drawn = ecg(Record(np.zeros((2, 5000), np.float32), 500, ["<script>", "II"]))
+    drawn = ecg(Record(np.zeros((2, 5000), np.float32), 500, ["<script>", "II"]), "a record")
     assert "&lt;script&gt;" in drawn and "<script" not in drawn
 
 
 def test_a_curve_without_values_leaves_its_chart_empty():
-    drawn = chart("t", "y", [("a", [1, 2, 3], [1.0, float("nan"), 2.0]), ("b", [], [])])
+    drawn = chart("t", Axis("y"), [Line("a", [1, 2, 3], [1.0, float("nan"), 2.0]), Line("b", [], [])])
     assert "nan" not in drawn and len(re.findall(r'points="(.*?)"', drawn)[0].split()) == 2
-    chart("t", "y", [("a", [], [])])
+    chart("t", Axis("y"), [Line("a", [], [])])
 
 
 def test_the_test_split_is_scored_by_record():

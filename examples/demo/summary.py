@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ecg_signals import read_record
-from ecg_signals.evaluation.report.figures import charts, read_metrics
+from ecg_signals.evaluation.report.charts import Axis, Line, chart, charts, read_metrics
 from ecg_signals.evaluation.report.page import LabelScore, label_table, page
 from ecg_signals.evaluation.report.records import LEAST, by_record, example, label_scores
 
@@ -53,12 +53,13 @@ def whole_page(
     before, after = (run / name / "checkpoints/metrics.jsonl" for name in ("pretrain", "finetune"))
     loss, accuracy = ([(split, key) for split in ("train", "valid")] for key in ("loss", "accuracy"))
     curves = charts(
-        [
+        chart(title, Axis(name), [Line(split, *read_metrics(path, split, key)) for split, key in shown])
+        for title, name, path, shown in (
             ("Pretraining", f"loss, {SUM}", before, loss),
             ("Pretraining", "accuracy among 100 distractors", before, accuracy),
             ("Fine-tuning", "weighted BCE, bits per label", after, loss),
             ("Fine-tuning", "macro AUROC of validation segments", after, [("valid", "auroc")]),
-        ]
+        )
     )
     commands = "\n\n".join(done[name]["command"] for name in ("preprocess", "pretrain", "finetune", "validate"))
     return page(

@@ -8,6 +8,9 @@ CPSC = "Strodthoff et al. 2021, arXiv:2004.13701 (ICBEB2018); ± bootstrap half 
 JEPA = "ECG-JEPA's README (Weimann & Conrad 2024, arXiv:2410.13867); ± deviation of 10 runs"
 TASKS = ("all", "diagnostic", "subdiagnostic", "superdiagnostic", "form", "rhythm")
 
+# records that the PTB-XL benchmark tests on, in version 1.0.3
+TEST_RECORDS = {f"ptbxl/{task}": count for task, count in zip(TASKS, (2198, 2158, 2158, 2158, 880, 2098))}
+
 # model: value of TASKS, then their half widths, in thousandths
 _PTBXL = """
 inception1d:   925 931 930 921 899 953   8  9 10 6 22 13

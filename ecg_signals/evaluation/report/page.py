@@ -1,7 +1,7 @@
-"""One self-contained HTML page: tiles, sections, a table of labels, the most probable labels of one record."""
+"""One self-contained HTML page: tiles, sections, tables; of labels, and of the most probable ones of one record."""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,61 +21,86 @@ class LabelScore:
     interval: tuple[float, float] | None  # 95 % of the auroc; None for a label with too few records for the headline
 
 
+def table(head: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]], caption: str = "") -> str:
+    """A table that scrolls by itself where it is wider than the page.
+
+    Args:
+        head: names of the columns; of numbers they end in "#", which aligns them.
+        rows: a class and the cells, as HTML; the first one names the row.
+        caption: for readers who do not see where it stands.
+    """
+    marks = [' class="n"' if name.endswith("#") else "" for name in head]
+    names = "".join(f'<th scope="col"{mark}>{name.removesuffix("#")}</th>' for name, mark in zip(head, marks))
+    lines = []
+    for style, (first, *others) in rows:
+        cells = "".join(f"<td{mark}>{cell}</td>" for cell, mark in zip(others, marks[1:]))
+        lines.append(f'<tr{style and f" class={style}"}><th scope="row"{marks[0]}>{first}</th>{cells}</tr>')
+    about = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    body = f"<thead><tr>{names}</tr></thead><tbody>{''.join(lines)}</tbody>"
+    return f'<div class="scroll"><table>{about}{body}</table></div>'
+
+
+def bar(share: float) -> str:
+    return f'<span class="bar"><i style="width: {share:.0%}"></i></span>'
+
+
+def note(text: str) -> str:
+    """A line of text below a heading, a table or a figure; `text` is HTML."""
+    return f'<p class="note">{text}</p>'
+
+
 def label_table(scores: Sequence[LabelScore], least: int) -> str:
     """Labels in the headline, then those with few test records, then the names of those without any.
 
     Args:
         least: positive and negative records that the headline asks for.
     """
-    head = "".join(
-        f"<th>{name}</th>" for name in ("label", "meaning", "train", "test", "AUROC", "95 % interval", "", "AUPRC")
-    )
     measured = sorted((s for s in scores if s.auroc is not None), key=lambda s: (s.interval is None, -s.test, s.name))
-    rows = "".join(_label_row(score) for score in measured)
+    head = ("label", "meaning", "train#", "test#", "AUROC#", "95 % interval#", "", "AUPRC#")
     rest = ", ".join(html.escape(s.name) for s in scores if s.auroc is None)
     return (
-        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-        f'<p class="note">train, test: records with the label. Grey: fewer than {least} test records have it, or lack '
-        f"it; such values say nothing, and the headline leaves them out. Intervals: bootstrap over patients.</p>"
-        f'<p class="note">Not measured, since the test split has no positive or no negative of them: {rest}.</p>'
-    )
+        table(head, map(_label_row, measured))
+        + note(f"train, test: records with the label. Grey: fewer than {least} test records have it, or lack it; such "
+               f"values say nothing, and the headline leaves them out. Intervals: bootstrap over patients.")
+        + note(f"Not measured, since the test split has no positive or no negative of them: {rest}.")
+    )  # fmt: skip
 
 
-def _label_row(score: LabelScore) -> str:
-    few = " class=few" if score.interval is None else ""
+def _label_row(score: LabelScore) -> tuple[str, Sequence[str]]:
+    assert score.auroc is not None
     span = "" if score.interval is None else f"{score.interval[0]:.2f} to {score.interval[1]:.2f}"
-    return (
-        f"<tr{few}><td><b>{html.escape(score.name)}</b></td><td>{html.escape(score.meaning)}</td>"
-        f"<td>{score.train}</td><td>{score.test}</td><td>{score.auroc:.3f}</td><td>{span}</td>"
-        f'<td class="bar"><i style="width: {score.auroc:.0%}"></i></td><td>{score.auprc:.3f}</td></tr>'
-    )
+    return "few" if score.interval is None else "", (
+        html.escape(score.name), html.escape(score.meaning), f"{score.train}", f"{score.test}", f"{score.auroc:.3f}",
+        span, bar(score.auroc), f"{score.auprc:.3f}",
+    )  # fmt: skip
 
 
 def prediction_list(
     names: Sequence[str], probabilities: Sequence[float], truth: set[str], meanings: dict[str, str]
 ) -> str:
     """The most probable labels of one record, true ones marked."""
-    best = np.argsort(probabilities)[::-1][:6]
-    rows = "".join(
-        f"<tr><td>{'✓' if names[k] in truth else ''}</td><td><b>{html.escape(names[k])}</b></td>"
-        f"<td>{html.escape(meanings.get(names[k], ''))}</td><td>{probabilities[k]:.2f}</td>"
-        f'<td class="bar"><i style="width: {probabilities[k]:.0%}"></i></td></tr>'
-        for k in best
-    )
-    missed = sorted(truth - {names[k] for k in best})
-    also = f'<p class="note">Also true: {html.escape(", ".join(missed))}.</p>' if missed else ""
-    head = "<th>true</th><th>label</th><th>meaning</th><th>probability</th><th></th>"
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{also}"
+    rows = [
+        ("", (html.escape(names[k]), "✓" if names[k] in truth else "", html.escape(meanings.get(names[k], "")),
+              f"{probabilities[k]:.2f}", bar(probabilities[k])))
+        for k in np.argsort(probabilities)[::-1][:6]
+    ]  # fmt: skip
+    missed = sorted(truth - {names[k] for k in np.argsort(probabilities)[::-1][:6]})
+    also = note(f"Also true: {html.escape(', '.join(missed))}.") if missed else ""
+    return table(("label", "true", "meaning", "probability#", ""), rows) + also
 
 
 def page(title: str, lead: str, tiles: Sequence[tuple[str, str]], sections: Sequence[tuple[str, str]]) -> str:
     """The whole page; `sections` are (heading, html)."""
     top = "".join(f"<div><b>{html.escape(value)}</b><span>{html.escape(name)}</span></div>" for name, value in tiles)
-    body = "".join(f"<h2>{html.escape(heading)}</h2>{content}" for heading, content in sections)
+    links = "".join(f'<a href="#s{k}">{html.escape(heading)}</a>' for k, (heading, _) in enumerate(sections))
+    body = "".join(
+        f'<section id="s{k}"><h2>{html.escape(heading)}</h2>{content}</section>'
+        for k, (heading, content) in enumerate(sections)
+    )
     style = (Path(__file__).parent / "style.css").read_text()
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}</style></head><body><main>'
-        f'<h1>{html.escape(title)}</h1><p class="note">{html.escape(lead)}</p><div class="tiles">{top}</div>{body}'
-        f"</main></body></html>\n"
+        f'<h1>{html.escape(title)}</h1><p class="note">{html.escape(lead)}</p><nav>{links}</nav>'
+        f'<div class="tiles">{top}</div>{body}</main></body></html>\n'
     )

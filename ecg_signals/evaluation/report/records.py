@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ecg_signals.evaluation.report.figures import ecg
-from ecg_signals.evaluation.report.page import LabelScore, prediction_list
+from ecg_signals.evaluation.report.page import LabelScore, note, prediction_list
+from ecg_signals.evaluation.report.paper import ecg
 from ecg_signals.metrics.logits import LABELS
 from ecg_signals.metrics.results import Results, evaluate
 from ecg_signals.signal.record import Record
@@ -92,11 +92,10 @@ def label_scores(
 
 
 def example(
-    record: Record, scores: Sequence[LabelScore], probabilities: np.ndarray, truth: np.ndarray, note: str
+    record: Record, scores: Sequence[LabelScore], probabilities: np.ndarray, truth: np.ndarray, about: str
 ) -> str:
-    """One record on paper, and below a note what a model says of it: [labels] probabilities and answers."""
+    """One record on paper, and below what it is about what a model says of it: [labels] probabilities and answers."""
     names = [score.name for score in scores]
     true = {names[k] for k in np.flatnonzero(truth == 1)}
     said = prediction_list(names, list(probabilities), true, {score.name: score.meaning for score in scores})
-    note = f'<p class="note">{html.escape(note)}</p>'
-    return f'<div class="card">{ecg(record)}</div><div class="card">{note}{said}</div>'
+    return f'<div class="card">{ecg(record, about)}</div><div class="card">{note(html.escape(about))}{said}</div>'

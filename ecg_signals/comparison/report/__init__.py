@@ -1,0 +1,1 @@
+"""What ecg-eval found, as one HTML page."""

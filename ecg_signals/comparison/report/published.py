@@ -1,0 +1,70 @@
+"""Published numbers beside ours, and what keeps the two from being compared."""
+
+import html
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ecg_signals.comparison.report.content import Entry, Section, count, plus_minus
+from ecg_signals.comparison.report.leaderboard import named, value_of
+from ecg_signals.evaluation.benchmarks.published import TEST_RECORDS
+from ecg_signals.evaluation.report.page import table
+
+
+def published(section: Section) -> str:
+    """Ours among the numbers of papers, and why they may not be compared; "" where none is known."""
+    rows = [row for row in section.published if row["metric"] == section.lead]
+    if not rows:
+        return ""
+    ours = [(entry.value or 0.0, ("ours", (
+        named(entry.row), value_of(entry, section), "this report; ± deviation of seeds",
+    ))) for entry in section.full]  # fmt: skip
+    theirs = [(row["value"], ("", (
+        named(row), plus_minus(row["value"], row["spread"]),
+        f'<div class="text">{html.escape(row["source"])}</div>',
+    ))) for row in rows]  # fmt: skip
+    merged = [row for _, row in sorted(ours + theirs, key=lambda one: -one[0])]
+    head = ("model, protocol", f"{section.lead_name}#", "source")
+    reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in unlike(section, rows))
+    return (
+        f'<h3>Published numbers beside ours</h3><div class="card">{table(head, merged)}'
+        f'<div class="note"><b>What to mind before comparing ours (shaded) with theirs:</b><ul>{reasons}</ul></div>'
+        f"</div>"
+    )
+
+
+def unlike(section: Section, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """In what the runs differ from published ones."""
+    tested, known = section.full[0].first["counts"]["test"], TEST_RECORDS.get(section.benchmark)
+    if known and abs(tested - known) > 0.05 * known:
+        yield (f"Another test set: {tested:,} records here, about {known:,} in the published benchmark. Ours are not "
+               f"comparable; they show that the runs work.")  # fmt: skip
+    elif not known:
+        yield f"Ours were tested on {tested:,} records; whether these are the papers' records is not checked."
+    trained = sorted({entry.training_records for entry in section.full})
+    updates = sorted({updates_of(entry) for entry in section.full})
+    yield f"Ours were trained on {_range(trained, 'record')}, for {_range(updates, 'update')}."
+    passes = max(map(passes_of, section.full))
+    if passes < 5:
+        yield f"That is {passes:.2g} passes over these at most; papers make 20 to 100. Ours are hardly trained."
+    yield ("Papers differ among themselves in the version of the data, windows, how windows are joined, and in what "
+           "selects a state; the settings of every run of ours are below.")  # fmt: skip
+    if {row["source"] for row in rows if "bootstrap" in row["source"]}:
+        yield "± is not one thing: ours are deviations over seeds; each source says what theirs are."
+
+
+def _range(values: Sequence[int], thing: str) -> str:
+    ends = count(values[-1], thing) if values else f"no {thing}"
+    return ends if len(values) < 2 else f"{values[0]:,} to {ends}"
+
+
+def updates_of(entry: Entry) -> int:
+    """Made by the first seed; 0 of a model that was not trained."""
+    return max((row["update"] for row in entry.first["curve"]), default=0)
+
+
+def passes_of(entry: Entry) -> float:
+    """Over the training records, in the first seed."""
+    recipe = entry.first["settings"]["recipe"]
+    every = (recipe.get("optimization") or {}).get("update_freq") or 1
+    batch = (recipe.get("dataset") or {}).get("batch_size") or 1
+    return float(updates_of(entry) * batch * (every[0] if isinstance(every, list) else every) / entry.training_records)
