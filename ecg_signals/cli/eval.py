@@ -39,6 +39,7 @@ def run(argv: list[str]) -> None:
     load_plugins(given.get("user_dir"))
     from ecg_signals.comparison.options import EvalOptions
     from ecg_signals.comparison.plan import make_plan, parse_share
+    from ecg_signals.comparison.report.write import write_report
     from ecg_signals.comparison.schedule import missing, prepare_all, run_all
     from ecg_signals.comparison.tables import CSV, JSON, collect, said
 
@@ -50,7 +51,8 @@ def run(argv: list[str]) -> None:
     print(f"{len(plan.runs)} runs, of which {len(plan.runs) - len(todo)} are not to be made here", flush=True)
     prepare_all(todo, out, options.jobs)
     failed = run_all(todo, out, options.jobs)
-    print(*said(collect(out, options.rounds)), f"written: {out / JSON}, {out / CSV}", sep="\n")
+    lines = said(collect(out, options.rounds))
+    print(*lines, f"written: {out / JSON}, {out / CSV}, {write_report(out, options.rounds)}", sep="\n")
     if failed:
         head = f"{len(failed)} of {len(todo)} runs failed; the same command tries again:"
         raise ConfigError("\n  ".join([head, *(f"{name}: {error}" for name, error in failed.items())]))

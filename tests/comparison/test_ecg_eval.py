@@ -77,6 +77,7 @@ def test_results_of_every_run_and_of_all_seeds_are_there(compared: Path):
     assert summary["seeds"] == 2 and summary["mean"]["auroc"] == pytest.approx(np.mean(values))
     assert summary["std"]["auroc"] == pytest.approx(np.std(values, ddof=1))
     assert summary["interval"][0] <= summary["mean"]["auroc"] <= summary["interval"][1]
+    assert f"{summary['mean']['auroc']:.3f}" in (compared / "report.html").read_text()
     table = pd.read_csv(compared / "results.csv")
     assert len(table) == 2 and table["auroc"].tolist() == [one["metrics"]["auroc"] for one in content["runs"]]
 

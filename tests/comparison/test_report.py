@@ -13,9 +13,10 @@ from ecg_signals.comparison.report.content import Answers
 from ecg_signals.comparison.report.examples import worst
 from ecg_signals.comparison.report.write import write_report
 from ecg_signals.comparison.tables import collect
+from ecg_signals.evaluation.benchmarks.base import METRICS
 from ecg_signals.evaluation.results import plain_json
 from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES
-from ecg_signals.metrics.results import USUAL, compare, evaluate
+from ecg_signals.metrics.results import compare, evaluate
 
 KINDS = {"multi_label": LABELS, "multi_class": CLASSES, "regression": VALUES}
 SUPER = "ptbxl/superdiagnostic"
@@ -56,7 +57,7 @@ def write_run(
     np.savez(folder / "predictions.npz", ids=np.array([f"r{row:05d}" for row in range(records)]), patients=owners,
              targets=targets, scores=scores, labels=np.array(labels), files=np.array(files))  # fmt: skip
     asked = targets.argmax(axis=1) if kind == "multi_class" else targets
-    found = evaluate(scores, asked, list(labels), KINDS[kind], metrics=USUAL[KINDS[kind]], owners=None)
+    found = evaluate(scores, asked, list(labels), KINDS[kind], metrics=METRICS[KINDS[kind]], owners=None)
     rows = {str(row.pop("label")): row for row in map(dict, found.rows())}
     constant = [label for label, row in rows.items() if row["positives"] in (0, row["known"])]
     curve = [{"update": k, "loss": 1 / (k + skill), "metric": 0.9 - 0.4 / (k + skill)} for k in range(1, updates + 1)]
@@ -200,6 +201,13 @@ def test_values_are_shown_as_predictions_over_truth(tmp_path: Path):
     assert "mean absolute error, lowest first" in lines and lines.index("near") < lines.index("far")
     assert "30 test records of unknown patients; records are drawn" in lines
     assert "Bland–Altman" in page and "ROC" not in page and "Undefined" not in page
+
+
+def test_all_published_metrics_of_a_benchmark_are_shown(tmp_path: Path):
+    write_run(tmp_path, None, benchmark="cpsc2018")
+    lines = text_of(report(tmp_path))
+    assert "0.974 ± 0.005" in lines and "0.819 ± 0.030" in lines and "0.602 ± 0.037" in lines
+    assert "whether these are the papers' records is not checked" in lines.replace("&#x27;", "'")
 
 
 def test_one_of_several_classes_and_another_test_set_have_sections_of_their_own(tmp_path: Path):

@@ -15,7 +15,8 @@ from ecg_signals.metrics.base import Metric, make_metrics
 from ecg_signals.metrics.logits import VALUES
 from ecg_signals.readers.npy_file import load_npz
 
-NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "f1_score": "F1", "mae": "mean absolute error", "r2": "R²"}
+NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "fmax": "Fmax", "ece": "ECE", "f2": "F2", "g2": "G2",
+         "cinc_score": "CinC score", "mae": "mean absolute error", "rmse": "RMSE", "r2": "R²"}  # fmt: skip
 
 
 @dataclass(frozen=True)

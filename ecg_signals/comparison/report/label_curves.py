@@ -14,6 +14,7 @@ POINTS = 60  # of a curve
 LEAST = 5  # records of a dot of a calibration curve
 
 SHARE = (0.0, 1.0)
+SIZE = (360, 300)
 
 
 def shown(section: Section) -> list[Entry]:
@@ -55,14 +56,13 @@ def _three(label: str, entries: Sequence[Entry]) -> list[str]:
     roc = [Line(name, *roc_curve(truth, scores, POINTS)[:2], style) for style, name, truth, scores in columns]
     precision = [Line(name, *pr_curve(truth, scores, POINTS)[:2], style) for style, name, truth, scores in columns]
     bins = [Line(name, *_bins(truth, scores), style, "with") for style, name, truth, scores in columns]
-    size = {"width": 360, "height": 300, "keys": False}
     found, alarms, recall = Axis("sensitivity", SHARE), Axis("1 − specificity", SHARE), Axis("recall", SHARE)
     right, said = Axis("share of positives", SHARE), Axis("probability", SHARE)
     held = Axis(f"{positives(entries[0], label)[0]:,} positive", SHARE)
     return [
-        chart(f"{label}: ROC", found, roc, alarms, diagonal=True, **size),
-        chart(f"{label}: precision", held, precision, recall, **size),
-        chart(f"{label}: calibration", right, bins, said, diagonal=True, **size),
+        chart(f"{label}: ROC", found, roc, alarms, diagonal=True, keys=False, size=SIZE),
+        chart(f"{label}: precision", held, precision, recall, keys=False, size=SIZE),
+        chart(f"{label}: calibration", right, bins, said, diagonal=True, keys=False, size=SIZE),
     ]
 
 

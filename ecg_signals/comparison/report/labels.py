@@ -7,7 +7,6 @@ import numpy as np
 from ecg_signals.comparison.report.content import Entry, Section, number, plus_minus, positives
 from ecg_signals.comparison.report.label_curves import ordered, shown
 from ecg_signals.evaluation.report.page import note, table
-from ecg_signals.metrics.calibration import brier_score, expected_calibration_error
 
 LONG = 30  # labels of a table that is closed at first
 FEW = 10  # positive or negative test records, below which a value says little
@@ -42,24 +41,14 @@ def label_tables(section: Section) -> str:
 
 def _of_entry(entry: Entry) -> str:
     head = ("label", "positive#", "AUROC ± deviation#", "AUPRC ± deviation#", "chance#", "ECE#", "Brier#")
-    calibration = _calibration(entry)
     rows = []
     for label in ordered(entry):
         positive, negative = positives(entry, label)
         areas = (plus_minus(*of_label(entry, label, metric)) for metric in ("auroc", "auprc"))
         share = number(positive / (positive + negative) if positive + negative else None)
-        rows.append((_few(entry, label), (html.escape(label), f"{positive:,}", *areas, share, *calibration[label])))
+        errors = (number(of_label(entry, label, metric)[0]) for metric in ("ece", "brier"))
+        rows.append((_few(entry, label), (html.escape(label), f"{positive:,}", *areas, share, *errors)))
     return table(head, rows)
-
-
-def _calibration(entry: Entry) -> dict[str, tuple[str, str]]:
-    """label -> expected calibration error and Brier score, means over seeds."""
-    found = [
-        [measure(one.targets, one.scores) for measure in (expected_calibration_error, brier_score)]
-        for one in entry.answers.values()
-    ]
-    errors, squares = np.mean(found, axis=0)
-    return {label: (number(a), number(b)) for label, a, b in zip(entry.one.labels, errors, squares)}
 
 
 def of_label(entry: Entry, label: str, metric: str) -> tuple[float | None, float | None]:

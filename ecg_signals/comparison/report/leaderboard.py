@@ -10,7 +10,7 @@ from ecg_signals.evaluation.report.charts import interval_bar
 from ecg_signals.evaluation.report.page import note, table
 from ecg_signals.metrics.logits import VALUES
 
-BESIDE = ("r2", "auprc", "f1_score")  # further metrics
+BESIDE = ("rmse", "r2", "auprc", "fmax", "f2", "g2", "cinc_score", "ece")  # further metrics
 
 
 def glance(sections: Sequence[Section]) -> str:

@@ -19,9 +19,7 @@ def learning_curves(section: Section) -> str:
         score = entries[0].first["selection"]["metric"]
         name = NAMES.get(score, score) if key == "metric" else "loss"
         if lines and not (key == "metric" and score in ("loss", "last")):
-            drawn.append(
-                chart(f"Validation {name}", Axis("every seed a line"), lines, width=480, height=280, keys=False)
-            )
+            drawn.append(chart(f"Validation {name}", Axis("every seed a line"), lines, size=(480, 280), keys=False))
     return f"<h3>Learning curves</h3>{whose(section)}{charts(drawn)}" if drawn else ""
 
 
@@ -47,6 +45,6 @@ def label_efficiency(section: Section) -> str:
         lines.append(Line(name, [entry.training_records for entry in own], values, style, "with",
                           [entry.deviation or 0.0 for entry in own]))  # fmt: skip
     drawn = chart("Label efficiency", Axis(f"{section.lead_name} ± deviation of seeds"), lines,
-                  Axis("training records", log=True), width=480, height=320)  # fmt: skip
+                  Axis("training records", log=True), size=(480, 320))  # fmt: skip
     left = f" The {len(names)} best of {len(section.full)} rows." if len(section.full) > len(names) else ""
     return f"<h3>Results by the number of training records</h3>{charts([drawn])}{note(left) if left else ''}"

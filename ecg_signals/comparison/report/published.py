@@ -1,38 +1,48 @@
 """Published numbers beside ours, and what keeps the two from being compared."""
 
 import html
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from ecg_signals.comparison.report.content import Entry, Section, count, plus_minus
-from ecg_signals.comparison.report.leaderboard import named, value_of
+from ecg_signals.comparison.report.content import NAMES, Entry, Section, count, plus_minus
+from ecg_signals.comparison.report.leaderboard import named
 from ecg_signals.evaluation.benchmarks.published import TEST_RECORDS
 from ecg_signals.evaluation.report.page import table
 
 
 def published(section: Section) -> str:
     """Ours among the numbers of papers, and why they may not be compared; "" where none is known."""
-    rows = [row for row in section.published if row["metric"] == section.lead]
-    if not rows:
+    if not section.published:
         return ""
-    ours = [(entry.value or 0.0, ("ours", (
-        named(entry.row), value_of(entry, section), "this report; ± deviation of seeds",
-    ))) for entry in section.full]  # fmt: skip
-    theirs = [(row["value"], ("", (
-        named(row), plus_minus(row["value"], row["spread"]),
-        f'<div class="text">{html.escape(row["source"])}</div>',
-    ))) for row in rows]  # fmt: skip
-    merged = [row for _, row in sorted(ours + theirs, key=lambda one: -one[0])]
-    head = ("model, protocol", f"{section.lead_name}#", "source")
-    reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in unlike(section, rows))
+    metrics = dict.fromkeys(row["metric"] for row in section.published)
+    tables = "".join(_merged(section, metric) for metric in sorted(metrics, key=lambda name: name != section.lead))
+    reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in unlike(section))
     return (
-        f'<h3>Published numbers beside ours</h3><div class="card">{table(head, merged)}'
+        f'<h3>Published numbers beside ours</h3><div class="card">{tables}'
         f'<div class="note"><b>What to mind before comparing ours (shaded) with theirs:</b><ul>{reasons}</ul></div>'
         f"</div>"
     )
 
 
-def unlike(section: Section, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _merged(section: Section, metric: str) -> str:
+    """Best first, whoever made it."""
+    rows = [
+        (row["value"], ("", (named(row), plus_minus(row["value"], row["spread"]), _source(row["source"]))))
+        for row in section.published if row["metric"] == metric
+    ]  # fmt: skip
+    for entry in section.full:
+        value, deviation = (entry.row[of].get(metric) for of in ("mean", "std"))
+        if value is not None:
+            cells = (named(entry.row), f"<b>{plus_minus(value, deviation)}</b>", "this report; ± deviation of seeds")
+            rows.append((value, ("ours", cells)))
+    ordered = [row for _, row in sorted(rows, key=lambda one: -one[0])]
+    return table(("model, protocol", f"{NAMES.get(metric, metric)}#", "source"), ordered)
+
+
+def _source(text: str) -> str:
+    return f'<div class="text">{html.escape(text)}</div>'
+
+
+def unlike(section: Section) -> Iterator[str]:
     """In what the runs differ from published ones."""
     tested, known = section.full[0].first["counts"]["test"], TEST_RECORDS.get(section.benchmark)
     if known and abs(tested - known) > 0.05 * known:
@@ -48,7 +58,7 @@ def unlike(section: Section, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]
         yield f"That is {passes:.2g} passes over these at most; papers make 20 to 100. Ours are hardly trained."
     yield ("Papers differ among themselves in the version of the data, windows, how windows are joined, and in what "
            "selects a state; the settings of every run of ours are below.")  # fmt: skip
-    if {row["source"] for row in rows if "bootstrap" in row["source"]}:
+    if any("bootstrap" in row["source"] for row in section.published):
         yield "± is not one thing: ours are deviations over seeds; each source says what theirs are."
 
 

@@ -11,6 +11,7 @@ from ecg_signals.evaluation.report.charts import Axis, Line, chart, charts
 from ecg_signals.evaluation.report.page import note, table
 
 DOTS = 500  # of a chart
+SIZE = (480, 360)
 
 
 def value_tables(section: Section) -> str:
@@ -42,10 +43,9 @@ def _pair(answers: Answers, place: int) -> Iterator[str]:
     label, truth, found = answers.labels[place], answers.targets[:, place], answers.scores[:, place]
     kept = np.unique(np.linspace(0, len(truth) - 1, min(len(truth), DOTS)).astype(int))
     ends = (float(np.nanmin((truth, found))), float(np.nanmax((truth, found))))
-    size = {"width": 480, "height": 360}
     dots = Line("", truth[kept], found[kept], 0, "only")
     yield chart(f"{label}: prediction over truth", Axis("prediction", ends), [dots], Axis("truth", ends),
-                diagonal=True, **size)  # fmt: skip
+                diagonal=True, size=SIZE)  # fmt: skip
     errors, middle = found - truth, (truth + found) / 2
     bias, half = float(np.nanmean(errors)), 1.96 * float(np.nanstd(errors))
     named = ((f"bias {number(bias, 2)}", bias, 1), ("± 1.96 deviations", bias - half, 2), ("", bias + half, 2))
@@ -53,4 +53,4 @@ def _pair(answers: Answers, place: int) -> Iterator[str]:
     levels = [Line(name, across, (value, value), style) for name, value, style in named]
     dots = Line("", middle[kept], errors[kept], 0, "only")
     yield chart(f"{label}: Bland–Altman", Axis("prediction − truth"), [dots, *levels],
-                Axis("mean of prediction and truth"), **size)  # fmt: skip
+                Axis("mean of prediction and truth"), size=SIZE)  # fmt: skip

@@ -2,7 +2,7 @@
 
 import html
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +11,7 @@ import numpy as np
 
 STYLES = 6  # colours with their dashes in style.css
 LEFT, RIGHT, TOP, BOTTOM = 54, 12, 14, 40  # of a chart, around its axes
+Place = Callable[..., tuple[np.ndarray, np.ndarray]]  # values along both axes -> where they lie in the box
 
 
 class Line(NamedTuple):
@@ -34,11 +35,13 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Axis:
-    """Attributes:
-    name: below the axis, or beside the title.
-    span: both ends; None: round numbers about the values.
-    zero: of no span: it begins at 0.
-    log: distances are ratios.
+    """One axis of a chart.
+
+    Attributes:
+        name: below the axis, or beside the title.
+        span: both ends, to be rounded; None: those of the values.
+        zero: without a span it begins at 0.
+        log: distances are ratios.
     """
 
     name: str
@@ -102,14 +105,16 @@ def legend(names: Iterable[tuple[str, int]]) -> str:
 
 def chart(
     title: str, y_axis: Axis, lines: Iterable[Line], x_axis: Axis = UPDATES, *,
-    width: int = 540, height: int = 270, diagonal: bool = False, keys: bool = True,
+    size: tuple[int, int] = (540, 270), diagonal: bool = False, keys: bool = True,
 ) -> str:  # fmt: skip
     """A chart as inline SVG below its title.
 
     Args:
+        size: width and height of its box, before it is scaled.
         diagonal: the line of equal x and y is drawn.
         keys: a legend stands behind the title.
     """
+    width, height = size
     shown = [_finite(line, place) for place, line in enumerate(lines)]
     across = x_axis.ticks(np.concatenate([np.asarray(line.x) for line in shown] or [np.zeros(0)]), 5)
     up = y_axis.ticks(np.concatenate([reach for line in shown for reach in _reach(line)] or [np.zeros(0)]), 5)
@@ -120,11 +125,7 @@ def chart(
 
     box = f'viewBox="0 0 {width} {height}" style="max-width:{1.25 * width:g}px"'
     out = [f'<svg {box} role="img"><title>{html.escape(title)}</title>']
-    for value, y in zip(up, place([across[0]] * len(up), up)[1]):
-        out.append(f'<path class="rule" d="M{LEFT} {y:.1f}H{width - RIGHT}"/>')
-        out.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{_said(value)}</text>')
-    for value, x in zip(across, place(across, [up[0]] * len(across))[0]):
-        out.append(f'<text x="{x:.1f}" y="{height - 20}" text-anchor="middle">{_said(value)}</text>')
+    out += _numbers(across, up, place, size)
     middle = (LEFT + width - RIGHT) / 2
     out.append(f'<text x="{middle:g}" y="{height - 4}" text-anchor="middle">{html.escape(x_axis.name)}</text>')
     if diagonal:
@@ -135,6 +136,15 @@ def chart(
     named = {line.name: line.style or 0 for line in shown if line.name}
     caption = f"<b>{html.escape(title)}</b>, {html.escape(y_axis.name)} {legend(named.items()) if keys else ''}"
     return f"<figure><figcaption>{caption}</figcaption>{''.join(out)}</svg></figure>"
+
+
+def _numbers(across: list[float], up: list[float], place: Place, size: tuple[int, int]) -> Iterator[str]:
+    """Numbers along both axes, and a rule across for each of the upright one."""
+    for value, y in zip(up, place([across[0]] * len(up), up)[1]):
+        yield f'<path class="rule" d="M{LEFT} {y:.1f}H{size[0] - RIGHT}"/>'
+        yield f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{_said(value)}</text>'
+    for value, x in zip(across, place(across, [up[0]] * len(across))[0]):
+        yield f'<text x="{x:.1f}" y="{size[1] - 20}" text-anchor="middle">{_said(value)}</text>'
 
 
 def _said(value: float) -> str:
@@ -154,12 +164,12 @@ def _reach(line: Line) -> list[np.ndarray]:
     return [np.asarray(line.y) - half, np.asarray(line.y) + half]
 
 
-def _line(line: Line, place: Callable[..., tuple[np.ndarray, np.ndarray]]) -> list[str]:
+def _line(line: Line, place: Place) -> list[str]:
     """Elements of one line: its points, bars and dots."""
     x, y = place(line.x, line.y)
     out = [] if line.marks == "only" else [polyline(x, y, f"line c{line.style}", 1)]
     if line.spread is not None:
-        tops, ends = place(line.x, line.y + line.spread)[1], place(line.x, line.y - line.spread)[1]
+        tops, ends = (place(line.x, np.add(line.y, sign * np.asarray(line.spread)))[1] for sign in (1, -1))
         bars = "".join(f"M{a:.1f} {b:.1f}V{c:.1f}" for a, b, c in zip(x, tops, ends))
         out.append(f'<path class="bars c{line.style}" d="{bars}"/>')
     if line.marks or len(x) == 1:
