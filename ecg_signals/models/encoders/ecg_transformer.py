@@ -218,7 +218,7 @@ class ECGTransformer(BaseModel):
         return frames
 
     @not_compiled
-    def draw_mask(self, shape: tuple[int, int], padding: Tensor | None) -> Tensor | None:
+    def draw_mask(self, shape: torch.Size, padding: Tensor | None) -> Tensor | None:
         """Frames to hide, bool [batch, frames] on the CPU, from torch's CPU generator; None when mask_prob is 0."""
         cfg = self.cfg
         if cfg.mask_prob <= 0:
