@@ -1,6 +1,7 @@
 """The wav2vec 2.0 encoder for ECG: convolutions, a positional convolution and a transformer; no objective."""
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -218,7 +219,7 @@ class ECGTransformer(BaseModel):
         return frames
 
     @not_compiled
-    def draw_mask(self, shape: torch.Size, padding: Tensor | None) -> Tensor | None:
+    def draw_mask(self, shape: Sequence[int], padding: Tensor | None) -> Tensor | None:
         """Frames to hide, bool [batch, frames] on the CPU, from torch's CPU generator; None when mask_prob is 0."""
         cfg = self.cfg
         if cfg.mask_prob <= 0:
