@@ -34,7 +34,8 @@ KINDS = {
 }
 UNKNOWN = r"logit_kind.*labels, classes, values, cosines"
 PRETRAINING = {
-    "3kg", "clocs", "cmsc", "cpc", "hubert_pretraining", "jepa", "mae", "simclr", "wav2vec2", "wav2vec2_with_cmsc",
+    "3kg", "byol", "clocs", "cmsc", "cpc", "hubert_pretraining", "jepa", "mae", "moco", "moco_v3", "simclr", "swav",
+    "wav2vec2", "wav2vec2_with_cmsc",
 }  # fmt: skip
 
 
