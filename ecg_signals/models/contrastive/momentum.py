@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ecg_signals.config import ConfigError, option
 from ecg_signals.models.base import ModelOutput
 from ecg_signals.models.contrastive.views import Views, ViewsOptions
+from ecg_signals.modules.compiling import not_compiled
 from ecg_signals.modules.pooling import pool_output
 from ecg_signals.optim.ema import follow
 from ecg_signals.optim.warmup_cosine import half_cosine
@@ -86,7 +87,7 @@ class Momentum(Views):
         first, last = self.cfg.encoder_momentum, self.cfg.final_encoder_momentum
         return first if first == last else half_cosine(updates, self.cfg.max_update + 1, first, last)
 
-    @torch.compiler.disable
+    @not_compiled
     def after_update(self, num_updates: int) -> None:
         for average, module in (self.target_encoder, self.encoder), (self.target_projector, self.projector):
             follow(self.followed(average), self.followed(module), self.momentum(num_updates - 1))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ecg_signals.config import another_default, option
 from ecg_signals.models.base import ModelOutput
 from ecg_signals.models.contrastive.views import Views, ViewsOptions
+from ecg_signals.modules.compiling import not_compiled
 from ecg_signals.modules.queue import Queue
 from ecg_signals.registry import register_model
 
@@ -51,7 +52,7 @@ class Swav(Views):
     def before_forward(self, num_updates: int) -> None:
         self.held = num_updates < self.cfg.freeze_prototypes_updates
 
-    @torch.compiler.disable
+    @not_compiled
     @torch.no_grad()
     def after_update(self, num_updates: int) -> None:
         self.prototypes.weight.copy_(F.normalize(self.prototypes.weight, dim=1))
