@@ -3,9 +3,8 @@
 import multiprocessing
 import signal
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
@@ -52,11 +51,11 @@ def process_pool(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def in_order(
+def by_processes(
     work: Callable[[Any], Any], items: Sequence[Any], workers: int, chunk: int,
-    advice: str = "Run the same command again", initializer: Callable[[], None] | None = None,
+    advice: str = "Run the same command again", initializer: Callable[[], None] | None = None, ordered: bool = True,
 ) -> Iterator[Any]:  # fmt: skip
-    """What `work` gives for every item, in order, by processes that are a few tasks ahead of what is taken.
+    """What `work` gives for every item, by processes that are a few tasks ahead of what is taken.
 
     Few items are worked on here, since starting a process takes longer than they do.
 
@@ -64,6 +63,7 @@ def in_order(
         work: importable by name.
         chunk: items per task.
         advice: what to type, with fewer workers, when a process ends by itself.
+        ordered: as the items are; False: what is done first, so that a slow item holds back no other.
     """
     tasks = [items[start : start + chunk] for start in range(0, len(items), chunk)]
     workers = min(workers, len(tasks) // 2)
@@ -71,13 +71,20 @@ def in_order(
         yield from map(work, items)
         return
     with process_pool(workers, f"{advice} with fewer workers: --workers {max(1, workers // 2)}", initializer) as pool:
-        waiting: deque[Any] = deque()
+        waiting: list[Future[list[Any]]] = []
         for task in tasks:
             waiting.append(pool.submit(_each, work, task))
             if len(waiting) > 2 * workers:
-                yield from waiting.popleft().result()
+                yield from _next(waiting, ordered)
         while waiting:
-            yield from waiting.popleft().result()
+            yield from _next(waiting, ordered)
+
+
+def _next(waiting: list[Future[list[Any]]], ordered: bool) -> list[Any]:
+    """Takes a task out of those that wait; gives its results."""
+    task = waiting[0] if ordered else next(iter(wait(waiting, return_when=FIRST_COMPLETED).done))
+    waiting.remove(task)
+    return task.result()
 
 
 def _each(work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:

@@ -224,6 +224,18 @@ def test_importing_the_package_imports_nothing_slow():
     assert modules_after("import ecg_signals") & {"torch", "numpy", "hydra", *HEAVY} == set()
 
 
+def test_models_and_optimizers_are_made_without_the_compiler():
+    code = """
+import torch
+from ecg_signals.registry import get_entry, register_model, register_optimizer
+classes = [get_entry("model", name).cls for name in register_model.names()]
+for name in register_optimizer.names():
+    entry = get_entry("optimizer", name)
+    entry.cls([torch.zeros(1, requires_grad=True)], entry.dataclass()).zero_grad()
+"""
+    assert "torch._dynamo" not in modules_after(code)
+
+
 HELP = """
 import sys
 from {module} import {function}

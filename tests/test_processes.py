@@ -2,11 +2,12 @@
 
 import os
 import signal
+import time
 
 import pytest
 
 from ecg_signals.config import ConfigError
-from ecg_signals.processes import ending, process_pool
+from ecg_signals.processes import by_processes, ending, process_pool
 
 
 def _end(number: int) -> int:
@@ -26,3 +27,14 @@ def test_a_pool_names_the_process_that_a_signal_ended_and_what_to_type():
 def test_exit_statuses_are_told_in_words():
     assert ending(3) == "ended with status 3" and ending(-15) == "was ended by SIGTERM" and ending(-200).endswith("200")
     assert "/dev/shm" in ending(-signal.SIGBUS)
+
+
+def _slow_first(number: int) -> int:
+    time.sleep(2 if number == 0 else 0)
+    return number
+
+
+def test_results_come_in_order_or_those_first_that_are_done():
+    assert list(by_processes(_slow_first, range(8), 2, 2)) == list(range(8))
+    assert set(by_processes(_slow_first, range(8), 2, 2, ordered=False)) == set(range(8))
+    assert next(iter(by_processes(_slow_first, range(16), 2, 2, ordered=False))) != 0

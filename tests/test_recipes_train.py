@@ -187,11 +187,11 @@ def published(golden: Path) -> dict[str, Any]:
     return json.loads((golden / "fairseq_signals_trained" / "recipes.json").read_text())
 
 
-def check_two_updates(run: Path) -> list[dict[str, Any]]:
+def check_two_updates(run: Path, lowest: float = 0.0) -> list[dict[str, Any]]:
     rows = [json.loads(line) for line in (run / "checkpoints/metrics.jsonl").read_text().splitlines()]
     inner = [row for row in rows if row["split"] == "train_inner"]
     assert [row["num_updates"] for row in inner] == [1, 2]
-    assert all(math.isfinite(row["loss"]) and row["loss"] != 0 for row in inner)
+    assert all(math.isfinite(row["loss"]) and row["loss"] > lowest for row in inner)
     return rows
 
 
@@ -271,7 +271,7 @@ def test_a_recipe_of_masked_autoencoders_trains_two_updates(
 @pytest.mark.parametrize("name", [name for name in OWN if not name.startswith(("hubert/", "jepa/vit_", "mae/"))])
 def test_a_recipe_of_ours_trains_two_updates(name: str, material: Material, tmp_path: Path):
     run(train.main, ["--config-name", name, *material.settings(packaged(name)), f"hydra.run.dir={tmp_path}"])
-    check_two_updates(tmp_path)
+    check_two_updates(tmp_path, -4.01 if name == "byol" else 0.0)  # its loss is -4 where all views agree
 
 
 @dataclass

@@ -19,7 +19,7 @@ from ecg_signals.interop.ecg_jepa.datasets import DATASETS, PublishedDataset, pu
 from ecg_signals.limits import check_no_input
 from ecg_signals.preprocess.source import Row, Source
 from ecg_signals.preprocess.workers import UNREADABLE
-from ecg_signals.processes import in_order
+from ecg_signals.processes import by_processes
 from ecg_signals.readers.npy_file import HEADER_BYTES, npy_header
 from ecg_signals.registry import register_source
 from ecg_signals.signal.leads import LEADS, order_leads
@@ -75,7 +75,7 @@ def dump_step(source: Path, dest: Path, rules: DumpRules, workers: int = 1, rows
     moments = LeadMoments(len(notes.leads or LEADS))
     sizes: list[int] = []
     with dump_writer(dest, np.dtype(rules.dtype)) as write:
-        for found in in_order(read, records, workers, CHUNK):
+        for found in by_processes(read, records, workers, CHUNK):
             reason = found if isinstance(found, str) else _misfit(found, notes, sizes, rules)
             if reason is None:
                 signal, notes.sample_rate = found[0], float(found[1])

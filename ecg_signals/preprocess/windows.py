@@ -13,7 +13,7 @@ from ecg_signals.config import ConfigError
 from ecg_signals.files import replacing
 from ecg_signals.limits import path_below
 from ecg_signals.preprocess.workers import UNREADABLE
-from ecg_signals.processes import in_order
+from ecg_signals.processes import by_processes
 from ecg_signals.registry import register_source
 from ecg_signals.signal.leads import LEADS, order_leads
 from ecg_signals.signal.windows import segment
@@ -54,7 +54,7 @@ def cut_records(folder: Path, dest: Path, index: Path, *, seconds: float, form: 
     source = entry.cls(folder, entry.dataclass())
     source.skip = dest
     paths = source.paths()
-    found = list(in_order(partial(cut_record, folder, dest, seconds, form), paths, workers, CHUNK))
+    found = list(by_processes(partial(cut_record, folder, dest, seconds, form), paths, workers, CHUNK))
     rows = [row for cut in found for row in cut.rows]
     skipped = [(cut.path, cut.skipped) for cut in found if cut.skipped]
     if not rows:

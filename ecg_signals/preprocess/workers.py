@@ -13,7 +13,7 @@ from typing import Any
 from ecg_signals.config import ConfigError
 from ecg_signals.files import CannotWrite, cannot_write
 from ecg_signals.preprocess.source import Row, Source
-from ecg_signals.processes import in_order
+from ecg_signals.processes import by_processes
 
 CHUNK = 16  # records per task
 Outcome = dict[str, Any]  # idx, save_file, key and either facts or error
@@ -23,10 +23,10 @@ Work = Callable[[Source, Row, Path], dict[str, Any]]  # source, row, DEST -> fac
 
 
 def process_all(source: Source, dest: Path, rows: Sequence[Row], workers: int, work: Work) -> Iterator[Outcome]:
-    """The outcome of every row, in order."""
+    """The outcome of every row, those first that are done first: what a slow one would hold back could be lost."""
     job = partial(process_row, type(source), source.folder, source.cfg, dest, work)
     again = "What is done is kept; run the same command again"
-    yield from in_order(job, rows, workers, CHUNK, again, _prepare_worker)
+    yield from by_processes(job, rows, workers, CHUNK, again, _prepare_worker, ordered=False)
 
 
 def process_row(kind: type[Source], folder: Path, cfg: Any, dest: Path, work: Work, row: Row) -> Outcome:

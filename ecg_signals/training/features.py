@@ -59,18 +59,15 @@ class FeatureCache:
             self.told.add(reason)
             return None
         assert isinstance(model, EncoderWithHead)
-        whole = self._twin(dataset) if dataset.training else dataset
+        whole = dataset
+        if dataset.training:
+            whole = dataset.as_evaluated()
+            self.align(whole)
         precision = partial(autocast, self.config.common, self.batches.device)
         folder = self._folder(dataset)
         most = section.features_in_memory * 1e9
         device = self.batches.device
         return compute_features(model, self.batches.in_order(whole), dataset, device, precision, folder, most)
-
-    def _twin(self, dataset: BaseDataset) -> BaseDataset:
-        """A training split as an evaluation reads it."""
-        twin: BaseDataset = type(dataset)(dataset.cfg, dataset.path, training=False, seed=dataset.seed)
-        self.align(twin)
-        return twin
 
     def _too_short(self, iterator: BatchIterator) -> str | None:
         section, batches = self.config.optimization, iterator.num_batches(1)

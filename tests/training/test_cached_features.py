@@ -63,6 +63,10 @@ def test_a_probe_learns_the_same_with_features_computed_once(probe, tmp_path, ca
     assert np.load(stored / ("frames.npy" if pool == "attentive" else "pooled.npy")).shape == shape
 
 
+def test_noise_of_evaluations_is_not_trained_on_with_cached_features_either(probe, tmp_path):
+    same(*(run(probe, tmp_path / str(cached), noise_level=3, cache_features=cached) for cached in (False, True)))
+
+
 def test_a_run_that_goes_on_takes_the_stored_features_unless_the_data_changed(probe, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     whole = run(probe, tmp_path / "whole", features_in_memory=0)

@@ -140,6 +140,10 @@ class BaseDataset(Dataset[dict[str, Any]]):
         windows = len(self.cutting.starts(int(self.sizes[index])))
         return int(self.rng(index, CROP).integers(windows))
 
+    def as_evaluated(self) -> "BaseDataset":
+        """A training split as an evaluation reads it: whole items, nothing drawn; what it holds stays the same."""
+        return type(self)(self.cfg, self.path, training=False, seed=self.seed)
+
     def digest(self) -> str | None:
         """Changes with everything that the signals of its items depend on; None where that is not known."""
         return None

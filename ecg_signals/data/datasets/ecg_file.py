@@ -113,6 +113,12 @@ class EcgFileDataset(BaseDataset):
         self.pipeline = build_pipeline(cfg, self.sample_rate) if training else None
         self.noise = NoiseLevel(cfg.noise_level, self.sample_rate) if cfg.noise_level and not training else None
 
+    def as_evaluated(self) -> "EcgFileDataset":
+        twin = super().as_evaluated()
+        assert isinstance(twin, EcgFileDataset)
+        twin.noise = self.noise  # what is trained on stays without that of evaluations
+        return twin
+
     def open_manifest(self) -> Listing:
         """What lists the segments."""
         return Manifest(self.path, self.kind, self.cfg.min_sample_size)
