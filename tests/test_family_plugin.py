@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import subprocess
-import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,19 @@ import torch
 import torch.nn.functional as F
 from scipy.io import loadmat
 
-BIN = Path(sys.executable).parent
 KINDS = {"transform": "speckle", "step": "halve", "reader": "toy", "source": "toy_ward", "metric": "sureness",
          "layout": "ward"}  # fmt: skip
 
 
-def command(name: str, *words: object, cwd: Path, fails: bool = False, **environment: str) -> str:
-    argv = [str(BIN / name), *map(str, words)]
-    done = subprocess.run(argv, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True)
+@pytest.fixture(scope="module", autouse=True)
+def found_first(commands: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
+        yield
+
+
+def command(*words: object, cwd: Path, fails: bool = False) -> str:
+    done = subprocess.run([*map(str, words)], cwd=cwd, capture_output=True, text=True)
     assert (done.returncode != 0) == fails, f"{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
     return done.stdout + done.stderr if fails else done.stdout
 
