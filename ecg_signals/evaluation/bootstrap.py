@@ -4,6 +4,7 @@ A file is an .npz with `<split>_targets` and `<split>_predictions` (`common_eval
 fine-tuning does), or a predictions_<split>.csv of ecg-validate, which also knows patients.
 """
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,13 +18,12 @@ from ecg_signals.config import ConfigError, listed
 from ecg_signals.evaluation.results import class_numbers
 from ecg_signals.files import replacing
 from ecg_signals.metrics.areas import mean_auroc
-from ecg_signals.metrics.bootstrap import resampled_groups, resampled_items, spread
+from ecg_signals.metrics.bootstrap import ends_of, paired_difference, resampled_groups, resampled_items, spread
 from ecg_signals.metrics.ranking import ranking_metrics
 from ecg_signals.readers.npy_file import load_npz
 from ecg_signals.tables import Column, read_table
 
 TARGETS, PREDICTIONS = "_targets", "_predictions"
-ENDS = (2.5, 97.5)  # percentiles of the resampled scores
 
 
 @dataclass
@@ -49,11 +49,10 @@ class Bootstrapped:
     def summary(self) -> dict[str, Any]:
         """Mean and 95 % interval of every file, mean and deviation of their means, and of all scores together."""
         files = {str(path): _interval(row) for path, row in zip(self.files, self.scores)}
-        means = np.array([found["mean"] for found in files.values()])
-        pooled = {**_interval(self.scores.ravel()), "std": float(self.scores.std())}
-        over = {"mean": float(means.mean()), "std": float(means.std())}
-        over |= {"lowest": min(found["low"] for found in files.values())}
-        over |= {"highest": max(found["high"] for found in files.values())}
+        means, lows, highs = (_defined([found[key] for found in files.values()]) for key in ("mean", "low", "high"))
+        over = {"mean": _mean(means), "std": _deviation(means)}
+        over |= {"lowest": min(lows, default=math.nan), "highest": max(highs, default=math.nan)}
+        pooled = {**_interval(self.scores.ravel()), "std": _deviation(_defined(self.scores.ravel()))}
         drawn = {"rounds": self.scores.shape[1], "undefined_rounds": int(np.isnan(self.scores).sum())}
         drawn |= {"resampled": self.resampled, "undefined_labels": self.undefined, "differences": self.differences()}
         values = {"values": dict(zip(files, self.values.tolist())), "of_values": spread(self.values)}
@@ -64,12 +63,14 @@ class Bootstrapped:
         if self.against is None:
             return {}
         base = self.files.index(self.against)
-        return {
-            str(path): {**_interval(self.scores[row] - self.scores[base]),
-                        "value": float(self.values[row] - self.values[base])}
-            for row, path in enumerate(self.files)
-            if row != base
-        }  # fmt: skip
+        found = {}
+        for row, path in enumerate(self.files):
+            if row != base:
+                own, other = self.scores[row], self.scores[base]
+                one = paired_difference((float(self.values[row]), float(self.values[base])), (own, other))
+                ends = {"low": one.low, "high": one.high, "undefined_rounds": one.undefined}
+                found[str(path)] = {"mean": _mean(_defined(own - other)), **ends, "value": one.value}
+        return found
 
     def said(self) -> Iterator[str]:
         """The lines that are printed."""
@@ -86,16 +87,32 @@ class Bootstrapped:
         yield f"all scores: {pooled['mean']:.4f} ± {pooled['std']:.4f} [{pooled['low']:.4f}, {pooled['high']:.4f}]"
         for path, one in found["differences"].items():
             apart = "" if one["low"] <= 0 <= one["high"] else ", which excludes 0"
-            yield f"{path} less {self.against}: {one['value']:+.4f} [{one['low']:+.4f}, {one['high']:+.4f}]{apart}"
+            lost = f" ({one['undefined_rounds']} rounds left out)" if one["undefined_rounds"] else ""
+            ends = f"[{one['low']:+.4f}, {one['high']:+.4f}]"
+            yield f"{path} less {self.against}: {one['value']:+.4f} {ends}{lost}{apart}"
         if self.undefined:
             yield f"left out, as all items have them or none: {', '.join(self.undefined)}"
         if found["undefined_rounds"]:
-            yield f"{found['undefined_rounds']} of {self.scores.size} resamples have no score"
+            yield f"{found['undefined_rounds']} of {self.scores.size} resamples have no score and are left out"
 
 
 def _interval(scores: np.ndarray) -> dict[str, float]:
-    low, high = np.percentile(scores, ENDS)
-    return {"mean": float(scores.mean()), "low": float(low), "high": float(high)}
+    """Of those that are defined."""
+    low, high = ends_of(scores)
+    return {"mean": _mean(_defined(scores)), "low": float(low), "high": float(high)}
+
+
+def _defined(values: Sequence[float] | np.ndarray) -> np.ndarray:
+    found = np.asarray(values)
+    return found[~np.isnan(found)]
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else math.nan
+
+
+def _deviation(values: np.ndarray) -> float:
+    return float(values.std()) if len(values) else math.nan
 
 
 def bootstrap_files(

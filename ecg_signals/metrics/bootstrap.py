@@ -1,11 +1,13 @@
 """Confidence intervals of any statistic, and of differences between two models, by resampling items."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ecg_signals.config import ConfigError
+from ecg_signals.metrics.base import mean_defined
 
 TRIES = 1000  # resamples that may be refused for each that is kept
 
@@ -72,32 +74,71 @@ def intervals(
     items: Iterable[np.ndarray],
     confidence: float = 0.95,
 ) -> dict[str, np.ndarray]:
-    """Intervals between percentiles of the resampled values; those of differences to the whole's value, added to it
-    again ("empirical" in the benchmarks' papers), are the same.
+    """Intervals between percentiles of the resampled values; see `resampled_values` and `ends_of`.
 
+    Returns: name -> [2, ...], lower and upper end.
+    """
+    return {name: ends_of(values, confidence) for name, values in resampled_values(statistic, items).items()}
+
+
+def resampled_values(
+    statistic: Callable[[np.ndarray], Mapping[str, np.ndarray | float]], items: Iterable[np.ndarray]
+) -> dict[str, np.ndarray]:
+    """
     Args:
-        statistic: indices of items -> name -> value or [labels] values. A difference between two models on the same
-            items makes the interval a paired one.
+        statistic: indices of items -> name -> value or [labels] values, NaN where undefined.
         items: indices of every round, drawn by a function of this file, or given.
-        confidence: share of the resampled values between the two ends.
-    Returns: name -> [2, ...], lower and upper end; rounds in which a value is undefined do not count for it.
+    Returns: name -> [rounds, ...].
     """
     drawn: dict[str, list[np.ndarray | float]] = {}
     for chosen in items:
         for name, value in statistic(chosen).items():
             drawn.setdefault(name, []).append(value)
-    ends = [50 * (1 - confidence), 50 * (1 + confidence)]
-    return {name: _percentiles(np.array(values, dtype=np.float64), ends) for name, values in drawn.items()}
+    return {name: np.array(values, dtype=np.float64) for name, values in drawn.items()}
 
 
-def _percentiles(values: np.ndarray, ends: list[float]) -> np.ndarray:
-    columns = values.reshape(len(values), -1)
-    defined = ~np.isnan(columns)
+def ends_of(values: np.ndarray, confidence: float = 0.95) -> np.ndarray:
+    """[rounds, ...] -> [2, ...], the ends between which this share of the defined values lies; NaN without any.
+
+    The interval of differences to the whole's value, added to it again ("empirical" in the benchmarks' papers), is the
+    same.
+    """
+    columns = values.reshape(len(values), math.prod(values.shape[1:]))
+    limits = np.round([50 * (1 - confidence), 50 * (1 + confidence)], 6)  # 2.5 is no other number
     found = [
-        np.percentile(column[known], ends) if known.any() else [np.nan, np.nan]
-        for column, known in zip(columns.T, defined.T)
+        np.percentile(column[known], limits) if known.any() else [np.nan, np.nan]
+        for column, known in zip(columns.T, ~np.isnan(columns).T)
     ]
     return np.array(found).T.reshape(2, *values.shape[1:])
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much larger a value of one model is than that of another, with its 95 % interval (NaN without rounds).
+
+    Attributes:
+        undefined: rounds in which either model has no value; the interval is one of the others.
+    """
+
+    value: float
+    low: float
+    high: float
+    undefined: int = 0
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval excludes 0."""
+        return self.low > 0 or self.high < 0
+
+
+def paired_difference(values: tuple[float, float], drawn: tuple[np.ndarray, np.ndarray]) -> Difference:
+    """The first model's value less the second's, by the paired bootstrap.
+
+    Args:
+        drawn: [rounds] values of each model, of a round those of the same items.
+    """
+    apart = drawn[0] - drawn[1]
+    return Difference(values[0] - values[1], *map(float, ends_of(apart)), undefined=int(np.isnan(apart).sum()))
 
 
 @dataclass(frozen=True)
@@ -122,11 +163,11 @@ def published_interval(
     Args:
         statistic: indices of items -> value, such as their macro AUROC.
         count: how many items there are.
-        items: indices of every round, usually 100 of `resampled_with_positives`.
+        items: indices of every round, usually 100 of `resampled_with_positives`; those without a value do not count.
     """
     drawn = np.array([statistic(chosen) for chosen in items])
-    low, high = np.percentile(drawn, (5, 95))
-    return PublishedInterval(statistic(np.arange(count)), float(drawn.mean()), float(low), float(high))
+    low, high = ends_of(drawn, 0.9)
+    return PublishedInterval(statistic(np.arange(count)), mean_defined(drawn), float(low), float(high))
 
 
 def spread(values: Sequence[float] | np.ndarray) -> dict[str, float]:

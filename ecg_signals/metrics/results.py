@@ -7,11 +7,19 @@ import numpy as np
 
 from ecg_signals.config import ConfigError, listed
 from ecg_signals.metrics.base import Metric, Scored, fill, make_metrics, mean_of, measure
-from ecg_signals.metrics.bootstrap import intervals, resampled_groups, resampled_items
+from ecg_signals.metrics.bootstrap import (
+    Difference,
+    ends_of,
+    paired_difference,
+    resampled_groups,
+    resampled_items,
+    resampled_values,
+)
 from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES
 
 _ANSWERS = ("f1_score", "recall", "precision", "specificity", "auroc", "auprc")
 USUAL = {LABELS: _ANSWERS, CLASSES: ("accuracy", *_ANSWERS), VALUES: ("mse", "mae", "r2")}
+_MEAN = "mean "  # before the names of means, beside those of labels
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,8 @@ class Results:
         ends: metric -> [2, labels], ends of the 95 % interval; {} without rounds.
         means: metric -> mean over the labels that define it, or its value of the whole set.
         mean_ends: metric -> [2]; {} without rounds.
+        lost: metric -> [labels] rounds in which a label has no value, which its interval leaves out.
+        mean_lost: metric -> rounds in which the mean has none.
         undefined: metric -> labels that define no value, for want of positives, negatives or known answers.
     """
 
@@ -35,10 +45,13 @@ class Results:
     ends: dict[str, np.ndarray]
     means: dict[str, float]
     mean_ends: dict[str, np.ndarray]
+    lost: dict[str, np.ndarray]
+    mean_lost: dict[str, int]
     undefined: dict[str, list[str]]
 
     def rows(self) -> Iterator[dict[str, str | int | float]]:
-        """One per label: its name, `known` and `positives`, then every metric with `_low` and `_high`."""
+        """One per label: its name, `known` and `positives`, then every metric with `_low` and `_high`, and with
+        `_undefined_rounds` where any label has some."""
         for number, label in enumerate(self.labels):
             row: dict[str, str | int | float] = {"label": label, "known": int(self.known[number])}
             row["positives"] = int(self.positives[number])
@@ -46,30 +59,19 @@ class Results:
                 row[metric] = float(values[number])
                 if metric in self.ends:
                     row[f"{metric}_low"], row[f"{metric}_high"] = map(float, self.ends[metric][:, number])
+                    if self.lost[metric].any():
+                        row[f"{metric}_undefined_rounds"] = int(self.lost[metric][number])
             yield row
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """metric -> {"value", "low", "high"} of the means."""
+        """metric -> {"value", "low", "high", "undefined_rounds"} of the means."""
         out: dict[str, dict[str, float]] = {}
         for metric, value in self.means.items():
             out[metric] = {"value": value}
             if metric in self.mean_ends:
                 out[metric]["low"], out[metric]["high"] = map(float, self.mean_ends[metric])
+                out[metric]["undefined_rounds"] = self.mean_lost[metric]
         return out
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How much larger a value of one model is than that of another, with its 95 % interval (NaN without rounds)."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def clear(self) -> bool:
-        """Whether the interval excludes 0."""
-        return self.low > 0 or self.high < 0
 
 
 Metrics = Sequence[str] | Mapping[str, Metric]
@@ -106,7 +108,7 @@ def evaluate(
     """
     answers = _Answers(scores, targets, labels, kind, metrics, absent, predicted)
     raw, means = answers.measured(None)
-    ends = intervals(answers.statistic, answers.draws(owners, rounds, seed)) if rounds else {}
+    by_label, of_means = answers.resampled(owners, rounds, seed)
     known = np.full(len(labels), len(answers.targets)) if kind == CLASSES else (~np.isnan(targets)).sum(axis=0)
     positives = answers.scored(None).positives if kind != VALUES else np.zeros_like(known)
     return Results(
@@ -114,9 +116,11 @@ def evaluate(
         known=known,
         positives=positives,
         values={name: answers.filled(name, value) for name, value in raw.items()},
-        ends={name: pair for name, pair in ends.items() if not name.startswith("mean ")},
+        ends={name: ends_of(drawn) for name, drawn in by_label.items()},
         means=means,
-        mean_ends={name.removeprefix("mean "): pair for name, pair in ends.items() if name.startswith("mean ")},
+        mean_ends={name: ends_of(drawn) for name, drawn in of_means.items()},
+        lost={name: np.isnan(drawn).sum(axis=0) for name, drawn in by_label.items()},
+        mean_lost={name: int(np.isnan(drawn).sum()) for name, drawn in of_means.items()},
         undefined={
             name: [labels[at] for at in np.flatnonzero(np.isnan(value)).tolist()] for name, value in raw.items()
         },
@@ -141,13 +145,12 @@ def compare(
         _Answers(each, targets, labels, kind, metrics, absent, chosen) for each, chosen in zip(scores, predicted)
     )
 
-    def less(chosen: np.ndarray | None) -> dict[str, float]:
-        others = second.measured(chosen)[1]
-        return {name: value - others[name] for name, value in first.measured(chosen)[1].items()}
-
-    ends = intervals(less, first.draws(owners, rounds, seed)) if rounds else {}
-    undefined = np.full(2, np.nan)
-    return {name: Difference(value, *map(float, ends.get(name, undefined))) for name, value in less(None).items()}
+    one, other = (resampled_values(each.means, first.draws(owners, rounds, seed)) for each in (first, second))
+    none, others = np.empty(0), second.means(None)
+    return {
+        name: paired_difference((value, others[name]), (one.get(name, none), other.get(name, none)))
+        for name, value in first.means(None).items()
+    }
 
 
 class _Answers:
@@ -199,7 +202,18 @@ class _Answers:
     def filled(self, name: str, values: np.ndarray) -> np.ndarray:
         return fill(values, self.absent, self.metrics[name].chance)
 
-    def statistic(self, chosen: np.ndarray) -> dict[str, np.ndarray | float]:
+    def means(self, chosen: np.ndarray | None) -> dict[str, float]:
+        return self.measured(chosen)[1]
+
+    def resampled(
+        self, owners: np.ndarray | None, rounds: int, seed: int
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Values of every label [rounds, labels], and means [rounds]; {} without rounds."""
+        drawn = resampled_values(self._both, self.draws(owners, rounds, seed)) if rounds else {}
+        means = {name.removeprefix(_MEAN): values for name, values in drawn.items() if name.startswith(_MEAN)}
+        return {name: values for name, values in drawn.items() if not name.startswith(_MEAN)}, means
+
+    def _both(self, chosen: np.ndarray) -> dict[str, np.ndarray | float]:
         values, means = self.measured(chosen)
         by_label = {name: self.filled(name, value) for name, value in values.items()}
-        return {**by_label, **{f"mean {name}": value for name, value in means.items()}}
+        return {**by_label, **{_MEAN + name: value for name, value in means.items()}}

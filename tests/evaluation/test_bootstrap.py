@@ -44,7 +44,33 @@ def test_a_rare_label_is_in_every_resample_and_an_undefined_one_is_named(runs):
     assert found.undefined == ["3"] and not np.isnan(found.scores).any()
     assert "left out, as all items have them or none: 3" in list(found.said())
     published = bootstrap_files([runs / "run_0.npz"], rounds=20, seed=1, published=True)
-    assert np.isnan(published.scores).all() and "20 of 20 resamples have no score" in list(published.said())
+    assert np.isnan(published.scores).all()
+    assert "20 of 20 resamples have no score and are left out" in list(published.said())
+    assert np.isnan(published.summary()["pooled"]["low"])
+
+
+def test_a_resample_without_a_score_leaves_the_others_an_interval(tmp_path):
+    targets, rng = np.zeros((40, 1)), np.random.default_rng(0)
+    targets[:3] = 1
+    for name in "ab":
+        write_predictions(tmp_path / f"{name}.npz", {"test": (targets, rng.random((40, 1)) + 0.2 * targets)})
+    table = pandas.DataFrame({"item": range(40), "patient": np.arange(40), "target x": targets[:, 0]})
+    for name in "cd":
+        (tmp_path / name).mkdir()
+        table.assign(**{"score x": rng.random(40)}).to_csv(tmp_path / name / "predictions_test.csv", index=False)
+    published = bootstrap_files([tmp_path / "a.npz", tmp_path / "b.npz"], published=True)
+    ours = bootstrap_files([tmp_path / "c", tmp_path / "d"], against=tmp_path / "c/predictions_test.csv")
+    for found in (published, ours):
+        summary, lost = found.summary(), np.isnan(found.scores)
+        assert 0 < lost.sum() == summary["undefined_rounds"] < 60
+        for row, one in zip(found.scores, summary["files"].values()):
+            kept = row[~np.isnan(row)]
+            assert list(one.values()) == [kept.mean(), *np.percentile(kept, (2.5, 97.5))]
+        assert np.isfinite([*summary["pooled"].values(), *summary["of_files"].values()]).all()
+    apart = next(iter(ours.summary()["differences"].values()))
+    assert apart["low"] < apart["value"] < apart["high"]
+    assert apart["undefined_rounds"] == np.isnan(ours.scores[0]).sum()
+    assert f"({apart['undefined_rounds']} rounds left out)" in "\n".join(ours.said())
 
 
 def test_the_order_of_the_files_changes_nothing_unless_published(runs):
@@ -81,7 +107,7 @@ def test_files_are_compared_on_the_same_resamples(runs, capsys):
     shutil.copy(runs / "run_0.npz", same)
     found = bootstrap_files([runs], rounds=20, against=runs / "run_0.npz")
     apart = found.differences()[str(same)]
-    assert apart == {"mean": 0, "low": 0, "high": 0, "value": 0} and len(found.differences()) == 3
+    assert set(apart.values()) == {0} and len(found.differences()) == 3
     whole = found.summary()
     assert whole["of_values"]["std"] == pytest.approx(np.std(list(whole["values"].values()), ddof=1))
     test.run(["bootstrap", str(runs), "--rounds", "5", "--against", str(same)])

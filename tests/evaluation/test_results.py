@@ -90,6 +90,19 @@ def test_labels_without_a_value_are_named_and_count_as_asked(noisy):
     assert means["half"]["recall"] == means["skip"]["recall"]  # a guess has no recall of its own
 
 
+def test_rounds_in_which_a_label_has_no_value_are_left_out_of_intervals_and_counted(noisy):
+    scores, targets, owners = noisy
+    rare = np.column_stack([targets[:, 0], np.arange(60) < 2])
+    found = evaluate(scores, rare, ["a", "b"], "labels", metrics=["auroc"], owners=owners, rounds=40, absent="nan")
+    assert found.lost["auroc"][0] == 0 < found.lost["auroc"][1] == found.mean_lost["auroc"] < 40
+    assert np.isfinite(found.ends["auroc"]).all() and np.isfinite(found.mean_ends["auroc"]).all()
+    assert found.summary()["auroc"]["undefined_rounds"] == found.mean_lost["auroc"]
+    assert [row["auroc_undefined_rounds"] for row in found.rows()] == found.lost["auroc"].tolist()
+    apart = compare((scores, 1 - scores), rare, ["a", "b"], "labels", metrics=["auroc"], owners=owners, rounds=40,
+                    absent="nan")["auroc"]  # fmt: skip
+    assert apart.low < apart.high and apart.undefined == found.mean_lost["auroc"]
+
+
 def test_a_score_that_is_no_number_is_an_error_that_names_its_label(noisy):
     scores, targets, owners = noisy
     scores, unknown = scores.copy(), targets.copy()
@@ -134,7 +147,7 @@ def test_validation_writes_results_by_label_and_a_row_per_item(classification, t
     content = json.loads((tmp_path / "results.json").read_text())
     split = content["splits"]["valid"]
     assert (split["items"], split["groups"], split["resampled"], split["rounds"]) == (8, 4, "patient", 20)
-    assert set(split["means"]["auroc"]) == {"value", "low", "high"}
+    assert set(split["means"]["auroc"]) == {"value", "low", "high", "undefined_rounds"}
     assert content["statistics"]["valid"]["loss"] == pytest.approx(printed["loss"])
 
 

@@ -43,6 +43,12 @@ def test_the_bracket_is_the_farther_end_in_thousandths_rounded_down():
     assert PublishedInterval(0.5, 0.5, 0.49, 0.6239).text == "0.500(123)"
 
 
+def test_a_resample_without_a_value_makes_no_published_interval_undefined():
+    values = iter([0.6, np.nan, 0.8, 0.7])
+    found = published_interval(lambda rows: next(values), 5, [np.arange(5)] * 3)
+    assert (found.point, found.mean) == (0.7, pytest.approx(0.7)) and 0.6 < found.low < found.high < 0.8
+
+
 def test_every_resample_has_positives_of_every_label_that_has_any():
     targets = np.zeros((50, 3))
     targets[:25, 0], targets[7, 1] = 1, 1

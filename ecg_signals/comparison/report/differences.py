@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ecg_signals.comparison.report.content import Answers, Entry, Section
+from ecg_signals.metrics.bootstrap import Difference
 from ecg_signals.metrics.logits import LABELS, VALUES
-from ecg_signals.metrics.results import Difference, compare
+from ecg_signals.metrics.results import compare
 
 MOST = 8  # others that the best is compared with
 WORK = 5e8  # records x labels x rounds that are scored for all of them, some 30 s
