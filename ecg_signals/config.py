@@ -37,6 +37,7 @@ def option(
     least: float | None = None,
     most: float | None = None,
     above: float | None = None,
+    rising: bool = False,
     follows: str = "",
     section: str = "",
     ours: bool = False,
@@ -49,6 +50,7 @@ def option(
         help: one phrase, with the unit.
         choices: the accepted values, None for any.
         least, most, above: the accepted numbers, or those of a list: `least` and `most` included, `above` not.
+        rising: a list whose numbers do not fall, such as a smallest and a largest one.
         follows: "section.key" whose value is taken when this key is left unset and that key exists.
         section: where users type it, if not where it is held: `task`, for options of a dataset; both are accepted.
         ours: True when fairseq-signals has no such key; such keys stay out of a checkpoint's `cfg`.
@@ -136,10 +138,10 @@ def plain(value: Any) -> Any:
 
 
 def range_of(metadata: Mapping[str, Any]) -> str:
-    """The numbers that an option takes, in words: "0 to 1", "1 or more", "more than 0"; "" for any."""
+    """The numbers that an option takes, in words: "0 to 1", "1 or more", "more than 0, up to 1"; "" for any."""
     least, most, above = (metadata.get(key) for key in ("least", "most", "above"))
     if above is not None:
-        return f"more than {above}"
+        return f"more than {above}" + ("" if most is None else f", up to {most}")
     return "" if least is None else f"{least} or more" if most is None else f"{least} to {most}"
 
 
@@ -152,6 +154,8 @@ def _check_value(value: Any, metadata: Mapping[str, Any], name: str) -> None:
     if accepted and not all(_in_range(number, metadata) for number in numbers):
         every = " in every entry" if isinstance(value, (list, tuple)) else ""
         raise ConfigError(f"{name}={str(plain(value))[:200]}; set {name} to {accepted}{every}")
+    if metadata.get("rising") and sorted(numbers) != numbers:
+        raise ConfigError(f"{name}={plain(value)} falls; set the smallest first: {name}={sorted(numbers)}")
 
 
 def _in_range(number: float, metadata: Mapping[str, Any]) -> bool:

@@ -1,12 +1,13 @@
 """What every registered augmentation promises."""
 
+import math
 import pickle
 from dataclasses import fields
 
 import numpy as np
 import pytest
 
-from ecg_signals.config import ConfigError
+from ecg_signals.config import ConfigError, field_default
 from ecg_signals.data.transforms.pipeline import build_pipeline
 from ecg_signals.registry import get_entry, register_transform
 
@@ -76,6 +77,44 @@ def test_options_have_a_meaning_and_are_the_datasets_typed_in_task(name):
             held = get_entry("dataset", "cmsc").dataclass.__dataclass_fields__[item.name]
             assert held.metadata["section"] == "task" and held.metadata["help"] == item.metadata["help"]
             assert item.name not in get_entry("task", "ecg_pretraining").dataclass.__dataclass_fields__
+
+
+def wrong_values(item):
+    """Numbers at and beyond the edge of what an option means, pairs among them, and those in the wrong order."""
+    default = field_default(item)
+    if isinstance(default, tuple):
+        lower, upper = default
+        return [(upper, lower), (lower, -1), (-1, upper), (lower, math.nan), (0, 0), (2, 3)]
+    return [0, -1, 1.5, 40, math.nan] if type(default) in (int, float) else []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_number_changes_the_item_as_it_should_or_is_an_error_that_names_its_option(name):
+    for item in fields(register_transform.get(name).dataclass):
+        for value in wrong_values(item):
+            numbers = value if isinstance(value, tuple) else (value,)
+            try:
+                made = pipeline(name, **{"mask_leads_selection": "conditional", item.name: value})
+                found = [made(SIGNAL, np.random.default_rng(seed), range(12)) for seed in range(5)]
+            except ConfigError as error:
+                assert f"task.{item.name}" in str(error).replace("'", "") or item.name in str(error)
+            else:
+                assert min(numbers) >= 0 or item.name == "warp_step", f"task.{item.name}={value} means nothing"
+                assert list(numbers) == sorted(numbers) or item.name == "mask_leads_condition", f"{item.name}={value}"
+                assert not ("prob" in item.name or "share" in item.name) or max(numbers) <= 1
+                assert np.isfinite(found).all(), f"task.{item.name}={value}"
+
+
+@pytest.mark.parametrize("key", ["amplitude", "freq"])
+def test_a_smallest_value_above_the_largest_is_an_error(key):
+    with pytest.raises(ConfigError, match=rf"task\.min_{key}=0\.3 is above task\.max_{key}=0\.2; set"):
+        pipeline("baseline_wander", **{f"min_{key}": 0.3, f"max_{key}": 0.2})
+
+
+def test_a_chance_is_a_share():
+    for p in ([1.5], [-0.1], [float("nan")]):
+        with pytest.raises(ConfigError, match=r"p=.*0 to 1"):
+            pipeline("flip", p=p)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -53,13 +53,16 @@ class EcgFileConfig(SignalsConfig):
     enable_padding_leads: bool = option(
         False, "zeros in place of leads that are not loaded, so that there are always 12", section="task"
     )
-    max_sample_size: int | None = option(None, "crop longer items to this many samples, at random", section="task")
-    min_sample_size: int | None = option(None, "leave out manifest rows with fewer samples", section="task")
+    max_sample_size: int | None = option(
+        None, "crop longer items to this many samples, at random", least=1, section="task"
+    )
+    min_sample_size: int | None = option(None, "leave out manifest rows with fewer samples", least=0, section="task")
     num_batch_buckets: int = option(
-        0, "pad batches to one of this many lengths, so that few shapes occur; 0 off", section="task"
+        0, "pad batches to one of this many lengths, so that few shapes occur; 0 off", least=0, section="task"
     )
     perturbation_mode: list[str] | None = option(None, "augmentations of training items, in order", section="task")
-    p: list[float] = option([1.0], "probability of every augmentation, or one for each", section="task")
+    p: list[float] = option([1.0], "probability of every augmentation, or one for each", least=0, most=1,
+                             section="task")  # fmt: skip
     keep_original: bool = option(
         False, "give batches the signals before augmentation as `original`; published: true, read by nothing", ours=True
     )

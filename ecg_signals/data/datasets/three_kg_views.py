@@ -1,5 +1,6 @@
 """Two spatially turned, stretched and blanked views of every segment, for 3KG."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from ecg_signals.data.transforms.three_kg import three_kg_views
 from ecg_signals.registry import register_dataset
 from ecg_signals.signal.leads import LEADS
 
-OPTIONS = {"angle": 45.0, "scale": 1.5, "mask_ratio": 0.5}
+OPTIONS = {"angle": (45.0, 0.0, 180.0), "scale": (1.5, 1.0, math.inf), "mask_ratio": (0.5, 0.0, 1.0)}  # and its range
 
 
 @dataclass
@@ -22,6 +23,19 @@ class ThreeKgViewsConfig(PatientsConfig):
         "angle (degrees), scale and mask_ratio (share of a lead) of the views; 0 switches one off; None: 45, 1.5, 0.5",
         section="task",
     )
+
+
+def _number(key: str, given: Any) -> float:
+    """Raises: ConfigError for what is no number in the option's range; 0 and None switch it off."""
+    _, least, most = OPTIONS[key]
+    try:
+        value = float(given or 0)
+    except (TypeError, ValueError):
+        value = math.nan
+    if value and not least <= value <= most:
+        limits = f"{least:g} or more" if math.isinf(most) else f"{least:g} to {most:g}"
+        raise ConfigError(f"task.inferred_3kg_config has {key}={given}; set it to {limits}, or 0 to switch it off")
+    return value
 
 
 @register_dataset("three_kg_views", dataclass=ThreeKgViewsConfig)
@@ -41,7 +55,7 @@ class ThreeKgViewsDataset(PatientsDataset):
         if not set(given) <= set(OPTIONS):
             raise ConfigError(f"task.inferred_3kg_config is {given}; it may hold {', '.join(OPTIONS)}")
         self.view_options = {
-            key: float(given.get(key) or 0) if key in given else usual for key, usual in OPTIONS.items()
+            key: _number(key, given[key]) if key in given else usual for key, (usual, *_) in OPTIONS.items()
         }
 
     def views(self, segments: Sequence[Segment], index: int) -> list[dict[str, Any]]:

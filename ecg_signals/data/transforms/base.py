@@ -67,9 +67,21 @@ class Transform(ABC):
 
 @dataclass
 class NoiseConfig(BaseConfig):
-    max_amplitude: float = option(0.1, "largest amplitude of noise, shift and wander, in the signal's unit")
-    min_amplitude: float = option(0.0, "smallest amplitude of noise, shift and wander, in the signal's unit")
+    max_amplitude: float = option(0.1, "largest amplitude of noise, shift and wander, in the signal's unit", least=0)
+    min_amplitude: float = option(0.0, "smallest amplitude of noise, shift and wander, in the signal's unit", least=0)
     dependency: bool = option(True, "recompute III, aVR, aVL and aVF from I and II after noise, shift and wander")
+
+    def __post_init__(self) -> None:
+        check_rising(self, "min_amplitude", "max_amplitude")
+
+
+def check_rising(cfg: BaseConfig, smallest: str, largest: str) -> None:
+    """Raises: ConfigError where the first option is larger than the second."""
+    low, high = getattr(cfg, smallest), getattr(cfg, largest)
+    if low > high:
+        raise ConfigError(
+            f"task.{smallest}={low:g} is above task.{largest}={high:g}; set {smallest} to {high:g} or less"
+        )
 
 
 class Noise(Transform):

@@ -13,8 +13,8 @@ from ecg_signals.registry import register_transform
 
 @dataclass
 class BaselineShiftConfig(NoiseConfig):
-    shift_ratio: float = option(0.2, "mean length of a baseline shift, as a share of the item")
-    num_segment: int = option(1, "baseline shifts per item")
+    shift_ratio: float = option(0.2, "mean length of a baseline shift, as a share of the item", least=0, most=1)
+    num_segment: int = option(1, "baseline shifts per item", least=0)
     shift_form: str = option(
         "amplitude",
         "a shift's height: sign x amplitude, or sign - amplitude as published",
@@ -39,7 +39,7 @@ class BaselineShift(Noise):
         spans = []
         for _ in range(self.cfg.num_segment):
             length = rng.normal(ratio * samples, 0.2 * ratio * samples)
-            first = int(rng.uniform(0, samples - length))
+            first = int(rng.uniform(0, max(0.0, samples - length)))  # one longer than the item begins where it does
             spans.append((first, int(first + length)))
         return add_shift(signal, signs, amplitude, spans, published=self.cfg.shift_form == "published")
 

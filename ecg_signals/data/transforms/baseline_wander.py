@@ -5,16 +5,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from ecg_signals.config import option
-from ecg_signals.data.transforms.base import Noise, NoiseConfig
+from ecg_signals.data.transforms.base import Noise, NoiseConfig, check_rising
 from ecg_signals.data.transforms.rng import Rng
 from ecg_signals.registry import register_transform
 
 
 @dataclass
 class BaselineWanderConfig(NoiseConfig):
-    max_freq: float = option(0.2, "Hz of the fastest baseline wander")
-    min_freq: float = option(0.01, "Hz of the slowest baseline wander")
-    k: int = option(3, "cosines that make up a baseline wander")
+    max_freq: float = option(0.2, "Hz of the fastest baseline wander", least=0)
+    min_freq: float = option(0.01, "Hz of the slowest baseline wander", least=0)
+    k: int = option(3, "cosines that make up a baseline wander", least=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_rising(self, "min_freq", "max_freq")
 
 
 @register_transform("baseline_wander", dataclass=BaselineWanderConfig)

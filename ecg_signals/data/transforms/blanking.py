@@ -48,8 +48,9 @@ class Cutout(_Share):
 @dataclass
 class TimeOutConfig(BaseConfig):
     time_out_share: tuple[float, float] = option(
-        (0.2, 0.4), "smallest and largest share of an item's samples that time_out blanks", least=0, most=1, ours=True
-    )
+        (0.2, 0.4), "smallest and largest share of an item's samples that time_out blanks", least=0, most=1,
+        rising=True, ours=True,
+    )  # fmt: skip
 
 
 @register_transform("time_out", dataclass=TimeOutConfig)

@@ -13,7 +13,9 @@ from ecg_signals.registry import register_transform
 
 @dataclass
 class LeadGainConfig(BaseConfig):
-    gain_range: tuple[float, float] = option((0.5, 2.0), "smallest and largest factor of lead_gain", above=0, ours=True)
+    gain_range: tuple[float, float] = option(
+        (0.5, 2.0), "smallest and largest factor of lead_gain", above=0, rising=True, ours=True
+    )
 
 
 @register_transform("lead_gain", dataclass=LeadGainConfig)

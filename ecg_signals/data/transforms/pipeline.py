@@ -36,7 +36,7 @@ def build_pipeline(cfg: BaseConfig, sample_rate: float | None) -> Pipeline | Non
     values = cfg.to_dict()
     names = list(values["perturbation_mode"] or [])
     chances = list(values["p"]) * (len(names) if len(values["p"]) == 1 else 1)
-    if names and (len(chances) != len(names) or not all(0 <= chance <= 1 for chance in chances)):
+    if names and len(chances) != len(names):
         raise ConfigError(
             f"task.p is {values['p']} for {len(names)} augmentations ({', '.join(names)}); expected one probability "
             f"from 0 to 1, or one for each"

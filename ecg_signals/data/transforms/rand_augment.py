@@ -50,7 +50,10 @@ class RandAugment(Transform):
                 f"task.augment_ops is {names} with task.augment_layers={wanted}; expected at least as many "
                 f"augmentations, each once, and not rand_augment itself"
             )
-        self.ops = [make(name, self.cfg.augment_level / HIGHEST) for name in names]
+        try:
+            self.ops = [make(name, self.cfg.augment_level / HIGHEST) for name in names]
+        except ConfigError as error:
+            raise ConfigError(f"task.augment_level={self.cfg.augment_level:g} changes options: {error}") from None
 
     def __call__(self, signal: np.ndarray, rng: Rng, leads: Sequence[int]) -> np.ndarray:
         found = signal.astype(np.float32)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ecg_signals.config import BaseConfig, ConfigError, option
+from ecg_signals.config import BaseConfig, option
 from ecg_signals.data.transforms.base import Transform
 from ecg_signals.data.transforms.rng import Rng, integers
 from ecg_signals.registry import register_transform
@@ -17,9 +17,14 @@ class RandomLeadsMaskingConfig(BaseConfig):
     mask_leads_selection: str = option(
         "random", "each lead by chance, or fixed numbers of them", choices=("random", "conditional")
     )
-    mask_leads_prob: float = option(0.5, "chance of a lead to be masked when mask_leads_selection is random")
+    mask_leads_prob: float = option(
+        0.5, "chance of a lead to be masked when mask_leads_selection is random", least=0, most=1
+    )
     mask_leads_condition: tuple[int, int] = option(
-        (4, 5), "limb leads and chest leads masked when mask_leads_selection is conditional"
+        (4, 5),
+        "limb leads and chest leads masked when mask_leads_selection is conditional",
+        least=0,
+        most=len(LIMB_LEADS),
     )
 
 
@@ -32,15 +37,6 @@ class RandomLeadsMasking(Transform):
 
     cfg: RandomLeadsMaskingConfig
     loses_leads = True
-
-    def __init__(self, cfg: RandomLeadsMaskingConfig, sample_rate: float | None) -> None:
-        super().__init__(cfg, sample_rate)
-        counts = cfg.mask_leads_condition
-        if cfg.mask_leads_selection == "conditional" and not all(0 <= count <= len(LIMB_LEADS) for count in counts):
-            raise ConfigError(
-                f"mask_leads_condition is {counts}; expected how many of the six limb and of the six chest leads to "
-                f"mask, such as task.mask_leads_condition=[4,5]"
-            )
 
     def __call__(self, signal: np.ndarray, rng: Rng, leads: Sequence[int]) -> np.ndarray:
         if self.cfg.mask_leads_selection == "conditional":

@@ -30,8 +30,9 @@ class _Warp(Transform):
 @dataclass
 class RandomResizedCropConfig(BaseConfig):
     crop_share: tuple[float, float] = option(
-        (0.5, 1.0), "smallest and largest share of an item that random_resized_crop keeps", above=0, most=1, ours=True
-    )
+        (0.5, 1.0), "smallest and largest share of an item that random_resized_crop keeps", above=0, most=1,
+        rising=True, ours=True,
+    )  # fmt: skip
 
 
 @register_transform("random_resized_crop", dataclass=RandomResizedCropConfig)
@@ -70,7 +71,9 @@ class DownSample(Transform):
 @dataclass
 class TimeWarpConfig(BaseConfig):
     warp_parts: int = option(10, "parts of an item that time_warp lets run at their own pace", least=1, ours=True)
-    warp_pace: float = option(1.5, "fastest pace of time_warp, over the usual one; slowest: its inverse", ours=True)
+    warp_pace: float = option(
+        1.5, "fastest pace of time_warp, over the usual one; slowest: its inverse", above=0, ours=True
+    )
 
 
 @register_transform("time_warp", dataclass=TimeWarpConfig)
@@ -94,7 +97,7 @@ class DynamicTimeWarpConfig(BaseConfig):
     warp_step: float = option(2.0, "samples by which each moves, to earlier or later; less than radius", ours=True)
 
     def __post_init__(self) -> None:
-        if abs(self.warp_step) >= self.warp_radius:
+        if not abs(self.warp_step) < self.warp_radius:
             raise ConfigError(
                 f"task.warp_step={self.warp_step:g} with task.warp_radius={self.warp_radius} turns time back; set less "
                 f"than the radius"

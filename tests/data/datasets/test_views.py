@@ -116,6 +116,10 @@ def test_three_kg_needs_twelve_leads_and_known_options(segments):
     folder = segments()
     with pytest.raises(ConfigError, match="may hold angle, scale, mask_ratio"):
         make_dataset("three_kg_views", folder / "plain.tsv", inferred_3kg_config={"angel": 3})
+    for key, value, limits in (("angle", -1, "0 to 180"), ("scale", 0.5, "1 or more"), ("mask_ratio", 1.5, "0 to 1"),
+                               ("scale", "wide", "1 or more")):  # fmt: skip
+        with pytest.raises(ConfigError, match=f"has {key}={value}; set it to {limits}, or 0"):
+            make_dataset("three_kg_views", folder / "plain.tsv", inferred_3kg_config={key: value})
     for file in (folder / "segmented").iterdir():
         write_mat(file, np.zeros((8, SAMPLES)))
     with pytest.raises(ConfigError, match="holds 8 leads; 3KG"):

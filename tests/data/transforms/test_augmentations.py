@@ -140,11 +140,11 @@ def test_augmentations_run_in_the_order_of_the_recipe_with_their_own_probabiliti
     [
         (UsageError, "did you mean 'emg_noise'", {"perturbation_mode": ["emg_nois"]}, 500),
         (ConfigError, "expected one probability", {"perturbation_mode": NOISES, "p": [1.0, 1.0]}, 500),
-        (ConfigError, "expected one probability", {"perturbation_mode": NOISES, "p": [1.5]}, 500),
+        (ConfigError, r"p=\[1\.5\]; set p to 0 to 1 in every entry", {"perturbation_mode": NOISES, "p": [1.5]}, 500),
         (ConfigError, "powerline_noise needs the sample rate", {"perturbation_mode": NOISES}, None),
         (
             ConfigError,
-            "mask_leads_condition is",
+            "set mask_leads_condition to 0 to 6",
             {
                 "perturbation_mode": ["random_leads_masking"],
                 "mask_leads_selection": "conditional",
