@@ -135,6 +135,12 @@ class BaseModel(Encoder):
     def after_update(self, num_updates: int) -> None:
         """Called after each optimizer step: moving averages live here."""
 
+    def after_stand_in(self, num_updates: int) -> None:
+        """Called after the passes over a batch that counts nothing, in place of one that this rank does not have.
+
+        Buffers are as before it; what a module keeps of its batches elsewhere is dropped here.
+        """
+
     @classmethod
     def published_options(cls) -> dict[str, Any]:
         """Options whose published value differs from today's default; files that other projects wrote get them."""
@@ -165,7 +171,7 @@ class BaseModel(Encoder):
         return upgrade_weight_norm(state)
 
     def set_each(self, hook: str, num_updates: int, *more: Any) -> None:
-        """Call `before_forward`, `before_update` or `after_update` of every submodule with one, this model's first."""
+        """Call a hook of every submodule with one, this model's first: `before_forward`, `after_update` and so on."""
         for module in self._hooked(hook):
             getattr(module, hook)(num_updates, *more)
 

@@ -34,6 +34,9 @@ class Queue(nn.Module):
     def before_forward(self, num_updates: int) -> None:
         self.waiting = []  # those of an update that was skipped
 
+    def after_stand_in(self, num_updates: int) -> None:
+        self.waiting[-1] = self.waiting[-1][:0]  # ranks exchange rows batch by batch, so that none is left out
+
     def after_update(self, num_updates: int) -> None:
         for rows in self.waiting if num_updates > self.start else []:
             self.push(gather_rows(rows))

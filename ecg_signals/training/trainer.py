@@ -9,6 +9,7 @@ or two ranks instead of update_freq=[2] draw the same numbers.
 import logging
 import math
 import time
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from ecg_signals.sections import Config
 from ecg_signals.tasks.base import BaseTask
 from ecg_signals.training.building import Batches, build_model, build_optimizer, check_config, trained_parameters
 from ecg_signals.training.features import FeatureCache
+from ecg_signals.training.stand_in import without_trace
 from ecg_signals.training.start import Start, find_start
 from ecg_signals.training.state import TrainState
 from ecg_signals.training.stopping import Stopping, heartbeat
@@ -135,6 +137,7 @@ class Trainer:
         """One optimizer step: accumulate the batches, sum over ranks, normalise, clip, step.
 
         None stands for a batch that other ranks have and this one does not: the first batch stands in, at weight 0.
+        Of it nothing stays in the model (training/stand_in.py).
         Raises: FloatingPointError when the gradient is not finite.
         """
         began, common = time.perf_counter(), self.config.common
@@ -147,7 +150,8 @@ class Trainer:
             weight = 0.0 if batch is None else 1.0
             batch = to_device(self.iterator.first_batch() if batch is None else batch, self.device)
             torch.manual_seed(stream_seed(common.seed, self.at.num_updates, number * self.world_size + self.rank))
-            with self.strategy.synchronised(last=number == len(batches) - 1):
+            trace = nullcontext() if weight else without_trace(self.model, self.at.num_updates)
+            with trace, self.strategy.synchronised(last=number == len(batches) - 1):
                 with autocast(common, self.device):
                     output = self.criterion(self.wrapped, batch)
                 loss = output.loss * (weight * (self.scaler.scale if self.scaler else 1.0))
