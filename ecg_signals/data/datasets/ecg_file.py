@@ -160,10 +160,14 @@ class EcgFileDataset(BaseDataset):
             stream: views of an item with different numbers draw independently.
         """
         leads = self.leads_of(segment, index, stream)
-        view: dict[str, Any] = self.augmented(self.preparation(segment, leads), leads, index, stream)
+        view: dict[str, Any] = self.augmented(self.prepared(segment, leads, index, stream), leads, index, stream)
         if segment.tracks:
             view["tracks"] = {name: torch.from_numpy(np.array(track)) for name, track in segment.tracks.items()}
         return view
+
+    def prepared(self, segment: Segment, leads: Sequence[int] | None, index: int, stream: int) -> np.ndarray:
+        """[leads, samples]: what is augmented."""
+        return self.preparation(segment, leads)
 
     def leads_of(self, segment: Segment, index: int, stream: int = 0) -> Sequence[int] | None:
         """The leads that an item takes, by standard number; None for every row of the file."""

@@ -84,6 +84,36 @@ def test_perturbed_views_are_two_augmentations_in_training_and_copies_otherwise(
     assert collated(picked, (4, 5))["net_input"]["source"].shape == (4, 1, 90)
 
 
+def test_views_are_cropped_behind_their_augmentation_or_before_it_once_for_all_or_each_on_its_own(segments):
+    folder = segments(lengths=[60, 70, 90])
+    options = {"max_sample_size": 40, "training": True}
+
+    def whole(row):
+        return stored(folder, f"r{row // 2}_{row % 2}")
+
+    def starts(dataset, row):
+        return [
+            next(i for i in range(51) if torch.equal(view, whole(row)[:, i : i + 40]))
+            for view in collated(dataset, (row,))["net_input"]["source"]
+        ]
+
+    found = {}
+    for crop in ("after", "once", "each"):
+        dataset = make_dataset("perturbed_views", folder / "plain.tsv", crop_views=crop, **options)
+        found[crop] = [starts(dataset, row) for row in range(6)]
+        assert dataset[0]["source"][0].shape[-1] == (60 if crop == "after" else 40)
+    assert all(first == second for first, second in found["once"]) and len(set(map(tuple, found["once"]))) > 3
+    assert all(any(first != second for first, second in found[crop]) for crop in ("after", "each"))
+    gone = {"perturbation_mode": ["time_out"], "time_out_share": [0.5, 0.5], "crop_views": "once"}
+    views = make_dataset("perturbed_views", folder / "plain.tsv", **options, **gone)[0]["source"]
+    assert [int((view == 0).all(dim=0).sum()) for view in views] == [20, 20]  # half of the crop, not of the segment
+    short = make_dataset("perturbed_views", folder / "plain.tsv", training=True, max_sample_size=65, crop_views="once")
+    first, second = collated(short, (0, 5))["net_input"]["source"][2:]
+    assert first.shape[-1] == 60 and torch.equal(first, second)
+    with pytest.raises(ConfigError, match=r"dataset\.crop_views=once needs .*set task\.max_sample_size"):
+        make_dataset("perturbed_views", folder / "plain.tsv", crop_views="once")
+
+
 def test_small_views_are_stretches_of_further_views(segments):
     folder = segments(lengths=[50, 70, 90])
     options = {"max_sample_size": 40, "small_views": 3, "small_samples": 20}
