@@ -45,13 +45,16 @@ def g_beta_thresholds(targets: np.ndarray, scores: np.ndarray, beta: float = BET
     return CUTS[np.nan_to_num(found, nan=0.0).argmax(axis=0)]
 
 
-def youden_thresholds(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """[labels]: the largest score at which recall less false alarms is best; infinite where a label is not both.
+def youden_thresholds(targets: np.ndarray, scores: np.ndarray, published: bool = False) -> np.ndarray:
+    """[labels]: above it recall less false alarms is best (Youden's J); infinite where a label is not both.
 
-    A score above it is predicted, as published, though recall and false alarms count the score itself as well.
+    Args:
+        published: the largest score with the best J itself, which is not above it, so that `predict` misses it; else
+            the number just below that score.
     """
     columns = (roc_curve(*column, points=None) for column in zip(np.asarray(targets).T, np.asarray(scores).T))
-    return np.array([cuts[np.nan_to_num(recall - alarms).argmax()] for alarms, recall, cuts in columns])
+    found = np.array([cuts[np.nan_to_num(recall - alarms).argmax()] for alarms, recall, cuts in columns])
+    return found if published else np.where(np.isinf(found), found, np.nextafter(found, -np.inf))
 
 
 def predict(scores: np.ndarray, thresholds: np.ndarray | float, fallback: bool = True) -> np.ndarray:

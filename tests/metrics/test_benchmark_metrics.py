@@ -1,6 +1,7 @@
 """The metrics of published benchmarks, against what their own code gives."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -50,7 +51,9 @@ def test_fmax_and_its_curve(arrays, wanted, truth):
     assert {key: getattr(found, name)[0] for key, name in names.items()} == pytest.approx(serial, **EXACT)
 
 
-@pytest.mark.parametrize(("rule", "choose"), [("youden", youden_thresholds), ("gbeta", g_beta_thresholds)])
+@pytest.mark.parametrize(
+    ("rule", "choose"), [("youden", partial(youden_thresholds, published=True)), ("gbeta", g_beta_thresholds)]
+)
 def test_thresholds_per_label_what_they_predict_and_the_scores_of_icbeb(arrays, wanted, truth, rule, choose):
     thresholds = choose(truth, arrays["y_score"])
     np.testing.assert_allclose(thresholds, arrays[f"thr_{rule}"], rtol=1e-12)
@@ -60,6 +63,21 @@ def test_thresholds_per_label_what_they_predict_and_the_scores_of_icbeb(arrays, 
     found = {name: mean_defined(values) for name, values in measure(make_metrics(["f2", "g2"], LABELS), scored).items()}
     published = wanted[f"challenge2020_{rule}"]
     assert found == pytest.approx({"f2": published["F_beta_macro"], "g2": published["G_beta_macro"]}, **EXACT)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_lies_above_youdens_threshold_has_the_best_balance_of_recall_and_false_alarms(arrays, truth, dtype):
+    scores = arrays["y_score"].astype(dtype)
+
+    def balance(thresholds):
+        predicted, positive = predict(scores, thresholds, fallback=False), truth == 1
+        return (predicted & positive).sum(axis=0) / positive.sum(axis=0) - (
+            (predicted & ~positive).sum(axis=0) / (~positive).sum(axis=0)
+        )
+
+    best = np.max([balance(row - 1e-6) for row in scores], axis=0)
+    np.testing.assert_allclose(balance(youden_thresholds(truth, scores)), best, rtol=1e-12)
+    assert (balance(youden_thresholds(truth, scores, published=True)) < best).any()
 
 
 def test_a_label_without_positives_counts_as_the_policy_says(arrays, wanted, truth):
