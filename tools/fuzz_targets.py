@@ -86,17 +86,14 @@ def make_challenge(folder: Path) -> None:
 
 
 def make_mat(folder: Path) -> None:
-
     scipy.io.savemat(folder / "r.mat", {"feats": signals()[0], "curr_sample_rate": 500, "idx": 3, "patient_id": 7})
 
 
 def make_npy(folder: Path) -> None:
-
     np.save(folder / "r.npy", signals()[0])
 
 
 def make_table(folder: Path) -> None:
-
     head = "I,II,III,aVR,aVL,aVF,V1,V2,V3,V4,V5,V6"
     np.savetxt(folder / "r.csv", signals()[0].T[:50], "%.4f", ",", header=f"# sample_rate: 500\n{head}", comments="")
 
@@ -187,7 +184,6 @@ def read_store(folder: Path) -> Any:
 
 
 def make_hubert(folder: Path) -> None:
-
     for number, signal in enumerate(signals()):
         np.save(folder / f"e{number}.npy", np.tile(signal, 7)[:, :2500])
     rows = "".join(f"e{number}.npy,{number % 2},{number % 3 == 0:d}\n" for number in range(RECORDS))
