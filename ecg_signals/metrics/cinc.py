@@ -13,10 +13,17 @@ from ecg_signals.metrics.base import Metric, Scored
 from ecg_signals.metrics.logits import LABELS
 from ecg_signals.tables import comma_list, read_rows
 
-SINUS_RHYTHM = "426783006"  # SNOMED CT code; the score's zero is to answer it always
-EQUIVALENT = (  # codes that are scored as one class
-    ("733534002", "164909002"), ("713427006", "59118001"), ("284470004", "63593006"), ("427172004", "17338001"),
-)  # fmt: skip
+# the scored classes in the order of the Challenge's weights; SNOMED CT codes that are scored as one share an entry
+SCORED = {
+    "AF": "164889003", "AFL": "164890007", "BBB": "6374002", "Brady": "426627000", "CLBBB_LBBB": "733534002|164909002",
+    "CRBBB_RBBB": "713427006|59118001", "IAVB": "270492004", "IRBBB": "713426002", "LAD": "39732003",
+    "LAnFB": "445118002", "LPR": "164947007", "LQRSV": "251146004", "LQT": "111975006", "NSIVCB": "698252002",
+    "NSR": "426783006", "PAC_SVPB": "284470004|63593006", "PR": "10370003", "PRWP": "365413008",
+    "PVC_VPB": "427172004|17338001", "QAb": "164917005", "RAD": "47665007", "SA": "427393009", "SB": "426177001",
+    "STach": "427084000", "TAb": "164934002", "TInv": "59931005",
+}  # fmt: skip
+EQUIVALENT = [codes.split("|") for codes in SCORED.values() if "|" in codes]
+SINUS_RHYTHM = SCORED["NSR"]  # the score's zero is to answer it always
 
 
 def read_score_weights(path: str | Path) -> tuple[list[str], np.ndarray]:
@@ -69,9 +76,14 @@ def class_positions(classes: Sequence[str], labels: Sequence[str]) -> list[int |
     return [position.get(label, position.get(label.partition("|")[0])) for label in labels]
 
 
-def encode_diagnoses(texts: Iterable[str], classes: Sequence[str]) -> np.ndarray:
-    """bool [records, classes] of the headers' `Dx` lines, codes with commas between them; other codes are left out."""
-    rows = [class_positions(classes, comma_list(text)) for text in texts]
+def codes_of(text: object) -> set[str]:
+    """A header's Dx, "426783006, ,164889003," -> its codes; none of what is no text."""
+    return set(comma_list(text)) if isinstance(text, str) else set()
+
+
+def encode_diagnoses(texts: Iterable[object], classes: Sequence[str]) -> np.ndarray:
+    """bool [records, classes] of the headers' `Dx` lines; codes that are in no class are left out."""
+    rows = [class_positions(classes, sorted(codes_of(text))) for text in texts]
     table = np.zeros((len(rows), len(classes)), dtype=bool)
     for row, found in zip(table, rows):
         row[[number for number in found if number is not None]] = True
@@ -138,7 +150,6 @@ class CincScore(Metric):
 
     Attributes:
         ignored: labels that the table of weights does not score.
-        lacking: its classes that are no labels, of which nothing is predicted nor true.
     """
 
     kinds = (LABELS,)
@@ -155,7 +166,6 @@ class CincScore(Metric):
         self.sinus = sinus_rhythm_index(self.classes, path)
         places = class_positions(self.classes, labels)
         self.ignored = [label for label, place in zip(labels, places) if place is None]
-        self.lacking = [name for number, name in enumerate(self.classes) if number not in places]
         if len(self.ignored) == len(labels):
             raise ConfigError(
                 f"{path} scores none of the labels {listed(labels)}; expected SNOMED CT codes such as {self.classes[0]}"

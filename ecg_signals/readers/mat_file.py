@@ -17,7 +17,6 @@ from ecg_signals.readers.mat_elements import COMPLEX, HEADER, MATRIX, NUMBERS, N
 
 _LITTLE_ENDIAN_V5 = b"\x00\x01IM"  # bytes 124-127
 _DTYPES = {code: np.dtype(f"<{name}") for code, name in NUMBERS.items()}
-_TWO = struct.Struct("<II")
 _MATRIX_HEAD = struct.Struct("<IIIIIIii")  # flags tag, flags, dimensions tag, rows, columns
 
 
@@ -98,13 +97,11 @@ def _parse(content: bytes, names: tuple[str, ...] | None) -> _Layout:
     layout = _Layout([(124, _LITTLE_ENDIAN_V5)], {})
     start = HEADER
     while start < len(content):
-        kind, size = _TWO.unpack_from(content, start)
-        if start + 8 + size > len(content):
-            raise Truncated
-        if kind != MATRIX:
+        kind, at, size, _ = tag(content, start)
+        if kind != MATRIX or at != start + 8:
             raise _Unusual
         _parse_matrix(content, start, names, layout)
-        start += 8 + size
+        start = at + size
     return layout
 
 

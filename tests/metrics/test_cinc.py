@@ -106,7 +106,7 @@ def test_codes_of_one_class_count_as_one_and_others_are_named(tmp_path):
     table.write_text("\n".join([",".join(["", *rows]), *(f"{code},{row}" for code, row in rows.items())]))
     metric = CincScore(table, [pair[1], "999", pair[0], sinus])
     assert metric.classes == [sinus, block, "|".join(pair)]
-    assert (metric.ignored, metric.lacking) == (["999"], [block])
+    assert metric.ignored == ["999"]
     targets = np.array([[1.0, 0, 0, 0], [0, 1, 0, 1], [0, 0, np.nan, 1]])
     predicted = np.array([[0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 1, 1]], dtype=bool)
     assert metric(Scored(targets, targets, predicted)) == 1

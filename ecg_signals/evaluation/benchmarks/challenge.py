@@ -13,10 +13,9 @@ from ecg_signals.data.ptbxl_statements import frequent
 from ecg_signals.evaluation.benchmarks.base import Benchmark, one_hot
 from ecg_signals.evaluation.benchmarks.data import DataSet
 from ecg_signals.metrics.base import Metric, make_metrics
-from ecg_signals.metrics.cinc import CincScore
+from ecg_signals.metrics.cinc import SCORED, CincScore, codes_of, encode_diagnoses
 from ecg_signals.metrics.cinc_outputs import write_outputs
 from ecg_signals.preprocess.datasets.cpsc2018 import COLUMNS
-from ecg_signals.preprocess.datasets.physionet2021 import SCORED, codes_of
 from ecg_signals.registry import register_benchmark
 from ecg_signals.tables import Table
 
@@ -139,7 +138,7 @@ class Cinc2021(Challenge):
     def targets(self, data: DataSet, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
         if self.cfg.weights_file is None:
             self.remarks.append("the Challenge's score is left out; benchmark.weights_file=weights.csv adds it")
-        return list(SCORED), one_hot(with_codes(self.diagnoses(data, rows), SCORED), list(SCORED))
+        return list(SCORED), encode_diagnoses(self.diagnoses(data, rows), list(SCORED.values())).astype(np.float64)
 
     def metrics(self, labels: Sequence[str]) -> Mapping[str, Metric]:
         usual = super().metrics(labels)

@@ -28,6 +28,7 @@ from ecg_signals.models.encoders.vit import (
 from ecg_signals.models.jepa.masks import MaskRule
 from ecg_signals.modules.compiling import not_compiled
 from ecg_signals.modules.vit import drawn_token, initialise
+from ecg_signals.optim.ema import follow
 from ecg_signals.optim.warmup_cosine import half_cosine
 from ecg_signals.registry import register_model
 from ecg_signals.runtime.collectives import rank, world_size
@@ -223,11 +224,10 @@ class Jepa(BaseModel):
             self.followed += 1
 
     @not_compiled
-    @torch.no_grad()
     def follow(self, step: int) -> None:
         """Bring the target encoder nearer to the encoder."""
-        targets, weights = (list[Tensor](one.parameters()) for one in (self.target_encoder, self.encoder))
-        torch._foreach_lerp_(targets, weights, 1 - self.momentum(step))
+        targets, weights = (dict(one.named_parameters()) for one in (self.target_encoder, self.encoder))
+        follow(targets, weights, self.momentum(step))
 
     def training_state(self, optimizer: Any) -> dict[str, Any]:
         return {"passes": self.passes} if self.passes else {}

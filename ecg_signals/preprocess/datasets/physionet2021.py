@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ecg_signals.config import ConfigError, option
+from ecg_signals.metrics.cinc import SCORED, codes_of
 from ecg_signals.preprocess.comments import patient_facts
 from ecg_signals.preprocess.labels import multi_hot
 from ecg_signals.preprocess.options import SplitConfig
@@ -13,16 +14,6 @@ from ecg_signals.preprocess.source import Source
 from ecg_signals.registry import register_source
 from ecg_signals.signal.record import Record
 from ecg_signals.tables import Table, read_table
-
-# the scored classes in the order of the Challenge's weights; codes that are scored as one share an entry
-SCORED = {
-    "AF": "164889003", "AFL": "164890007", "BBB": "6374002", "Brady": "426627000", "CLBBB_LBBB": "733534002|164909002",
-    "CRBBB_RBBB": "713427006|59118001", "IAVB": "270492004", "IRBBB": "713426002", "LAD": "39732003",
-    "LAnFB": "445118002", "LPR": "164947007", "LQRSV": "251146004", "LQT": "111975006", "NSIVCB": "698252002",
-    "NSR": "426783006", "PAC_SVPB": "284470004|63593006", "PR": "10370003", "PRWP": "365413008",
-    "PVC_VPB": "427172004|17338001", "QAb": "164917005", "RAD": "47665007", "SA": "427393009", "SB": "426177001",
-    "STach": "427084000", "TAb": "164934002", "TInv": "59931005",
-}  # fmt: skip
 
 
 @dataclass
@@ -78,12 +69,6 @@ class Physionet2021(Source):
             parts, each = name.split("_"), joined.split("|")
             single.update({part: [code] for part, code in zip(parts if len(parts) == len(each) else each, each)})
         return single
-
-
-def codes_of(text: object) -> set[str]:
-    """A header's Dx, "426783006, ,164889003," -> its codes; none of what is no text."""
-    parts = text.split(",") if isinstance(text, str) else []
-    return {code.strip() for code in parts if code.strip()}
 
 
 def _first_column(path: Path) -> list[str]:
