@@ -10,7 +10,7 @@ import pytest
 from ecg_signals.config import ConfigError
 from ecg_signals.evaluation.benchmarks.base import Benchmark, Examples
 from ecg_signals.evaluation.benchmarks.data import DataSet
-from ecg_signals.metrics.cinc import SCORED
+from ecg_signals.metrics.cinc_codes import SCORED
 from ecg_signals.registry import register_benchmark
 
 

@@ -13,7 +13,8 @@ from ecg_signals.data.ptbxl_statements import frequent
 from ecg_signals.evaluation.benchmarks.base import Benchmark, one_hot
 from ecg_signals.evaluation.benchmarks.data import DataSet
 from ecg_signals.metrics.base import Metric, make_metrics
-from ecg_signals.metrics.cinc import SCORED, CincScore, codes_of, encode_diagnoses
+from ecg_signals.metrics.cinc import CincScore, encode_diagnoses
+from ecg_signals.metrics.cinc_codes import SCORED, codes_of
 from ecg_signals.metrics.cinc_outputs import write_outputs
 from ecg_signals.preprocess.datasets.cpsc2018 import COLUMNS
 from ecg_signals.registry import register_benchmark

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ecg_signals.config import ConfigError, option
-from ecg_signals.metrics.cinc import SCORED, codes_of
+from ecg_signals.metrics.cinc_codes import SCORED, codes_of
 from ecg_signals.preprocess.comments import patient_facts
 from ecg_signals.preprocess.labels import multi_hot
 from ecg_signals.preprocess.options import SplitConfig
