@@ -159,6 +159,9 @@ class CheckpointConfig(BaseConfig):
     write_checkpoints_asynchronously: bool = option(False, "write in a background thread", ours=True)
 
 
+ABSENT = ("skip", "half", "zero", "nan")  # what becomes of a label that defines no value, see metrics/base.py
+
+
 @dataclass
 class CommonEvalConfig(BaseConfig):
     path: str | None = option(None, "checkpoint to evaluate")
@@ -171,6 +174,10 @@ class CommonEvalConfig(BaseConfig):
     metrics: list[str] | None = option(
         None, "registered metrics of validations and of the results by label; None: the usual ones", ours=True
     )
+    absent: str = option(
+        "skip", "what a label that defines a metric in common_eval.metrics or in the results no value counts in means: "
+        "nothing, what a blind guess gets (half), zero, or the mean is not defined (nan)", choices=ABSENT, ours=True,
+    )  # fmt: skip
     intervals: int = option(200, "rounds of the bootstrap behind the results' 95 % intervals; 0: none", ours=True)
     raw_memmap: bool = option(False, "write fairseq-signals' headerless memmaps instead of .npy", ours=True)
 

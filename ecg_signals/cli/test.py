@@ -6,6 +6,7 @@ from dataclasses import fields
 from ecg_signals.cli import bootstrap
 from ecg_signals.cli.app import load_plugins, run_command
 from ecg_signals.cli.arguments import Parser
+from ecg_signals.sections import ABSENT
 
 EXAMPLE = """example:
   ecg-test test.csv --model checkpoint_best.pt --ecg-dir ecgs --label-start-index 4 --tta --n-augs 7
@@ -59,7 +60,11 @@ def parser() -> Parser:
     add("--intervals", dest="rounds", type=int, default=0, metavar="N",
         help="95 %% bootstrap intervals of N rounds (0: none)")  # fmt: skip
     add("--challenge-weights", metavar="FILE", help="also the Challenge score of 2020, with this table of weights")
-    add("--published-zeros", action="store_true", help="undefined values are 0 instead of empty, as published")
+    add("--absent", choices=ABSENT, default="skip",
+        help="what a label that defines no value counts in means: nothing, what a blind guess gets, 0, or the mean is "
+             "not defined (skip)")  # fmt: skip
+    add("--published-zeros", dest="absent", action="store_const", const="zero",
+        help="--absent zero, as published: undefined values are 0 instead of empty")  # fmt: skip
     add("--user-dir", metavar="PATH", help="folder or module that registers the model or a metric, if your own")
     add("--seed", type=int, default=42, help="of crops and of the bootstrap (42)")
     return top

@@ -204,7 +204,8 @@ class Evaluator:
         self.task.prepare(self.model, criterion, dataset)
         extraction = self._extraction(split, len(dataset), required=False)
         kind = self.model.logit_kind or logit_kind_of(self.config.to_dict())
-        answers = Answers(dataset, self.model.labels, kind, self.config.common_eval.metrics)
+        section = self.config.common_eval
+        answers = Answers(dataset, self.model.labels, kind, section.metrics, section.absent)
         result = evaluate_split(
             by_windows(self.model, dataset.cutting, kind),
             judge_of_windows(criterion, dataset.cutting),

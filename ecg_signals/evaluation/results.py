@@ -31,14 +31,16 @@ class Answers:
         labels: names of the logits' columns, None: their numbers.
         kind: what the logits are, see metrics/logits.py.
         metrics: registered names; None: the usual ones of the kind.
+        absent: what a label without a value counts in means, see metrics/results.py.
     Raises: UsageError for a metric that does not exist or cannot score the kind.
     """
 
     def __init__(
-        self, dataset: BaseDataset, labels: list[str] | None, kind: str | None, metrics: Sequence[str] | None = None
-    ) -> None:
+        self, dataset: BaseDataset, labels: list[str] | None, kind: str | None, metrics: Sequence[str] | None = None,
+        absent: str = "skip",
+    ) -> None:  # fmt: skip
         self.dataset, self.names, self.kind = dataset, labels, kind
-        self.metrics = metrics
+        self.metrics, self.absent = metrics, absent
         make_metrics(metrics or (), kind)  # an error before the first batch, not behind the last one
         self.rows = Rows()
         dataset.with_owners = True
@@ -68,8 +70,9 @@ class Answers:
             return None
         labels = self.names or [str(number) for number in range(scores.shape[1])]
         results = evaluate(
-            scores, targets, labels, self.kind, metrics=self.metrics, owners=found["owner"], rounds=rounds, seed=seed
-        )
+            scores, targets, labels, self.kind, metrics=self.metrics, owners=found["owner"], rounds=rounds, seed=seed,
+            absent=self.absent,
+        )  # fmt: skip
         return SplitResults(self.dataset, results, found["id"], found["owner"], scores, targets)
 
 

@@ -50,7 +50,7 @@ class TableOptions:
     metrics: list[str] | None = None  # registered names; None: the usual ones
     rounds: int = 0  # of the bootstrap; 0: no intervals
     challenge_weights: str | None = None  # table of weights for the Challenge score of 2020
-    published_zeros: bool = False  # undefined values are 0 and count in means, as published
+    absent: str = "skip"  # what a label without a value counts in means; published: zero
 
 
 @dataclass
@@ -249,7 +249,7 @@ def _write_performance(path: Path, probabilities: np.ndarray, table: Table, opti
         owners=None,
         rounds=options.rounds,
         seed=options.seed,
-        absent="zero" if options.published_zeros and kind != VALUES else "skip",
+        absent=options.absent if kind != VALUES else "skip",
     )
     by_label = kind == LABELS
     values = {**results.means, **(results.values if by_label else {})}

@@ -13,8 +13,7 @@ from ecg_signals.config import UsageError, unknown_message
 from ecg_signals.metrics.logits import CLASSES, LABELS
 from ecg_signals.metrics.ranking import RankingMetrics, ranking_metrics
 from ecg_signals.registry import register_metric
-
-ABSENT = ("skip", "half", "zero", "nan")  # what becomes of a label that defines no value, see `Metric` and `mean_of`
+from ecg_signals.sections import ABSENT
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from ecg_signals.metrics.cinc_codes import EQUIVALENT, SINUS_RHYTHM, codes_of
 from ecg_signals.metrics.logits import LABELS
 from ecg_signals.tables import read_rows
 
+
 def read_score_weights(path: str | Path) -> tuple[list[str], np.ndarray]:
     """Classes (equivalent codes joined by `|`) and weights [classes, classes] of a Challenge weights file.
 

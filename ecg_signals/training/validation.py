@@ -149,8 +149,9 @@ class Validation:
         return printed(self.task, self.criterion, results, self.config.common_eval.metrics)
 
     def _evaluate(self, batches: BatchIterator, first_batch: bool) -> tuple[Any, SplitResults | None]:
-        section, common, metrics = self.config.dataset, self.config.common, self.config.common_eval.metrics
-        answers = [Answers(batches.dataset, self.model.labels, self.kind, metrics)] if metrics else []
+        section, common, asked = self.config.dataset, self.config.common, self.config.common_eval
+        metrics = asked.metrics
+        answers = [Answers(batches.dataset, self.model.labels, self.kind, metrics, asked.absent)] if metrics else []
         cutting = batches.dataset.cutting
         judged = evaluate_split(
             by_windows(self.model, cutting, self.kind),

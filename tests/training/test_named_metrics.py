@@ -56,6 +56,24 @@ def test_one_of_a_name_that_the_criterion_prints_stands_beside_it_and_equals_the
         assert row["auroc_macro"] == pytest.approx(row["auroc"]) and {"recall", "recall_macro"} <= set(row)
 
 
+def test_a_label_without_a_value_counts_in_the_mean_as_the_recipe_says(classification, tmp_path):
+    labels = np.load(classification["task"]["label_file"])
+    labels[8:, 2] = 0  # none of the validation's records has it
+    np.save(tmp_path / "y.npy", labels)
+    recipe = {**classification, "task": {**classification["task"], "label_file": str(tmp_path / "y.npy")}}
+    recipe["optimization"] = {"max_update": 1, "lr": [1e-3]}
+    sections = sections_of(recipe, ["auroc"])
+    trainer = Trainer(resolve_config({**sections, "common_eval": {"metrics": ["auroc"], "absent": "half"}}))
+    trainer.train()
+    row = json.loads((trainer.save_dir / "metrics.jsonl").read_text().splitlines()[-1])
+    assert row["auroc_labels"] == 2 and row["auroc_macro"] == pytest.approx((2 * row["auroc"] + 0.5) / 3)
+    path = str(trainer.save_dir / "checkpoint_last.pt")
+    for absent, wanted in (("zero", 2 * row["auroc"] / 3), ("skip", row["auroc"]), ("nan", np.nan)):
+        common_eval = {"path": path, "metrics": ["auroc"], "absent": absent}
+        found = Evaluator({**sections, "common_eval": common_eval, "checkpoint": {}}, Placement()).validate()
+        assert found["valid"]["auroc_macro"] == pytest.approx(wanted, nan_ok=True)
+
+
 def test_ecg_validate_prints_what_training_printed(classification, sureness):
     trainer, rows = trained(classification, [sureness], report_auc=False)
     sections = sections_of(classification, [sureness], report_auc=False)
