@@ -3,7 +3,7 @@
 import numpy as np
 
 from ecg_signals.metrics.base import Metric, Scored
-from ecg_signals.metrics.curves import counts_at_thresholds
+from ecg_signals.metrics.ranking import ranking_metrics
 from ecg_signals.registry import register_metric
 
 
@@ -15,19 +15,8 @@ def best_f1(targets: np.ndarray, scores: np.ndarray, published: bool = False) ->
         scores: [records, labels]; the threshold is chosen on them, so that the values are upper bounds.
         published: as in MERL the accuracy does not count the threshold's own records as predicted, which the F1 does.
     """
-    columns = zip(np.asarray(targets).T, np.asarray(scores).T)
-    f1, accuracy = np.array([_of_label(*column, published) for column in columns]).reshape(-1, 2).T
-    return f1, accuracy
-
-
-def _of_label(target: np.ndarray, score: np.ndarray, published: bool) -> tuple[float, float]:
-    _, hits, alarms = counts_at_thresholds(target, score)
-    if not len(hits) or not hits[-1]:
-        return np.nan, np.nan
-    f1 = 2 * hits / (hits + alarms + hits[-1])
-    best = len(f1) - 1 - int(f1[::-1].argmax())  # of equal ones the lowest threshold, as published
-    gain = np.append(0, hits - alarms)[best if published else best + 1]
-    return float(f1[best]), float((gain + alarms[-1]) / (hits[-1] + alarms[-1]))
+    found = ranking_metrics(scores, targets)
+    return found.max_f1, found.accuracy_above if published else found.accuracy
 
 
 @register_metric("max_f1")
@@ -37,7 +26,7 @@ class MaxF1(Metric):
     needs = ("positives",)
 
     def __call__(self, scored: Scored) -> np.ndarray:
-        return best_f1(scored.targets, scored.scores)[0]
+        return scored.ranking.max_f1
 
 
 @register_metric("max_f1_accuracy")
@@ -47,4 +36,4 @@ class MaxF1Accuracy(Metric):
     needs = ("positives",)
 
     def __call__(self, scored: Scored) -> np.ndarray:
-        return best_f1(scored.targets, scored.scores)[1]
+        return scored.ranking.accuracy

@@ -99,6 +99,24 @@ def test_the_largest_f1_and_its_accuracy(arrays, wanted, truth):
     assert mean_defined(accuracy) == pytest.approx(wanted["acc_at_maxf1_macro"], **EXACT)
 
 
+def test_the_largest_f1_is_that_of_every_threshold_tried_in_turn():
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        count = rng.integers(1, 30)
+        scores, target = rng.integers(6, size=count) / 5, rng.choice([0.0, 1.0, np.nan], size=count, p=[0.5, 0.4, 0.1])
+        known, positive = ~np.isnan(target), target == 1
+        tried = []
+        for cut in np.unique(scores[known]):
+            predicted = known & (scores >= cut)
+            f1 = 2 * (predicted & positive).sum() / (predicted.sum() + positive.sum()) if positive.any() else np.nan
+            right = [(found == positive)[known].mean() for found in (predicted, known & (scores > cut))]
+            tried.append((f1, -cut, *right))
+        wanted = max(tried, key=lambda row: row[:2]) if tried and positive.any() else (np.nan,) * 4
+        for published, place in ((False, 2), (True, 3)):
+            found = best_f1(target[:, None], scores[:, None], published)
+            np.testing.assert_allclose(np.ravel(found), [wanted[0], wanted[place]], rtol=1e-12)
+
+
 def test_windows_of_a_record_by_mean_and_maximum(arrays, wanted, truth):
     assert mean_auroc(truth[arrays["win_idmap"]], arrays["win_score"]) == pytest.approx(
         wanted["win"]["macro_auc_windows"], **EXACT
