@@ -138,7 +138,8 @@ def paired_difference(values: tuple[float, float], drawn: tuple[np.ndarray, np.n
         drawn: [rounds] values of each model, of a round those of the same items.
     """
     apart = drawn[0] - drawn[1]
-    return Difference(values[0] - values[1], *map(float, ends_of(apart)), undefined=int(np.isnan(apart).sum()))
+    low, high = ends_of(apart)
+    return Difference(values[0] - values[1], float(low), float(high), int(np.isnan(apart).sum()))
 
 
 @dataclass(frozen=True)
