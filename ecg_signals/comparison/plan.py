@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ecg_signals.comparison.splits import Part, in_columns, scale_of
 from ecg_signals.config import ConfigError, UsageError, listed
 from ecg_signals.evaluation.benchmarks.base import SPLITS, Benchmark, Examples
 from ecg_signals.evaluation.benchmarks.data import find_data
-from ecg_signals.metrics.logits import KINDS
+from ecg_signals.metrics.logits import CLASSES, KINDS, VALUES
 from ecg_signals.registry import register_benchmark
 
 
@@ -46,7 +46,7 @@ def make_plan(options: EvalOptions, overrides: Mapping[str, Any], recipes: Recip
     maker = Maker(options, rest, recipes, out, tasks)
     runs = [run for name in options.benchmark for model in models for run in maker.runs(tasks[name], model)]
     unique = {run.folder: run for run in sorted(runs, key=lambda run: run.after is not None)}
-    return Plan(list(unique.values()), notes)
+    return Plan(list(unique.values()), [*notes, *maker.notes])
 
 
 def find_task(name: str, options: EvalOptions, own: Mapping[str, Any], out: Path) -> Task:
@@ -83,6 +83,7 @@ class Maker:
     recipes: Recipes
     out: Path
     tasks: Mapping[str, Task]
+    notes: dict[str, None] = field(default_factory=dict)  # what there is to say of the runs, each once
 
     def runs(self, task: Task, model: Compared) -> Iterator[Run]:
         """Of a model on a benchmark; also those that others start from."""
@@ -101,8 +102,8 @@ class Maker:
         examples = part.of(task.examples, seed) if protocol.trains else self.as_labelled(task, model)
         folder = self.out / "runs" / task.name / name / model.name / part.name / f"seed{seed}"
         further = [self.tasks[other] for other in self.options.test_on if other != task.name]
-        tests = [self.test(task, examples, folder)]
-        tests += [self.test(other, examples, folder / "test_on" / other.name) for other in further]
+        tests = [self.test(task, task, examples, folder)]
+        tests += [self.test(task, other, examples, folder / "test_on" / other.name) for other in further]
         made = Run(task, name, model, part, seed, folder, after, {}, examples,
                    scale_of(examples, task.benchmark.kind), tests, preset)  # fmt: skip
         sections = self.sections(made, protocol)
@@ -121,19 +122,39 @@ class Maker:
                               f"fine-tuned checkpoint, or another protocol")  # fmt: skip
         if model.kind in KINDS and model.kind != task.benchmark.kind:
             raise ConfigError(f"{model.text} gives {model.kind}, but benchmark {task.name} has {task.benchmark.kind}")
+        if task.benchmark.kind == VALUES:
+            raise ConfigError(f"protocol as_is cannot test values, benchmark {task.name}: {model.text} does not say the "
+                              f"mean and deviation by which its values were standardised; give another protocol, such "
+                              f"as protocol=[linear]")  # fmt: skip
         return in_columns(task.examples, model.labels)
 
-    def test(self, task: Task, examples: Examples, folder: Path) -> Test:
-        """Raises: ConfigError for a benchmark with labels that the model will not have."""
+    def test(self, trained: Task, task: Task, examples: Examples, folder: Path) -> Test:
+        """Raises: ConfigError for a benchmark of another kind, or with labels that the model will not have."""
+        if trained.benchmark.kind != task.benchmark.kind:
+            raise ConfigError(
+                f"benchmark {trained.name} asks for {trained.benchmark.kind}, but benchmark {task.name} for "
+                f"{task.benchmark.kind}: what learned the one cannot be tested on the other; leave it out of test_on"
+            )
         there = [label for label in task.examples.labels if label in examples.labels]
         lacking = [label for label in task.examples.labels if label not in examples.labels]
-        if not there or (lacking and not self.options.partial_labels):
+        few = len(there) < (2 if task.benchmark.kind == CLASSES else 1)
+        if few or (lacking and not self.options.partial_labels):
             raise ConfigError(
                 f"the model lacks {len(lacking)} of {len(task.examples.labels)} labels of benchmark {task.name}: "
                 f"{listed(lacking)}; it has {listed(examples.labels)}"
-                + ("; partial_labels=true tests it on the others" if there else "")
+                + ("; partial_labels=true tests it on the others" if not few else "")
             )
+        if lacking and task.benchmark.kind == CLASSES:
+            self.count_unknown(task, lacking)
         return Test(task, folder, [examples.labels.index(label) for label in there])
+
+    def count_unknown(self, task: Task, lacking: Sequence[str]) -> None:
+        """Note how many test records have a class that a model has no answer for, which are in no score."""
+        columns = [task.examples.labels.index(label) for label in lacking]
+        tested = task.examples.targets[task.examples.split == "test"]
+        count = int((tested[:, columns] == 1).any(axis=1).sum())
+        self.notes[f"{task.name}: {count} of {len(tested)} test records have a class that the model lacks "
+                   f"({listed(lacking)}); they count as unknown"] = None  # fmt: skip
 
     def decisive(self, run: Run, sections: Mapping[str, Any]) -> dict[str, Any]:
         """What a result depends on, for comparison with what was run before."""

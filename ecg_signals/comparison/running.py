@@ -17,7 +17,7 @@ from ecg_signals.comparison.runs import Run, Test
 from ecg_signals.composition import resolve_config
 from ecg_signals.config import ConfigError
 from ecg_signals.evaluation.evaluator import Evaluator
-from ecg_signals.evaluation.results import SplitResults, plain_json
+from ecg_signals.evaluation.results import SplitResults, class_numbers, plain_json
 from ecg_signals.files import replacing, writing
 from ecg_signals.metrics.challenge import g_beta_thresholds, predict
 from ecg_signals.metrics.logits import CLASSES, VALUES
@@ -126,7 +126,7 @@ def judge(run: Run, test: Test, out: Path, began: float) -> None:
     results = answers.results(None if cuts is None else predicted)
     answers.write(test.folder / PREDICTIONS)
     test.task.benchmark.write_outputs(test.folder, answers.ids.tolist(), answers.labels, predicted, answers.scores)
-    content = result_of(run, test, results, place) | {"seconds": round(time.monotonic() - began, 1)}
+    content = result_of(run, test, results, place, answers.known) | {"seconds": round(time.monotonic() - began, 1)}
     content["thresholds"] = None if cuts is None else dict(zip(answers.labels, cuts.tolist()))
     write_text(test.folder / RESULT, json.dumps(plain_json(content), indent=1, ensure_ascii=False) + "\n")
 
@@ -152,9 +152,7 @@ class Predictions:
         mean, deviation = (np.array(values) for values in run.scale)
         self.kind, self.labels = run.kind, [run.labels[column] for column in test.columns]
         self.metrics = test.task.benchmark.metrics(self.labels)
-        targets = found.targets
-        if run.kind == CLASSES:
-            targets = (targets[:, None] == np.arange(found.scores.shape[1])).astype(np.float64)
+        targets = one_of(found.targets, found.scores.shape[1]) if run.kind == CLASSES else found.targets
         scaled = (targets * deviation + mean, found.scores * deviation + mean)
         self.targets, self.scores = (values[:, test.columns] for values in scaled)
         rows = {str(name): row for row, name in enumerate(test.task.data.meta["save_file"])}
@@ -162,11 +160,15 @@ class Predictions:
         order = [places[rows[name]] for name in names]
         self.ids, self.patients = np.array(names), test.task.examples.patients[order]
         self.files = np.array([str(test.task.data.signal_file(rows[name])) for name in names])
-        self.owners = found.owners
+
+    @property
+    def known(self) -> int:
+        """Records of which any answer is known."""
+        return int((~np.isnan(self.targets)).any(axis=1).sum())
 
     def results(self, predicted: np.ndarray | None) -> Results:
-        targets = self.targets.argmax(axis=1) if self.kind == CLASSES else self.targets
-        return evaluate(self.scores, targets, self.labels, self.kind, metrics=self.metrics, owners=self.owners,
+        targets = class_numbers(self.targets) if self.kind == CLASSES else self.targets
+        return evaluate(self.scores, targets, self.labels, self.kind, metrics=self.metrics, owners=None,
                         predicted=predicted)  # fmt: skip
 
     def write(self, path: Path) -> None:
@@ -177,8 +179,19 @@ class Predictions:
             save(file, **arrays)
 
 
-def result_of(run: Run, test: Test, results: Results, place: Path) -> dict[str, Any]:
-    """The content of result.json but the time."""
+def one_of(numbers: np.ndarray, classes: int) -> np.ndarray:
+    """[records] class numbers -> [records, classes] of which one is 1; NaN throughout where negative, unknown."""
+    table = (numbers[:, None] == np.arange(classes)).astype(np.float64)
+    table[numbers < 0] = np.nan
+    return table
+
+
+def result_of(run: Run, test: Test, results: Results, place: Path, known: int) -> dict[str, Any]:
+    """The content of result.json but the time.
+
+    Args:
+        known: test records of which any answer is known.
+    """
     rows = {str(row.pop("label")): row for row in map(dict, results.rows())}
     counts = json.loads((place / "counts.json").read_text())
     curve, selection = history(run)
@@ -186,7 +199,7 @@ def result_of(run: Run, test: Test, results: Results, place: Path) -> dict[str, 
         "benchmark": run.task.name, "protocol": run.protocol, "model": run.model.name, "fraction": run.part.name,
         "seed": run.seed, "test_on": test.task.name, "labels": results.labels, "kind": KIND_NAMES[run.kind],
         "metrics": results.means, "per_label": rows, "undefined": results.undefined.get("auroc", []),
-        "counts": counts | {"test": counts["test"] if test is run.tests[0] else int(results.known.max())},
+        "counts": counts | {"test": known},
         "selection": selection, "settings": run.settings, "versions": versions(), "curve": curve,
     }  # fmt: skip
 

@@ -10,7 +10,7 @@ import numpy as np
 from ecg_signals.comparison.running import FAILED, KIND_NAMES, PREDICTIONS, RESULT
 from ecg_signals.comparison.runs import lead_metric
 from ecg_signals.evaluation.benchmarks.published import published_numbers
-from ecg_signals.evaluation.results import plain_json
+from ecg_signals.evaluation.results import class_numbers, plain_json
 from ecg_signals.metrics.base import Scored, make_metrics, mean_defined
 from ecg_signals.metrics.bootstrap import intervals, resampled_groups
 from ecg_signals.metrics.logits import CLASSES
@@ -59,7 +59,7 @@ def summary(members: Sequence[tuple[Path, Mapping[str, Any]]], rounds: int) -> d
 
 def interval(folders: Iterable[Path], metric: str, kind: str, rounds: int) -> list[float] | None:
     """Ends of the 95 % interval of the seeds' mean: all seeds answer to the same resampled patients."""
-    read = [load_npz(folder / PREDICTIONS) for folder in folders]
+    read = [known_answers(folder / PREDICTIONS, kind) for folder in folders]
     if not rounds or any(len(one["ids"]) != len(read[0]["ids"]) for one in read):
         return None
     measure = make_metrics([metric], kind)[metric]
@@ -67,12 +67,21 @@ def interval(folders: Iterable[Path], metric: str, kind: str, rounds: int) -> li
     owners = np.unique(np.where(patients == "", ids, patients), return_inverse=True)[1]
 
     def mean(rows: np.ndarray) -> dict[str, np.ndarray | float]:
-        targets = [one["targets"].argmax(axis=1) if kind == CLASSES else one["targets"] for one in read]
-        scored = [Scored.of(one["scores"][rows], own[rows], kind) for one, own in zip(read, targets)]
+        scored = [Scored.of(one["scores"][rows], one["targets"][rows], kind) for one in read]
         return {metric: float(np.mean([mean_defined(np.atleast_1d(measure(own))) for own in scored]))}
 
     ends = intervals(mean, resampled_groups(owners, rounds, 0))[metric]
     return [float(end) for end in ends] if np.isfinite(ends).all() else None
+
+
+def known_answers(path: Path, kind: str) -> dict[str, np.ndarray]:
+    """Arrays of predictions.npz; of classes those of records whose class is known, `targets` as their numbers."""
+    found = load_npz(path)
+    if kind != CLASSES:
+        return found
+    numbers = class_numbers(found["targets"])
+    known = {name: found[name][numbers >= 0] for name in ("ids", "patients", "scores")}
+    return {**known, "targets": numbers[numbers >= 0]}
 
 
 def write_csv(path: Path, results: Sequence[Mapping[str, Any]]) -> None:

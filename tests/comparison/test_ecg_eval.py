@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import write_data  # type: ignore[import-not-found]
+from conftest import CODES, RECORDS, write_data  # type: ignore[import-not-found]
 
 import ecg_signals
 from ecg_signals.cli import eval as command
@@ -21,7 +21,7 @@ from ecg_signals.data.datasets.ecg_prepared import EcgPreparedConfig, EcgPrepare
 from ecg_signals.evaluation.benchmarks.published import published_numbers
 from ecg_signals.metrics.ranking import ranking_metrics
 
-SUPER, RHYTHM = "ptbxl/superdiagnostic", "ptbxl/rhythm"
+SUPER, RHYTHM, SINGLE = "ptbxl/superdiagnostic", "ptbxl/rhythm", "ptbxl/superdiagnostic_single"
 
 
 def ecg_eval(data: Path, out: Path, model: Any, benchmark: str = SUPER, protocol: str = "scratch", *more: str) -> int:
@@ -172,22 +172,49 @@ def test_smaller_parts_of_the_training_data_lie_within_larger_ones(small_ptbxl: 
     assert parts["0.25"] < parts["0.5"] < parts["1"]
 
 
-def test_values_are_learned_standardised_and_scored_in_their_own_units(small_ptbxl: Path, tiny: Path, tmp_path: Path):
+def test_values_are_learned_standardised_and_scored_in_their_own_units(
+    small_ptbxl: Path, tiny: Path, tmp_path: Path, capsys
+):
     assert ecg_eval(small_ptbxl, tmp_path, tiny, "ptbxl/age,ptbxl/rr", "scratch", "steps=2") == 0
     age, rr = results(tmp_path)["runs"]
     assert age["kind"] == "regression" and age["counts"]["train"] == 23 and age["metrics"]["mae"] > 1
     arrays = np.load(tmp_path / "runs" / "ptbxl/rr" / "scratch" / rr["model"] / "1" / "seed1" / "predictions.npz")
     assert set(arrays["targets"].round(-1).ravel()) == {800, 1000}
     assert rr["metrics"]["mae"] == pytest.approx(np.abs(arrays["scores"] - arrays["targets"]).mean())
+    model = next((tmp_path / "runs" / "ptbxl/age").rglob("checkpoint_best.pt"))
+    assert ecg_eval(small_ptbxl, tmp_path / "as_is", model, "ptbxl/age", "as_is") == 1  # its scale is not stated
+    assert "mean and deviation by which its values were standardised" in capsys.readouterr().err
 
 
-def test_one_class_of_several_is_scored_by_probabilities_that_sum_to_one(small_ptbxl: Path, tiny: Path, tmp_path: Path):
-    assert ecg_eval(small_ptbxl, tmp_path, tiny, "ptbxl/superdiagnostic_single", "scratch", "steps=2") == 0
-    run = results(tmp_path)["runs"][0]
+@pytest.fixture(scope="module")
+def single(small_ptbxl: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained on records of one class each."""
+    out = tmp_path_factory.mktemp("single")
+    assert ecg_eval(small_ptbxl, out, tiny, SINGLE, "scratch", "steps=2") == 0
+    return out
+
+
+def test_one_class_of_several_is_scored_by_probabilities_that_sum_to_one(single: Path):
+    run = results(single)["runs"][0]
     assert run["kind"] == "multi_class" and 0 <= run["metrics"]["accuracy"] <= 1
     assert run["labels"] == ["HYP", "MI", "NORM"] and "HYP" in run["undefined"]  # which no record has alone
-    arrays = np.load(next((tmp_path / "runs").rglob("predictions.npz")))
+    arrays = np.load(next((single / "runs").rglob("predictions.npz")))
     np.testing.assert_allclose(arrays["scores"].sum(axis=1), 1)
+
+
+def test_records_of_a_class_that_the_model_lacks_count_as_unknown_and_are_counted(single: Path, tmp_path: Path, capsys):
+    codes = ["{'IRBBB': 100.0}" if idx % 3 == 1 else CODES[idx // 12 % 2] for idx in range(RECORDS)]
+    data = write_data(tmp_path / "ptbxl", scp_codes=codes)
+    model = next((single / "runs").rglob("checkpoint_best.pt"))
+    assert ecg_eval(data, tmp_path / "out", model, SINGLE, "as_is", "partial_labels=true") == 0
+    assert f"{SINGLE}: 3 of 6 test records have a class that" in capsys.readouterr().out
+    run = results(tmp_path / "out")["runs"][0]
+    arrays = np.load(next((tmp_path / "out").rglob("predictions.npz")))
+    known = ~np.isnan(arrays["targets"]).any(axis=1)
+    assert known.sum() == run["counts"]["test"] == run["per_label"]["MI"]["known"] == 3
+    assert run["labels"] == ["MI", "NORM"] and run["per_label"]["MI"]["positives"] == arrays["targets"][known, 0].sum()
+    right = arrays["scores"][known].argmax(axis=1) == arrays["targets"][known].argmax(axis=1)
+    assert run["metrics"]["accuracy"] == pytest.approx(right.mean())
 
 
 @pytest.mark.parametrize(
@@ -202,6 +229,10 @@ def test_one_class_of_several_is_scored_by_probabilities_that_sum_to_one(small_p
         ({"data": "unlabelled"}, "column 'scp_codes'"),
         ({"data": "limb"}, "but the model needs"),
         ({"benchmark": RHYTHM, "protocol": "as_is"}, "lacks 2 of 2 labels"),
+        ({"benchmark": SINGLE, "protocol": "as_is"}, "gives labels, but benchmark"),
+        ({"more": f"test_on=[{SINGLE}]"}, f"{SUPER} asks for labels, but benchmark {SINGLE} for classes"),
+        ({"benchmark": SINGLE, "more": f"test_on=[{SUPER}]"}, f"{SINGLE} asks for classes, but benchmark {SUPER} for"),
+        ({"more": "test_on=[ptbxl/age]"}, "but benchmark ptbxl/age for values"),
     ],
 )
 def test_what_does_not_fit_is_said_before_anything_trains(
@@ -212,7 +243,9 @@ def test_what_does_not_fit_is_said_before_anything_trains(
     write_data(tmp_path / "limb", leads=("I", "II"))
     place = tmp_path / words["data"] if "data" in words else small_ptbxl
     model = words.get("model", checkpoint)
-    status = ecg_eval(place, tmp_path / "out", model, words.get("benchmark", SUPER), words.get("protocol", "linear"))
+    more = [words["more"]] if "more" in words else []
+    named = (words.get("benchmark", SUPER), words.get("protocol", "linear"))
+    status = ecg_eval(place, tmp_path / "out", model, *named, *more)
     assert status in (1, 2) and message in capsys.readouterr().err
     assert not (tmp_path / "out" / "runs").exists()
 
