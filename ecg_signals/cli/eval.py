@@ -47,7 +47,7 @@ def run(argv: list[str]) -> None:
     out = Path(options.out).expanduser().absolute()
     plan = make_plan(options, overrides, read_recipe)
     print(*(f"note: {note}" for note in plan.notes), sep="\n", end="\n" if plan.notes else "")
-    todo = parse_share(options.share, missing(plan))
+    todo = missing(parse_share(options.share, plan.runs))
     print(f"{len(plan.runs)} runs, of which {len(plan.runs) - len(todo)} are not to be made here", flush=True)
     prepare_all(todo, out, options.jobs)
     failed = run_all(todo, out, options.jobs)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -178,12 +179,15 @@ def _digest(examples: Examples) -> str:
 
 
 def parse_share(text: str, runs: Sequence[Run]) -> list[Run]:
-    """The runs of one of several machines. Raises: UsageError for anything but K/N."""
-    try:
-        place, count = (int(part) for part in text.split("/"))
-        assert 1 <= place <= count
-    except (ValueError, AssertionError):
-        raise UsageError(f"share={text} is not K/N, such as 2/4 for the second of four machines") from None
+    """The runs of one of several machines. Raises: UsageError for anything but K/N.
+
+    Args:
+        runs: of the whole plan, finished or not, so that all machines number them alike.
+    """
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    place, count = map(int, found.groups()) if found else (0, 0)
+    if not 1 <= place <= count:
+        raise UsageError(f"share={text} is not K/N, such as 2/4 for the second of four machines")
     groups: dict[Path, int] = {}
     for run in runs:  # a run and the one that it starts from go together
         groups.setdefault((run.after or run).folder, len(groups))

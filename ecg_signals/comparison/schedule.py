@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_signals.comparison.running import RESULT, SETTINGS, data_folder, execute
-from ecg_signals.comparison.runs import Plan, Run, lead_metric
+from ecg_signals.comparison.runs import Run, lead_metric
 from ecg_signals.comparison.signals import Prepared, digest_of, prepare_records
 from ecg_signals.comparison.splits import in_columns, write_splits
 from ecg_signals.config import ConfigError, listed
@@ -20,12 +20,12 @@ from ecg_signals.tables import write_text
 logger = logging.getLogger(__name__)
 
 
-def missing(plan: Plan) -> list[Run]:
-    """The runs without all of their results.
+def missing(runs: Sequence[Run]) -> list[Run]:
+    """Those without all of their results.
 
     Raises: ConfigError when a run of other settings lies in the place of one, naming what differs.
     """
-    for run in plan.runs:
+    for run in runs:
         path = run.folder / SETTINGS
         if path.is_file():
             found = list(differences(json.loads(path.read_text()), run.settings))
@@ -34,7 +34,7 @@ def missing(plan: Plan) -> list[Run]:
                     f"{run.folder} was made with other settings: {listed(found, 6)}. Give another folder as out, or "
                     f"delete that one"
                 )
-    return [run for run in plan.runs if not all((test.folder / RESULT).is_file() for test in run.tests)]
+    return [run for run in runs if not all((test.folder / RESULT).is_file() for test in run.tests)]
 
 
 def differences(then: Any, now: Any, where: str = "") -> Iterator[str]:

@@ -38,7 +38,7 @@ def truth(kind: str, labels: int, records: int) -> np.ndarray:
 def write_run(
     out: Path, data: Path | None, *, benchmark: str = SUPER, protocol: str = "linear", model: str = "a",
     fraction: str = "1", seed: int = 1, skill: float = 1.0, kind: str = "multi_label", labels: Sequence[str] = NAMES,
-    test_on: str = "", records: int = 30, updates: int = 3, patients: bool = True,
+    test_on: str = "", records: int = 30, updates: int = 3, patients: bool = True, trained: int | None = None,
 ) -> None:  # fmt: skip
     """Files of one finished run."""
     folder = out / "runs" / benchmark / protocol / model / fraction / f"seed{seed}"
@@ -65,7 +65,7 @@ def write_run(
         "benchmark": benchmark, "protocol": protocol, "model": model, "fraction": fraction, "seed": seed,
         "test_on": test_on or benchmark, "labels": list(labels), "kind": kind, "metrics": found.means,
         "per_label": rows, "undefined": [] if kind == "regression" else constant, "seconds": 12.3, "curve": curve,
-        "counts": {"train": round(float(fraction) * 400), "valid": 50, "test": records},
+        "counts": {"train": trained or round(float(fraction) * 400), "valid": 50, "test": records},
         "selection": {"metric": "loss" if kind == "regression" else "auroc", "value": 0.7, "update": 2},
         "versions": {"ecg_signals": "1.0", "torch": "2.0"},
         "settings": {"recipe": {"dataset": {"batch_size": 8}, "model": {"_name": "classifier"}}, "state": "best"},
@@ -190,6 +190,14 @@ def test_parts_of_the_training_data_make_a_curve(tmp_path: Path):
     drawn = re.search(r"<title>Label efficiency</title>(.*?)</svg>", page).group(1)
     x = [float(pair.split(",")[0]) for pair in re.search(r'points="(.*?)"', drawn).group(1).split()]
     assert len(x) == 3 and x[1] - x[0] == pytest.approx(x[2] - x[1], abs=0.2)  # ratios are distances
+
+
+def test_a_row_with_fewer_usable_records_of_the_same_part_is_still_placed_by_its_value(tmp_path: Path):
+    write_run(tmp_path, None, model="weak", skill=0.1, trained=400)
+    write_run(tmp_path, None, model="strong", skill=9, trained=390)
+    write_run(tmp_path, None, model="strong", skill=9, fraction="0.5")
+    lines = text_of(section(report(tmp_path), 1))
+    assert lines.index("strong") < lines.index("weak") and "1 row with less training data" in lines
 
 
 def test_values_are_shown_as_predictions_over_truth(tmp_path: Path):

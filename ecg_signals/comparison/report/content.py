@@ -178,12 +178,17 @@ def key_of(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _ordered(entries: list[Entry]) -> list[Entry]:
+    """Models lose few records of a part to their input contracts: what orders parts is the largest count of each."""
     section = Section("", "", entries, [])
     sign = -1.0 if section.metric.higher_is_better else 1.0
+    sizes: dict[str, int] = {}
+    for entry in entries:
+        part = entry.row["fraction"]
+        sizes[part] = max(sizes.get(part, 0), entry.training_records)
 
-    def place(entry: Entry) -> tuple[float, float, str]:
+    def place(entry: Entry) -> tuple[int, str, float, str]:
         value = np.inf if entry.value is None else sign * entry.value
-        return -entry.training_records, value, entry.name
+        return -sizes[entry.row["fraction"]], entry.row["fraction"], value, entry.name
 
     return sorted(entries, key=place)
 
