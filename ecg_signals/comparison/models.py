@@ -58,6 +58,8 @@ def find_model(typed: str, recipes: Recipes) -> Compared:
     """
     text, _, name = typed.partition(" as ")
     text, name = text.strip(), slug(name or text)
+    if not text:
+        raise UsageError(f"model={typed!r} names no model; give a checkpoint or a recipe, and behind it `as NAME`")
     sections = recipes(text)
     if sections is not None:
         return _of_recipe(text, name, sections)

@@ -17,7 +17,7 @@ class EvalOptions(BaseConfig):
     protocol: list[str] = option(["linear"], f"how models are trained: {', '.join(PROTOCOLS)}")
     seeds: int = option(1, "runs of each, with seeds 1, 2, ...", least=1)
     steps: int | None = option(None, "updates of every training at most", least=1)
-    fractions: list[float] = option([1.0], "shares of the training records, drawn by the seed", above=0)
+    fractions: list[float] = option([1.0], "shares of the training records, drawn by the seed", above=0, most=1)
     folds: int | None = option(None, "train on that many of the training folds, in place of fractions", least=1)
     test_on: list[str] = option([], "further benchmarks that the trained models are tested on")
     preset: str = option("usual", "windows, rule and rates of a published evaluation: usual, pb, ssl, ssm, jepa")

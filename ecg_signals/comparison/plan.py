@@ -3,8 +3,9 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import numpy as np
 from ecg_signals.comparison.models import Compared, Recipes, distinct, find_model
 from ecg_signals.comparison.options import EvalOptions
 from ecg_signals.comparison.protocols import PROTOCOLS, Protocol, preset_of, protocol_of
+from ecg_signals.comparison.running import with_paths
 from ecg_signals.comparison.runs import Plan, Run, Task, Test
 from ecg_signals.comparison.settings import composed
 from ecg_signals.comparison.signals import digest_of, read_stored
 from ecg_signals.comparison.splits import Part, in_columns, scale_of
-from ecg_signals.config import ConfigError, UsageError, listed
+from ecg_signals.composition import resolve_config
+from ecg_signals.config import ConfigError, UsageError, listed, option_fields, unknown_message
 from ecg_signals.evaluation.benchmarks.base import SPLITS, Benchmark, Examples
 from ecg_signals.evaluation.benchmarks.data import find_data
 from ecg_signals.metrics.logits import CLASSES, KINDS, VALUES
@@ -31,13 +34,14 @@ def make_plan(options: EvalOptions, overrides: Mapping[str, Any], recipes: Recip
         overrides: "benchmark.KEY" of any benchmark that has it, and dotted keys of every training's recipe.
         recipes: reads a recipe.
     """
-    for name in options.protocol:
-        protocol_of(name)
-        preset_of(options.preset, name)
+    check_options(options)
+    recipes = cache(recipes)  # composing one takes half a second
     out = Path(options.out).expanduser().absolute()
     own = {key.removeprefix("benchmark."): value for key, value in overrides.items() if key.startswith("benchmark.")}
     rest = {key: value for key, value in overrides.items() if not key.startswith("benchmark.")}
-    tasks = {name: find_task(name, options, own, out) for name in dict.fromkeys([*options.benchmark, *options.test_on])}
+    names = dict.fromkeys([*options.benchmark, *options.test_on])
+    check_keys(own, names)
+    tasks = {name: find_task(name, options, own, out) for name in names}
     models = distinct([find_model(text, recipes) for text in options.model])
     notes = [f"{name}: {remark}" for name, task in tasks.items() for remark in task.examples.remarks]
     for model in models:
@@ -47,13 +51,41 @@ def make_plan(options: EvalOptions, overrides: Mapping[str, Any], recipes: Recip
     maker = Maker(options, rest, recipes, out, tasks)
     runs = [run for name in options.benchmark for model in models for run in maker.runs(tasks[name], model)]
     unique = {run.folder: run for run in sorted(runs, key=lambda run: run.after is not None)}
+    check_recipes(list(unique.values()), out)
     return Plan(list(unique.values()), [*notes, *maker.notes])
+
+
+def check_options(options: EvalOptions) -> None:
+    """Raises: UsageError for what leaves nothing to run, and for protocols and presets that there are not."""
+    for key in ("benchmark", "model", "protocol", "fractions"):
+        if not getattr(options, key):
+            raise UsageError(f"{key} is empty, so that nothing would be run; leave it out, or name one: {key}=[...]")
+    for name in options.protocol:
+        protocol_of(name)
+        preset_of(options.preset, name)
+
+
+def check_keys(own: Iterable[str], names: Iterable[str]) -> None:
+    """Raises: UsageError for an option `benchmark.KEY` that none of the benchmarks has."""
+    entries = [register_benchmark.get(name) for name in names]
+    known = {item.name for entry in entries for item in option_fields(entry.dataclass)}
+    for key in own:
+        if key not in known:
+            raise UsageError(unknown_message(f"key 'benchmark.{key}'", key, known, "These benchmarks have"))
+
+
+def check_recipes(runs: Sequence[Run], out: Path) -> None:
+    """Raises: ConfigError for settings that a training does not have or take, once for each kind of run."""
+    kinds = {(run.task.name, run.protocol, run.model.name): run for run in runs}
+    for run in kinds.values():
+        sections = with_paths(run, out)
+        resolve_config(sections if PROTOCOLS[run.protocol].trains else {**sections, "model": None})
 
 
 def find_task(name: str, options: EvalOptions, own: Mapping[str, Any], out: Path) -> Task:
     """A benchmark with its records, by the options of it that were typed."""
     entry = register_benchmark.get(name)
-    known = {key: value for key, value in own.items() if key in entry.dataclass.__dataclass_fields__}
+    known = {item.name: own[item.name] for item in option_fields(entry.dataclass) if item.name in own}
     benchmark: Benchmark = entry.cls(entry.dataclass.from_mapping(known, where="benchmark"))
     place = Path(options.data).expanduser()
     data = find_data(place, benchmark.sources, name, out / "data" / "measured")

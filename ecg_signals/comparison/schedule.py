@@ -27,7 +27,7 @@ def missing(runs: Sequence[Run]) -> list[Run]:
     """
     for run in runs:
         path = run.folder / SETTINGS
-        if path.is_file():
+        if path.is_file() and _begun(run):
             found = list(differences(json.loads(path.read_text()), run.settings))
             if found:
                 raise ConfigError(
@@ -35,6 +35,11 @@ def missing(runs: Sequence[Run]) -> list[Run]:
                     f"delete that one"
                 )
     return [run for run in runs if not all((test.folder / RESULT).is_file() for test in run.tests)]
+
+
+def _begun(run: Run) -> bool:
+    """Whether its folder holds anything that its settings decided about."""
+    return any(path.is_file() for pattern in ("checkpoint_*.pt", f"**/{RESULT}") for path in run.folder.glob(pattern))
 
 
 def differences(then: Any, now: Any, where: str = "") -> Iterator[str]:

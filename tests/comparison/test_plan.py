@@ -1,23 +1,30 @@
 """What ecg-eval plans, by what was typed: nothing is trained here."""
 
+import json
+import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ecg_signals.cli.eval import parse, read_recipe
+from ecg_signals.comparison.models import find_model
 from ecg_signals.comparison.options import EvalOptions
 from ecg_signals.comparison.plan import make_plan, parse_share
 from ecg_signals.comparison.runs import Plan
 from ecg_signals.comparison.schedule import missing
-from ecg_signals.config import UsageError
+from ecg_signals.config import ConfigError, UsageError
+
+
+recipes = cache(read_recipe)  # composing one takes half a second
 
 
 def planned(data: Path, out: Path, model: Any, *words: str) -> Plan:
     """By words of a command line."""
     usual = ["benchmark=[ptbxl/superdiagnostic]", "protocol=[scratch]", f"model=[{model}]", f"data={data}"]
     given, overrides = parse([*usual, f"out={out}", *words])
-    return make_plan(EvalOptions.from_mapping(given), overrides, read_recipe)
+    return make_plan(EvalOptions.from_mapping(given), overrides, recipes)
 
 
 def finish(run: Any) -> None:
@@ -38,6 +45,57 @@ def test_machines_that_begin_at_different_times_share_all_runs_and_none_twice(
     assert sorted(run.name for run in [*first, *second]) == sorted(run.name for run in plan.runs)
     assert all(run.after is None or run.after.folder in {one.folder for one in share}
                for share in (first, second) for run in share)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("benchmark.min_sample=5", "unknown key 'benchmark.min_sample'; did you mean 'min_samples'"),
+        ("protocol.optimisation.lr=[1e-3]", "unknown section 'optimisation'; did you mean 'optimization'"),
+        ("protocol.optimization.learn=1", "unknown key 'optimization.learn'"),
+        ("protocol.lr=1", "unknown section 'lr'"),
+        ("protocol.optimizer._name=adamx", "did you mean 'adam'"),
+        ("protocol.optimization.lr=[fast]", "optimization.lr is 'fast'"),
+        ("protocol.model.dropout_prob=2", "unknown key 'model.dropout_prob'"),
+        ("fractions=[1.5]", "set fractions to more than 0, up to 1"),
+        ("fractions=[0]", "set fractions to more than 0"),
+        ("model=[]", "model is empty"),
+        ("benchmark=[]", "benchmark is empty"),
+        ("protocol=[]", "protocol is empty"),
+        ("fractions=[]", "fractions is empty"),
+    ],
+)
+def test_what_was_typed_wrong_is_said_before_anything_is_written(
+    word: str, message: str, small_ptbxl: Path, tiny: Path, tmp_path: Path
+):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        planned(small_ptbxl, tmp_path / "out", tiny, word)
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_a_name_alone_is_no_model():
+    with pytest.raises(UsageError, match="names no model"):
+        find_model(" as name", recipes)
+
+
+def test_an_option_that_one_of_the_benchmarks_has_is_none_of_the_others_business(
+    small_ptbxl: Path, tiny: Path, tmp_path: Path
+):
+    words = ("benchmark=[ptbxl/form,ptbxl/age]", "benchmark.min_samples=2")
+    with pytest.raises(ConfigError, match="no record"):  # which has two of a form
+        planned(small_ptbxl, tmp_path, tiny, *words)
+
+
+def test_only_a_folder_with_something_trained_or_tested_is_of_other_settings(
+    small_ptbxl: Path, tiny: Path, tmp_path: Path
+):
+    run = planned(small_ptbxl, tmp_path, tiny).runs[0]
+    run.folder.mkdir(parents=True)
+    (run.folder / "settings.json").write_text(json.dumps({**run.settings, "state": "other"}))
+    assert missing([run]) == [run]
+    (run.folder / "checkpoint_last.pt").touch()
+    with pytest.raises(ConfigError, match="other settings: state=other"):
+        missing([run])
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "2", "a/b", "1/0", "1/2/3"])
