@@ -20,7 +20,7 @@ from ecg_signals.comparison.settings import composed
 from ecg_signals.comparison.signals import digest_of, read_stored
 from ecg_signals.comparison.splits import Part, in_columns, scale_of
 from ecg_signals.composition import resolve_config
-from ecg_signals.config import ConfigError, UsageError, listed, option_fields, unknown_message
+from ecg_signals.config import ConfigError, UsageError, listed, option_fields, resolve_input, unknown_message
 from ecg_signals.evaluation.benchmarks.base import SPLITS, Benchmark, Examples
 from ecg_signals.evaluation.benchmarks.data import find_data
 from ecg_signals.metrics.logits import CLASSES, KINDS, VALUES
@@ -177,6 +177,7 @@ class Maker:
                 f"{listed(lacking)}; it has {listed(examples.labels)}"
                 + ("; partial_labels=true tests it on the others" if not few else "")
             )
+        task.benchmark.metrics(there)  # an error for files of theirs that cannot be read
         if lacking and task.benchmark.kind == CLASSES:
             self.count_unknown(task, lacking)
         return Test(task, folder, [examples.labels.index(label) for label in there])
@@ -191,16 +192,23 @@ class Maker:
 
     def decisive(self, run: Run, sections: Mapping[str, Any]) -> dict[str, Any]:
         """What a result depends on, for comparison with what was run before."""
-        benchmark = run.task.benchmark
         told = {
             "recipe": dict(sections),
             "model": {"text": run.model.text, "version": run.model.version, "input": run.model.contract.to_dict()},
-            "benchmark": {**benchmark.cfg.to_dict(), "records": _digest(run.examples),
-                          "data": digest_of(run.task.data, run.model.contract)},
+            "benchmark": _asked(run.task, run.examples, run.model),
             "state": "last" if run.preset.last else "best",
-            "test_on": {test.task.name: _digest(test.task.examples) for test in run.tests[1:]},
-        }  # fmt: skip
+            "test_on": {test.task.name: _asked(test.task, test.task.examples, run.model) for test in run.tests[1:]},
+        }
         return json.loads(json.dumps(told, default=str))
+
+
+def _asked(task: Task, examples: Examples, model: Compared) -> dict[str, Any]:
+    """What a benchmark's options, records, signals and files that options name come to."""
+    options = task.benchmark.cfg.to_dict()
+    paths = {key: resolve_input(value) for key, value in options.items() if isinstance(value, str)}
+    files = {key: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for key, path in paths.items() if path.is_file()}
+    told = {**options, "records": _digest(examples), "data": digest_of(task.data, model.contract)}
+    return {**told, "files": files} if files else told
 
 
 def _digest(examples: Examples) -> str:

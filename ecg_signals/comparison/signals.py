@@ -72,9 +72,7 @@ def prepare_records(data: DataSet, contract: SignalContract, place: Path, jobs: 
 def digest_of(data: DataSet, contract: SignalContract) -> str:
     """Changes with the records and with what prepares them."""
     steps = {key: value for key, value in contract.to_dict().items() if key not in FREE}
-    stored = data.meta["signal_sha1"] if "signal_sha1" in data.meta.columns else data.meta["save_file"]
-    told = json.dumps([steps, str(data.folder.resolve()), list(stored.astype(str))])
-    return hashlib.sha256(told.encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps([steps, data.version]).encode()).hexdigest()[:12]
 
 
 Stored = tuple[int, Path, str]  # row of meta.csv, file of the whole record, patient

@@ -2,18 +2,20 @@
 
 import json
 import re
+import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import RECORDS, write_data  # type: ignore[import-not-found]
 
 from ecg_signals.cli.eval import parse, read_recipe
 from ecg_signals.comparison.models import find_model
 from ecg_signals.comparison.options import EvalOptions
 from ecg_signals.comparison.plan import make_plan, parse_share
 from ecg_signals.comparison.runs import Plan
-from ecg_signals.comparison.schedule import missing
+from ecg_signals.comparison.schedule import differences, missing
 from ecg_signals.config import ConfigError, UsageError
 
 
@@ -96,6 +98,27 @@ def test_only_a_folder_with_something_trained_or_tested_is_of_other_settings(
     (run.folder / "checkpoint_last.pt").touch()
     with pytest.raises(ConfigError, match="other settings: state=other"):
         missing([run])
+
+
+def test_a_run_depends_on_options_and_files_of_all_that_it_is_tested_on(
+    small_ptbxl: Path, tiny: Path, tmp_path: Path, golden: Path
+):
+    words = ("benchmark=[ptbxl/all]", "test_on=[ptbxl/rhythm]", "benchmark.min_samples=1")
+    told = planned(small_ptbxl, tmp_path, tiny, *words).runs[0].settings
+    assert told["test_on"]["ptbxl/rhythm"].keys() == told["benchmark"].keys() > {"min_samples", "records", "data"}
+    weights = tmp_path / "weights.csv"
+    shutil.copy(golden / "benchmarks" / "cinc2021_weights.csv", weights)
+    names = [f"JS{number:05d}.hea" for number in range(RECORDS)]
+    other = {"source": "physionet2021", "path": names, "diagnosis": ["164889003", "426783006"] * (RECORDS // 2)}
+    data = write_data(tmp_path / "challenge", **other)
+    words = ("benchmark=[cinc2021]", f"benchmark.weights_file={weights}")
+    before = planned(data, tmp_path, tiny, *words).runs[0].settings
+    weights.write_text(weights.read_text() + "\n")
+    found = list(differences(before, planned(data, tmp_path, tiny, *words).runs[0].settings))
+    assert len(found) == 1 and found[0].startswith("benchmark.files.weights_file=")
+    weights.unlink()
+    with pytest.raises(ConfigError, match=r"weights\.csv"):
+        planned(data, tmp_path, tiny, *words)
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "2", "a/b", "1/0", "1/2/3"])

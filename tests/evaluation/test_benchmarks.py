@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.io import savemat
 
 from ecg_signals.config import ConfigError
 from ecg_signals.evaluation.benchmarks.base import Benchmark, Examples
@@ -106,3 +107,23 @@ def test_sph_takes_primary_statements_and_keeps_patients_together():
 def test_columns_that_labels_are_made_of_must_be_there():
     with pytest.raises(ConfigError, match=r"column 'scp_codes'.*labels are made of"):
         made("ptbxl/all", {"strat_fold": [1, 9, 10]})
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_what_was_measured_is_measured_again_on_other_signals(stated: bool, tmp_path: Path):
+    (tmp_path / "org").mkdir()
+    calls = []
+
+    def data(number: int) -> DataSet:
+        feats = np.full((1, 10 + number), number, dtype=np.float32)
+        savemat(tmp_path / "org" / "a.mat", {"feats": feats, "curr_sample_rate": 100})
+        table = {"idx": [0], "save_file": ["a.mat"], **({"signal_sha1": [f"{number}"]} if stated else {})}
+        return DataSet(tmp_path, pd.DataFrame(table), tmp_path / "cache")
+
+    def measure(signal: np.ndarray, rate: float) -> float:
+        calls.append(rate)
+        return float(signal.mean())
+
+    first = data(1)
+    assert [first.measured("mean", measure).tolist() for _ in range(2)] == [[1.0], [1.0]] and len(calls) == 1
+    assert data(2).measured("mean", measure).tolist() == [2.0]

@@ -1,5 +1,7 @@
 """A data set as ecg-preprocess left it, for the benchmarks that read it."""
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -59,16 +61,36 @@ class DataSet:
             )
         return path
 
+    @cached_property
+    def version(self) -> str:
+        """Changes with the folder and with its signals, by the digests in meta.csv, else by the files' size and age."""
+        digest = hashlib.sha256(str(self.folder.resolve()).encode())
+        if "signal_sha1" in self.meta.columns:
+            told = self.meta[["save_file", "signal_sha1"]].astype(str).to_numpy().tolist()
+        else:
+            files = [(self.folder / RECORDS / name, name) for name in self.meta["save_file"].astype(str)]
+            told = [[name, _size_and_age(path)] for path, name in files]
+        digest.update(json.dumps(told).encode())
+        return digest.hexdigest()[:16]
+
     def measured(self, name: str, measure: Callable[[np.ndarray, float], float]) -> np.ndarray:
         """[records] a number of every stored record, by its signal [leads, samples] and Hz; computed once."""
-        path = self.cache / f"{name}.npy"
-        if path.is_file() and len(found := load_npy(path)) == len(self.meta):
-            return found
+        path = self.cache / f"{name}-{self.version}.npy"
+        if path.is_file():
+            return load_npy(path)
         segments = (read_segment(str(self.signal_file(row))) for row in range(len(self.meta)))
         values = np.array([measure(segment.signal, float(segment.rate or 0)) for segment in segments])
         with replacing(path) as partial, partial.open("wb") as file:
             np.save(file, values)
         return values
+
+
+def _size_and_age(path: Path) -> list[int]:
+    """Of a file, [] where there is none."""
+    if not path.is_file():
+        return []
+    told = path.stat()
+    return [told.st_size, told.st_mtime_ns]
 
 
 def find_data(place: Path, sources: Sequence[str], what: str, cache: Path) -> DataSet:
