@@ -104,7 +104,7 @@ def _value(word: str, text: str) -> Any:
 def _packaged() -> Path:
     from ecg_signals.cli.recipes import packaged_recipes
 
-    return packaged_recipes()
+    return packaged_recipes().resolve()
 
 
 def read_recipe(text: str) -> dict[str, Any] | None:
@@ -116,13 +116,13 @@ def read_recipe(text: str) -> dict[str, Any] | None:
     from ecg_signals.cli.overrides import hydra_override
     from ecg_signals.cli.recipe_files import check_recipe
 
-    name, *settings = text.split()
-    own = Path(name).expanduser().absolute()
-    packaged = _packaged() / f"{name.removesuffix('.yaml')}.yaml"
+    name, *settings = text.split() or [""]
+    own = Path(name).expanduser().resolve()
+    packaged = (_packaged() / f"{name.removesuffix('.yaml')}.yaml").resolve()
     file = own if own.suffix == ".yaml" and own.is_file() else packaged
     if not file.is_file():
         return None
-    folder = _packaged() if file.is_relative_to(_packaged()) else file.parent
+    folder = _packaged() if file.is_relative_to(_packaged()) else file.parent  # behind every .. and link
     composer = Composer(folder, str(file.relative_to(folder).with_suffix("")), "eval")
     check_recipe(file, [folder, _packaged()])
     if folder != _packaged():

@@ -11,6 +11,7 @@ import pytest
 from conftest import RECORDS, write_data  # type: ignore[import-not-found]
 
 from ecg_signals.cli.eval import parse, read_recipe
+from ecg_signals.cli.recipes import packaged_recipes
 from ecg_signals.comparison.models import find_model
 from ecg_signals.comparison.options import EvalOptions
 from ecg_signals.comparison.plan import make_plan, parse_share
@@ -73,6 +74,15 @@ def test_what_was_typed_wrong_is_said_before_anything_is_written(
     with pytest.raises(ConfigError, match=re.escape(message)):
         planned(small_ptbxl, tmp_path / "out", tiny, word)
     assert not (tmp_path / "out" / "runs").exists()
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_a_way_through_the_packaged_recipes_lets_no_recipe_run_code(relative: bool, tmp_path: Path):
+    (tmp_path / "r.yaml").write_text("hydra: {callbacks: {x: {_target_: canary.Hook}}}")
+    up = "../" * len(packaged_recipes().resolve().parts)
+    there = f"{up}{tmp_path.relative_to('/')}/r"
+    with pytest.raises(UsageError, match="--allow-hooks"):
+        read_recipe(there if relative else f"{packaged_recipes()}/{there}.yaml")
 
 
 def test_a_name_alone_is_no_model():

@@ -18,6 +18,7 @@ from ecg_signals.signal.leads import LEADS
 from ecg_signals.tables import Table, check_columns, read_table
 
 META, RECORDS = "meta.csv", "org"
+TEXT = ("save_file", "diagnosis", "AHA_Code", "signal_sha1")  # columns that may look like numbers
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def find_data(place: Path, sources: Sequence[str], what: str, cache: Path) -> Da
     there = {}
     for folder in [place, *sorted(path for path in place.iterdir() if path.is_dir())]:
         if (folder / META).is_file() and (folder / "segmented.csv").is_file():
-            meta = read_table(folder / META, ["idx", "save_file", "source"], text=["save_file"])
+            meta = read_table(folder / META, ["idx", "save_file", "source"], text=TEXT)
             source = str(meta["source"].iloc[0]) if len(meta) else ""
             if source in sources:
                 return DataSet(folder, meta, cache / folder.name)
