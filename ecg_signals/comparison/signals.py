@@ -15,8 +15,7 @@ import numpy as np
 
 from ecg_signals.config import ConfigError, listed
 from ecg_signals.data.datasets.ecg_prepared import FILE
-from ecg_signals.data.sources.files import patient_number, read_segment
-from ecg_signals.evaluation.benchmarks.base import known_patients
+from ecg_signals.data.sources.files import read_segment
 from ecg_signals.evaluation.benchmarks.data import DataSet
 from ecg_signals.files import replacing
 from ecg_signals.processes import process_pool
@@ -53,8 +52,7 @@ def prepare_records(data: DataSet, contract: SignalContract, place: Path, jobs: 
     """
     folder = place / f"{data.folder.name}-{digest_of(data, contract)}"
     if not (folder / INDEX).is_file():
-        patients = known_patients(data.meta)
-        stored = [(row, data.signal_file(row), str(patients[row])) for row in range(len(data.meta))]
+        stored = [(row, data.signal_file(row)) for row in range(len(data.meta))]
         told = list(_all(partial(prepare_one, contract, data.leads, folder), stored, jobs))
         if not any(samples for _, samples, _ in told):
             raise ConfigError(f"no record of {data.folder} can be prepared. The first: {told[0][2]}")
@@ -75,7 +73,7 @@ def digest_of(data: DataSet, contract: SignalContract) -> str:
     return hashlib.sha256(json.dumps([steps, data.version]).encode()).hexdigest()[:12]
 
 
-Stored = tuple[int, Path, str]  # row of meta.csv, file of the whole record, patient
+Stored = tuple[int, Path]  # row of meta.csv, file of the whole record
 Told = tuple[int, int, str]  # row of meta.csv, samples (0: not prepared), and what there is to say
 
 
@@ -94,22 +92,26 @@ def prepare_one(contract: SignalContract, leads: Sequence[str], folder: Path, st
     """Prepare one record."""
     from scipy.io import savemat
 
-    row, path, patient = stored
-    note = ""
+    row, path = stored
+    notes = []
     try:
         record = read_stored(path, leads)
-        if np.isnan(record.signal).any() and not any(isinstance(s, Step) and s.fills_nan for s in contract.made()):
-            record.signal, note = interpolate_nan(record.signal), "gaps are filled by straight lines"
+        filled = interpolate_nan(record.signal)  # but for leads that are missing
+        gaps = not np.array_equal(filled, record.signal, equal_nan=True)
+        if gaps and not any(isinstance(step, Step) and step.fills_nan for step in contract.made()):
+            record.signal = filled
+            notes.append("gaps are filled by straight lines")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # flat leads, which stay as they are
-            signal, rate, _ = contract.conditioned(record)
+            warnings.simplefilter("ignore")  # flat leads, which stay as they are, and missing ones
+            signal, rate, missing = contract.conditioned(record)
     except ConfigError as error:
         return row, 0, str(error)
+    signal[missing] = 0  # whatever the steps made of them, as the contract's own `prepare` does
+    notes += ["missing leads are zero"] if missing else []
     content = {"feats": signal.astype(np.float32), "curr_sample_rate": rate, "idx": row}
-    number = patient_number(patient)
     with replacing(folder / path.name) as partial_path, partial_path.open("wb") as file:
-        savemat(file, content if number is None else {**content, "patient_id": number})
-    return row, signal.shape[-1], note
+        savemat(file, content)
+    return row, signal.shape[-1], "; ".join(notes)
 
 
 def read_stored(path: Path, leads: Sequence[str]) -> Record:
