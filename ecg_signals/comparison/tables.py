@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ecg_signals.comparison.running import FAILED, KIND_NAMES, PREDICTIONS, RESULT
+from ecg_signals.comparison.running import FAILED, KIND_NAMES, PREDICTIONS, RESULT, SETTINGS
 from ecg_signals.comparison.runs import lead_metric
 from ecg_signals.evaluation.benchmarks.published import published_numbers
 from ecg_signals.evaluation.results import class_numbers, plain_json
@@ -33,11 +33,18 @@ def collect(out: Path, rounds: int) -> dict[str, Any]:
         "summary": [dict(zip(KEYS, key)) | summary(members, rounds) for key, members in groups.items()],
         "published": published_numbers({result["benchmark"] for _, result in found}),
         "failed": {str(path.parent.relative_to(out)): json.loads(path.read_text())["error"]
-                   for path in sorted((out / "runs").rglob(FAILED))},
+                   for path in sorted((out / "runs").rglob(FAILED)) if not finished(path.parent)},
     }  # fmt: skip
     write_text(out / JSON, json.dumps(plain_json(content), indent=1, ensure_ascii=False) + "\n")
     write_csv(out / CSV, [result for _, result in found])
     return content
+
+
+def finished(folder: Path) -> bool:
+    """Whether all results of a run are there, its own and those of other benchmarks."""
+    path = folder / SETTINGS
+    further = json.loads(path.read_text())["test_on"] if path.is_file() else {}
+    return all((place / RESULT).is_file() for place in [folder, *(folder / "test_on" / name for name in further)])
 
 
 def summary(members: Sequence[tuple[Path, Mapping[str, Any]]], rounds: int) -> dict[str, Any]:
@@ -93,7 +100,7 @@ def write_csv(path: Path, results: Sequence[Mapping[str, Any]]) -> None:
         row = {key: result[key] for key in (*KEYS, "seed", "kind", "seconds")}
         row |= {f"records {split}": count for split, count in result["counts"].items()}
         row |= {f"selected by {key}": value for key, value in result["selection"].items()}
-        rows.append(row | dict(result["metrics"]) | {"undefined": " ".join(result["undefined"])})
+        rows.append(row | dict(result["metrics"]) | {"undefined": "; ".join(result["undefined"])})
     write_table(path, pd.DataFrame(rows))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from ecg_signals.comparison.report.content import Answers
@@ -39,11 +40,17 @@ def write_run(
     out: Path, data: Path | None, *, benchmark: str = SUPER, protocol: str = "linear", model: str = "a",
     fraction: str = "1", seed: int = 1, skill: float = 1.0, kind: str = "multi_label", labels: Sequence[str] = NAMES,
     test_on: str = "", records: int = 30, updates: int = 3, patients: bool = True, trained: int | None = None,
+    asked: Sequence[str] = (),
 ) -> None:  # fmt: skip
     """Files of one finished run."""
     folder = out / "runs" / benchmark / protocol / model / fraction / f"seed{seed}"
     folder = folder / "test_on" / test_on if test_on else folder
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = {"recipe": {"dataset": {"batch_size": 8}, "model": {"_name": "classifier"}}, "state": "best",
+                "test_on": dict.fromkeys(asked, {})}  # fmt: skip
+    (out / "runs" / benchmark / protocol / model / fraction / f"seed{seed}" / "settings.json").write_text(
+        json.dumps(settings)
+    )
     targets = truth(kind, len(labels), records)
     rng = np.random.default_rng([seed, sum(map(ord, benchmark + protocol + model + fraction))])
     noise = rng.standard_normal(targets.shape)
@@ -68,11 +75,11 @@ def write_run(
         "counts": {"train": trained or round(float(fraction) * 400), "valid": 50, "test": records},
         "selection": {"metric": "loss" if kind == "regression" else "auroc", "value": 0.7, "update": 2},
         "versions": {"ecg_signals": "1.0", "torch": "2.0"},
-        "settings": {"recipe": {"dataset": {"batch_size": 8}, "model": {"_name": "classifier"}}, "state": "best"},
+        "settings": settings,
     }  # fmt: skip
     (folder / "result.json").write_text(json.dumps(plain_json(result)))
     splits = out / "splits" / folder.relative_to(out / "runs")
-    splits.mkdir(parents=True)
+    splits.mkdir(parents=True, exist_ok=True)
     (splits / "counts.json").write_text("{}")
 
 
@@ -123,6 +130,14 @@ def test_the_leaderboard_says_mean_deviation_and_interval_best_first(compared: t
 
 def test_labels_without_value_are_listed_and_in_no_mean(compared: tuple[Path, str]):
     lines = text_of(compared[1])
+    content = json.loads((compared[0] / "results.json").read_text())
+    table = pd.read_csv(compared[0] / "results.csv")
+    for run in [*content["runs"], *content["summary"]]:
+        assert run["undefined"] == ["<b>&X"]
+    for run, stored in zip(content["runs"], table["undefined"]):
+        assert run["per_label"]["<b>&X"]["auroc"] is None and stored == "<b>&X"
+        defined = [run["per_label"][label]["auroc"] for label in NAMES[:4]]
+        assert run["metrics"]["auroc"] == pytest.approx(np.mean(defined))
     assert "the plain mean over the 4 labels that define a value" in lines
     assert "Undefined, and in no mean , since all test records have them or none has: &lt;b&gt;&amp;X." in lines
     row = re.search(r'<tr class=few><th scope="row">&lt;b&gt;&amp;X</th>(.*?)</tr>', compared[1])
@@ -175,6 +190,17 @@ def test_failed_and_missing_runs_are_listed_and_the_others_shown(tmp_path: Path)
     assert "1 run finished; 1 failed, 1 without a result yet" in lines
     assert f"runs/{SUPER}/linear/b/1/seed1 loss &lt;nan&gt;" in lines
     assert f"runs/{SUPER}/scratch/a/1/seed2 no result yet" in lines
+
+
+def test_what_failed_once_and_was_finished_later_has_not_failed(tmp_path: Path):
+    write_run(tmp_path, None, test_on="ptbxl/form", asked=["ptbxl/form"])
+    run = tmp_path / "runs" / SUPER / "linear" / "a" / "1" / "seed1"
+    (run / "failed.json").write_text(json.dumps({"error": "out of memory"}))
+    assert list(collect(tmp_path, 0)["failed"]) == [str(run.relative_to(tmp_path))]  # its own test is not there
+    write_run(tmp_path, None, asked=["ptbxl/form"])
+    assert collect(tmp_path, 0)["failed"] == {}
+    (run / "test_on" / "ptbxl" / "form" / "result.json").unlink()
+    assert len(collect(tmp_path, 0)["failed"]) == 1
 
 
 def test_nothing_finished_is_said(tmp_path: Path):
