@@ -98,6 +98,16 @@ def test_published_numbers_of_the_benchmarks_stand_beside_ours(compared: Path):
     assert len(published_numbers(["cpsc2018"])) == 21 and not published_numbers(["georgia"])
 
 
+def test_published_probes_stand_under_the_protocol_that_made_them():
+    found = {(row["benchmark"], row["model"], row["protocol"]): row for row in published_numbers(["ptbxl/all", SINGLE])}
+    of_jepa = {protocol for _, model, protocol in found if model.startswith("JEPA")}
+    assert of_jepa == {"finetune", "attentive"}  # a learned query reads the tokens of what the README calls linear
+    assert found["ptbxl/all", "JEPA, ViT-S, MIMIC-IV-ECG", "attentive"]["value"] == 0.940
+    assert found["ptbxl/all", "BYOL, xresnet1d50", "linear"]["value"] == 0.878
+    assert "split of its own" in found[SINGLE, "ST-MEM", "linear"]["source"]
+    assert found["ptbxl/all", "ViT-B, attentive probe", "random"]["value"] == 0.867
+
+
 def test_a_second_run_makes_only_what_is_missing_and_ends_as_if_undisturbed(
     compared: Path, small_ptbxl: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
