@@ -131,7 +131,8 @@ class Maker:
 
     def run(self, task: Task, name: str, model: Compared, part: Part, seed: int) -> Run:
         protocol, preset = PROTOCOLS[name], preset_of(self.options.preset, name)
-        after = self.run(task, protocol.after, model, part, seed) if protocol.after else None
+        first = preset.after.get(name, protocol.after)
+        after = self.run(task, first, model, part, seed) if first else None
         examples = part.of(task.examples, seed) if protocol.trains else self.as_labelled(task, model)
         folder = self.out / "runs" / task.name / name / model.name / part.name / f"seed{seed}"
         further = [self.tasks[other] for other in self.options.test_on if other != task.name]

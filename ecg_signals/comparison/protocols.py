@@ -57,6 +57,9 @@ class Preset:
         rule: by which their answers are joined.
         last: the last state is tested; False: the best one in validation.
         settings: of every protocol it has, dotted key -> value, over the protocol's.
+        recurrent: settings of encoders that say `is_recurrent`, over these.
+        after: protocol -> the one whose result it starts from, over the protocol's.
+        selecting: the rule by which answers are joined in validation, where it is another one.
     """
 
     about: str
@@ -65,6 +68,9 @@ class Preset:
     rule: str = "mean"
     last: bool = False
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    recurrent: Mapping[str, Any] = field(default_factory=dict)
+    after: Mapping[str, str] = field(default_factory=dict)
+    selecting: str = ""
 
 
 _ADAMW = {"optimizer": {"_name": "adamw", "weight_decay": 1e-3}, "lr_scheduler": {"_name": "fixed"},
@@ -77,16 +83,16 @@ PRESETS = {
     "pb": Preset("Strodthoff et al. 2021, arXiv:2004.13701", 2.5, 1.25, "max", True, {"scratch": {
         **_ADAMW, "optimizer": {"_name": "adamw", "adam_betas": [0.9, 0.99], "weight_decay": 0.01},
         "lr_scheduler": {"_name": "one_cycle"}, "optimization.lr": [1e-2], "optimization.max_epoch": 50,
-    }}),
+    }}, recurrent={"optimization.lr": [1e-3], "optimization.clip_norm": 0.25}),
     "ssl": Preset("Mehari & Strodthoff 2022, arXiv:2103.12676", 2.5, 1.25, "mean", False, {
         "linear": {**_ADAMW, "optimization.lr": [1e-3], "optimization.max_epoch": 50},
         "finetune": {**_ADAMW, "optimization.lr": [1e-4], "optimization.max_epoch": 20},
         "scratch": {**_ADAMW, "optimization.lr": [1e-3], "optimization.max_epoch": 50},
         "random": {**_ADAMW, "optimization.lr": [1e-3], "optimization.max_epoch": 50},
-    }),
+    }, after={"finetune": "linear"}),
     "ssm": Preset("Mehari & Strodthoff 2022, arXiv:2211.07579", 2.5, 2.5, "mean", False, {
         "scratch": {**_ADAMW, "optimization.lr": [1e-3], "optimization.max_epoch": 100},
-    }),
+    }, selecting="mean_logits"),
     "jepa": Preset("Weimann & Conrad 2024, arXiv:2410.13867", 2.5, 1.25, "mean_logits", False, {
         "attentive": {}, "finetune_after_linear": {}, "scratch": {},
         "finetune": {"optimization.lr": [1e-3], "lr_scheduler.min_lr": 1e-5},

@@ -111,15 +111,24 @@ def with_paths(run: Run, out: Path) -> dict[str, Any]:
     return sections
 
 
+def of_test(run: Run, test: Test, out: Path) -> dict[str, Any]:
+    """Sections by which the chosen state answers to a test split."""
+    place, sections = data_folder(run, out), with_paths(run, out)
+    data = place if test is run.tests[0] else place / "test_on" / test.task.name
+    sections["task"] |= {"data": str(data), "label_file": str(data / "y.npy")}
+    sections["dataset"]["valid_subset"] = "test"
+    if run.preset.selecting and run.kind != VALUES:
+        sections["dataset"]["window_rule"] = run.preset.rule
+    kept = {key: sections[key] for key in ("common", "dataset", "task", "criterion")}
+    return {**kept, "common_eval": {"path": str(state_file(run))}}
+
+
 def judge(run: Run, test: Test, out: Path, began: float) -> None:
     """Answers of the chosen state to a test split; writes predictions.npz, then result.json."""
     place = data_folder(run, out)
-    data = place if test is run.tests[0] else place / "test_on" / test.task.name
-    sections = with_paths(run, out)
-    sections["task"] |= {"data": str(data), "label_file": str(data / "y.npy")}
-    sections["dataset"]["valid_subset"] = "test"
-    kept = {key: sections[key] for key in ("common", "dataset", "task", "criterion")}
-    evaluator = Evaluator({**kept, "common_eval": {"path": str(state_file(run))}}, Placement())
+    sections = of_test(run, test, out)
+    data = Path(sections["task"]["data"])
+    evaluator = Evaluator(sections, Placement())
     answers = Predictions(run, test, _answers(run, test, evaluator, "test"))
     cuts = thresholds(run, test, evaluator) if test.task.benchmark.tuned and (data / "train.tsv").is_file() else None
     predicted = answers.scores > 0.5 if cuts is None else predict(answers.scores, cuts)

@@ -8,6 +8,8 @@ from typing import Any
 from ecg_signals.comparison.protocols import Protocol, put
 from ecg_signals.comparison.runs import JUDGED, Run
 from ecg_signals.metrics.logits import VALUES
+from ecg_signals.models.heads.classifier import Classifier
+from ecg_signals.registry import get_entry
 from ecg_signals.sections import DatasetConfig
 from ecg_signals.signal.contract import SignalContract
 
@@ -38,7 +40,7 @@ def composed(
     if protocol.trains and not protocol.pretrained and not _frozen(sections):
         for group, values in run.model.own.items():
             sections[group] = {**sections[group], **values} if group == "dataset" else copy.deepcopy(values)
-    for key, value in run.preset.settings.get(run.protocol, {}).items():
+    for key, value in _published(run).items():
         put(sections, key, value)
     sections["common"] = {"seed": run.seed, "log_format": "none", "user_dir": user_dir,
                           "log_interval": (sections.get("common") or {}).get("log_interval", 100)}  # fmt: skip
@@ -60,6 +62,13 @@ def composed(
     return {key: value for key, value in sections.items() if key != "common_eval"}
 
 
+def _published(run: Run) -> Mapping[str, Any]:
+    """What the preset says of the protocol and the encoder."""
+    settings = run.preset.settings.get(run.protocol, {})
+    recurrent = get_entry("model", str(run.model.encoder["_name"])).cls.is_recurrent
+    return {**settings, **run.preset.recurrent} if settings and recurrent else settings
+
+
 def _frozen(sections: Mapping[str, Any]) -> bool:
     return bool((sections.get("model") or {}).get("freeze_encoder"))
 
@@ -75,7 +84,7 @@ def _dataset(run: Run, values: Mapping[str, Any], counts: Mapping[str, int]) -> 
         "num_workers": 0,
         "batch_size": min(size, counts["train"]),
         "valid_subset": "valid",
-        "window_rule": "mean" if run.kind == VALUES else rule or "mean",
+        "window_rule": "mean" if run.kind == VALUES else preset.selecting or rule or "mean",
         "window_length": None,
         **windows(contract, preset.window_seconds, preset.stride_seconds),
     }
@@ -92,7 +101,8 @@ def windows(contract: SignalContract, seconds: float | None, stride: float | Non
 def _model(run: Run, protocol: Protocol, values: Mapping[str, Any]) -> dict[str, Any]:
     if not protocol.trains:
         return {}
-    kept = {key: value for key, value in values.items() if key not in RANDOM}
+    left_out = {*RANDOM, *(Classifier.HEAD if run.after else ())}  # a head that is kept has its own options
+    kept = {key: value for key, value in values.items() if key not in left_out}
     begun = {} if run.after else run.model.section(protocol.pretrained)
     return {**kept, "num_labels": len(run.labels), **begun}
 

@@ -21,6 +21,7 @@ class Encoder(nn.Module):
         ARCHITECTURE: options that must be those of a pretrained file; None: all that have a default, unless set.
         NEW_WEIGHTS: weights that a pretrained file may lack; how their names begin, or those of the parts they are in.
         FRESH_WEIGHTS: weights that never come from a file.
+        is_recurrent: it goes through samples one by one, for which published trainings have rates of their own.
     """
 
     encoder_name: ClassVar[str] = ""
@@ -28,6 +29,7 @@ class Encoder(nn.Module):
     ARCHITECTURE: ClassVar[tuple[str, ...] | None] = None
     NEW_WEIGHTS: ClassVar[tuple[str, ...]] = ()
     FRESH_WEIGHTS: ClassVar[tuple[str, ...]] = ()
+    is_recurrent: ClassVar[bool] = False
 
     @property
     def dim(self) -> int:

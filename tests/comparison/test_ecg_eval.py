@@ -163,6 +163,12 @@ def test_a_checkpoint_is_probed_finetuned_and_tested_as_it_is(checkpoint: Path, 
     assert found["as_is"]["metrics"] == pytest.approx(stored["metrics"])
 
 
+def test_all_weights_train_on_from_the_head_that_was_trained_alone(checkpoint: Path, small_ptbxl: Path, tmp_path: Path):
+    words = ("preset=ssl", "protocol.optimization.max_epoch=1")
+    assert ecg_eval(small_ptbxl, tmp_path, checkpoint, SUPER, "finetune", *words) == 0
+    assert {run["protocol"] for run in results(tmp_path)["runs"]} == {"linear", "finetune"}
+
+
 def test_trained_on_one_benchmark_and_tested_on_another(small_ptbxl: Path, tiny: Path, tmp_path: Path):
     assert ecg_eval(small_ptbxl, tmp_path, tiny, "ptbxl/all", "scratch", f"test_on=[{SUPER}]") == 1
     assert ecg_eval(small_ptbxl, tmp_path, tiny, "ptbxl/all", "scratch", "steps=2", f"test_on=[{RHYTHM}]") == 0

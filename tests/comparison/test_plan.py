@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import RECORDS, write_data  # type: ignore[import-not-found]
+from conftest import RECORDS, TINY, write_data  # type: ignore[import-not-found]
 
 from ecg_signals.cli.eval import parse, read_recipe
 from ecg_signals.cli.recipes import packaged_recipes
 from ecg_signals.comparison.models import find_model
 from ecg_signals.comparison.options import EvalOptions
 from ecg_signals.comparison.plan import make_plan, parse_share
+from ecg_signals.comparison.running import of_test
 from ecg_signals.comparison.runs import Plan
 from ecg_signals.comparison.schedule import differences, missing
 from ecg_signals.config import ConfigError, UsageError
@@ -135,3 +136,20 @@ def test_a_run_depends_on_options_and_files_of_all_that_it_is_tested_on(
 def test_a_share_is_the_kth_of_n(text: str):
     with pytest.raises(UsageError, match=r"is not K/N, such as 2/4"):
         parse_share(text, [])
+
+
+def test_presets_are_the_published_trainings_of_an_encoder(small_ptbxl: Path, tiny: Path, tmp_path: Path):
+    rates = {}
+    for name in ("lstm", "resnet1d_wang"):
+        model = tmp_path / f"{name}.yaml"
+        model.write_text(re.sub("encoder: .*", f"encoder: {{_name: {name}}}", TINY))
+        recipe = planned(small_ptbxl, tmp_path, model, "preset=pb").runs[0].sections
+        rates[name] = recipe["optimization"]["lr"], recipe["optimization"]["clip_norm"]
+    assert rates == {"lstm": ([1e-3], 0.25), "resnet1d_wang": ([1e-2], 0.0)}
+    run = planned(small_ptbxl, tmp_path, tiny, "preset=ssm").runs[0]
+    assert run.sections["dataset"]["window_rule"] == "mean_logits"  # by which a state is selected
+    assert of_test(run, run.tests[0], tmp_path)["dataset"]["window_rule"] == "mean"  # by which it is reported
+    head, whole = planned(small_ptbxl, tmp_path, tiny, "preset=ssl", "protocol=[finetune]").runs
+    assert (head.protocol, whole.after.folder) == ("linear", head.folder)
+    assert [run.sections["optimization"]["max_epoch"] for run in (head, whole)] == [50, 20]
+    assert [run.sections["model"]["freeze_encoder"] for run in (head, whole)] == [True, False]

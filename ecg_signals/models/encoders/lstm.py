@@ -41,6 +41,7 @@ class LSTM(BaseModel):
 
     cfg: LSTMConfig
     encoder_name = "lstm"
+    is_recurrent = True
     ARCHITECTURE: ClassVar[tuple[str, ...]] = (
         "in_d", "hidden_dim", "num_layers", "cell", "bidirectional", "backward_end",
     )  # fmt: skip
