@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and what is said when they cannot be."""
 
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -72,6 +73,12 @@ def sized(path: Path, below: Path | None = None) -> str:
     whole = path.absolute()
     shown = whole.relative_to(below) if below is not None and whole.is_relative_to(below) else whole
     return f"{shown} ({number} {unit})"
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, which is not held in memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -253,6 +253,11 @@ def _jsonable(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def stored_rows(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl; none where there is no such file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
 def _updates_of(line: bytes) -> float | None:
     """`num_updates` of a line of metrics.jsonl, 0 without one; None for a line that is no object of ours."""
     try:

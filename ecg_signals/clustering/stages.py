@@ -34,6 +34,7 @@ from ecg_signals.data.loading import batches_in_order
 from ecg_signals.data.named_rows import NamedRows
 from ecg_signals.data.sources.npy_folder import NpyFolder
 from ecg_signals.evaluation.run import run
+from ecg_signals.files import file_digest
 from ecg_signals.processes import process_pool
 from ecg_signals.signal.contract import stated_contract
 from ecg_signals.signal.hubert_ecg import decimate_crop
@@ -266,7 +267,7 @@ def assign(features: NamedRows, dest: str | Path, models: Sequence[str], *, raw:
         "what": "targets",
         "vocab_sizes": [model.clusters for model in loaded],
         "raw": raw,
-        "models": [hashlib.sha256(resolve_input(path).read_bytes()).hexdigest() for path in models],
+        "models": [file_digest(resolve_input(path)) for path in models],
         "features": features.settings,
     }
     for path, model in zip(models, loaded):

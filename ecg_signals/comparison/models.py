@@ -10,6 +10,7 @@ from typing import Any
 from ecg_signals.checkpoint.initialise import encoder_section_of
 from ecg_signals.checkpoint.load import files_read, load_source
 from ecg_signals.config import ConfigError, UsageError, resolve_input
+from ecg_signals.files import file_digest
 from ecg_signals.signal.contract import SignalContract, stated_contract
 from ecg_signals.signal.leads import LEADS
 
@@ -67,14 +68,11 @@ def find_model(typed: str, recipes: Recipes) -> Compared:
         raise UsageError(f"'{text}' is no recipe; settings stand behind a recipe, such as 'w2v_cmsc model.dropout=0'")
     source = load_source(text)
     contract = stated_contract(source.signal, text)
-    digest = hashlib.sha256()
-    for path in files_read(text):
-        if path.is_file():
-            digest.update(path.read_bytes())
+    files = "".join(file_digest(path) for path in files_read(text) if path.is_file())
     _, section = encoder_section_of(source.name, source.options, text)
     return Compared(
         name, text, contract, section, str(resolve_input(text)),
-        labels=source.labels, kind=source.logit_kind, version=digest.hexdigest()[:16],
+        labels=source.labels, kind=source.logit_kind, version=hashlib.sha256(files.encode()).hexdigest()[:16],
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from ecg_signals.composition import resolve_config
 from ecg_signals.config import ConfigError, UsageError, listed, option_fields, resolve_input, unknown_message
 from ecg_signals.evaluation.benchmarks.base import SPLITS, Benchmark, Examples
 from ecg_signals.evaluation.benchmarks.data import find_data
+from ecg_signals.files import file_digest
 from ecg_signals.metrics.logits import CLASSES, KINDS, VALUES
 from ecg_signals.registry import register_benchmark
 
@@ -157,9 +158,9 @@ class Maker:
         if model.kind in KINDS and model.kind != task.benchmark.kind:
             raise ConfigError(f"{model.text} gives {model.kind}, but benchmark {task.name} has {task.benchmark.kind}")
         if task.benchmark.kind == VALUES:
-            raise ConfigError(f"protocol as_is cannot test values, benchmark {task.name}: {model.text} does not say the "
-                              f"mean and deviation by which its values were standardised; give another protocol, such "
-                              f"as protocol=[linear]")  # fmt: skip
+            raise ConfigError(f"protocol as_is cannot test the values of benchmark {task.name}: {model.text} does not "
+                              f"say the mean and deviation by which its values were standardised; give another "
+                              f"protocol, such as protocol=[linear]")  # fmt: skip
         return in_columns(task.examples, model.labels)
 
     def test(self, trained: Task, task: Task, examples: Examples, folder: Path) -> Test:
@@ -207,7 +208,7 @@ def _asked(task: Task, examples: Examples, model: Compared) -> dict[str, Any]:
     """What a benchmark's options, records, signals and files that options name come to."""
     options = task.benchmark.cfg.to_dict()
     paths = {key: resolve_input(value) for key, value in options.items() if isinstance(value, str)}
-    files = {key: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for key, path in paths.items() if path.is_file()}
+    files = {key: file_digest(path)[:12] for key, path in paths.items() if path.is_file()}
     told = {**options, "records": _digest(examples), "data": digest_of(task.data, model.contract)}
     return {**told, "files": files} if files else told
 

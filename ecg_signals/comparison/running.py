@@ -22,6 +22,7 @@ from ecg_signals.files import replacing, writing
 from ecg_signals.metrics.challenge import g_beta_thresholds, predict
 from ecg_signals.metrics.logits import CLASSES, VALUES
 from ecg_signals.metrics.results import Results, evaluate
+from ecg_signals.reporting import stored_rows
 from ecg_signals.runtime.placement import Placement
 from ecg_signals.tables import write_text
 from ecg_signals.training.trainer import Trainer
@@ -220,10 +221,8 @@ def history(run: Run) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The validations of a run, and which of them chose its state."""
     section = run.sections["checkpoint"]
     metric, largest = section["best_checkpoint_metric"], section["maximize_best_checkpoint_metric"]
-    path = run.folder / "metrics.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
     curve = [{"update": row["num_updates"], "loss": row.get("loss"), "metric": row.get(metric)}
-             for row in rows if row.get("split") == "valid"]  # fmt: skip
+             for row in stored_rows(run.folder / "metrics.jsonl") if row.get("split") == "valid"]  # fmt: skip
     scored = [row for row in curve if row["metric"] is not None]
     if run.preset.last or not scored:
         return curve, {"metric": "last", "value": None, "update": curve[-1]["update"] if curve else None}

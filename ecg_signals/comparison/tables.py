@@ -9,6 +9,7 @@ import numpy as np
 
 from ecg_signals.comparison.running import FAILED, KIND_NAMES, PREDICTIONS, RESULT, SETTINGS
 from ecg_signals.comparison.runs import lead_metric
+from ecg_signals.evaluation.benchmarks.base import owners
 from ecg_signals.evaluation.benchmarks.published import published_numbers
 from ecg_signals.evaluation.results import class_numbers, plain_json
 from ecg_signals.metrics.base import Scored, make_metrics, mean_defined
@@ -70,14 +71,13 @@ def interval(folders: Iterable[Path], metric: str, kind: str, rounds: int) -> li
     if not rounds or any(len(one["ids"]) != len(read[0]["ids"]) for one in read):
         return None
     measure = make_metrics([metric], kind)[metric]
-    patients, ids = read[0]["patients"], read[0]["ids"]
-    owners = np.unique(np.where(patients == "", ids, patients), return_inverse=True)[1]
+    whose = owners(read[0]["patients"], read[0]["ids"])
 
     def mean(rows: np.ndarray) -> dict[str, np.ndarray | float]:
         scored = [Scored.of(one["scores"][rows], one["targets"][rows], kind) for one in read]
         return {metric: float(np.mean([mean_defined(np.atleast_1d(measure(own))) for own in scored]))}
 
-    ends = intervals(mean, resampled_groups(owners, rounds, 0))[metric]
+    ends = intervals(mean, resampled_groups(whose, rounds, 0))[metric]
     return [float(end) for end in ends] if np.isfinite(ends).all() else None
 
 

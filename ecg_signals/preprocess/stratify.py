@@ -15,7 +15,6 @@ def stratified_folds(
     shares: Sequence[float],
     sizes: Sequence[int] | None = None,
     seed: int = 0,
-    order: Sequence[Hashable] | None = None,
 ) -> np.ndarray:
     """The fold of every group, [groups], 0 and up; -1 for a group without labels, which nothing can place.
 
@@ -23,12 +22,11 @@ def stratified_folds(
         labels: of every group, repeated for each of its records that has them.
         shares: of the folds, which sum to 1.
         sizes: records of every group; None: one each.
-        order: all labels, in the order that decides between equally rare ones; None: sorted.
     """
     draws = np.random.RandomState(seed)  # the generator that published folds were drawn by
     records = np.ones(len(labels)) if sizes is None else np.asarray(sizes, dtype=np.float64)
     left = Counter(label for own in labels for label in own)
-    names = sorted(left) if order is None else [name for name in order if name in left]  # type: ignore[type-var]
+    names = sorted(left)  # type: ignore[type-var]  # the first of equally rare ones goes first
     holders: dict[Hashable, list[int]] = {name: [] for name in names}
     for group, names_of in enumerate(labels):
         for name in dict.fromkeys(names_of):

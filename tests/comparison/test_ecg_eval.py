@@ -244,6 +244,8 @@ def test_records_of_a_class_that_the_model_lacks_count_as_unknown_and_are_counte
         ({"model": "nothing.pt"}, "nothing.pt"),
         ({"data": "unlabelled"}, "column 'scp_codes'"),
         ({"data": "limb"}, "but the model needs"),
+        ({"data": "without_records"}, "Preprocess again with keep_org=true"),
+        ({"model": "benchmark/scratch_xresnet1d50", "protocol": "as_is"}, "has none with names of labels"),
         ({"benchmark": RHYTHM, "protocol": "as_is"}, "lacks 2 of 2 labels"),
         ({"benchmark": SINGLE, "protocol": "as_is"}, "gives labels, but benchmark"),
         ({"more": f"test_on=[{SINGLE}]"}, f"{SUPER} asks for labels, but benchmark {SINGLE} for classes"),
@@ -257,6 +259,7 @@ def test_what_does_not_fit_is_said_before_anything_trains(
     (tmp_path / "raw").mkdir()
     write_data(tmp_path / "unlabelled", scp_codes=None)
     write_data(tmp_path / "limb", leads=("I", "II"))
+    shutil.rmtree(write_data(tmp_path / "without_records") / "org")
     place = tmp_path / words["data"] if "data" in words else small_ptbxl
     model = words.get("model", checkpoint)
     more = [words["more"]] if "more" in words else []

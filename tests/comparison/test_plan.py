@@ -20,7 +20,6 @@ from ecg_signals.comparison.runs import Plan
 from ecg_signals.comparison.schedule import differences, missing
 from ecg_signals.config import ConfigError, UsageError
 
-
 recipes = cache(read_recipe)  # composing one takes half a second
 
 

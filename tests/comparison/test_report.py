@@ -47,7 +47,7 @@ def write_run(
     folder = folder / "test_on" / test_on if test_on else folder
     folder.mkdir(parents=True, exist_ok=True)
     settings = {"recipe": {"dataset": {"batch_size": 8}, "model": {"_name": "classifier"}}, "state": "best",
-                "test_on": dict.fromkeys(asked, {})}  # fmt: skip
+                "test_on": {name: {} for name in asked}}  # fmt: skip
     (out / "runs" / benchmark / protocol / model / fraction / f"seed{seed}" / "settings.json").write_text(
         json.dumps(settings)
     )

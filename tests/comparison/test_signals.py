@@ -62,5 +62,5 @@ def test_a_record_without_a_lead_that_the_model_needs_is_left_out_and_counted(
         assert list(prepared(without_v6, usual_signal(), tmp_path).samples) == [0, 2]
     assert "1 of 3 records" in caplog.text
     alone = DataSet(without_v6.folder, without_v6.meta.iloc[1:2], tmp_path)
-    with pytest.raises(ConfigError, match="no record of .* can be prepared. The first: the record has no V6"):
+    with pytest.raises(ConfigError, match=r"no record of .* can be prepared\. The first: the record has no V6"):
         prepared(alone, usual_signal(), tmp_path)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ecg_signals.comparison.running import FAILED, PREDICTIONS, RESULT
 from ecg_signals.comparison.tables import KEYS, KINDS
+from ecg_signals.evaluation.benchmarks.base import owners
 from ecg_signals.metrics.base import Metric, make_metrics
 from ecg_signals.metrics.logits import VALUES
 from ecg_signals.readers.npy_file import load_npz
@@ -35,8 +36,9 @@ class Answers:
     def read(cls, path: Path) -> "Answers":
         found = load_npz(path)
         ids, patients = found["ids"], found["patients"]
-        owners, known = np.where(patients == "", ids, patients), len(np.unique(patients[patients != ""]))
-        return cls(found["labels"].tolist(), found["scores"], found["targets"], ids, found["files"], owners, known)
+        known = len(np.unique(patients[patients != ""]))
+        return cls(found["labels"].tolist(), found["scores"], found["targets"], ids, found["files"],
+                   owners(patients, ids), known)  # fmt: skip
 
 
 @dataclass(frozen=True)

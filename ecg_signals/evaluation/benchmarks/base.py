@@ -1,7 +1,7 @@
 """What a benchmark is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -58,7 +58,6 @@ class Benchmark(ABC):
         stratify_by: columns of meta.csv by which folds are stratified beside the labels.
         valid_fold, test_fold: that are not trained on.
         tuned: a label is predicted above the threshold that is best for G2 on training records, else above 0.5.
-        compares_with: whose numbers are made alike.
     """
 
     sources: ClassVar[tuple[str, ...]]
@@ -68,7 +67,6 @@ class Benchmark(ABC):
     valid_fold: ClassVar[int] = 9
     test_fold: ClassVar[int] = 10
     tuned: ClassVar[bool] = False
-    compares_with: ClassVar[str] = ""
 
     def __init__(self, cfg: Any) -> None:
         self.cfg = cfg
@@ -92,7 +90,7 @@ class Benchmark(ABC):
         """
         meta = data.meta.iloc[rows]
         extra = [stratum(meta[name].to_numpy(dtype=float), name) for name in self.stratify_by if name in meta.columns]
-        patients, group = np.unique(owners(meta), return_inverse=True)
+        patients, group = np.unique(owners(known_patients(meta), meta["idx"]), return_inverse=True)
         labels: list[list[str]] = [[] for _ in patients]
         for row, own in enumerate(group):
             labels[own] += [str(column) for column in np.flatnonzero(targets[row] == 1)] + [one[row] for one in extra]
@@ -160,10 +158,13 @@ def one_hot(found: Sequence[set[str]], names: Sequence[str]) -> np.ndarray:
     )
 
 
-def owners(meta: Table) -> np.ndarray:
-    """[records] the patient, or the record itself where that is not known."""
-    patients = known_patients(meta)
-    return np.where(patients == "", [f"record {idx}" for idx in meta["idx"]], patients)
+def owners(patients: np.ndarray, records: Iterable[object]) -> np.ndarray:
+    """[records] the patient, or the record itself where that is not known, "".
+
+    Args:
+        records: their names or numbers.
+    """
+    return np.where(patients == "", [f"record {record}" for record in records], patients)
 
 
 def known_patients(meta: Table) -> np.ndarray:

@@ -54,10 +54,12 @@ class HospitalConfig(BaseConfig):
 
 
 class Hospital(Challenge):
-    """Every code of enough records is a label, called as the Challenge does where it scores it."""
+    """Every code of enough records is a label, called as the Challenge does where it scores it.
+
+    The labels are those of arXiv:2509.25095, whose folds are not published.
+    """
 
     cfg: HospitalConfig
-    compares_with = "the labels of arXiv:2509.25095; its folds are not published"
 
     def targets(self, data: DataSet, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
         scored = dict(zip("|".join(SCORED.values()).split("|"), "_".join(SCORED).split("_")))
@@ -109,7 +111,6 @@ class Cpsc2018(Challenge):
     names = r"A\d+"
     stratify_by = ("sex", "age")
     tuned = True
-    compares_with = "Strodthoff et al. 2021, arXiv:2004.13701, ICBEB2018"
 
     def metrics(self, labels: Sequence[str]) -> Mapping[str, Metric]:
         return {**super().metrics(labels), **make_metrics(("f2", "g2"), self.kind)}
@@ -134,7 +135,6 @@ class Cinc2021(Challenge):
 
     cfg: Cinc2021Config
     keeps_unlabelled = True
-    compares_with = "the Challenge's own splits are hidden; ten folds stratified by class"
 
     def targets(self, data: DataSet, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
         if self.cfg.weights_file is None:

@@ -14,7 +14,6 @@ from ecg_signals.registry import register_benchmark
 from ecg_signals.signal.beats import rr_interval
 
 HIDDEN_AGE = 300  # years; stands for all ages above 89
-PAPER = "Strodthoff et al. 2021, arXiv:2004.13701"
 
 
 @dataclass
@@ -23,10 +22,9 @@ class PtbxlLabelsConfig(BaseConfig):
 
 
 class Ptbxl(Benchmark):
-    """Folds 1-8, 9 and 10 of the published table."""
+    """Folds 1-8, 9 and 10 of the published table; label sets of Strodthoff et al. 2021, arXiv:2004.13701."""
 
     sources = ("ptbxl",)
-    compares_with = PAPER
 
     def folds(self, data: DataSet, rows: np.ndarray, targets: np.ndarray) -> np.ndarray:
         return data.columns(["strat_fold"])["strat_fold"].to_numpy(dtype=np.int64)[rows]
@@ -94,7 +92,6 @@ class PtbxlSingle(PtbxlLabels):
 
     task = "superdiagnostic"
     kind = CLASSES
-    compares_with = "Weimann & Conrad 2024, arXiv:2410.13867, table of single labels"
 
 
 @register_benchmark("ptbxl/age")
@@ -102,7 +99,6 @@ class PtbxlAge(Ptbxl):
     """PTB-XL: the age in years."""
 
     kind = VALUES
-    compares_with = ""
 
     def targets(self, data: DataSet, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
         ages = data.columns(["age"])["age"].to_numpy(dtype=np.float64)[rows]
@@ -117,7 +113,6 @@ class PtbxlRr(Ptbxl):
     """PTB-XL: the median time between beats in ms, from the QRS complexes found in the record."""
 
     kind = VALUES
-    compares_with = ""
 
     def targets(self, data: DataSet, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
         return ["rr"], data.measured("rr", rr_interval)[rows, None]

@@ -17,7 +17,6 @@ class Sph(Benchmark):
     sources = ("sph",)
     stratify_by = ("sex", "age")
     cfg: HospitalConfig
-    compares_with = "the labels of arXiv:2509.25095; its folds are not published"
 
     def targets(self, data: DataSet, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
         texts = data.columns(["AHA_Code"])["AHA_Code"].iloc[rows].fillna("").astype(str)

@@ -1,13 +1,14 @@
 """Charts of a page as inline SVG: lines and points over axes, and intervals in the cells of a table."""
 
 import html
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from ecg_signals.reporting import stored_rows
 
 STYLES = 6  # colours with their dashes in style.css
 LEFT, RIGHT, TOP, BOTTOM = 54, 12, 14, 40  # of a chart, around its axes
@@ -65,7 +66,7 @@ UPDATES = Axis("updates", zero=True)
 
 def read_metrics(path: Path, split: str, key: str) -> tuple[list[float], list[float]]:
     """Updates and values of one statistic of one split in a metrics.jsonl."""
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = stored_rows(path)
     found = [(row["num_updates"], row[key]) for row in rows if row["split"] == split and row.get(key) is not None]
     return [float(x) for x, _ in found], [float(y) for _, y in found]
 
