@@ -3,8 +3,8 @@
 import multiprocessing
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
@@ -70,18 +70,35 @@ def by_processes(
     if workers < 2:
         yield from map(work, items)
         return
-    with process_pool(workers, f"{advice} with fewer workers: --workers {max(1, workers // 2)}", initializer) as pool:
-        waiting: list[Future[list[Any]]] = []
-        for task in tasks:
-            waiting.append(pool.submit(_each, work, task))
-            if len(waiting) > 2 * workers:
-                yield from _next(waiting, ordered)
-        while waiting:
-            yield from _next(waiting, ordered)
+    with process_pool(workers, fewer(advice, workers), initializer) as pool:
+        for found in in_flight(pool, _each, ((work, task) for task in tasks), 2 * workers, ordered):
+            yield from found
 
 
-def _next(waiting: list[Future[list[Any]]], ordered: bool) -> list[Any]:
-    """Takes a task out of those that wait; gives its results."""
+def fewer(advice: str, workers: int) -> str:
+    """What to type when a process ended by itself."""
+    return f"{advice} with fewer workers: --workers {max(1, workers // 2)}"
+
+
+def in_flight(
+    executor: Executor, work: Callable[..., Any], tasks: Iterable[tuple[Any, ...]], ahead: int, ordered: bool
+) -> Iterator[Any]:
+    """What `work(*task)` gives for every task, of which no more than `ahead` + 1 are submitted and not yet taken.
+
+    Args:
+        ordered: as the tasks are; False: what is done first.
+    """
+    waiting: list[Future[Any]] = []
+    for task in tasks:
+        waiting.append(executor.submit(work, *task))
+        if len(waiting) > ahead:
+            yield _next(waiting, ordered)
+    while waiting:
+        yield _next(waiting, ordered)
+
+
+def _next(waiting: list[Future[Any]], ordered: bool) -> Any:
+    """Takes a task out of those that wait; gives its result."""
     task = waiting[0] if ordered else next(iter(wait(waiting, return_when=FIRST_COMPLETED).done))
     waiting.remove(task)
     return task.result()

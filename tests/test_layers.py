@@ -43,7 +43,10 @@ ALIASES = {"utils", "hf", "trainer"}  # import paths kept for others; they may i
 OLD_PATHS = {"ecg_signals.models"}  # the one of them that stands in a room of ours: build_model_from_checkpoint
 DATA = {"configs", "sample"}  # recipes and records, which hold no code
 # An optional package is never imported at a module's top; a slow one neither, where training passes by.
-OPTIONAL = {"transformers", "huggingface_hub", "onnx", "onnxscript", "onnxruntime", "wandb", "trackio", "submitit"}
+OPTIONAL = {
+    "transformers", "huggingface_hub", "onnx", "onnxscript", "onnxruntime", "wandb", "trackio", "submitit", "dask",
+    "distributed",
+}  # fmt: skip
 SLOW = {"wfdb", "pandas", "sklearn", "matplotlib", "h5py", "pyarrow", "tensorboard", "soundfile", "fsspec", "s3fs"}
 HEAVY = OPTIONAL | SLOW
 

@@ -121,7 +121,7 @@ def run_dataset(name: str, argv: list[str], for_hubert: bool = False) -> None:
     parser.add_argument("source", type=Path)
     parser.add_argument("dest", type=Path)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    settings = [word for word in argv if re.match(r"[A-Za-z_]\w*=", word) and not Path(word).exists()]
+    settings = [word for word in argv if re.match(r"[A-Za-z_][\w.]*=", word) and not Path(word).exists()]
     args = parser.parse_args([word for word in argv if word not in settings])
     if args.workers < 1:
         raise UsageError(f"--workers is {args.workers}; it must be at least 1")

@@ -31,7 +31,10 @@ from ecg_signals.tables import Table, write_table
 
 FOLDER = "processed"
 MANIFEST = "manifest"
-OUTPUTS = (FOLDER, *(f"{MANIFEST}/{name}.csv" for name in SPLITS), "skipped.csv", "progress_hubert.jsonl")
+OUTPUTS = (
+    FOLDER, *(f"{MANIFEST}/{name}.csv" for name in SPLITS), "skipped.csv", "progress_hubert.jsonl",
+    "progress_hubert",
+)  # fmt: skip
 ABOUT = ("age", "sex")  # columns that every published CSV has between the file name and the labels
 FIXED = tuple(name for name in SIGNAL_OPTIONS if name != "dtype")  # of the signals: HuBERT-ECG leaves no choice
 
@@ -43,9 +46,8 @@ class ArrayJournal(Journal):
     folders: ClassVar[tuple[str, ...]] = (FOLDER,)
     identity: ClassVar[tuple[str, ...]] = ("path", "array")
 
-    def done(self, row: Row, key: str, cfg: PreprocessConfig) -> bool:
-        entry = self.entries.get(row["save_file"])
-        return entry is not None and entry.key == key and (self.dest / FOLDER / row["array"]).is_file()
+    def _has_files(self, row: Row, segments: int, cfg: PreprocessConfig) -> bool:
+        return (self.dest / FOLDER / row["array"]).is_file()
 
 
 @dataclass

@@ -5,6 +5,7 @@ from dataclasses import Field, dataclass, fields
 from typing import Any, TypeVar, get_type_hints
 
 from ecg_signals.config import BaseConfig, UsageError, option, unknown_message
+from ecg_signals.preprocess.executors import place
 from ecg_signals.signal.leads import LEADS
 
 FLAGS = ("nan_any", "nan_leads_any", "constant_leads_any", "wrong_checksum")
@@ -36,6 +37,15 @@ class PreprocessConfig(BaseConfig):
     dataset_subset: list[str] = option([], "values of the column `dataset` that get a split; empty: all")
     label_file: str | None = option(
         None, "CSV of your own labels: a column idx, path or another unique one of meta.csv, then one of 0/1 per label"
+    )
+    executor: str = option(
+        "local",
+        "where records are read: local (processes of this machine), submitit (jobs of SLURM; submitit:local tries them "
+        "here), dask (a cluster started here), dask:tcp://HOST:PORT (one that runs)",
+    )
+    executor_options: dict[str, Any] = option(
+        {},
+        "its options, each as executor.KEY=value: time, partition, mem_gb, ... of submitit; memory_limit, ... of dask",
     )
 
 
@@ -91,6 +101,9 @@ def parse_options(words: Sequence[str], config: type[Options]) -> Options:
         key, equals, value = word.partition("=")
         if not equals:
             raise UsageError(f"'{word}' is not a setting; write key=value, such as sample_rate=500")
+        if key.startswith("executor."):
+            values.setdefault("executor_options", {})[key.removeprefix("executor.")] = _plain(value)
+            continue
         if key not in option_fields(config):
             raise UsageError(unknown_message(f"option '{key}'", key, option_fields(config), "There are"))
         values[key] = _listed(value) if "list[" in str(hints[key]) else value
@@ -106,6 +119,14 @@ def option_fields(config: type[PreprocessConfig]) -> Mapping[str, Field[Any]]:
     return {item.name: item for item in fields(config) if item.name != "_name"}
 
 
+def _plain(value: str) -> Any:
+    """60 -> 60, 1.5 -> 1.5, anything else as it is."""
+    try:
+        return int(value) if value.isdigit() else float(value)
+    except ValueError:
+        return value
+
+
 def _listed(value: str) -> list[str]:
     """ "I,II" or "[I, II]" or "['I', 'II']" -> ["I", "II"]."""
     parts = value.strip().removeprefix("[").removesuffix("]").split(",")
@@ -118,6 +139,7 @@ def _check(cfg: PreprocessConfig) -> None:
     if int(cfg.segment_seconds * cfg.sample_rate) < 1:
         raise UsageError(f"segment_seconds is {cfg.segment_seconds}; a segment must hold at least one sample")
     cfg.leads = lead_names(cfg.leads)
+    place(cfg.executor, cfg.executor_options)
 
 
 def lead_names(wanted: Sequence[str]) -> list[str]:

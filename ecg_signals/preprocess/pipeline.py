@@ -1,9 +1,10 @@
 """One dataset -> records.csv, signal files, meta.csv, labels, splits, manifests and the closing table."""
 
-import json
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,15 @@ from ecg_signals.config import ConfigError, parse_literal
 from ecg_signals.files import writing
 from ecg_signals.limits import shown
 from ecg_signals.preprocess.destination import check_dest, check_distinct
+from ecg_signals.preprocess.executors import place
 from ecg_signals.preprocess.identity import patient_numbers, save_files
-from ecg_signals.preprocess.journal import Journal, record_key, settings_of
+from ecg_signals.preprocess.journal import KEY_BYTES, Journal, record_key, settings_of
 from ecg_signals.preprocess.labels import join_label_file, numeric_labels, write_label_files
 from ecg_signals.preprocess.manifests import pairs_step, write_manifests
 from ecg_signals.preprocess.options import FLAGS, PreprocessConfig
 from ecg_signals.preprocess.report import Report
 from ecg_signals.preprocess.signals import FOLDERS, process_record, segment_name
-from ecg_signals.preprocess.source import Source
+from ecg_signals.preprocess.source import Row, Source
 from ecg_signals.preprocess.splits import (
     TRUE,
     SplitRules,
@@ -30,7 +32,7 @@ from ecg_signals.preprocess.splits import (
     split_records,
     split_segments,
 )
-from ecg_signals.preprocess.workers import UNREADABLE, Work, process_all
+from ecg_signals.preprocess.workers import UNREADABLE, Job, Work, process_all
 from ecg_signals.registry import register_source
 from ecg_signals.tables import Column, Table, check_columns, write_table
 
@@ -43,6 +45,7 @@ OUTPUTS = (
     *(f"labels/{name}" for name in ("labels.csv", "label_def.csv", "y.npy", "pos_weight.txt")),
     *(f"manifest/{folder}{split}.tsv" for folder in ("", "cmsc/") for split in SPLITS),
     "progress.jsonl",
+    "progress",
 )
 
 
@@ -135,34 +138,59 @@ def process_missing(source: Source, records: Table, journal: Journal, workers: i
     """Process what the journal does not have. Returns: by idx, why a record could not be read."""
     from tqdm import tqdm
 
-    settings = settings_of(source)
+    journal.recover()
+    todo, keys = find_missing(source, records, journal)
+    chosen = place(source.cfg.executor, source.cfg.executor_options, workers)
+    size = chosen.shard_size(len(todo))
+    job = Job(type(source), source.folder.absolute(), source.cfg, journal.dest, work)
+    tasks = rows_of(records, todo, size, keys)
     errors: dict[int, str] = {}
-    todo = []
-    for row in rows_of(records):
-        row["key"] = record_key(settings, source, row, journal.identity)
-        if not journal.done(row, row["key"], source.cfg):
-            todo.append(row)
-    journal.clear({row["save_file"] for row in todo})
-    journal.open()
+    journal.open(records["save_file"].iloc[todo])
     try:
         where, done = f"{source.prefix} -> {journal.dest.name}", len(records) - len(todo)
         with tqdm(total=len(records), initial=done, unit="record", desc=where) as bar:
-            for outcome in process_all(source, journal.dest, todo, workers, work):
-                if "facts" in outcome:
-                    journal.add(outcome)
-                else:
-                    errors[outcome["idx"]] = outcome["error"]
-                bar.update()
+            for found in process_all(job, tasks, -(-len(todo) // size), chosen, journal.parts):
+                if found.failure is not None:
+                    raise found.failure
+                journal.take(found.shard, len(found.errors))
+                errors |= found.errors
+                bar.update(len(found.shard.rows))
     finally:
         journal.close()
+    journal.sort(records["save_file"])
     return dict(sorted(errors.items()))
 
 
-def rows_of(records: Table) -> list[dict[str, Any]]:
-    """Rows as plain Python values; only what reading a record needs."""
+def find_missing(source: Source, records: Table, journal: Journal) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the records that the journal does not have, and the keys of all, uint8 [records, 20]."""
+    settings = settings_of(source)
+    missing, keys = np.ones(len(records), bool), np.empty((len(records), KEY_BYTES), np.uint8)
+    start = 0
+    for rows in rows_of(records, np.arange(len(records)), CHUNK):
+        found = [record_key(settings, source, row, journal.identity) for row in rows]
+        end = start + len(rows)
+        keys[start:end] = np.frombuffer(bytes.fromhex("".join(found)), np.uint8).reshape(-1, KEY_BYTES)
+        missing[start:end] = np.logical_not(journal.done(rows, found, source.cfg))
+        start = end
+    return np.flatnonzero(missing), keys
+
+
+def rows_of(records: Table, places: np.ndarray, size: int, keys: np.ndarray | None = None) -> Iterator[list[Row]]:
+    """The rows at these places as plain Python values, `size` at a time; only what reading a record needs.
+
+    Args:
+        keys: of all records; each row gets its own as `key`, in hexadecimal digits.
+    """
     wanted = ("idx", "path", "save_file", "patient_number", "record_id", "sample_rate", "array")
-    rows = records[[name for name in wanted if name in records.columns]].to_dict("records")
-    return [{key: None if value != value else value for key, value in row.items()} for row in rows]
+    table = records[[name for name in wanted if name in records.columns]]
+    for start in range(0, len(places), size):
+        chosen = places[start : start + size]
+        rows = table.iloc[chosen].to_dict("records")
+        more = [{}] * len(rows) if keys is None else [{"key": bytes(key).hex()} for key in keys[chosen]]
+        yield [
+            {str(name): None if value != value else value for name, value in row.items()} | other
+            for row, other in zip(rows, more)
+        ]
 
 
 def write_tables(source: Source, records: Table, journal: Journal, dest: Path, report: Report) -> None:
@@ -199,9 +227,10 @@ def meta_table(records: Table, journal: Journal, cfg: PreprocessConfig, dest: Pa
     """records.csv's columns and the facts of the records that could be read; their table wins over their file."""
     import pandas as pd
 
-    kept = records[records["save_file"].isin(journal.entries)].drop(columns=["patient_number"]).reset_index(drop=True)
+    finished = journal.segments(records["save_file"]) >= 0
+    kept = records[finished].drop(columns=["patient_number"]).reset_index(drop=True)
     try:
-        found = fact_table([journal.entries[name].facts for name in kept["save_file"]])
+        found = fact_table(journal.facts(kept["save_file"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{journal.path} is damaged ({shown(error)}); delete it and run the command again") from None
     for name in kept.columns.intersection(found.columns):
@@ -212,13 +241,12 @@ def meta_table(records: Table, journal: Journal, cfg: PreprocessConfig, dest: Pa
     return pd.concat([kept.assign(save_path=paths, lead_order=str(cfg.leads)), found], axis=1)
 
 
-def fact_table(texts: Sequence[str]) -> Table:
+def fact_table(facts: Iterator[dict[str, Any]]) -> Table:
     """Facts as the journal has them -> one row each; lists as text, `mean` and `std` as a column per lead."""
     import pandas as pd
 
     frames = []
-    for start in range(0, len(texts), CHUNK):
-        rows = [json.loads(text) for text in texts[start : start + CHUNK]]
+    while rows := list(islice(facts, CHUNK)):
         statistics = {kind: np.array([row.pop(kind) for row in rows], dtype=np.float64) for kind in ("mean", "std")}
         for row in rows:
             row |= {key: sys.intern(str(value)) for key, value in row.items() if isinstance(value, list)}
@@ -232,13 +260,13 @@ def segment_table(meta: Table, journal: Journal, cfg: PreprocessConfig, dest: Pa
     """segmented.csv: one row per segment: its file, its record, its samples."""
     import pandas as pd
 
+    counts = journal.segments(meta["save_file"])
+    names = meta["save_file"].repeat(counts).reset_index(drop=True)
+    number = np.arange(len(names)) - np.repeat(np.cumsum(counts) - counts, counts)  # within its record
+    folder = f"{dest / 'segmented'}{os.sep}"
+    paths = [folder + segment_name(name, i) for name, i in zip(names, number.tolist())]
     size = int(cfg.segment_seconds * cfg.sample_rate)
-    rows = [
-        (str(dest / "segmented" / segment_name(name, i)), name, size)
-        for name in meta["save_file"]
-        for i in range(journal.entries[name].segments)
-    ]
-    return pd.DataFrame(rows, columns=["path", "save_file", "sample_size"])
+    return pd.DataFrame({"path": paths, "save_file": names, "sample_size": size})
 
 
 def label_table(source: Source, meta: Table) -> Table | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ecg_signals.config import ConfigError
-from ecg_signals.files import replacing
+from ecg_signals.preprocess.mat_writer import write_mat
 from ecg_signals.preprocess.options import PreprocessConfig
 
 if TYPE_CHECKING:
@@ -126,17 +126,17 @@ def store(org: np.ndarray, rate: float, row: "Row", source: "Source", dest: Path
         common["patient_id"] = int(row["patient_number"])
     name = Path(row["save_file"])
     if cfg.keep_org:
-        write_mat(dest / "org" / name, org, rate, cfg, common)
+        write_signal(dest / "org" / name, org, rate, cfg, common)
     common |= {"mean": mean[:, None], "std": deviation[:, None]}
     if cfg.keep_preprocessed:
-        write_mat(dest / "preprocessed" / name, result, cfg.sample_rate, cfg, common)
+        write_signal(dest / "preprocessed" / name, result, cfg.sample_rate, cfg, common)
     size = int(cfg.segment_seconds * cfg.sample_rate)
     pieces = segment(result, size)  # [segments, leads, samples]
     tracks = source.tracks(row, org.shape[-1], result.shape[-1])
     for i, piece in enumerate(pieces):
         path = dest / "segmented" / segment_name(row["save_file"], i)
         cut = {key: values[i * size : (i + 1) * size] for key, values in tracks.items()}
-        write_mat(path, piece, cfg.sample_rate, cfg, common | {"segment_i": i} | cut)
+        write_signal(path, piece, cfg.sample_rate, cfg, common | {"segment_i": i} | cut)
     return len(pieces)
 
 
@@ -145,10 +145,7 @@ def segment_name(save_file: str, i: int) -> str:
     return f"{save_file.removesuffix('.mat')}_{i}.mat"
 
 
-def write_mat(path: Path, feats: np.ndarray, rate: float, cfg: PreprocessConfig, more: dict[str, Any]) -> None:
+def write_signal(path: Path, feats: np.ndarray, rate: float, cfg: PreprocessConfig, more: dict[str, Any]) -> None:
     """A .mat with `feats` [leads, samples], mV or z-scores, its `rate` in Hz and `more`."""
-    from scipy.io import savemat
-
     content = {"feats": np.asarray(feats, dtype=cfg.dtype), "curr_sample_rate": _whole(rate)}
-    with replacing(path) as partial, open(partial, "wb") as file:
-        savemat(file, {**content, "curr_sample_size": feats.shape[-1], **more})
+    write_mat(path, {**content, "curr_sample_size": feats.shape[-1], **more})
