@@ -106,7 +106,8 @@ def replacing(path: Path, durable: bool = False, needed: int | None = None, advi
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with _reported(path, partial, needed, advice):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if not os.path.isdir(path.parent):  # the usual case for one question to the system
+                path.parent.mkdir(parents=True, exist_ok=True)
             yield partial
             if durable:
                 with partial.open("rb") as file:

@@ -122,11 +122,11 @@ def process_whole(source: Source, row: Row, dest: Path) -> dict[str, Any]:
     """
     from ecg_signals.signal.hubert_ecg import SAMPLE_RATE, hubert_preprocess
 
-    org, rate, facts = read_ordered(source, row)
-    signal = hubert_preprocess(org, rate).astype(source.cfg.dtype)
+    org = read_ordered(source, row)
+    signal = hubert_preprocess(org.signal, org.rate).astype(source.cfg.dtype)
     with replacing(dest / FOLDER / row["array"]) as partial, open(partial, "wb") as file:
         np.save(file, signal)
-    return facts | {"segments": 1, "processed_size": signal.shape[1], "seconds": signal.shape[1] / SAMPLE_RATE}
+    return org.facts | {"segments": 1, "processed_size": signal.shape[1], "seconds": signal.shape[1] / SAMPLE_RATE}
 
 
 def write_splits(folder: Path, meta: Table, labels: Table | None, split: Table) -> tuple[int, int]:

@@ -4,8 +4,10 @@ The files of two runs are equal to the last byte.
 """
 
 import io
+import os
 import struct
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ TYPES = {  # of values -> class of the array, type of the element
     "f8": (6, 9), "f4": (7, 7), "i1": (8, 1), "u1": (9, 2), "i2": (10, 3), "u2": (11, 4), "i4": (12, 5), "u4": (13, 6),
     "i8": (14, 12), "u8": (15, 13),
 }  # fmt: skip
+PLAIN = {f"{order}{kind}" for kind in TYPES for order in ("|" if kind.endswith("1") else "<")}
 
 
 def write_mat(path: Path, arrays: Mapping[str, Any]) -> None:
@@ -27,10 +30,20 @@ def write_mat(path: Path, arrays: Mapping[str, Any]) -> None:
     Raises: CannotWrite; TypeError for what .mat files do not hold.
     """
     found = {name: np.asarray(value) for name, value in arrays.items()}
-    plain = all(values.dtype.str[1:] in TYPES and values.ndim <= 2 for values in found.values())
-    parts = [HEADER, *(_matrix(name, values) for name, values in found.items())] if plain else [_by_scipy(found)]
-    with replacing(path) as partial, open(partial, "wb") as file:
-        file.write(b"".join(parts))
+    plain = all(values.dtype.str in PLAIN and values.ndim <= 2 for values in found.values())
+    parts = [HEADER, *(part for item in found.items() for part in _matrix(*item))] if plain else [_by_scipy(found)]
+    with replacing(path) as partial:
+        _write(partial, memoryview(b"".join(parts)))
+
+
+def _write(path: Path, content: memoryview) -> None:
+    """With a third of the system calls of Python's own files, which for a small one take longer than its bytes."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0), 0o666)
+    try:
+        while content:
+            content = content[os.write(handle, content) :]
+    finally:
+        os.close(handle)
 
 
 def _by_scipy(arrays: Mapping[str, np.ndarray]) -> bytes:
@@ -42,19 +55,27 @@ def _by_scipy(arrays: Mapping[str, np.ndarray]) -> bytes:
     return HEADER + file.getvalue()[len(HEADER) :]
 
 
-def _matrix(name: str, values: np.ndarray) -> bytes:
-    kind, element = TYPES[values.dtype.str[1:]]
+def _matrix(name: str, values: np.ndarray) -> tuple[bytes, bytes, bytes]:
     rows, columns = values.shape if values.ndim == 2 else (1, values.size)
-    data = values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes("F")
+    head, tail = _frame(name, values.dtype.str, rows, columns)
+    return head, values.tobytes("F"), tail
+
+
+@lru_cache(maxsize=256)
+def _frame(name: str, dtype: str, rows: int, columns: int) -> tuple[bytes, bytes]:
+    """What stands before and behind the values of an array."""
+    kind, element = TYPES[dtype[1:]]
+    size = rows * columns * int(dtype[2:])
     flags = struct.pack("<IIII", UINT32, 8, kind, 0)
     shape = struct.pack("<IIii", INT32, 8, rows, columns)
-    body = b"".join([flags, shape, _element(INT8, name.encode("latin-1")), _element(element, data)])
-    return struct.pack("<II", MATRIX, len(body)) + body
+    encoded = name.encode("latin-1")
+    (before, behind), (tag, tail) = _tag(INT8, len(encoded)), _tag(element, size)
+    body = b"".join([flags, shape, before, encoded, behind, tag])
+    return struct.pack("<II", MATRIX, len(body) + size + len(tail)) + body, tail
 
 
-def _element(kind: int, data: bytes) -> bytes:
-    """Up to four bytes lie in the tag itself; others are filled up to eight."""
-    size = len(data)
+def _tag(kind: int, size: int) -> tuple[bytes, bytes]:
+    """What stands before and behind `size` bytes: up to four lie in the tag itself, others are filled up to eight."""
     if 0 < size <= 4:
-        return struct.pack("<I", size << 16 | kind) + data.ljust(4, b"\0")
-    return struct.pack("<II", kind, size) + data + bytes(-size % 8)
+        return struct.pack("<I", size << 16 | kind), bytes(4 - size)
+    return struct.pack("<II", kind, size), bytes(-size % 8)

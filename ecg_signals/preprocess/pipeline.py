@@ -183,14 +183,16 @@ def rows_of(records: Table, places: np.ndarray, size: int, keys: np.ndarray | No
     """
     wanted = ("idx", "path", "save_file", "patient_number", "record_id", "sample_rate", "array")
     table = records[[name for name in wanted if name in records.columns]]
-    for start in range(0, len(places), size):
-        chosen = places[start : start + size]
+    block = size * -(-CHUNK // size)  # a table's slice takes as long for a few rows as for hundreds
+    for start in range(0, len(places), block):
+        chosen = places[start : start + block]
         rows = table.iloc[chosen].to_dict("records")
         more = [{}] * len(rows) if keys is None else [{"key": bytes(key).hex()} for key in keys[chosen]]
-        yield [
+        plain = [
             {str(name): None if value != value else value for name, value in row.items()} | other
             for row, other in zip(rows, more)
         ]
+        yield from (plain[at : at + size] for at in range(0, len(plain), size))
 
 
 def write_tables(source: Source, records: Table, journal: Journal, dest: Path, report: Report) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ecg_signals.preprocess.source import Row, Source
     from ecg_signals.signal.record import Record
 
+Centre = tuple[np.ndarray, np.ndarray, np.ndarray]  # mean [leads], deviation [leads], mean-free [leads, samples]
 FOLDERS = ("org", "preprocessed", "segmented")
 
 
@@ -23,26 +24,43 @@ def process_record(source: "Source", row: "Row", dest: Path) -> dict[str, Any]:
 
     Raises: ConfigError if the record cannot be read or has none of the leads; OSError if nothing can be written.
     """
-    org, rate, facts = read_ordered(source, row)
-    return facts | {"segments": store(org, rate, row, source, dest)}
+    org = read_ordered(source, row)
+    return org.facts | {"segments": store(org, row, source, dest)}
 
 
-def read_ordered(source: "Source", row: "Row") -> tuple[np.ndarray, float, dict[str, Any]]:
-    """A record's wanted leads as in `ordered`, its Hz, and what meta.csv says about it."""
+class Ordered(NamedTuple):
+    """A record's wanted leads.
+
+    Attributes:
+        signal: mV [leads, samples], of the record's type, NaN rows for missing leads.
+        rate: its Hz.
+        facts: what meta.csv says about it.
+        centre: what `centre_leads` gives of the signal.
+    """
+
+    signal: np.ndarray
+    rate: float
+    facts: dict[str, Any]
+    centre: Centre
+
+
+def read_ordered(source: "Source", row: "Row") -> Ordered:
+    """Raises: ConfigError if the record cannot be read or has none of the leads."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         record = source.read(row)
     wrong_checksum = bool(record.metadata.get("wrong_checksum"))
     notes = [str(item.message) for item in caught if not ("checksum" in str(item.message) and wrong_checksum)]
-    org, facts = ordered(record, source.cfg)
-    facts |= {"wrong_checksum": wrong_checksum, "notes": "; ".join(dict.fromkeys(notes))}
-    return org, record.sample_rate, facts | source.facts(record)
+    org = ordered(record, source.cfg)
+    org.facts.update({"wrong_checksum": wrong_checksum, "notes": "; ".join(dict.fromkeys(notes))})
+    org.facts.update(source.facts(record))
+    return org
 
 
-def ordered(record: "Record", cfg: PreprocessConfig) -> tuple[np.ndarray, dict[str, Any]]:
-    """The wanted leads in mV [leads, samples], of the record's type, NaN rows for missing leads; their statistics."""
+def ordered(record: "Record", cfg: PreprocessConfig) -> Ordered:
+    """The wanted leads and their statistics."""
     from ecg_signals.signal.leads import derive_limb_leads, order_leads
-    from ecg_signals.signal.standardise import lead_statistics
+    from ecg_signals.signal.standardise import centre_leads
 
     have = {name.lower() for name in record.leads}
     available = [name for name in cfg.leads if name.lower() in have]
@@ -55,7 +73,7 @@ def ordered(record: "Record", cfg: PreprocessConfig) -> tuple[np.ndarray, dict[s
     if cfg.derive_leads:
         signal, derived = derive_limb_leads(signal, cfg.leads)
     missing = np.isnan(signal)
-    mean, deviation = lead_statistics(signal)
+    mean, deviation, _ = centre = centre_leads(signal)
     nan_leads = named(cfg.leads, missing.all(axis=1))
     constant = named(cfg.leads, deviation == 0)
     facts = {
@@ -72,7 +90,7 @@ def ordered(record: "Record", cfg: PreprocessConfig) -> tuple[np.ndarray, dict[s
     }
     facts["signal_sha1"] = hashlib.sha1(signal.tobytes()).hexdigest()[:16]  # finds records that are equal
     facts |= {"mean": mean.astype(float).tolist(), "std": deviation.astype(float).tolist()}
-    return signal, facts
+    return Ordered(signal, record.sample_rate, facts, centre)
 
 
 def named(leads: list[str], which: np.ndarray) -> list[str]:
@@ -84,24 +102,27 @@ def _whole(rate: float) -> float:
     return int(rate) if rate == int(rate) else float(rate)
 
 
-def preprocess(org: np.ndarray, rate: float, cfg: PreprocessConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def preprocess(
+    org: np.ndarray, rate: float, cfg: PreprocessConfig, centre: Centre | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Resample and standardise a whole record.
 
     Args:
         org: [leads, samples], mV; its type decides about the last bits, as in the published segments.
         rate: its Hz.
+        centre: what `centre_leads` gives of `org`, where that is known; its last part is used up.
     Returns: float64 [leads, samples] at `cfg.sample_rate` Hz, z-scores or, with standardise=false, mV; mean and
         deviation [leads] after resampling, mV.
     """
     from ecg_signals.signal.resample import resample_linear
-    from ecg_signals.signal.standardise import lead_statistics, standardise_leads
+    from ecg_signals.signal.standardise import centre_leads, scale_leads
 
     resampled = resample_linear(org, rate, cfg.sample_rate)
     if not resampled.shape[-1]:
         raise ConfigError(f"has {org.shape[-1]} samples at {rate} Hz, less than one at {cfg.sample_rate} Hz")
-    mean, deviation = lead_statistics(resampled)
+    mean, deviation, centred = centre if centre and resampled is org else centre_leads(resampled)
     if cfg.standardise:
-        return standardise_leads(resampled, cfg.constant_leads), mean, deviation
+        return scale_leads(centred, deviation, cfg.constant_leads), mean, deviation
     replacement = {"zero": 0.0, "nan": np.nan}.get(cfg.constant_leads)
     flat = deviation == 0
     if replacement is not None and flat.any():
@@ -110,17 +131,12 @@ def preprocess(org: np.ndarray, rate: float, cfg: PreprocessConfig) -> tuple[np.
     return resampled, mean, deviation
 
 
-def store(org: np.ndarray, rate: float, row: "Row", source: "Source", dest: Path) -> int:
-    """Write org/, preprocessed/ and segmented/ files, each whole or not at all.
-
-    Args:
-        org: [leads, samples], mV, at `rate` Hz.
-    Returns: the number of segments.
-    """
+def store(record: Ordered, row: "Row", source: "Source", dest: Path) -> int:
+    """Write org/, preprocessed/ and segmented/ files, each whole or not at all. Returns: the number of segments."""
     from ecg_signals.signal.windows import segment
 
-    cfg = source.cfg
-    result, mean, deviation = preprocess(org, rate, cfg)
+    cfg, (org, rate, _, centre) = source.cfg, record
+    result, mean, deviation = preprocess(org, rate, cfg, centre)
     common: dict[str, Any] = {"idx": int(row["idx"]), "org_sample_rate": _whole(rate), "org_sample_size": org.shape[1]}
     if row.get("patient_number") is not None:
         common["patient_id"] = int(row["patient_number"])

@@ -56,6 +56,8 @@ def order_leads(signal: np.ndarray, have: Sequence[str], want: Sequence[str] = L
     rows: dict[str, int] = {}
     for index, name in enumerate(have):
         rows.setdefault(name.lower(), index)
+    if list(have) == list(want) and len(rows) == len(have) and signal.dtype.kind == "f":
+        return signal.copy(order="C")
     dtype = signal.dtype if np.issubdtype(signal.dtype, np.floating) else np.dtype(np.float64)
     result = np.full((len(want), signal.shape[-1]), np.nan, dtype=dtype)
     for index, name in enumerate(want):

@@ -16,7 +16,7 @@ def lead_statistics(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Args:
         signal: [leads, samples], usually mV, at least one sample.
     """
-    mean, spread, _ = _centre(signal)
+    mean, spread, _ = centre_leads(signal)
     return mean, spread
 
 
@@ -28,18 +28,23 @@ def standardise_leads(signal: np.ndarray, constant: str = "zero") -> np.ndarray:
         constant: what a lead with standard deviation 0 becomes: "zero", "nan", or "constant" (its mean-free values, 0).
     Returns: float64 [leads, samples], z-scores.
     """
+    _, spread, centred = centre_leads(signal)
+    return scale_leads(centred, spread, constant)
+
+
+def scale_leads(centred: np.ndarray, spread: np.ndarray, constant: str = "zero") -> np.ndarray:
+    """The second half of `standardise_leads`: what `centre_leads` gave becomes z-scores, in place."""
     if constant not in CONSTANT_LEADS:
         raise UsageError(f"constant_lead_strategy is {constant!r}; it must be one of {', '.join(CONSTANT_LEADS)}")
-    _, spread, result = _centre(signal)
     flat = spread == 0
-    result /= np.where(flat, 1.0, spread)[:, None]
+    centred /= np.where(flat, 1.0, spread)[:, None]
     if constant == "nan":
-        result[flat] = np.nan
-    return result
+        centred[flat] = np.nan
+    return centred
 
 
-def _centre(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, standard deviation and mean-free float64 copy of `signal`.
+def centre_leads(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean and standard deviation [leads] and mean-free float64 copy of `signal` [leads, samples].
 
     The deviation is that of the mean-free values: the published segments show it in their last bits.
     """
