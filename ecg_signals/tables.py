@@ -41,6 +41,7 @@ RISKY = frozenset("'=+-@\t\r\n")
 FORMULA = re.compile(r"'*[=+\-@\t\r\n]")  # what makes a spreadsheet run a cell, perhaps guarded already
 GUARDED = re.compile(r"'[=+\-@\t\r\n]")  # somewhere in a file
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+BLOCK = 10_000  # rows that are text at a time
 _GZIP, _PIECE = 31, 1 << 20  # zlib's name of the format; bytes that are unpacked at a time
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?|[+-]?\d+")
 
@@ -60,8 +61,13 @@ def unguarded(text: str) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file whole or not at all."""
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+    write_lines(path, [text])
+
+
+def write_lines(path: Path, texts: Iterable[str]) -> None:
+    """The same from one text after the other."""
+    with replacing(path) as partial, open(partial, "w", -1, "utf-8", "backslashreplace", newline="\n") as file:
+        file.writelines(texts)
 
 
 def read_text(path: Path) -> str:
@@ -75,17 +81,27 @@ def read_text(path: Path) -> str:
 
 
 def write_table(path: Path, table: Table) -> None:
-    """Write a CSV file without the index, whole or not at all."""
-    write_text(path, table_text(table))
+    """Write a CSV file without the index, whole or not at all, and never all of its text in memory."""
+    write_lines(path, _table_texts(table))
 
 
 def table_text(table: Table) -> str:
     """What `write_table` writes."""
-    safe = _each_cell(table, guarded)
-    texts = (value for _, column in safe.items() if column.dtype.kind == "O" for value in column)
-    returns = any(isinstance(value, str) and "\r" in value for value in texts)  # pandas leaves them unquoted
-    quoting = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
-    return safe.to_csv(index=False, lineterminator="\n", quoting=quoting)
+    return "".join(_table_texts(table))
+
+
+def _table_texts(table: Table) -> Iterator[str]:
+    """The CSV's text, some thousand rows at a time."""
+    returns = any(_has_returns(table.iloc[start : start + BLOCK]) for start in range(0, len(table), BLOCK))
+    quoting = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL  # pandas leaves carriage returns unquoted
+    for start in range(0, max(len(table), 1), BLOCK):
+        safe = _each_cell(table.iloc[start : start + BLOCK], guarded)
+        yield safe.to_csv(index=False, lineterminator="\n", quoting=quoting, header=start == 0)
+
+
+def _has_returns(table: Table) -> bool:
+    texts = (value for _, column in table.items() if column.dtype.kind == "O" for value in column)
+    return any(isinstance(value, str) and "\r" in value for value in texts)
 
 
 def _each_cell(table: Table, change: Callable[[str], str]) -> Table:

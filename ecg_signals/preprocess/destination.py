@@ -3,10 +3,11 @@
 import os
 import tempfile
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from ecg_signals.config import ConfigError
+from ecg_signals.preprocess.names import surely_distinct
 from ecg_signals.preprocess.source import JOURNALS, Source
 from ecg_signals.tables import Table
 
@@ -44,12 +45,12 @@ def check_inputs_stay(source: Source, records: Table, dest: Path, outputs: Seque
             )
 
 
-def check_distinct(names: Iterable[str], paths: Iterable[str], dest: Path) -> None:
+def check_distinct(names: Collection[str], paths: Iterable[str], dest: Path) -> None:
     """Raises: ConfigError naming two inputs whose outputs would be one file, on a disk that ignores case too."""
     fold = _ignores_case(dest)
+    keys = [unicodedata.normalize("NFC", name).casefold() for name in names] if fold else names
     seen: dict[str, tuple[str, str]] = {}
-    for name, path in zip(names, paths):
-        key = unicodedata.normalize("NFC", name).casefold() if fold else name
+    for key, name, path in zip(keys, names, paths) if not surely_distinct(keys) else ():
         if key in seen:
             other, first = seen[key]
             same = f"as {name}" if name == other else f"as {other} and {name}, which are one file on this disk"

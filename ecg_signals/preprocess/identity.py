@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from ecg_signals.config import ConfigError
+from ecg_signals.preprocess.names import surely_distinct
 from ecg_signals.tables import Table
 
 LONGEST = 200  # bytes of a record's name; file systems take 255, with what is added to it
@@ -19,7 +20,7 @@ def save_files(prefix: str, records: Table) -> list[str]:
     names = [str(name) if column == "name" else str(name).rpartition(".")[0] or str(name) for name in records[column]]
     files = [f"{_short(_flat(f'{prefix}_{name}'))}.mat" for name in names]
     seen: dict[str, str] = {}
-    for file, path in zip(files, records["path"]):
+    for file, path in zip(files, records["path"]) if not surely_distinct(files) else ():
         if file in seen:
             raise ConfigError(f"{seen[file]} and {path} would both be stored as {file}; rename one of them")
         seen[file] = path

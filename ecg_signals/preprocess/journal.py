@@ -17,6 +17,7 @@ from ecg_signals.config import ConfigError
 from ecg_signals.files import PARTIAL, replacing
 from ecg_signals.limits import regular_file
 from ecg_signals.preprocess.executors import ADVICE
+from ecg_signals.preprocess.names import Names, hashes
 from ecg_signals.preprocess.options import SIGNAL_OPTIONS, PreprocessConfig
 from ecg_signals.preprocess.signals import FOLDERS, segment_name
 from ecg_signals.preprocess.source import Row, Source
@@ -45,21 +46,6 @@ def record_key(settings: Mapping[str, Any], source: Source, row: Row, identity: 
     values = [row.get(name) for name in (*identity, "record_id", "sample_rate")]
     text = json.dumps([settings, values, stamps], sort_keys=True, default=str)
     return hashlib.sha1(text.encode()).hexdigest()
-
-
-class Names:
-    """A set of texts in 8 bytes each: by Python's hash, two of ten million are one with a chance of 1 in 400,000."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self.hashes = np.unique(hashes(names))
-
-    def __contains__(self, name: str) -> bool:
-        at = int(np.searchsorted(self.hashes, hash(name)))
-        return at < len(self.hashes) and int(self.hashes[at]) == hash(name)
-
-
-def hashes(names: Iterable[str]) -> np.ndarray:
-    return np.fromiter(map(hash, names), np.int64)
 
 
 class Entries:

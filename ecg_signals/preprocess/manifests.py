@@ -2,14 +2,17 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 
 from ecg_signals.config import ConfigError
 from ecg_signals.limits import check_no_input, path_below
-from ecg_signals.tables import Table, numbers, read_table, read_text, write_text
+from ecg_signals.preprocess.names import surely_distinct
+from ecg_signals.tables import Table, numbers, read_table, read_text, write_lines, write_text
 
 
 def write_manifests(
@@ -40,23 +43,22 @@ def write_rows(
     Returns: rows per split.
     Raises: ConfigError for a split whose name leads out of `folder`, and a path that would break a line.
     """
-    broken = [path for path in segments["path"] if not set("\t\n\r").isdisjoint(path)]
-    if broken:
-        raise ConfigError(f"{broken[0]!r} holds a tab or a line break, which a manifest cannot; rename it")
-    paths = [os.path.normpath(path) for path in segments["path"]]
-    if len({os.path.isabs(path) for path in paths}) > 1:
-        paths = [os.path.abspath(path) for path in paths]
-    root = os.path.commonpath([os.path.dirname(path) for path in paths])
+    paths = segments["path"]
+    broken = next((path for path in paths if not set("\t\n\r").isdisjoint(path)), None)
+    if broken is not None:
+        raise ConfigError(f"{broken!r} holds a tab or a line break, which a manifest cannot; rename it")
+    tidy = os.path.abspath if len({os.path.isabs(path) for path in paths}) > 1 else os.path.normpath
+    root = os.path.commonpath({os.path.dirname(tidy(path)) for path in paths})
     root = os.path.join(root, "")  # ends in a slash; empty when relative paths have nothing in common
-    segments = segments.assign(path=[path[len(root) :] for path in paths])
     counts = {}
     files = {split: path_below(folder, f"{split}.tsv", "the column split") for split in map(str, splits)}
     check_no_input(files.values(), inputs)
     for split, file in files.items():
         rows = segments.loc[segments["split"] == split, ["path", *columns]]
-        lines = ["\t".join(map(str, row)) + "\n" for row in rows.itertuples(index=False)]
-        write_text(file, f"\t{root or './'}\n" + "".join(lines))
-        counts[split] = len(lines)
+        each = ([tidy(path)[len(root) :], *rest] for path, *rest in rows.itertuples(index=False))
+        lines = ("\t".join(map(str, row)) + "\n" for row in each)
+        write_lines(file, chain([f"\t{root or './'}\n"], lines))
+        counts[split] = len(rows)
     return counts
 
 
@@ -83,20 +85,18 @@ def read_segments(paths: Sequence[Path], needed: Sequence[str] = ()) -> Table:
     return pd.concat(tables, ignore_index=True)
 
 
-def read_manifest(path: Path) -> tuple[str, list[tuple[str, str]]]:
-    """Root and (file, samples) rows of a plain manifest. Raises: ConfigError for any other kind of file."""
+def read_manifest(path: Path) -> tuple[str, list[str]]:
+    """Root and rows `file<tab>samples` of a plain manifest. Raises: ConfigError for any other kind of file."""
     lines = read_text(path).splitlines()
     if not lines:
         raise ConfigError(f"{path} is empty; expected the root folder in line 1")
-    rows = []
-    for number, line in enumerate(lines[1:], start=2):
-        fields = line.split("\t")
-        if len(fields) != 2 or not fields[1].isdigit():
+    root = lines.pop(0).strip()
+    for number, line in enumerate(lines, start=2):
+        if line.count("\t") != 1 or not line.partition("\t")[2].isdigit():
             raise ConfigError(
                 f"{path} line {number} is {line!r}; expected `file<tab>samples`, as `ecg-preprocess manifest` writes"
             )
-        rows.append((fields[0], fields[1]))
-    return lines[0].strip(), rows
+    return root, lines
 
 
 def pair_segments(numbers: Iterable[int], allow_gaps: bool = False) -> list[tuple[int, int]]:
@@ -123,23 +123,46 @@ def cmsc_manifest(manifest: Path, dest: Path, extension: str = "mat", allow_gaps
     """
     root, rows = read_manifest(manifest)
     pattern = re.compile(rf"(.+)_(\d+)\.{re.escape(extension)}")
-    records: dict[str, dict[int, str]] = {}
-    for name, samples in rows:
-        found = pattern.fullmatch(name)
-        if found:
-            records.setdefault(found[1], {})[int(found[2])] = samples
-    if rows and not records:
+    if rows and not any(pattern.fullmatch(_file(row)) for row in rows):
         raise ConfigError(
-            f"{manifest} lists {rows[0][0]!r}; pairs need files called <record>_<number>.{extension}. Set --ext to the "
-            "files' extension, or cut the records with `ecg-preprocess`"
+            f"{manifest} lists {_file(rows[0])!r}; pairs need files called <record>_<number>.{extension}. "
+            "Set --ext to the files' extension, or cut the records with `ecg-preprocess`"
         )
-    lines = [
-        f"{stem}\t{segments[i]}\t0\t{i},{j}\n"
-        for stem, segments in records.items()
-        for i, j in pair_segments(segments, allow_gaps)
-    ]
-    write_text(dest, f"{root}\n{extension}\n" + "".join(lines))
-    return len(lines)
+    pairs = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal pairs
+        yield f"{root}\n{extension}\n"
+        for stem, segments in _records(rows, pattern):
+            for i, j in pair_segments(segments, allow_gaps):
+                pairs += 1
+                yield f"{stem}\t{segments[i]}\t0\t{i},{j}\n"
+
+    write_lines(dest, lines())
+    return pairs
+
+
+def _file(row: str) -> str:
+    return row.partition("\t")[0]
+
+
+def _records(rows: Sequence[str], pattern: re.Pattern[str]) -> Iterator[tuple[str, dict[int, str]]]:
+    """Each record's samples by segment, in the order of the rows, where a record's usually follow each other."""
+
+    def segments() -> Iterator[tuple[str, int, str]]:
+        for row in rows:
+            name, _, samples = row.partition("\t")
+            if found := pattern.fullmatch(name):
+                yield found[1], int(found[2]), samples
+
+    if surely_distinct(stem for stem, _ in groupby(segments(), itemgetter(0))):
+        for stem, group in groupby(segments(), itemgetter(0)):
+            yield stem, {number: samples for _, number, samples in group}
+        return
+    gathered: dict[str, dict[int, str]] = {}
+    for stem, number, samples in segments():
+        gathered.setdefault(stem, {})[number] = samples
+    yield from gathered.items()
 
 
 def pairs_step(folder: Path, dest: Path, extension: str = "mat", allow_gaps: bool = False) -> dict[str, int]:

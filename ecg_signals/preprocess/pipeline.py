@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -239,7 +239,8 @@ def meta_table(records: Table, journal: Journal, cfg: PreprocessConfig, dest: Pa
         if name in ("age", "sex", "report", "patient_id"):
             found[name] = kept[name].where(kept[name].notna(), found[name])
         kept = kept.drop(columns=[name])
-    paths = [str(dest / "org" / name) for name in kept["save_file"]]
+    folder = f"{dest / 'org'}{os.sep}"
+    paths = texts(folder + name for name in kept["save_file"])
     return pd.concat([kept.assign(save_path=paths, lead_order=str(cfg.leads)), found], axis=1)
 
 
@@ -266,9 +267,20 @@ def segment_table(meta: Table, journal: Journal, cfg: PreprocessConfig, dest: Pa
     names = meta["save_file"].repeat(counts).reset_index(drop=True)
     number = np.arange(len(names)) - np.repeat(np.cumsum(counts) - counts, counts)  # within its record
     folder = f"{dest / 'segmented'}{os.sep}"
-    paths = [folder + segment_name(name, i) for name, i in zip(names, number.tolist())]
+    paths = texts(folder + segment_name(name, i) for name, i in zip(names, number))
     size = int(cfg.segment_seconds * cfg.sample_rate)
     return pd.DataFrame({"path": paths, "save_file": names, "sample_size": size})
+
+
+def texts(values: Iterable[str]) -> Column:
+    """A column of texts, of which no more than CHUNK are objects at a time."""
+    import pandas as pd
+
+    left = iter(values)
+    parts = [pd.Series(list(islice(left, CHUNK)), dtype=str)]
+    while found := list(islice(left, CHUNK)):
+        parts.append(pd.Series(found, dtype=str))
+    return pd.concat(parts, ignore_index=True)
 
 
 def label_table(source: Source, meta: Table) -> Table | None:

@@ -19,13 +19,15 @@ from ecg_signals.registry import register_source
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "sample"
 QUICK = ("sample_rate=50", "keep_org=false", "labels=superdiagnostic")
+MANY = ("sample_rate=100", "keep_org=false")
 KINDS = ("local", "submitit:local", "dask")
 KILL = "ECG_SIGNALS_TEST_KILL"  # the record whose worker ends, once
 
 
-def run(source, dest, *settings, workers=2):
-    cfg = parse_options((*QUICK, *settings), register_source.get("ptbxl").dataclass)
-    return preprocess_dataset("ptbxl", source, dest, cfg, workers)
+def run(source, dest, *settings, workers=2, name="ptbxl"):
+    settings = settings if name == "wfdb" else (*QUICK, *settings)
+    cfg = parse_options(settings, register_source.get(name).dataclass)
+    return preprocess_dataset(name, source, dest, cfg, workers)
 
 
 def contents(dest):
@@ -36,7 +38,7 @@ def contents(dest):
 
 
 def stamps(dest):
-    return {path.name: path.stat().st_mtime_ns for path in (dest / "segmented").glob("ptbxl*.mat")}
+    return {path.name: path.stat().st_mtime_ns for path in (dest / "segmented").glob("[a-z]*.mat")}
 
 
 def deadly(source, row, dest):
@@ -79,6 +81,39 @@ def test_a_killed_worker_is_told_and_the_next_run_does_the_rest_to_the_same_byte
     assert {name for name in after if before.get(name) == after[name]} == {
         f"{name[:-4]}_{i}.mat" for name in finished for i in range(2)
     }
+    assert contents(dest) == contents(serial)
+
+
+@pytest.fixture(scope="module")
+def many(data, tmp_path_factory):
+    """2,000 records: the 500 of PTB-XL at 100 Hz under four names; and what one process makes of them."""
+    source, dest = tmp_path_factory.mktemp("many"), tmp_path_factory.mktemp("many_serial")
+    for name in "abcd":
+        (source / name).symlink_to(data / "ptbxl_500" / "records100" / "00000")
+    run(source, dest, *MANY, workers=1, name="wfdb")
+    return source, dest
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_2000_records_a_second_run_does_only_what_a_killed_worker_left(kind, many, tmp_path, monkeypatch):
+    source, serial = many
+    names = pd.read_csv(serial / "meta.csv")["save_file"]
+    monkeypatch.setenv(KILL, f"{names[1001]}:{tmp_path / 'killed'}")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    monkeypatch.setattr("ecg_signals.preprocess.pipeline.process_record", deadly)
+    dest, words = tmp_path / "dest", (*MANY, f"executor={kind}")
+    with pytest.raises(ConfigError, match=r"(ended|killed).* run the same command again") as told:
+        run(source, dest, *words, name="wfdb")
+    before = stamps(dest)
+    finished = {json.loads(line)["save_file"] for line in (dest / "progress.jsonl").read_text().splitlines()}
+    run(source, dest, *words, name="wfdb")
+    after = stamps(dest)
+    kept = {name for name in after if before.get(name) == after[name]}
+    print(
+        f"{kind}: {told.value}; {len(finished)} of {len(names)} were done, {len(after) - len(kept)} files were written"
+    )
+    assert len(finished) > 100 and kept == {f"{name[:-4]}_{i}.mat" for name in finished for i in range(2)}
     assert contents(dest) == contents(serial)
 
 
