@@ -4,6 +4,7 @@ import os
 import tempfile
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
 from ecg_signals.config import ConfigError
@@ -35,8 +36,7 @@ def check_inputs_stay(source: Source, records: Table, dest: Path, outputs: Seque
     """Raises: ConfigError when a record or table that is read lies where something will be written."""
     places = {(dest / name).resolve() for name in outputs}
     folders = {os.path.dirname(path): path for path in records["path"]}
-    found = [source.folder / path for path in folders.values()]
-    for given in [*found, *source.tables()]:
+    for given in chain((source.folder / path for path in folders.values()), source.tables()):
         real = given.resolve()
         taken = next((place for place in (real, *real.parents) if place in places), None)
         if taken is not None:

@@ -188,7 +188,7 @@ def rows_of(records: Table, places: np.ndarray, size: int, keys: np.ndarray | No
         chosen = places[start : start + block]
         rows = table.iloc[chosen].to_dict("records")
         more = [{}] * len(rows) if keys is None else [{"key": bytes(key).hex()} for key in keys[chosen]]
-        plain = [
+        plain: list[Row] = [
             {str(name): None if value != value else value for name, value in row.items()} | other
             for row, other in zip(rows, more)
         ]
