@@ -58,6 +58,18 @@ class DistributedTrainingConfig(BaseConfig):
     find_unused_parameters: bool = option(False, "let DDP look for parameters without a gradient in every update")
     heartbeat_timeout: int = option(-1, "seconds without progress before the process interrupts itself; -1 never")
     broadcast_buffers: bool = option(False, "synchronise buffers in every forward pass")
+    ddp_backend: str = option(
+        "pytorch_ddp", "fully_sharded: every rank holds a part of the weights; the others: all of them, torch's DDP",
+        choices=("pytorch_ddp", "c10d", "legacy_ddp", "no_c10d", "fully_sharded"), ours=True,
+    )  # fmt: skip
+    no_reshard_after_forward: bool = option(
+        False, "fully_sharded: keep a block's whole weights from its forward to its backward pass", ours=True
+    )
+    fp32_reduce_scatter: bool = option(False, "fully_sharded, fp16 or bf16: sum gradients in float32", ours=True)
+    cpu_offload: bool = option(False, "fully_sharded: weights and optimizer lie in the CPU's memory", ours=True)
+    use_sharded_state: bool = option(
+        False, "checkpoints are folders, into which every rank writes its part", ours=True
+    )
 
 
 @dataclass

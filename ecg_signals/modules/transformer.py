@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ecg_signals.modules.attention import SelfAttention
 from ecg_signals.modules.dropout import Dropout
+from ecg_signals.modules.layerdrop import left_out
 
 
 class TransformerLayer(nn.Module):
@@ -120,6 +121,8 @@ class TransformerEncoder(nn.Module):
             if keep:
                 x, weights = layer(x, attend, need_weights)
                 maps.append(weights)
+            else:
+                x = left_out(layer, x, attend, need_weights)
             if hidden is not None:
                 hidden.append(x)
         if self.layer_norm_first:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ecg_signals.config import BaseConfig, ConfigError, option
 from ecg_signals.registry import register_optimizer
+from ecg_signals.runtime.collectives import own_part
 
 
 @dataclass
@@ -76,12 +77,14 @@ class Adam(Uncompiled):
     def _update(self, params: list[Tensor], key: tuple[int, torch.device, torch.dtype], group: dict[str, Any]) -> None:
         step, device, dtype = key
         beta1, beta2 = group["betas"]
-        masters = params if dtype == torch.float32 else [param.float() for param in params]
+        weights = [own_part(param) for param in params]
+        masters = weights if dtype == torch.float32 else [weight.float() for weight in weights]
+        grads = [own_part(param.grad).float() for param in params]  # type: ignore[arg-type]
         torch._fused_adamw_(
             masters,
-            [_laid_out_like(param, param.grad.float()) for param in params],  # type: ignore[union-attr]
-            [self.state[param]["exp_avg"] for param in params],
-            [self.state[param]["exp_avg_sq"] for param in params],
+            list(map(_laid_out_like, weights, grads)),
+            [own_part(self.state[param]["exp_avg"]) for param in params],
+            [own_part(self.state[param]["exp_avg_sq"]) for param in params],
             [],
             list(torch.full((len(params),), float(step), device=device).unbind()),
             lr=group["lr"],
@@ -92,8 +95,8 @@ class Adam(Uncompiled):
             amsgrad=False,
             maximize=False,
         )
-        if masters is not params:  # half-precision weights without a float32 copy: computed in float32 on the fly
-            torch._foreach_copy_(params, masters)
+        if masters is not weights:  # half-precision weights without a float32 copy: computed in float32 on the fly
+            torch._foreach_copy_(weights, masters)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """As torch's, but the moments of half-precision weights stay float32."""

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ecg_signals.config import ConfigError
 from ecg_signals.runtime.collectives import sum_over_ranks, world_size
-from ecg_signals.sections import DistributedTrainingConfig
+from ecg_signals.sections import CommonConfig, DistributedTrainingConfig
 
 Load = Callable[[Any, dict[str, Any]], Any]  # gives a model, a criterion, an optimizer or an average its state
 
@@ -27,21 +27,27 @@ class Strategy:
     Args:
         section: the recipe's `distributed_training`.
         device: where this rank computes.
-        compiled: whether the model is compiled by torch (`common.compile`).
+        common: the recipe's section of that name, for precision and `compile`; None: float32, not compiled.
     """
 
-    def __init__(self, section: DistributedTrainingConfig, device: torch.device, compiled: bool = False) -> None:
-        self.section, self.device, self.compiled = section, device, compiled
+    def __init__(
+        self, section: DistributedTrainingConfig, device: torch.device, common: CommonConfig | None = None
+    ) -> None:
+        self.section, self.device, self.common = section, device, common or CommonConfig()
 
     def setup(self, model: nn.Module) -> nn.Module:
         """The model as the criterion calls it; before the optimizer is built of its parameters."""
-        called: Any = torch.compile(model) if self.compiled else model
+        called: Any = torch.compile(model) if self.common.compile else model
         return called
 
     @contextmanager
     def synchronised(self, last: bool) -> Iterator[None]:
         """Around the passes over one batch: ranks exchange gradients in the `last` batch of an update only."""
         yield
+
+    def whole(self) -> AbstractContextManager[None]:
+        """Around passes without gradients, of which ranks may make different numbers, and calls of parts of a model."""
+        return nullcontext()
 
     def average(self, parameters: Sequence[nn.Parameter]) -> None:
         """Average over ranks the gradients of parameters that `setup` did not see, such as a criterion's."""
@@ -58,7 +64,7 @@ class Strategy:
             torch._foreach_mul_(gradients(parameters), factor)
 
     def gather_state(self, state: dict[str, Any]) -> dict[str, Any]:
-        """Nested states with every tensor whole, for the rank that writes a checkpoint; called on every rank."""
+        """Nested states as a checkpoint gets them, every tensor whole on the rank that writes; called on every rank."""
         return state
 
     def load_state(self, owner: Any, state: dict[str, Any]) -> None:
@@ -109,14 +115,18 @@ class DDP(Strategy):
             ) from error
 
     def average(self, parameters: Sequence[nn.Parameter]) -> None:
-        """As the base says; gradients that no rank has stay None."""
-        if not parameters:
-            return
-        used = torch.tensor([float(parameter.grad is not None) for parameter in parameters], device=self.device)
-        for parameter, ranks in zip(parameters, sum_over_ranks(used).tolist()):
-            if ranks:
-                parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                sum_over_ranks(parameter.grad).div_(world_size())
+        average_gradients(parameters, self.device)
+
+
+def average_gradients(parameters: Sequence[nn.Parameter], device: torch.device) -> None:
+    """Over ranks, in place; gradients that no rank has stay None."""
+    if not parameters:
+        return
+    used = torch.tensor([float(parameter.grad is not None) for parameter in parameters], device=device)
+    for parameter, ranks in zip(parameters, sum_over_ranks(used).tolist()):
+        if ranks:
+            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            sum_over_ranks(parameter.grad).div_(world_size())
 
 
 def gradients(parameters: Sequence[nn.Parameter]) -> list[Tensor]:

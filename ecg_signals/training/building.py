@@ -20,7 +20,7 @@ from ecg_signals.optim.scaler import LossScaler
 from ecg_signals.registry import get_entry
 from ecg_signals.runtime.placement import Placement
 from ecg_signals.runtime.precision import uses_fp16
-from ecg_signals.runtime.strategy import Strategy
+from ecg_signals.runtime.strategy import DDP, Strategy
 from ecg_signals.sections import Config
 from ecg_signals.tasks.base import BaseTask, warn_unnamed
 from ecg_signals.training.start import Start
@@ -114,6 +114,16 @@ def _match_labels(
     columns = task.align(model, criterion, train)
     if columns is not None and found is not None:
         criterion.select_labels(columns, found)
+
+
+def build_strategy(config: Config, ranks: int, device: torch.device) -> Strategy:
+    """As `distributed_training.ddp_backend` says, where there are several ranks."""
+    kind: type[Strategy] = DDP if ranks > 1 else Strategy
+    if ranks > 1 and config.distributed_training.ddp_backend == "fully_sharded":
+        from ecg_signals.runtime.sharding import FullySharded
+
+        kind = FullySharded
+    return kind(config.distributed_training, device, config.common)
 
 
 def build_optimizer(

@@ -52,7 +52,8 @@ class FeatureCache:
         fixed = isinstance(model, EncoderWithHead) and model.encoder_fixed
         if not fixed or not section.cache_features or isinstance(dataset, Features):
             return None
-        reason = dataset.varies or reason
+        sharded = self.config.distributed_training.ddp_backend == "fully_sharded"
+        reason = dataset.varies or reason or ("its weights are sharded over ranks" if sharded else None)
         if reason:
             if reason not in self.told:
                 logger.info("the encoder never trains, but its features are computed again and again: %s", reason)

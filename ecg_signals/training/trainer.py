@@ -28,10 +28,16 @@ from ecg_signals.runtime.collectives import barrier
 from ecg_signals.runtime.placement import Placement, device_of
 from ecg_signals.runtime.precision import autocast, explain_nonfinite, set_matmul_precision
 from ecg_signals.runtime.profile import profiler
-from ecg_signals.runtime.strategy import DDP, Strategy
 from ecg_signals.sections import Config
 from ecg_signals.tasks.base import BaseTask
-from ecg_signals.training.building import Batches, build_model, build_optimizer, check_config, trained_parameters
+from ecg_signals.training.building import (
+    Batches,
+    build_model,
+    build_optimizer,
+    build_strategy,
+    check_config,
+    trained_parameters,
+)
 from ecg_signals.training.features import FeatureCache
 from ecg_signals.training.stand_in import without_trace
 from ecg_signals.training.start import Start, find_start
@@ -71,7 +77,8 @@ class Trainer:
         self._build(start)
         if start is not None:
             self.state.restore(start, self.strategy.load_state)
-        self.validation.check_metric()
+        with self.strategy.whole():
+            self.validation.check_metric()
         self.reporter = Reporter(config, None if config.checkpoint.no_save else self.save_dir, self.master)
         self.reporter.rewind(self.at.num_updates)
         self.saved_at = self.at.num_updates
@@ -86,8 +93,7 @@ class Trainer:
         self.validation = Validation(config, self.task, model, criterion, self.device, batches, self.manager.is_better)
         self.features = FeatureCache(config, model, batches, lambda split: self.task.align(model, criterion, split))
         self.validation.features = self.features
-        kind = DDP if ranks > 1 else Strategy
-        self.strategy: Strategy = kind(config.distributed_training, self.device, config.common.compile)
+        self.strategy = build_strategy(config, ranks, self.device)
         self.wrapped, self.trained = build_optimizer(config, model, criterion, self.strategy, ranks)
         self.optimizer, self.scaler, self.average = self.trained.optimizer, self.trained.scaler, self.trained.average
         self.parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
@@ -214,7 +220,8 @@ class Trainer:
         save = self.manager.is_due(epoch, updates, ends) or stopping.now
         score = None
         if self.validation.is_due(updates, epoch, ends, save, stopping.now) and not stopping.interrupted:
-            score = self.validation.run(updates, epoch, self.reporter, first=self.manager.best is None)
+            with self.strategy.whole():
+                score = self.validation.run(updates, epoch, self.reporter, first=self.manager.best is None)
             self.model.after_validation(self.validation.runs_without_improvement == 0, self.optimizer)
             since_best = updates - self.validation.best_update
             stopping.after_validation(self.validation.runs_without_improvement, since_best)
@@ -240,7 +247,8 @@ class Trainer:
 
     def _give_up(self, group: list[Batch | None], error: FloatingPointError) -> None:
         """Name the first module whose output is not finite, keep the weights in crash.pt, and end."""
-        where = explain_nonfinite(self.model, self.criterion, [to_device(b, self.device) for b in group if b])
+        with self.strategy.whole():
+            where = explain_nonfinite(self.model, self.criterion, [to_device(b, self.device) for b in group if b])
         if not self.config.checkpoint.no_save:
             states = self.strategy.gather_state(self.trained.states())
             if self.master:

@@ -20,6 +20,7 @@ from ecg_signals.config import ConfigError
 from ecg_signals.models.hubert.options import ACTIVATIONS, HubertBackboneConfig
 from ecg_signals.modules.attention import split_heads
 from ecg_signals.modules.conv_position import centred_convolution
+from ecg_signals.modules.layerdrop import left_out
 
 
 class ConvLayer(nn.Module):
@@ -208,7 +209,7 @@ class Encoder(nn.Module):
         states = [x]
         for block in self.layers[:last]:
             dropped = self.training and self.layerdrop > 0 and torch.rand(()).item() < self.layerdrop
-            x = x if dropped else block(x, bias)
+            x = left_out(block, x, bias) if dropped else block(x, bias)
             states.append(x)
         if self.norm_first and len(states) == len(self.layers) + 1:
             states[-1] = self.layer_norm(states[-1])

@@ -115,6 +115,10 @@ class Jepa(BaseModel):
     def dim(self) -> int:
         return self.cfg.dim
 
+    @property
+    def changes_weights_in_forward(self) -> bool:
+        return self.cfg.target_update == "before_forward"
+
     @classmethod
     def usual_input(cls) -> SignalContract:
         return ecg_jepa()
