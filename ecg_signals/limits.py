@@ -162,6 +162,14 @@ def read_json(path: Path) -> Any:
         raise ConfigError(f"{path} is not JSON: {error}. Copy or download it again") from None
 
 
+def check_safetensors(path: Path) -> None:
+    """Raises: ConfigError for anything but an ordinary file whose safetensors header may be read."""
+    with regular_file(path).open("rb") as stream:
+        header = int.from_bytes(stream.read(8), "little")
+    if header > MAX_SAFETENSORS_HEADER:
+        raise ConfigError(f"{path} states a header of {header:,} bytes; it is damaged, or no safetensors file")
+
+
 def printable(text: object) -> str:
     """A text for the console or a log: what would move the cursor, colour or reorder it is spelt out."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), str(text))

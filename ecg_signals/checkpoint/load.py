@@ -15,6 +15,8 @@ from ecg_signals import limits
 from ecg_signals.checkpoint.building import WithoutDraws, build_model, check_size, naming
 from ecg_signals.checkpoint.hub import fetch, is_hub_name
 from ecg_signals.checkpoint.read import read_checkpoint
+from ecg_signals.checkpoint.sharded import files_of as sharded_files
+from ecg_signals.checkpoint.sharded import is_sharded
 from ecg_signals.config import ConfigError, listed, resolve_input
 from ecg_signals.interop.huggingface.folder import CONFIG, files_of, read_folder
 from ecg_signals.interop.layout import ModelSource, check_logit_kind, is_state_dict, logit_columns, recognise
@@ -31,12 +33,12 @@ def load_source(source: str | os.PathLike[str]) -> ModelSource:
     """What a checkpoint says about its model, without building it.
 
     Args:
-        source: a checkpoint file, whose layout is recognised from its content; a Hugging Face folder; or `org/name`
+        source: a checkpoint, whose layout is recognised from its content; a Hugging Face folder; or `org/name`
             (or `org/name/FILE.pt`) on the Hugging Face hub. The folder may be named by its `model.safetensors`.
     Raises: ConfigError when nothing is there, it cannot be read, its layout is unknown, or its model is not registered.
     """
     path = _place_of(source)
-    if path.is_dir():
+    if path.is_dir() and not is_sharded(path):
         raw = read_folder(path)
     elif path.suffix == ".safetensors" and path.is_file():
         raw = read_folder(path.parent, path.name)
@@ -62,7 +64,7 @@ def files_read(source: str | os.PathLike[str]) -> list[Path]:
     """The files and the folder that `load_source` reads; see there."""
     path = _place_of(source)
     if path.is_dir():
-        return [path, *files_of(path)]
+        return [path, *(sharded_files(path) if is_sharded(path) else files_of(path))]
     return [path, path.parent / CONFIG] if path.suffix == ".safetensors" else [path]
 
 

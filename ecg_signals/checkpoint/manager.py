@@ -6,11 +6,13 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ecg_signals.checkpoint.read import read_checkpoint
-from ecg_signals.checkpoint.write import AsyncWriter, remove_stale, write_checkpoint
+from ecg_signals.checkpoint.sharded import is_sharded
+from ecg_signals.checkpoint.write import AsyncWriter, discard, remove_stale, write_checkpoint
 from ecg_signals.config import ConfigError, field_default, resolve_input
 from ecg_signals.files import check_writable
 from ecg_signals.interop.ours.layout import OURS
@@ -21,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 _NUMBER = r"(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
 _DEFAULT_RESTORE = field_default(CheckpointConfig.__dataclass_fields__["restore_file"])
+_Write = Callable[[list[Path], dict[str, Any], Callable[[], None]], None]  # paths, content, what follows
 _RESETS = ("reset_optimizer", "reset_meters", "reset_dataloader")
 
 
@@ -54,18 +57,39 @@ class CheckpointManager:
     Args:
         cfg: the recipe's `checkpoint` section.
         writer: True on the one rank that saves; the folder is made, and cleared of what killed runs left unfinished.
+        sharded: checkpoints are folders, into which every rank writes its part.
     Attributes:
         best: the best score so far, None before the first; set it from a restored checkpoint.
     Raises: ConfigError if the folder cannot be made.
     """
 
-    def __init__(self, cfg: CheckpointConfig, writer: bool = True) -> None:
-        self.cfg = cfg
+    def __init__(self, cfg: CheckpointConfig, writer: bool = True, sharded: bool = False) -> None:
+        self.cfg, self.writer, self.sharded = cfg, writer, sharded
         self.folder = Path(cfg.save_dir)
         self.best: float | None = None
-        self._background = AsyncWriter() if cfg.write_checkpoints_asynchronously else None
+        self._write = self._writer_of_folders() if sharded and not cfg.no_save else self._writer_of_files()
         if writer and not cfg.no_save:
             self._prepare()
+
+    def _writer_of_files(self) -> _Write:
+        background = AsyncWriter() if self.cfg.write_checkpoints_asynchronously else None
+        self._wait = background.wait if background else lambda: None
+
+        def write(paths: list[Path], state: dict[str, Any], done: Callable[[], None]) -> None:
+            def work(content: dict[str, Any]) -> None:
+                write_checkpoint(paths[0], content, paths[1:])
+                done()
+
+            background.submit(work, state) if background else work(state)
+
+        return write
+
+    def _writer_of_folders(self) -> _Write:
+        from ecg_signals.checkpoint.sharded_writer import ShardedWriter
+
+        writer = ShardedWriter(self.cfg.write_checkpoints_asynchronously)
+        self._wait = writer.wait
+        return writer.write
 
     def _prepare(self) -> None:
         try:
@@ -121,7 +145,7 @@ class CheckpointManager:
         end_of_epoch: bool,
         score: float | None = None,
     ) -> list[Path]:
-        """Write this moment's files and remove those that are no longer wanted.
+        """Write this moment's files and remove those that are no longer wanted; every rank calls it.
 
         Args:
             state: makes the content; called once, after `best` is up to date, and only if a file is due.
@@ -131,42 +155,39 @@ class CheckpointManager:
         Returns: the files, the written one first.
         Raises: ConfigError when a file cannot be written.
         """
-        if self.cfg.no_save:
+        if self.cfg.no_save or not (self.writer or self.sharded):
             return []
         started = time.perf_counter()
-        is_best = self.update_best(score)
-        names = self.names(epoch, updates, end_of_epoch=end_of_epoch, score=score, is_best=is_best)
+
+        def due() -> list[str]:
+            is_best = self.update_best(score)
+            return self.names(epoch, updates, end_of_epoch=end_of_epoch, score=score, is_best=is_best)
+
+        names = from_rank_zero(due) if self.sharded else due()
         paths = [self.folder / name for name in names]
         if paths:
             logger.info("preparing to save checkpoint for epoch %d @ %d updates", epoch, updates)
-            self._write(paths, state())
+            self._write(paths, state(), partial(self._finished, paths[0]))
             seconds = time.perf_counter() - started
             message = "Save checkpoint %s (epoch %d @ %d updates, score %s) (writing took %.3f seconds)"
             logger.info(message, paths[0], epoch, updates, score, seconds)
         return paths
 
-    def _write(self, paths: list[Path], state: dict[str, Any]) -> None:
-        def work(content: dict[str, Any]) -> None:
-            logger.info("Saving checkpoint to %s", paths[0])
-            write_checkpoint(paths[0], content, paths[1:])
-            logger.info("Finished saving checkpoint to %s", paths[0])
-            self._prune()
-
-        if self._background is None:
-            work(state)
-        else:
-            self._background.submit(work, state)
+    def _finished(self, path: Path) -> None:
+        logger.info("Finished saving checkpoint to %s", path)
+        self._prune()
 
     def save_crash(self, state: Callable[[], dict[str, Any]]) -> Path:
-        """Write `crash.pt`, the state in which training failed."""
+        """Write `crash.pt`, the state in which training failed; every rank calls it."""
         path = self.folder / f"crash{self.cfg.checkpoint_suffix}.pt"
-        write_checkpoint(path, state())
+        if self.writer or self.sharded:
+            self._write([path], state(), lambda: None)
+            self._wait()
         return path
 
     def close(self) -> None:
         """Return when no file is being written in the background. Raises: ConfigError if the last one failed."""
-        if self._background is not None:
-            self._background.wait()
+        self._wait()
 
     def _best_name(self, score: float | None) -> str:
         """Six decimals, or six digits below 0.001, so that close scores keep their own files."""
@@ -206,7 +227,7 @@ class CheckpointManager:
         if cfg.keep_best_checkpoints > 0:
             gone += [path for _, path in self._best_files()[cfg.keep_best_checkpoints :]]
         for path in gone:
-            path.unlink(missing_ok=True)
+            discard(path)
 
     def choose_restore(self) -> Restore | None:
         """The file to start from, None for a fresh start; the same on every rank.
@@ -240,9 +261,9 @@ class CheckpointManager:
         if self.cfg.checkpoint_suffix:
             name = name.removesuffix(".pt") + f"{self.cfg.checkpoint_suffix}.pt"
         inside = self.folder / name
-        named = inside if inside.is_file() else resolve_input(name)
-        if not last.exists() or (named.is_file() and last.samefile(named)):
-            named = named if named.is_file() else _existing("restore_file", name)
+        named = inside if _is_checkpoint(inside) else resolve_input(name)
+        if not last.exists() or (_is_checkpoint(named) and last.samefile(named)):
+            named = named if _is_checkpoint(named) else _existing("restore_file", name)
             return Restore(named, own=last.exists(), named=True, **resets)
         if started_from(last).get("path") == str(named.resolve()):
             logger.info("this run began with %s and has its own progress since: it goes on from %s", named, last)
@@ -275,9 +296,13 @@ def started_from(path: Path) -> dict[str, Any]:
     return dict((extra.get(OURS) or {}).get("started_from") or {})
 
 
+def _is_checkpoint(path: Path) -> bool:
+    return path.is_file() or is_sharded(path)
+
+
 def _existing(key: str, name: str) -> Path:
     path = resolve_input(name)
-    if not path.is_file():
+    if not _is_checkpoint(path):
         raise ConfigError(
             f"checkpoint.{key}={name} does not exist (looked for {path.absolute()}); give an existing file"
         )

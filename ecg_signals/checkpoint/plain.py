@@ -11,6 +11,7 @@ from torch import Tensor
 from ecg_signals import limits
 from ecg_signals.checkpoint.names import DTYPES, Inert, Name, PendingArray, PendingDtype, kind, refusal
 from ecg_signals.config import ConfigError
+from ecg_signals.runtime.collectives import own_part
 
 
 def plain_tree(value: Any, size: int) -> Any:
@@ -109,8 +110,11 @@ class _Plain:
 
 
 def to_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights on the CPU, half precisions as float32; views of larger buffers are copied."""
-    return {key: _own_storage(_float32(value.detach()).cpu()) for key, value in state.items()}
+    """Weights on the CPU, half precisions as float32; views of larger buffers are copied, parts of a rank as they are."""
+    return {
+        key: value if own_part(value) is not value else _own_storage(_float32(value.detach()).cpu())
+        for key, value in state.items()
+    }
 
 
 def _float32(value: Tensor) -> Tensor:
@@ -125,10 +129,10 @@ def _own_storage(value: Tensor) -> Tensor:
 def plain_values(value: Any) -> Any:
     """Dicts, lists, tuples, numbers, strings and CPU tensors, which is all that `weights_only=True` takes.
 
-    Arrays become tensors, numpy numbers Python's, paths strings. Raises: TypeError for any other object.
+    Arrays become tensors, numpy numbers Python's, paths strings; tensors that are sharded over ranks stay. Raises: TypeError for any other object.
     """
     if isinstance(value, Tensor):
-        return _own_storage(value.detach().cpu())
+        return value if own_part(value) is not value else _own_storage(value.detach().cpu())
     if isinstance(value, np.ndarray):
         return torch.from_numpy(np.ascontiguousarray(value))
     if isinstance(value, np.generic):

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ecg_signals.checkpoint.archive import ZIP_MAGIC, read_legacy, read_zip
+from ecg_signals.checkpoint.sharded import STATE, is_sharded, put_together
 from ecg_signals.config import ConfigError, resolve_input
 from ecg_signals.limits import regular_file, shown
 
@@ -33,12 +34,15 @@ _SIGNATURES = (
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """A checkpoint's content as dicts, lists, numbers, strings, arrays and CPU tensors; nothing in it is executed.
 
+    A folder that the ranks of a run have written (checkpoint/sharded.py) reads as the file of one rank would.
     Tensors of large files stay on disk (memory-mapped, copy on write) until they are used.
     Objects of classes that are not imported become dicts with their class under `__class__`.
 
     Raises: ConfigError when the file is missing, is no checkpoint, is cut short, or asks for something to be run.
     """
     file = resolve_input(path)
+    if is_sharded(file):
+        return _read_sharded(file)
     _check_file(file)
     try:
         content = _load(file)
@@ -50,6 +54,20 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         kind = type(content).__name__
         raise ConfigError(f"{file} holds a {kind}; a checkpoint is a dict with the weights under 'model': save that")
     return without_wrappers(content, str(file))
+
+
+def _read_sharded(folder: Path) -> dict[str, Any]:
+    """Of one moment, even where a run puts its next checkpoint in place meanwhile."""
+    for last in (False, False, True):
+        before = folder.stat().st_ino
+        try:
+            found: dict[str, Any] = put_together(read_checkpoint(folder / STATE), folder)
+            if folder.stat().st_ino == before:
+                return found
+        except (ConfigError, OSError):
+            if last or folder.stat().st_ino == before:
+                raise
+    raise ConfigError(f"{folder} is replaced again and again while it is read; try again, or copy it first")
 
 
 def without_wrappers(content: Any, where: str, depth: int = 3) -> Any:

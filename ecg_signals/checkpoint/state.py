@@ -27,7 +27,7 @@ from ecg_signals.interop.layout import ModelSource, logit_kind_of, recognise
 from ecg_signals.interop.ours.layout import OURS, config_of, our_part
 from ecg_signals.models.base import BaseModel
 from ecg_signals.registry import get_entry
-from ecg_signals.runtime.collectives import from_rank_zero
+from ecg_signals.runtime.collectives import from_rank_zero, own_part
 from ecg_signals.runtime.strategy import Load, load_whole
 from ecg_signals.sections import CheckpointConfig, Config
 
@@ -151,7 +151,7 @@ def pack_state(
     Args:
         config: the whole recipe; what fairseq-signals has goes into `cfg`, all of it into
             `extra_state["ecg_signals"]`, beside the model's labels and input contract.
-        states: `trained.states()`, every tensor whole; weights are stored as float32 on the CPU, the optimizer's
+        states: `trained.states()` as the strategy gathered them; weights are stored as float32 on the CPU, the optimizer's
             not with `checkpoint.no_save_optimizer_state`.
         ours: what else only this package has: data position, statistics, ...; no validation scores.
     """
@@ -186,8 +186,9 @@ def _pack_optimizer(
     if config.optimizer._name == "adam":
         for item in state["state"].values():
             item["step"] = int(item["step"])
-    if optimizer_class(config, "") == "FP16Optimizer" and not config.common.fp16_no_flatten_grads:
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    whole = all(own_part(parameter) is parameter for parameter in parameters)
+    if optimizer_class(config, "") == "FP16Optimizer" and not config.common.fp16_no_flatten_grads and whole:
         state, ours["optimizer_steps"] = flatten_optimizer_state(state, parameters)
     if ours.get("scaler"):
         state["loss_scale"] = float(ours["scaler"]["scale"])

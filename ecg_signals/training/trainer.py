@@ -68,7 +68,8 @@ class Trainer:
         torch.manual_seed(config.common.seed)
         set_matmul_precision(config.common)
         self.save_dir = Path(config.checkpoint.save_dir)
-        self.manager = CheckpointManager(config.checkpoint, writer=self.master)
+        sharded = config.distributed_training.use_sharded_state
+        self.manager = CheckpointManager(config.checkpoint, self.master, sharded)
         self.state = TrainState(config, self.manager, self.world_size)
         self.at = self.state.at
         self.stopping = Stopping(config.optimization, config.checkpoint.patience, config.checkpoint.patience_updates)
@@ -241,8 +242,7 @@ class Trainer:
         if not self.config.checkpoint.no_save:
             states = self.strategy.gather_state(self.trained.states())
             content = partial(self.state.content, states, score)
-            if self.master:
-                self.manager.save(content, epoch, self.at.num_updates, end_of_epoch=ends, score=score)
+            self.manager.save(content, epoch, self.at.num_updates, end_of_epoch=ends, score=score)
         barrier()
 
     def _give_up(self, group: list[Batch | None], error: FloatingPointError) -> None:
@@ -251,8 +251,7 @@ class Trainer:
             where = explain_nonfinite(self.model, self.criterion, [to_device(b, self.device) for b in group if b])
         if not self.config.checkpoint.no_save:
             states = self.strategy.gather_state(self.trained.states())
-            if self.master:
-                self.manager.save_crash(partial(self.state.content, states, None))
+            self.manager.save_crash(partial(self.state.content, states, None))
         raise ConfigError(
             f"{error}: {where}. The state before it is in {self.save_dir / 'crash.pt'}. Look at the data, lower "
             f"optimization.lr, set optimization.clip_norm, or set optimization.skip_nonfinite_updates=true"

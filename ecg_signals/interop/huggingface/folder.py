@@ -85,10 +85,7 @@ def _parts(index: Path) -> list[Path]:
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
-    with limits.regular_file(path).open("rb") as stream:
-        header = int.from_bytes(stream.read(8), "little")
-    if header > limits.MAX_SAFETENSORS_HEADER:
-        raise ConfigError(f"{path} states a header of {header:,} bytes; it is damaged, or no safetensors file")
+    limits.check_safetensors(path)
     try:
         return load_file(path)
     except DAMAGED as error:
