@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ecg_signals.files import cannot_write
+from ecg_signals.runtime.collectives import own_part
 from ecg_signals.runtime.nested import on_each
 
 StrPath = str | os.PathLike[str]
@@ -198,10 +199,11 @@ def _running(process: int) -> bool:
 
 
 def state_bytes(state: Any) -> int:
-    """Bytes of all tensors in `state`, shared storages once: what the file needs at least."""
+    """Bytes of all tensors in `state`, of this rank's parts, shared storages once: what the file needs at least."""
     storages: dict[int, int] = {}
 
     def note(tensor: Tensor) -> None:
+        tensor = own_part(tensor)
         storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
 
     on_each(state, Tensor, note)

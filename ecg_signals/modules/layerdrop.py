@@ -14,7 +14,9 @@ def left_out(layer: nn.Module, x: Tensor, *more: Any) -> Tensor:
     """
     if not hasattr(layer, "unshard"):  # torch's FSDPModule
         return x
+    layer.left_out = True  # type: ignore[assignment]  # its gradient counts for nothing, where all ranks say so
     with torch.random.fork_rng([x.device] if x.is_cuda else []):
         found = layer(x, *more)
+    layer.left_out = False  # type: ignore[assignment]
     ignored = found[0] if isinstance(found, tuple) else found
     return torch.where(torch.zeros((), dtype=torch.bool, device=x.device), ignored.to(x.dtype), x)

@@ -25,7 +25,7 @@ from ecg_signals.config import ConfigError
 from ecg_signals.runtime.collectives import own_part, rank, sum_over_ranks, world_size
 from ecg_signals.runtime.nested import on_each
 from ecg_signals.runtime.precision import uses_bf16, uses_fp16
-from ecg_signals.runtime.strategy import Strategy, average_gradients, gradients
+from ecg_signals.runtime.strategy import Strategy, average_gradients, gradients, leaves_parameters_out
 
 CALLED = ("extract_features", "training_pass")  # beside forward, what is called of a model from outside
 
@@ -53,6 +53,10 @@ class FullySharded(Strategy):
             "offload_policy": self._offload(),
             "ignored_params": set(self.unsharded),
         }
+        self.blocks = blocks_of(model) if leaves_parameters_out(model) else []
+        self.used: set[nn.Module] = set()  # of them, in the passes of this update
+        for block in self.blocks:
+            block.register_forward_pre_hook(self._note)
         for block in blocks_of(model):
             if self.common.compile:
                 block.compile()
@@ -99,7 +103,18 @@ class FullySharded(Strategy):
     def _reshards(self, part: FSDPModule) -> bool:
         return part is not self.parts[0] and not self.section.no_reshard_after_forward
 
+    def _note(self, block: nn.Module, inputs: Any) -> None:
+        if torch.is_grad_enabled() and not getattr(block, "left_out", False):
+            self.used.add(block)
+
     def average(self, parameters: Sequence[nn.Parameter]) -> None:
+        """As the base says; a block that all ranks have left out of an update has no gradient, as elsewhere."""
+        if self.blocks:
+            used = torch.tensor([float(block in self.used) for block in self.blocks], device=self.device)
+            for block, ranks in zip(self.blocks, sum_over_ranks(used).tolist()):
+                if not ranks:
+                    block.zero_grad(set_to_none=True)
+            self.used.clear()
         average_gradients([*parameters, *(weight for weight in self.unsharded if weight.requires_grad)], self.device)
 
     def grad_norm(self, parameters: Sequence[nn.Parameter]) -> Tensor:
