@@ -1,16 +1,21 @@
 """Kill training at random instants, resume it, and demand the uninterrupted run's losses and weights, bit for bit.
 
     python tools/crash_test.py --runs 50
+    python tools/crash_test.py --runs 30 --saves sharded
 
 Every run trains a small W2V+CMSC+RLM model on the repository's sample, is killed at a random instant (at start-up,
 inside an update, while a checkpoint is being written), and is started again until it ends. Half of the runs load
-with 0 worker processes, half with 2; the reference is one run that nobody disturbed.
+with 0 worker processes, half with 2; the reference is one run that nobody disturbed. `--saves async` writes in the
+background, behind every update; `--saves sharded` trains two ranks with sharded weights, which write folders, half of
+the runs in the background: all of their processes are killed at once.
 """
 
 import argparse
 import json
+import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +23,8 @@ import time
 from pathlib import Path
 
 import torch
+
+from ecg_signals.checkpoint.read import read_checkpoint
 
 SETTINGS = (
     "dataset.batch_size=4 dataset.valid_subset=valid optimization.max_update=24 optimization.update_freq=[2] "
@@ -27,6 +34,18 @@ SETTINGS = (
     "model.final_dim=16 model.latent_vars=16 model.conv_pos=16 model.conv_pos_groups=4 model.num_negatives=10 "
     "hydra.run.dir=. hydra.output_subdir=null"
 )
+
+OFTEN = "checkpoint.save_interval_updates=1 dataset.disable_validation=true"
+ASYNC = "checkpoint.write_checkpoints_asynchronously=true"
+RANKS = (
+    "common.cpu=true distributed_training.distributed_world_size=2 distributed_training.distributed_backend=gloo "
+    "distributed_training.ddp_backend=fully_sharded distributed_training.use_sharded_state=true"
+)
+SAVES = {  # the settings of a run, by whether its number is even
+    "files": ("", ""),
+    "async": (f"{OFTEN} {ASYNC}", f"{OFTEN} {ASYNC}"),
+    "sharded": (f"{OFTEN} {RANKS}", f"{OFTEN} {RANKS} {ASYNC}"),
+}
 
 
 def prepare(folder: Path) -> Path:
@@ -38,18 +57,21 @@ def prepare(folder: Path) -> Path:
     return folder / "data" / "manifest" / "cmsc"
 
 
-def train(manifests: Path, folder: Path, workers: int, kill_after: float | None = None) -> tuple[bool, float]:
+def train(
+    manifests: Path, folder: Path, workers: int, settings: str, kill_after: float | None = None
+) -> tuple[bool, float]:
     """Start training in `folder`; returns whether it ended by itself, and how long it lived."""
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     argv = [sys.executable, "-m", "ecg_signals.cli.train", "--config-name", "w2v_cmsc_rlm", *SETTINGS.split()]
+    argv += settings.split()
     argv += [f"task.data={manifests}", f"dataset.num_workers={workers}"]
     with open(folder / "log.txt", "ab") as log:
         process = subprocess.Popen(argv, cwd=folder, stdout=log, stderr=log, start_new_session=True)
         try:
             status = process.wait(timeout=kill_after)
         except subprocess.TimeoutExpired:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             return False, time.monotonic() - began
     if status:
@@ -57,13 +79,19 @@ def train(manifests: Path, folder: Path, workers: int, kill_after: float | None 
     return True, time.monotonic() - began
 
 
-def killed_run(manifests: Path, folder: Path, workers: int, instants: list[float]) -> list[str]:
-    """Train to the end, killed at each of the instants that comes before it; returns how long each life lasted."""
+def killed_run(manifests: Path, folder: Path, workers: int, settings: str, instants: list[float]) -> list[str]:
+    """Train to the end, killed at each of the instants that comes before it; returns how long each life lasted.
+
+    Behind every kill the last checkpoint is whole.
+    """
     lives = []
+    last = folder / "checkpoints" / "checkpoint_last.pt"
     for instant in [*instants, None]:
-        ended, lived = train(manifests, folder, workers, instant)
+        ended, lived = train(manifests, folder, workers, settings, instant)
         if ended:
             break
+        if last.exists():
+            read_checkpoint(last)
         lives.append(f"{lived:.2f} s")
     return lives
 
@@ -79,7 +107,7 @@ def result(folder: Path) -> tuple[dict[int, float], dict[str, torch.Tensor]]:
             losses[row["num_updates"]] = row["loss"]
     if sorted(losses) != list(range(1, len(losses) + 1)):
         raise SystemExit(f"{folder}: updates {sorted(losses)} were written")
-    return losses, torch.load(folder / "checkpoints" / "checkpoint_last.pt", weights_only=True)["model"]
+    return losses, read_checkpoint(folder / "checkpoints" / "checkpoint_last.pt")["model"]
 
 
 def compare(folder: Path, reference: tuple[dict[int, float], dict[str, torch.Tensor]]) -> None:
@@ -97,12 +125,14 @@ def compare(folder: Path, reference: tuple[dict[int, float], dict[str, torch.Ten
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=50, help="killed runs")
+    parser.add_argument("--saves", choices=sorted(SAVES), default="files", help="how checkpoints are written")
     parser.add_argument("--seed", type=int, default=0, help="seed of the instants")
     parser.add_argument("--keep", type=Path, help="folder to work in and keep; default: a temporary one")
     arguments = parser.parse_args()
     folder = arguments.keep or Path(tempfile.mkdtemp(prefix="crash_test_"))
     manifests = prepare(folder)
-    _, lifetime = train(manifests, folder / "reference", workers=0)
+    saves = SAVES[arguments.saves]
+    _, lifetime = train(manifests, folder / "reference", 0, saves[0])
     reference = result(folder / "reference")
     print(f"reference: {len(reference[0])} updates in {lifetime:.1f} s", flush=True)
     instants = random.Random(arguments.seed)
@@ -111,7 +141,8 @@ def main() -> None:
         kills: list[str] = []
         while not kills:  # a run that ended before its instant came does not count
             shutil.rmtree(here, ignore_errors=True)
-            kills = killed_run(manifests, here, workers, [instants.uniform(0.2, lifetime) for _ in range(1 + run % 2)])
+            times = [instants.uniform(0.2, lifetime) for _ in range(1 + run % 2)]
+            kills = killed_run(manifests, here, workers, saves[run // 2 % 2], times)
         compare(here, reference)
         said = f"{workers} workers, killed after {', '.join(kills)}: identical"
         print(f"run {run + 1}/{arguments.runs}: {said}", flush=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ecg_signals.checkpoint.sharded import is_sharded
 from ecg_signals.config import listed
 from ecg_signals.files import sized
 
@@ -51,11 +52,12 @@ def run_folder() -> tuple[Path, Path | None]:
 
 
 def written_since(began: float, folders: Iterable[Path]) -> list[Path]:
-    """Files directly in these folders that were written since, the newest last; none is followed or opened."""
+    """Files, and checkpoints that are folders, directly in these folders that were written since, the newest last."""
     found = {}
     for folder in folders:
         for entry in os.scandir(folder) if folder.is_dir() else ():
-            if entry.is_file(follow_symlinks=False) and entry.stat().st_mtime >= began:
+            whole = entry.is_file(follow_symlinks=False) or is_sharded(Path(entry.path))
+            if whole and entry.stat().st_mtime >= began:
                 found[Path(entry.path)] = entry.stat().st_mtime
     return sorted(found, key=lambda path: (found[path], path))
 
