@@ -27,22 +27,23 @@ import torch
 from ecg_signals.checkpoint.read import read_checkpoint
 
 SETTINGS = (
-    "dataset.batch_size=4 dataset.valid_subset=valid optimization.max_update=24 optimization.update_freq=[2] "
-    "optimization.lr=[1e-3] checkpoint.save_interval_updates=2 checkpoint.keep_interval_updates=2 "
+    "dataset.batch_size=4 dataset.valid_subset=valid optimization.update_freq=[2] "
+    "optimization.lr=[1e-3] checkpoint.keep_interval_updates=2 "
     "common.log_interval=1 common.log_format=none model.encoder_layers=1 model.encoder_embed_dim=32 "
     "model.encoder_ffn_embed_dim=64 model.encoder_attention_heads=4 model.conv_feature_layers='[(16,2,2)]*4' "
     "model.final_dim=16 model.latent_vars=16 model.conv_pos=16 model.conv_pos_groups=4 model.num_negatives=10 "
     "hydra.run.dir=. hydra.output_subdir=null"
 )
 
-OFTEN = "checkpoint.save_interval_updates=1 dataset.disable_validation=true"
+SELDOM = "optimization.max_update=24 checkpoint.save_interval_updates=2"
+OFTEN = "optimization.max_update=12 checkpoint.save_interval_updates=1 dataset.disable_validation=true"
 ASYNC = "checkpoint.write_checkpoints_asynchronously=true"
 RANKS = (
     "common.cpu=true distributed_training.distributed_world_size=2 distributed_training.distributed_backend=gloo "
     "distributed_training.ddp_backend=fully_sharded distributed_training.use_sharded_state=true"
 )
 SAVES = {  # the settings of a run, by whether its number is even
-    "files": ("", ""),
+    "files": (SELDOM, SELDOM),
     "async": (f"{OFTEN} {ASYNC}", f"{OFTEN} {ASYNC}"),
     "sharded": (f"{OFTEN} {RANKS}", f"{OFTEN} {RANKS} {ASYNC}"),
 }

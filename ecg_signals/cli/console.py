@@ -28,6 +28,8 @@ def told_where(save_dir: str) -> Iterator[None]:
     """Name the run's folder before the block, and after it, however it ends, what was written and how to continue."""
     folder, sweep = run_folder()
     logger.info("run folder: %s", folder)
+    if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS") or 0) and sweep is None and not _named("hydra.run.dir"):
+        logger.warning("torchrun's restarts begin anew in another folder: add hydra.run.dir=FOLDER to the command")
     began = time.time() - 1  # file systems count in whole seconds at worst
     try:
         yield
@@ -36,6 +38,11 @@ def told_where(save_dir: str) -> Iterator[None]:
         if files:
             logger.info("written to %s: %s", folder, listed([sized(path, folder) for path in files], _LISTED))
             logger.info("%s", how_to_continue(folder, sweep))
+
+
+def _named(key: str) -> bool:
+    """Whether the command line sets it."""
+    return any(word.lstrip("+").startswith(f"{key}=") for word in shlex.split(os.environ.get(COMMAND, "")))
 
 
 def run_folder() -> tuple[Path, Path | None]:
@@ -68,7 +75,7 @@ def how_to_continue(folder: Path, sweep: Path | None) -> str:
     key, place = ("hydra.sweep.dir", sweep) if sweep is not None else ("hydra.run.dir", folder)
     if not typed:
         return f"to continue or to train longer, add {key}={place} to the command"
-    if any(word.lstrip("+").startswith(f"{key}=") for word in shlex.split(typed)):
+    if _named(key):
         return "the same command again continues where this run stopped"
     if "RANK" in os.environ or "SLURM_PROCID" in os.environ:  # typed behind torchrun or srun, which is not known here
         return f"to continue, add this to the command: {shlex.quote(f'{key}={place}')}"

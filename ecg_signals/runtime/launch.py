@@ -1,5 +1,6 @@
 """The processes of a run: started from here or by others, joined into one group, and missed when one has ended."""
 
+import atexit
 import logging
 import multiprocessing
 import os
@@ -112,11 +113,19 @@ def start_children(child: Callable[[Placement], None], first: Placement) -> list
     children: list[BaseProcess] = []
     for step in range(1, first.spawn + 1):
         placement = Placement(first.rank + step, first.world_size, first.local_rank + step, first.init_method)
-        process = context.Process(target=child, args=(placement,), name=f"rank {placement.rank}", daemon=True)
-        process.start()
+        process = context.Process(target=child, args=(placement,), name=f"rank {placement.rank}")
+        process.start()  # not as a daemon, which could have no loading processes of its own
         children.append(process)
+    atexit.register(_end, children)
     threading.Thread(target=_watch, args=(list(children),), daemon=True).start()
     return children
+
+
+def _end(children: list[BaseProcess]) -> None:
+    """What is left of them when this process ends, by an error."""
+    for process in children:
+        if process.is_alive():
+            process.terminate()
 
 
 def _watch(children: list[BaseProcess]) -> None:

@@ -3,20 +3,26 @@
 import logging
 import os
 import signal
+import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from ecg_signals.processes import handling
+from ecg_signals.runtime.collectives import world_size
+from ecg_signals.runtime.vigil import Doing, Vigil
 from ecg_signals.sections import OptimizationConfig
 
 logger = logging.getLogger(__name__)
 
+# What clusters send before they end a job; not all systems have all of them.
+PREEMPTION = {signal.SIGTERM} | {getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)}
+
 
 class StopSignal:
-    """SIGTERM and SIGINT end training after the update in progress, with a checkpoint; a second SIGINT at once.
+    """SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 end training after the update in progress, with a checkpoint; a second
+    SIGINT at once.
 
     Attributes:
         received: number of the signal, 0 before.
@@ -26,8 +32,9 @@ class StopSignal:
         self.received = 0
 
     def watched(self) -> AbstractContextManager[None]:
-        """Handlers are in place inside."""
-        return handling(dict.fromkeys((signal.SIGTERM, signal.SIGINT), self._remember))
+        """Handlers are in place inside; submitit keeps its own of SIGTERM, which it ignores until its own signal comes."""
+        numbers = {*PREEMPTION, signal.SIGINT} - ({signal.SIGTERM} if "SUBMITIT_EXECUTOR" in os.environ else set())
+        return handling(dict.fromkeys(numbers, self._remember))
 
     def _remember(self, number: int, frame: Any) -> None:
         if self.received == signal.SIGINT == number:
@@ -86,33 +93,66 @@ class Stopping:
             logger.info("early stop since valid performance hasn't improved for last %d updates", updates_since_best)
             self.now = True
 
-    def raise_if_interrupted(self) -> None:
-        """Raises: SystemExit with the status that a shell gives to a process ended by the signal."""
-        if self.interrupted:
-            raise SystemExit(128 + (self.signal.received or signal.SIGTERM))
+    def raise_if_interrupted(self, requeue: bool = False) -> None:
+        """Hand the signal on to whoever waited for it before, such as submitit, which starts the job again elsewhere.
+
+        Args:
+            requeue: first put the SLURM job back into its queue, unless the signal was SIGINT.
+        Raises: SystemExit with the status that a shell gives to a process ended by the signal.
+        """
+        if not self.interrupted:
+            return
+        number = self.signal.received or signal.SIGTERM  # other ranks may have got it alone
+        if requeue and number != signal.SIGINT:
+            requeue_job()
+        before = signal.getsignal(number)
+        if number in PREEMPTION and callable(before):
+            before(number, None)
+        raise SystemExit(128 + number)
+
+
+def requeue_job() -> None:
+    """`scontrol requeue` of the SLURM job that this process is part of; a failure is said, the checkpoint is there."""
+    env = os.environ
+    job = env.get("SLURM_JOB_ID")
+    if "SLURM_ARRAY_JOB_ID" in env:
+        job = f"{env['SLURM_ARRAY_JOB_ID']}_{env['SLURM_ARRAY_TASK_ID']}"
+    if job is None:
+        logger.warning("distributed_training.requeue=true, but SLURM_JOB_ID is not set: start the same command again")
+        return
+    try:
+        subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True)
+        logger.info("job %s is back in the queue and goes on from the last checkpoint", job)
+    except (OSError, subprocess.CalledProcessError) as error:
+        logger.error("`scontrol requeue %s` failed (%s): submit the same command again", job, error)
 
 
 @contextmanager
-def heartbeat(timeout: float) -> Iterator[Callable[[], None]]:
-    """Call what it yields after each update; `timeout` seconds without one interrupt the process; 0 or less: never."""
+def heartbeat(timeout: float, doing: Doing) -> Iterator[None]:
+    """Inside, `timeout` seconds without progress after the first update end the run; 0 or less: never.
+
+    A process that is alone interrupts itself; several ranks name the one that holds the others up (runtime/vigil.py).
+    """
     if timeout <= 0:
-        yield lambda: None
+        yield
         return
-    last = [0.0]  # 0: the first update has not been made yet, and may take long
+    if world_size() > 1:
+        with Vigil(doing, timeout).kept():
+            yield
+        return
     over = threading.Event()
 
     def watch() -> None:
         while not over.wait(min(1.0, timeout / 4)):
-            if last[0] and time.monotonic() - last[0] > timeout:
-                logger.error("no update for %d s (distributed_training.heartbeat_timeout): interrupting", timeout)
+            if doing.armed and doing.seconds() > timeout:
+                logger.error(
+                    "%s takes more than %d s (distributed_training.heartbeat_timeout): interrupting", doing.what, timeout
+                )
                 os.kill(os.getpid(), signal.SIGINT)
                 return
 
-    def beat() -> None:
-        last[0] = time.monotonic()
-
     threading.Thread(target=watch, daemon=True).start()
     try:
-        yield beat
+        yield
     finally:
         over.set()

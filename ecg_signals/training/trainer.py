@@ -28,6 +28,7 @@ from ecg_signals.runtime.collectives import barrier
 from ecg_signals.runtime.placement import Placement, device_of
 from ecg_signals.runtime.precision import autocast, explain_nonfinite, set_matmul_precision
 from ecg_signals.runtime.profile import profiler
+from ecg_signals.runtime.vigil import Doing
 from ecg_signals.sections import Config
 from ecg_signals.tasks.base import BaseTask
 from ecg_signals.training.building import (
@@ -74,6 +75,7 @@ class Trainer:
         self.at = self.state.at
         self.stopping = Stopping(config.optimization, config.checkpoint.patience, config.checkpoint.patience_updates)
         self.waiting_since = 0.0  # the end of the last update, and of what was due after it
+        self.doing = Doing()
         start = find_start(config, self.manager)
         self._build(start)
         if start is not None:
@@ -106,14 +108,14 @@ class Trainer:
         """Train until a stop rule holds. Returns: the best value of checkpoint.best_checkpoint_metric; the worst one,
         inf or -inf, if there is none.
         """
-        stopping, beats = self.stopping, heartbeat(self.config.distributed_training.heartbeat_timeout)
-        with stopping.signal.watched(), profiler(self.config.common.profile, self.save_dir) as profile, beats as beat:
+        stopping, beats = self.stopping, heartbeat(self.config.distributed_training.heartbeat_timeout, self.doing)
+        with stopping.signal.watched(), profiler(self.config.common.profile, self.save_dir) as profile, beats:
             while not stopping.before_epoch(self.at.num_updates, self.at.epoch, self.state.rate()):
                 self.iterator = self.state.iterator = self.features.train(self.iterator)
                 freq, total = self.state.epoch_plan()
                 done = self.at.batches // (freq * self.world_size)
                 self.state.set_rate()
-                self.waiting_since = time.perf_counter()
+                self._wait()
                 for step, group in enumerate(
                     self.reporter.progress(self.state.batches(freq, total), self.at.epoch, total, done), done + 1
                 ):
@@ -126,8 +128,8 @@ class Trainer:
                     self.at.batches = min(step * freq * self.world_size, self.iterator.num_batches(self.at.epoch))
                     self._after_update(step, total)
                     profile()
-                    beat()
-                    self.waiting_since = time.perf_counter()
+                    self.doing.armed = True
+                    self._wait()
                     if stopping.now:
                         break
         if self.at.num_updates != self.saved_at:  # the last epoch, or the smallest rate, came between two saves
@@ -136,9 +138,13 @@ class Trainer:
             batches.close()
         self.manager.close()
         self.reporter.close()
-        stopping.raise_if_interrupted()
+        stopping.raise_if_interrupted(self.master and self.config.distributed_training.requeue)
         worst = -math.inf if self.config.checkpoint.maximize_best_checkpoint_metric else math.inf
         return worst if self.manager.best is None else self.manager.best
+
+    def _wait(self) -> None:
+        self.waiting_since = time.perf_counter()
+        self.doing.now("the wait for data", self.at.num_updates + 1)
 
     def train_update(self, batches: list[Batch | None]) -> None:
         """One optimizer step: accumulate the batches, sum over ranks, normalise, clip, step.
@@ -157,11 +163,13 @@ class Trainer:
             weight = 0.0 if batch is None else 1.0
             batch = to_device(self.iterator.first_batch() if batch is None else batch, self.device)
             torch.manual_seed(stream_seed(common.seed, self.at.num_updates, number * self.world_size + self.rank))
+            self.doing.now("the forward pass")
             trace = nullcontext() if weight else without_trace(self.model, self.at.num_updates)
             with trace, self.strategy.synchronised(last=number == len(batches) - 1):
                 with autocast(common, self.device):
                     output = self.criterion(self.wrapped, batch)
                 loss = output.loss * (weight * (self.scaler.scale if self.scaler else 1.0))
+                self.doing.now("the backward pass")
                 loss.backward()
             logs.append(self._countable(output, weight))
             self.reporter.batch_done()
@@ -174,6 +182,7 @@ class Trainer:
 
     def _step(self, logs: list[dict[str, float | Tensor]], began: float) -> None:
         """Divide the gradient by the sample_size of all batches and ranks, clip it, step, and count what was logged."""
+        self.doing.now("the exchange of statistics")
         self.strategy.average(trained_parameters(self.criterion))  # which the model does not hold
         norm = self.strategy.grad_norm(self.parameters)
         sums, (norm_on_host,) = sum_logs(logs, [norm], self.device)
@@ -221,6 +230,7 @@ class Trainer:
         save = self.manager.is_due(epoch, updates, ends) or stopping.now
         score = None
         if self.validation.is_due(updates, epoch, ends, save, stopping.now) and not stopping.interrupted:
+            self.doing.now("the validation")
             with self.strategy.whole():
                 score = self.validation.run(updates, epoch, self.reporter, first=self.manager.best is None)
             self.model.after_validation(self.validation.runs_without_improvement == 0, self.optimizer)
@@ -239,6 +249,7 @@ class Trainer:
 
     def _save(self, epoch: int, ends: bool, score: float | None) -> None:
         self.saved_at = self.at.num_updates
+        self.doing.now("the checkpoint")
         if not self.config.checkpoint.no_save:
             states = self.strategy.gather_state(self.trained.states())
             content = partial(self.state.content, states, score)
