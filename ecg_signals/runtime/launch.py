@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -65,9 +66,7 @@ def joined(config: Config, placement: Placement) -> Iterator[None]:
     if cuda:
         torch.cuda.set_device(device_of(config, placement))
     backend = config.distributed_training.distributed_backend if cuda else "gloo"
-    dist.init_process_group(
-        backend, init_method=placement.init_method, rank=placement.rank, world_size=placement.world_size
-    )
+    dist.init_process_group(backend, **_meeting(placement), rank=placement.rank, world_size=placement.world_size)
     try:
         _share_run_folder()
         yield
@@ -80,6 +79,18 @@ def joined(config: Config, placement: Placement) -> Iterator[None]:
         raise
     finally:
         dist.destroy_process_group()
+
+
+def _meeting(placement: Placement) -> dict[str, Any]:
+    """Where ranks meet: an address, or under torchrun its store, apart for every restart.
+
+    torchrun keeps one store over its restarts; where processes of before listened must not be taken for today's.
+    """
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT")
+    if placement.init_method != "env://" or attempt is None:
+        return {"init_method": placement.init_method}
+    store, _, _ = next(dist.rendezvous("env://", placement.rank, placement.world_size))
+    return {"store": dist.PrefixStore(f"attempt{attempt}", store)}
 
 
 def _share_run_folder() -> None:

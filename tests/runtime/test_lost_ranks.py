@@ -124,6 +124,7 @@ class Relay:
             pass
 
 
+@pytest.mark.slow
 def test_two_nodes_whose_connection_is_cut_say_so_and_go_on_when_it_is_back(pretraining, tmp_path):
     timeout, folder = 4, tmp_path / "run"
     with socket.create_server(("127.0.0.1", 0)) as free:

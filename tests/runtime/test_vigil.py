@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from ecg_signals.runtime.vigil import Doing, behind, described
+from ecg_signals.runtime.vigil import Doing, Heard, Vigil, behind, described
 
 
 def pulse(steps, what="the backward pass", update=7, seconds=3.0):
@@ -31,3 +31,24 @@ def test_steps_are_counted_and_timed():
     assert doing.seconds() >= 0.02
     doing.now("the forward pass")
     assert doing.pulse() == {"what": "the forward pass", "update": 3, "steps": 2, "seconds": pytest.approx(0, abs=0.02)}
+
+
+def trouble(monkeypatch, **seconds_ago):
+    """What rank 1 of 3 finds, 10 s being the limit, when the store answered, and others were heard, so long ago."""
+    vigil = Vigil(Doing(what="the backward pass", update=7, steps=21), 10.0)
+    vigil.rank, vigil.ranks, now = 1, 3, time.monotonic()
+    vigil.doing.since = now - seconds_ago.pop("step", 0.0)
+    vigil.answered = now - seconds_ago.pop("store", 0.0)
+    vigil.heard = {int(key[4:]): Heard(pulse(21 - int(key[4:])), now - ago) for key, ago in seconds_ago.items()}
+    return vigil._trouble()
+
+
+def test_a_cut_connection_a_silent_rank_and_a_slow_one_are_told_apart(monkeypatch, caplog):
+    assert trouble(monkeypatch, rank0=1.0, rank2=1.0) is None
+    assert "has not reached the store of rank 0 for 11 s" in trouble(monkeypatch, store=11.0, rank0=11.0)
+    assert trouble(monkeypatch, rank0=11.0).startswith("nothing has been heard of rank 0 (node1) for 11 s")
+    assert trouble(monkeypatch, rank0=1.0, rank2=60.0) is None  # which only rank 0 listens to
+    assert trouble(monkeypatch, step=11.0, rank0=1.0, rank2=1.0).startswith("rank 2 (node1) holds the others up")
+    assert not caplog.text
+    assert trouble(monkeypatch, step=6.0, rank0=1.0, rank2=1.0) is None
+    assert "slow: rank 2 (node1) holds the others up" in caplog.text
