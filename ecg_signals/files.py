@@ -63,7 +63,10 @@ def check_writable(folder: Path, advice: str = AGAIN) -> None:
 
 
 def sized(path: Path, below: Path | None = None) -> str:
-    """A file, or a folder of files, and its size, as in "checkpoint_last.pt (1.1 GB)"; with its whole path unless it lies in `below`."""
+    """A file or a folder of files and its size, as in "checkpoint_last.pt (1.1 GB)".
+
+    With its whole path unless it lies in `below`.
+    """
     files = path.iterdir() if path.is_dir() else [path]
     size = float(sum(file.stat().st_size for file in files if file.exists()))
     units = iter(("bytes", "kB", "MB", "GB"))

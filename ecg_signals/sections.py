@@ -57,7 +57,7 @@ class DistributedTrainingConfig(BaseConfig):
     gradient_as_bucket_view: bool = option(False, "gradients share memory with the buckets", ours=True)
     find_unused_parameters: bool = option(False, "let DDP look for parameters without a gradient in every update")
     heartbeat_timeout: int = option(-1, "seconds without progress that end the run, naming the rank at fault; -1 never")
-    requeue: bool = option(False, "after a signal, when the checkpoint is written, `scontrol requeue` the job", ours=True)
+    requeue: bool = option(False, "after a signal and its checkpoint: `scontrol requeue` of the SLURM job", ours=True)
     broadcast_buffers: bool = option(False, "synchronise buffers in every forward pass")
     ddp_backend: str = option(
         "pytorch_ddp", "fully_sharded: every rank holds a part of the weights; the others: all of them, torch's DDP",

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("saves, runs", [("files", 2), pytest.param("async", 2, marks=pytest.mark.slow), ("sharded", 1)])
+@pytest.mark.parametrize(
+    "saves, runs", [("files", 2), pytest.param("async", 2, marks=pytest.mark.slow), ("sharded", 1)]
+)
 def test_killed_runs_end_as_the_undisturbed_one(saves, runs):
     script = Path(__file__).parents[1] / "tools" / "crash_test.py"
     command = [sys.executable, str(script), "--saves", saves, "--runs", str(runs)]

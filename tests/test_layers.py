@@ -24,7 +24,7 @@ readers optim metrics
 interop.fairseq_signals.contract interop.hubert_ecg.contract interop.ecg_jepa.contract interop.st_mem.contract
 interop.ecg_jepa.datasets
 reporting checkpoint.write checkpoint.origin
-checkpoint.names checkpoint.pickles checkpoint.archive checkpoint.plain checkpoint.read
+checkpoint.names checkpoint.pickles checkpoint.archive checkpoint.plain checkpoint.sharded checkpoint.read
 data modules
 models criteria
 interop

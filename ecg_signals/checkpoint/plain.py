@@ -110,7 +110,10 @@ class _Plain:
 
 
 def to_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights on the CPU, half precisions as float32; views of larger buffers are copied, parts of a rank as they are."""
+    """Weights on the CPU, half precisions as float32; views of larger buffers are copied.
+
+    A rank's part of a weight that is sharded stays as it is.
+    """
     return {
         key: value if own_part(value) is not value else _own_storage(_float32(value.detach()).cpu())
         for key, value in state.items()
@@ -129,7 +132,8 @@ def _own_storage(value: Tensor) -> Tensor:
 def plain_values(value: Any) -> Any:
     """Dicts, lists, tuples, numbers, strings and CPU tensors, which is all that `weights_only=True` takes.
 
-    Arrays become tensors, numpy numbers Python's, paths strings; tensors that are sharded over ranks stay. Raises: TypeError for any other object.
+    Arrays become tensors, numpy numbers Python's, paths strings; tensors that are sharded over ranks stay.
+    Raises: TypeError for any other object.
     """
     if isinstance(value, Tensor):
         return value if own_part(value) is not value else _own_storage(value.detach().cpu())

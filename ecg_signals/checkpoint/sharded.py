@@ -120,7 +120,7 @@ def _parts_of(path: Path) -> Iterator[tuple[str, _Part]]:
             if len(begin) != len(shape) or min(begin, default=0) < 0:
                 raise ValueError(f"{name} begins at {begin}")
             yield name, _Part(file, begin, shape)
-    except Exception as error:  # noqa: BLE001, safetensors and json raise almost any on arbitrary content
+    except Exception as error:
         raise ConfigError(f"{path} cannot be read ({limits.shown(error)}); {_AGAIN}") from None
 
 
@@ -133,7 +133,7 @@ def _whole(name: str, shape: list[int], parts: list[_Part], folder: Path) -> Ten
         raise ConfigError(f"the parts of {limits.shown(name)} in {folder} do not make up {shape}; {_AGAIN}")
     pieces = [(part, part.file.get_tensor(name)) for part in parts if math.prod(part.shape)]
     if len(pieces) == 1:
-        return pieces[0][1]  # type: ignore[no-any-return]
+        return pieces[0][1]
     whole = torch.zeros(shape, dtype=pieces[0][1].dtype if pieces else torch.float32)
     for part, piece in pieces:
         whole[tuple(slice(begin, begin + length) for begin, length in zip(part.begin, part.shape))] = piece

@@ -77,7 +77,7 @@ class ShardedWriter:
         except CheckpointException as error:
             assert self._target is not None
             path, size = self._target
-            first = next(iter(error.failures.values()))[0]
+            first: Any = next(iter(error.failures.values()))[0]
             raise first if isinstance(first, ConfigError) else cannot_write(path, first, size, ADVICE) from None
 
 

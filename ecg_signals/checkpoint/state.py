@@ -151,8 +151,8 @@ def pack_state(
     Args:
         config: the whole recipe; what fairseq-signals has goes into `cfg`, all of it into
             `extra_state["ecg_signals"]`, beside the model's labels and input contract.
-        states: `trained.states()` as the strategy gathered them; weights are stored as float32 on the CPU, the optimizer's
-            not with `checkpoint.no_save_optimizer_state`.
+        states: `trained.states()` as the strategy gathered them; weights are stored as float32 on the CPU, the
+            optimizer's not with `checkpoint.no_save_optimizer_state`.
         ours: what else only this package has: data position, statistics, ...; no validation scores.
     """
     epoch, iterations = int(moment.epoch), int(moment.iterations_in_epoch)

@@ -14,8 +14,8 @@ from ecg_signals.sections import EmaConfig
 def follow(averages: Mapping[str, Tensor], values: Mapping[str, Tensor], decay: float) -> None:
     """In place, average = decay * average + (1 - decay) * value of the same name; what is no fraction is copied."""
     fractions = [key for key, average in averages.items() if average.is_floating_point()]
-    ends = [[own_part(side[key]) for key in fractions] for side in (averages, values)]
-    torch._foreach_lerp_(*ends, 1 - decay)
+    ends, targets = ([own_part(side[key]) for key in fractions] for side in (averages, values))
+    torch._foreach_lerp_(ends, targets, 1 - decay)
     for key in averages.keys() - fractions:
         averages[key].copy_(values[key])
 

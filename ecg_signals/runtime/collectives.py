@@ -42,7 +42,7 @@ def sum_over_ranks(values: Tensor) -> Tensor:
 def own_part(tensor: Tensor) -> Tensor:
     """What this rank holds of a weight that is sharded over ranks, in the same memory; any other tensor as it is."""
     part = getattr(tensor, "to_local", None)
-    return tensor if part is None else part()  # type: ignore[no-any-return]
+    return tensor if part is None else part()
 
 
 def barrier() -> None:

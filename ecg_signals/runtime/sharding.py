@@ -3,6 +3,7 @@
 Zhao et al. 2023, PyTorch FSDP: Experiences on Scaling Fully Sharded Data Parallel, arXiv:2304.11277.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -44,6 +45,8 @@ class FullySharded(Strategy):
                 f"{type(model).__name__} changes weights inside its forward pass, which sharded ones cannot: set "
                 f"model.target_update=after_update, or distributed_training.ddp_backend=pytorch_ddp"
             )
+        # for models that change a block's output in place, which ours do not (tests/contract/test_sharding.py)
+        warnings.filterwarnings("ignore", message="FSDP2-wrapped module")
         _same_on_all_ranks(model)
         self.model = model
         self.unsharded = [weight for weight in model.parameters() if weight.dim() == 0]

@@ -1,4 +1,4 @@
-"""What every rank is doing, as the others see it, and what is said when one is slow, hangs, or is not heard of any more.
+"""What every rank is doing, as the others see it, and what is said when one is slow, hangs or is not heard of.
 
 Ranks tell each other through the store that they met at, over connections of their own: a rank that waits for another
 in the middle of an update can neither answer nor be interrupted.
@@ -110,7 +110,7 @@ class Vigil:
             threads[1].join()
 
     def _exchange(self) -> None:
-        store = dist.distributed_c10d._get_default_store().clone()
+        store = dist.distributed_c10d._get_default_store().clone()  # type: ignore[attr-defined]
         beats = 0
         while not self.over.wait(self.interval):
             beats += 1

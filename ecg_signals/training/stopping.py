@@ -32,7 +32,7 @@ class StopSignal:
         self.received = 0
 
     def watched(self) -> AbstractContextManager[None]:
-        """Handlers are in place inside; submitit keeps its own of SIGTERM, which it ignores until its own signal comes."""
+        """Handlers are in place inside; under submitit not of SIGTERM, which it ignores until its own signal comes."""
         numbers = {*PREEMPTION, signal.SIGINT} - ({signal.SIGTERM} if "SUBMITIT_EXECUTOR" in os.environ else set())
         return handling(dict.fromkeys(numbers, self._remember))
 
@@ -145,9 +145,8 @@ def heartbeat(timeout: float, doing: Doing) -> Iterator[None]:
     def watch() -> None:
         while not over.wait(min(1.0, timeout / 4)):
             if doing.armed and doing.seconds() > timeout:
-                logger.error(
-                    "%s takes more than %d s (distributed_training.heartbeat_timeout): interrupting", doing.what, timeout
-                )
+                message = "%s takes more than %d s (distributed_training.heartbeat_timeout): interrupting"
+                logger.error(message, doing.what, timeout)
                 os.kill(os.getpid(), signal.SIGINT)
                 return
 

@@ -1,6 +1,5 @@
 """The example's job of SLURM, with stand-ins for its commands: submitted, preempted, requeued, and gone on with."""
 
-import json
 import os
 import signal
 import subprocess
@@ -43,11 +42,12 @@ def test_the_example_goes_on_by_itself_behind_a_preemption(pretraining, tmp_path
     for name, text in COMMANDS.items():
         (tmp_path / "bin" / name).write_text(text)
         (tmp_path / "bin" / name).chmod(0o755)
-    sizes = {key: value for key, value in pretraining["model"].items() if key.startswith(("encoder_", "conv_", "final"))}
-    words = [f"++model.{key}={value}" if "[" not in str(value) else f"++model.{key}='{value}'" for key, value in sizes.items()]
+    sizes = [(key, value) for key, value in pretraining["model"].items() if key.startswith(("enc", "conv", "final"))]
+    words = [f"++model.{key}='{value}'" if "[" in str(value) else f"++model.{key}={value}" for key, value in sizes]
     command = [
         *(sys.executable, "-m", "ecg_signals.cli.train", "--allow-hooks", "--config-dir"),
-        *(str(ROOT / "examples" / "ecg_fm"), "--config-name", "slurm", f"task.data={pretraining['task']['data']}", *words),
+        *(str(ROOT / "examples" / "ecg_fm"), "--config-name", "slurm", *words),
+        f"task.data={pretraining['task']['data']}",
         *("dataset.batch_size=2", "dataset.num_workers=0", "dataset.disable_validation=true", "common.log_interval=1"),
         *("optimization.max_update=2000", "optimization.update_freq=[1]"),
         *("hydra.launcher.nodes=1", "hydra.launcher.tasks_per_node=1"),

@@ -1,12 +1,12 @@
 """Every registered model can be sharded: its passes, steps and averages are those of the whole one."""
 
 import copy
-from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.distributed as dist
 from test_models import NAMES, floats, make, training_pass
+from torch import nn
 
 from ecg_signals.config import ConfigError
 from ecg_signals.optim.adam import Adam, AdamConfig
@@ -15,7 +15,8 @@ from ecg_signals.runtime.sharding import FullySharded, blocks_of
 from ecg_signals.runtime.strategy import Strategy
 from ecg_signals.sections import CommonConfig, DistributedTrainingConfig, EmaConfig
 
-BLOCKS = {"ecg_transformer": 2, "hubert_ecg": 2, "jepa": 6, "st_mem": 3}  # of the smallest options
+# One of every kind: blocks with layer drop, averages of encoders, queues, prototypes, convolutions, recurrences.
+USUAL = ("wav2vec2_cmsc", "hubert_ecg", "jepa", "st_mem", "moco", "swav", "s4", "classifier")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -25,6 +26,25 @@ def group(tmp_path_factory):
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
     yield
     dist.destroy_process_group()
+
+
+def test_blocks_are_what_is_built_of_several_layers():
+    found = {name: [type(block).__name__ for block in blocks_of(make(name)[0])] for name in ("hubert_ecg", "jepa")}
+    assert found["hubert_ecg"].count("Block") == 2 and set(found["jepa"]) == {"VitBlock"}
+    inner = nn.ModuleList([nn.Bilinear(2, 2, 2), nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))])
+    assert blocks_of(nn.ModuleList([inner])) == []
+
+
+def test_half_weights_are_gathered_and_offloaded_ones_train_as_well():
+    model, source = make("jepa")
+    section, device = DistributedTrainingConfig(no_reshard_after_forward=True), torch.device("cpu")
+    expected, *_ = two_updates(Strategy(section, device), copy.deepcopy(model), "jepa", source)
+    section = DistributedTrainingConfig(fp32_reduce_scatter=True, cpu_offload=True, no_reshard_after_forward=True)
+    half = FullySharded(section, device, CommonConfig(bf16=True))
+    with torch.autocast("cpu", torch.bfloat16):
+        found, state, _ = two_updates(half, model, "jepa", source)
+    torch.testing.assert_close(found.float(), expected, rtol=0.1, atol=0.1)
+    assert all(value.dtype == torch.float32 for value in state["model"].values() if value.is_floating_point())
 
 
 def two_updates(strategy, model, name, source):
@@ -57,7 +77,9 @@ def two_updates(strategy, model, name, source):
     return torch.stack([*found, answer.sum()]), state, optimizer
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [name if name in USUAL else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+)
 def test_a_sharded_model_trains_as_the_whole_one(name):
     model, source = make(name)
     section, device = DistributedTrainingConfig(), torch.device("cpu")

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -14,7 +13,8 @@ import pytest
 from test_training_ranks import command, environment, processes_of, settings
 
 ENDLESS = {"optimization.max_update": 0, "optimization.max_epoch": 0, "dataset.disable_validation": True}
-SAVING = {"checkpoint.save_interval_updates": 1, "checkpoint.keep_interval_updates": 1, "checkpoint.save_interval": 1000}
+EVERY = {"save_interval_updates": 1, "keep_interval_updates": 1, "save_interval": 1000}
+SAVING = {f"checkpoint.{key}": value for key, value in EVERY.items()}
 HANG = """
 import os, time
 from ecg_signals.trainer import Trainer

@@ -4,12 +4,12 @@ import copy
 import json
 from pathlib import Path
 
+import ecg_signals.sample
 import numpy as np
 import pytest
 import torch
 from launching import on_ranks
 
-import ecg_signals.sample
 from ecg_signals.checkpoint.convert import convert
 from ecg_signals.checkpoint.load import load_model
 from ecg_signals.clustering.rows import RowWriter
@@ -131,7 +131,8 @@ def test_sharded_ranks_equal_whole_ones_and_a_single_one_and_take_over_from_each
                 assert validation(folder / other)[-1:] == pytest.approx(validation(folder / "ddp")[-1:], abs=1e-5)
             model = load_model(folder / other / "checkpoint_last.pt")
             for key, value in model.state_dict().items():
-                torch.testing.assert_close(value, whole["model"][key], rtol=1e-3, atol=1e-4, msg=f"{name} {other} {key}")
+                where = f"{name} {other} {key}"
+                torch.testing.assert_close(value, whole["model"][key], rtol=1e-3, atol=1e-4, msg=where)
         assert (folder / "from_one" / "checkpoint_last.pt").is_dir()
         assert (folder / "from_two" / "checkpoint_last.pt").is_file()  # which took the folder's place
         check_conversion(folder / "from_one" / "checkpoint_last.pt", tmp_path / f"{name}.pt")

@@ -15,7 +15,7 @@ def test_the_rank_with_the_fewest_steps_holds_the_others_up():
     pulses = {0: pulse(21), 1: pulse(19, "the wait for data"), 2: pulse(21)}
     assert behind(pulses) == [1]
     text = described(pulses)
-    assert text.startswith("rank 1 (node1) holds the others up: rank 1 has been in the wait for data of update 7 for 3 s")
+    assert text.startswith("rank 1 (node1) holds the others up: rank 1 has been in the wait for data of update 7 for 3")
     assert "rank 0 has been in the backward pass" in text
 
 

@@ -1,4 +1,4 @@
-"""A cluster's signal ends a run with a checkpoint; the job goes back into the queue, and whoever listened before is told."""
+"""A cluster's signal ends a run with a checkpoint; the job goes back into the queue, its launcher is told."""
 
 import os
 import signal
