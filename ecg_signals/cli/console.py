@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ecg_signals.checkpoint.sharded import is_sharded
 from ecg_signals.config import listed
 from ecg_signals.files import sized
 
@@ -60,6 +59,8 @@ def run_folder() -> tuple[Path, Path | None]:
 
 def written_since(began: float, folders: Iterable[Path]) -> list[Path]:
     """Files, and checkpoints that are folders, directly in these folders that were written since, the newest last."""
+    from ecg_signals.checkpoint.sharded import is_sharded
+
     found = {}
     for folder in folders:
         for entry in os.scandir(folder) if folder.is_dir() else ():
