@@ -37,7 +37,7 @@ class CommonConfig(BaseConfig):
     tf32: bool = option(False, "TensorFloat-32 matrix products on GPUs that have them", ours=True)
     compile: bool = option(False, "torch.compile the model", ours=True)
     empty_cache_freq: int = option(0, "updates between two emptyings of the CUDA cache; 0 never")
-    profile: bool = option(False, "write a torch profiler trace of updates 3 to 5 beside the checkpoints")
+    profile: bool = option(False, "print where the time of updates 4 to 6 goes, and write a trace of them")
     reset_logging: bool = option(False, "fairseq's log line format instead of hydra's")
     suppress_crashes: bool = option(False, "log an exception and return inf, for sweeps")
     user_dir: str | None = option(None, "folder or module whose registered names are added", ours=True)
@@ -82,6 +82,7 @@ class DatasetConfig(BaseConfig):
     batch_size: int | None = option(None, "items per batch and process; for cmsc an item is a pair of segments")
     required_batch_size_multiple: int = option(1, "batch sizes above it are rounded down to a multiple")
     data_buffer_size: int = option(10, "batches loaded ahead; 0 none")
+    prefetch_to_device: bool = option(True, "copy a batch to the GPU while it works on the one before", ours=True)
     train_subset: str = option("train", "name of the training manifest, without .tsv")
     valid_subset: str = option("valid", "comma-separated manifests to validate on; the first decides best and patience")
     ignore_unused_valid_subsets: bool = option(False, "accept valid*.tsv files that valid_subset does not name")
@@ -136,6 +137,9 @@ class OptimizationConfig(BaseConfig):
     skip_remainder_batch: bool = option(False, "leave out an epoch's last update if it has fewer batches", ours=True)
     skip_nonfinite_updates: bool = option(
         False, "skip an update whose gradient is not finite instead of stopping", ours=True
+    )
+    run_ahead: bool | None = option(
+        None, "begin an update before the numbers of the last one are read; None: on a GPU", ours=True
     )
 
 

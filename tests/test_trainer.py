@@ -3,6 +3,7 @@ import json
 import logging
 import math
 import os
+import re
 import signal
 import threading
 import time
@@ -252,7 +253,7 @@ def failing_criterion():
             return CriterionOutput(logits.sum() * factor, len(logits), {"loss": logits.detach().sum()})
 
     register_criterion("not_finite")(NotFinite)
-    yield
+    yield NotFinite
     del REGISTRIES["criterion"].entries["not_finite"]
 
 
@@ -261,6 +262,69 @@ def test_a_gradient_that_is_not_finite_ends_training_with_the_state_kept(classif
     with pytest.raises(ConfigError, match=r"gradient norm of update 3 is nan.*crash\.pt.*clip_norm"):
         train(recipe)
     assert (Path(recipe["checkpoint"]["save_dir"]) / "crash.pt").exists()
+
+
+@pytest.mark.parametrize("recipe, name", [("pretraining", "adam"), ("classification", "adamw")])
+def test_an_update_may_begin_before_the_numbers_of_the_last_one_are_read(recipe, name, request, tmp_path):
+    recipe = request.getfixturevalue(recipe)
+    changes = {"optimizer": {"_name": name}, "optimization__update_freq": [2], "optimization__clip_norm": 1.0}
+    changes |= {"common__log_interval": 3, "checkpoint__save_interval_updates": 4}
+    expected = train(recipe, **changes)
+    found = train(elsewhere(recipe, tmp_path), **changes, optimization__run_ahead=True)
+    assert found.runs_ahead and not expected.runs_ahead
+    for split in ("train", "train_inner", "valid"):
+        times = ("ups", "wall", "train_wall", "segments_per_second", "data_wait")
+        kept = [[{**row, **dict.fromkeys(times)} for row in rows(trainer, split)] for trainer in (found, expected)]
+        assert kept[0] == kept[1]
+    assert_same_weights(found, expected)
+
+
+def test_a_gradient_that_is_not_finite_is_found_one_update_later_with_the_state_before_it(
+    classification, failing_criterion, tmp_path
+):
+    recipe = {**classification, "criterion": {"_name": "not_finite"}}
+    before = train(elsewhere(recipe, tmp_path), optimization__max_update=2)
+    failing_criterion.calls = 0
+    with pytest.raises(ConfigError, match=r"gradient norm of update 3 is nan.*crash\.pt.*clip_norm"):
+        train(recipe, optimization__run_ahead=True, common__log_interval=100)
+    assert failing_criterion.calls == 5  # the third, one more, and the third again, to see what is wrong
+    kept = torch.load(Path(recipe["checkpoint"]["save_dir"]) / "crash.pt", weights_only=True)["model"]
+    assert all(torch.equal(value, kept[key]) for key, value in before.model.state_dict().items())
+
+
+def test_a_profile_says_where_the_time_went_and_changes_no_number(classification, tmp_path, caplog):
+    expected = train(classification, optimization__max_update=7, dataset__disable_validation=True)
+    other = elsewhere(classification, tmp_path)
+    changes = {"optimization__max_update": 7, "dataset__disable_validation": True, "common__profile": True}
+    with caplog.at_level(logging.INFO):
+        found = train(other, **changes)
+    assert losses(found) == losses(expected)
+    told = [record.getMessage() for record in caplog.records if record.getMessage().startswith("profile:")]
+    shares = dict(re.findall(r"([a-z ]+) ([\d.]+)%", told[0].partition(" s each: ")[2].partition(";")[0]))
+    assert list(shares) == ["waiting for data", " forward", " backward", " optimizer", " rest"]
+    assert sum(map(float, shares.values())) == pytest.approx(100, abs=0.3)
+    products = float(re.search(r"([\d.e+]+) FLOP per update", told[2])[1])
+    frames, dim = 4 * 156, 32  # 4 items of 2500 samples, 16 samples a frame
+    layer = 2 * frames * (4 * dim * dim + 2 * dim * 64)  # attention's four projections and the perceptron
+    assert products > 3 * layer  # forwards, and twice that backwards
+    trace = json.loads((found.save_dir / "profile.json").read_text())
+    assert trace["traceEvents"]
+
+
+def test_a_profile_of_too_few_updates_says_so(classification, caplog):
+    train(classification, optimization__max_update=2, dataset__disable_validation=True, common__profile=True)
+    assert "common.profile watches updates up to 6, but there were 2" in caplog.text
+
+
+@pytest.mark.parametrize("recipe", ["pretraining", "classification"])
+def test_activations_that_are_computed_again_change_no_number(recipe, request, tmp_path):
+    recipe = request.getfixturevalue(recipe)
+    options = {**recipe["model"], "encoder_layers": 2, "dropout": 0.1, "encoder_layerdrop": 0.3}
+    changes = {"optimization__max_update": 3, "dataset__disable_validation": True}
+    expected = train({**recipe, "model": options}, **changes)
+    found = train({**elsewhere(recipe, tmp_path), "model": {**options, "checkpoint_activations": True}}, **changes)
+    assert losses(found) == losses(expected)
+    assert_same_weights(found, expected)
 
 
 def test_such_an_update_may_be_skipped(classification, failing_criterion):

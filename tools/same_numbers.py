@@ -22,7 +22,11 @@ from typing import Any
 import numpy as np
 import torch
 
-CLOCK = {"ups", "wall", "train_wall", "gb_free", "wps", "time", "bsz_per_second", "seconds"}  # differ from run to run
+# differ from run to run
+CLOCK = {
+    "ups", "wall", "train_wall", "segments_per_second", "data_wait", "gb_free", "wps", "time", "bsz_per_second",
+    "seconds",
+}  # fmt: skip
 TINY = [
     "model.encoder_layers=2", "model.encoder_embed_dim=32", "model.encoder_ffn_embed_dim=48",
     "model.encoder_attention_heads=4", "model.conv_feature_layers='[(16, 2, 2)] * 4'", "model.conv_pos=16",

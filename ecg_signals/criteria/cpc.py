@@ -11,6 +11,7 @@ from ecg_signals.criteria.base import CountingCriterion, CriterionOutput
 from ecg_signals.criteria.contrastive import hide
 from ecg_signals.criteria.labels import logged, sample_size_of
 from ecg_signals.registry import register_criterion
+from ecg_signals.runtime.batch import sent
 
 MOST = 1 << 26  # products of frames that are held at a time
 
@@ -51,7 +52,7 @@ class CpcCriterion(CountingCriterion):
                 f"longer segments or set criterion.steps_predicted to less"
             )
         draws = self.draw(items, frames) if draws is None else draws
-        logits = self.compared(encoded, predicted, draws.to(encoded.device, non_blocking=True), padding)
+        logits = self.compared(encoded, predicted, sent(draws, encoded.device), padding)
         counted = torch.ones_like(logits[..., 0])  # [items, frames - steps_predicted]
         if padding is not None:
             counted = (~padding[:, self.cfg.steps_predicted :]).to(logits)

@@ -6,7 +6,7 @@ DIGITS = (  # decimals by name; the first pattern that fits the name without its
     (re.compile(r"(best_)?loss(_\d+)?$|.*perplexity$|temp$|gnorm$|cinc_score$"), 3),
     (re.compile(r".*(accuracy|precision|recall)$"), 5),
     (re.compile(r"ups$"), 2),
-    (re.compile(r"(clip|gb_free)$"), 1),
+    (re.compile(r"(clip|gb_free|data_wait|segments_per_second)$"), 1),
     (re.compile(r"(train_)?wall$"), 0),
 )
 

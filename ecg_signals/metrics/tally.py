@@ -7,27 +7,51 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ecg_signals.runtime.batch import sent
 from ecg_signals.runtime.collectives import sum_over_ranks, world_size
 
 
-def sum_logs(
-    logs: Sequence[Mapping[str, float | Tensor]], extra: Sequence[Tensor], device: torch.device
-) -> tuple[dict[str, float], list[float]]:
-    """Sum the batches' logs over batches and ranks; `extra` scalars come back beside them, unsummed over ranks.
+class LogSums:
+    """What the batches of an update logged, summed over batches and ranks.
 
-    One transfer from the device in all: the only wait for the GPU in an update.
+    Numbers of the device stay there until they are read: in one transfer, with others.
     """
-    keys = list(dict.fromkeys(key for batch in logs for key in batch))
-    columns = [[batch[key] for batch in logs if key in batch] for key in keys]
-    if world_size() > 1:
-        totals = sum_over_ranks(_doubles(list(map(sum_column, columns)), device))
-        values = torch.cat([totals, _doubles(extra, device)]).tolist()
-        return dict(zip(keys, values)), values[len(keys) :]
-    on_device = [key for key, column in zip(keys, columns) if any(isinstance(value, Tensor) for value in column)]
-    sums = {key: sum_column(column) for key, column in zip(keys, columns)}
-    values = torch.cat([_doubles([sums[key] for key in on_device], device), _doubles(extra, device)]).tolist()
-    known = dict(zip(on_device, values))
-    return {key: known.get(key, sums[key]) for key in keys}, values[len(on_device) :]
+
+    def __init__(self, logs: Sequence[Mapping[str, float | Tensor]], device: torch.device) -> None:
+        keys = dict.fromkeys(key for batch in logs for key in batch)
+        self.device = device
+        self.values = {key: sum_column([batch[key] for batch in logs if key in batch]) for key in keys}
+        if world_size() > 1:
+            totals = sum_over_ranks(_doubles(list(self.values.values()), device))
+            self.values = dict(zip(keys, totals.unbind()))
+
+    def read(self, *others: Tensor) -> "Reading":
+        """Begin to read all sums and `others`, scalars of the device."""
+        wanted = {key: value for key, value in self.values.items() if isinstance(value, Tensor)}
+        return Reading(self.values, list(wanted), _doubles([*wanted.values(), *others], self.device))
+
+
+class Reading:
+    """Numbers on their way from the device."""
+
+    def __init__(self, sums: Mapping[str, float | Tensor], keys: Sequence[str], values: Tensor) -> None:
+        self.sums, self.keys = sums, keys
+        self.arrived: Any = None
+        if values.device.type == "cuda":
+            self.values = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+            self.values.copy_(values, non_blocking=True)
+            self.arrived = torch.cuda.Event()
+            self.arrived.record()
+        else:
+            self.values = values
+
+    def numbers(self) -> tuple[dict[str, float], list[float]]:
+        """The sums, and the others in their order; waits for the device where that has not come so far yet."""
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        values = self.values.tolist()
+        known = dict(zip(self.keys, values))
+        return {key: known.get(key, value) for key, value in self.sums.items()}, values[len(self.keys) :]
 
 
 def sum_updates(updates: Sequence[Sequence[Mapping[str, Any]]], averaged: Sequence[str]) -> dict[str, float]:
@@ -56,9 +80,13 @@ def sum_column(column: Sequence[float | Tensor]) -> Any:
 
 
 def _doubles(values: Sequence[Any], device: torch.device) -> Tensor:
-    if not values:
-        return torch.zeros(0, dtype=torch.float64, device=device)
-    return torch.stack([torch.as_tensor(value, dtype=torch.float64, device=device).reshape(()) for value in values])
+    """[values] numbers and scalar tensors on the device, without waiting for it."""
+    known = torch.tensor([0.0 if isinstance(value, Tensor) else float(value) for value in values], dtype=torch.float64)
+    out = sent(known, device)
+    for place, value in enumerate(values):
+        if isinstance(value, Tensor):
+            out[place].copy_(value.reshape(()), non_blocking=True)
+    return out
 
 
 @dataclass

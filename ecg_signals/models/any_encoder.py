@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ecg_signals.config import BaseConfig, option
+from ecg_signals.modules.recompute import RECOMPUTE
 from ecg_signals.registry import get_entry
 
 
 @dataclass
 class AnyEncoderOptions(BaseConfig):
     encoder: Any = option(None, "the encoder's `_name` and those of its options that are not the default")
+    checkpoint_activations: bool = option(False, RECOMPUTE, ours=True)
 
     def __post_init__(self) -> None:
         found = vars(self)["encoder"]  # may be ???

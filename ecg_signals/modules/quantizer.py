@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecg_signals.config import ConfigError
+from ecg_signals.runtime.batch import sent
 
 
 class GumbelQuantizer(nn.Module):
@@ -83,7 +84,7 @@ class GumbelQuantizer(nn.Module):
 
     def sample_codes(self, shape: tuple[int, ...]) -> Tensor:
         """Random codes, uniform over all combinations: int64 [*shape, groups], from torch's CPU generator."""
-        return torch.randint(self.num_vars, (*shape, self.groups)).to(self.vars.device, non_blocking=True)
+        return sent(torch.randint(self.num_vars, (*shape, self.groups)), self.vars.device)
 
     def decode(self, codes: Tensor) -> Tensor:
         """codes int64 [..., groups] -> codewords [..., out_dim]."""

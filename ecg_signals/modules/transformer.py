@@ -7,9 +7,10 @@ from torch import Tensor, nn
 from ecg_signals.modules.attention import SelfAttention
 from ecg_signals.modules.dropout import Dropout
 from ecg_signals.modules.layerdrop import left_out
+from ecg_signals.modules.recompute import RecomputedLayer
 
 
-class TransformerLayer(nn.Module):
+class TransformerLayer(RecomputedLayer):
     """Self-attention and a two-layer perceptron, each with its residual and its layer norm.
 
     Attributes:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ecg_signals.modules.attention import read
 from ecg_signals.modules.dropout import Dropout
+from ecg_signals.modules.recompute import RecomputedLayer
 
 INITS = ("truncated", "xavier")
 WEIGHT_STD = 0.02
@@ -89,7 +90,7 @@ class DropPath(nn.Module):
         return x * (kept / (1 - self.p)).to(x.dtype).view(-1, *[1] * (x.dim() - 1))
 
 
-class VitBlock(nn.Module):
+class VitBlock(RecomputedLayer):
     """x + attention(norm(x)), then x + perceptron(norm(x)) (Dosovitskiy et al. 2021, arXiv:2010.11929).
 
     Args:

@@ -41,6 +41,8 @@ class Adam(Uncompiled):
     eps / sqrt(1 - b2^t), which makes both the same. State: `step` (int), `exp_avg`, `exp_avg_sq`, as fairseq stores it.
     """
 
+    _step_supports_amp_scaling = True  # as torch calls it: `found_inf` is heeded
+
     def __init__(self, params: Iterable[Any], cfg: AdamConfig) -> None:
         check_adam_options(cfg.lr, cfg.adam_betas, cfg.adam_eps)
         betas = tuple(cfg.adam_betas)
@@ -94,6 +96,7 @@ class Adam(Uncompiled):
             eps=group["eps"] / (1 - beta2**step) ** 0.5,
             amsgrad=False,
             maximize=False,
+            found_inf=getattr(self, "found_inf", None),  # 1 on the device: no step
         )
         if masters is not weights:  # half-precision weights without a float32 copy: computed in float32 on the fly
             torch._foreach_copy_(weights, masters)

@@ -19,13 +19,15 @@ def uses_bf16(common: CommonConfig) -> bool:
     return common.bf16 or common.memory_efficient_bf16
 
 
+def compute_dtype(common: CommonConfig) -> torch.dtype:
+    """Of matrix products in a forward pass."""
+    return torch.float16 if uses_fp16(common) else torch.bfloat16 if uses_bf16(common) else torch.float32
+
+
 def autocast(common: CommonConfig, device: torch.device) -> AbstractContextManager[Any]:
     """The precision of a forward pass; weights, gradients and optimizer state stay float32."""
-    if uses_fp16(common):
-        return torch.autocast(device.type, dtype=torch.float16)
-    if uses_bf16(common):
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return nullcontext()
+    dtype = compute_dtype(common)
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
 
 
 def set_matmul_precision(common: CommonConfig) -> None:

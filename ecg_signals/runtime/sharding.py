@@ -132,8 +132,8 @@ class FullySharded(Strategy):
             return torch.zeros((), device=self.device)
         return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(parts))).to(self.device)
 
-    def scale_gradients(self, parameters: Sequence[nn.Parameter], factor: float) -> None:
-        if factor != 1.0:
+    def scale_gradients(self, parameters: Sequence[nn.Parameter], factor: float | Tensor) -> None:
+        if isinstance(factor, Tensor) or factor != 1.0:
             torch._foreach_mul_([own_part(grad) for grad in gradients(parameters)], factor)
 
     def gather_state(self, state: dict[str, Any]) -> dict[str, Any]:

@@ -59,8 +59,8 @@ class Strategy:
             return torch.zeros((), device=self.device)
         return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
 
-    def scale_gradients(self, parameters: Sequence[nn.Parameter], factor: float) -> None:
-        if factor != 1.0:
+    def scale_gradients(self, parameters: Sequence[nn.Parameter], factor: float | Tensor) -> None:
+        if isinstance(factor, Tensor) or factor != 1.0:
             torch._foreach_mul_(gradients(parameters), factor)
 
     def gather_state(self, state: dict[str, Any]) -> dict[str, Any]:

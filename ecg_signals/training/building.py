@@ -1,6 +1,7 @@
 """What a run is made of, built in the one order that every rank and every start repeats."""
 
 import dataclasses
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from ecg_signals.data.batching import BatchIterator
 from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.evaluation.run import batches_of
 from ecg_signals.models.base import BaseModel
+from ecg_signals.modules.recompute import recompute_layers
 from ecg_signals.optim.ema import WeightAverage
 from ecg_signals.optim.scaler import LossScaler
 from ecg_signals.registry import get_entry
@@ -24,6 +26,8 @@ from ecg_signals.runtime.strategy import DDP, Strategy
 from ecg_signals.sections import Config
 from ecg_signals.tasks.base import BaseTask, warn_unnamed
 from ecg_signals.training.start import Start
+
+logger = logging.getLogger(__name__)
 
 
 def check_config(config: Config) -> None:
@@ -98,6 +102,8 @@ def build_model(
         raise
     _match_labels(start, task, model, criterion, train)
     task.prepare(model, criterion, train)
+    if getattr(config.model, "checkpoint_activations", False) and not recompute_layers(model):
+        logger.warning("model.checkpoint_activations: %s has no layers that can be recomputed", config.model._name)
     return model, criterion
 
 

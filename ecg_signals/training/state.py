@@ -134,7 +134,10 @@ class TrainState:
         """What is printed of an interval or an epoch."""
         trained, updates = self.trained, max(tally.updates, 1)
         stats: dict[str, float] = trained.criterion.metrics(tally.logs, {})
-        stats["ups"] = tally.updates / max(tally.seconds + tally.waited, 1e-9)
+        seconds = max(tally.seconds + tally.waited, 1e-9)
+        stats["ups"] = tally.updates / seconds
+        stats["segments_per_second"] = tally.logs.get("segments", 0.0) / seconds
+        stats["data_wait"] = 100.0 * tally.waited / seconds
         stats |= {"num_updates": self.at.num_updates, "lr": trained.optimizer.param_groups[0]["lr"]}
         stats["gnorm"] = tally.gnorm / updates
         if self.config.optimization.clip_norm > 0:

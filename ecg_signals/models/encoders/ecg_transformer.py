@@ -17,8 +17,10 @@ from ecg_signals.modules.conv_position import ConvPosition
 from ecg_signals.modules.conv_stem import ConvStem, parse_conv_layers, unpadded_lengths
 from ecg_signals.modules.dropout import Dropout
 from ecg_signals.modules.pooling import POOLINGS, pool_frames
+from ecg_signals.modules.recompute import RECOMPUTE
 from ecg_signals.modules.transformer import TransformerEncoder
 from ecg_signals.registry import register_model
+from ecg_signals.runtime.batch import sent
 from ecg_signals.signal.span_mask import LENGTHS, compute_mask_indices
 
 
@@ -48,6 +50,7 @@ class ECGTransformerConfig(ModelConfig):
     encoder_layerdrop: float = option(0.0, "chance of leaving a layer out of a training step", least=0, most=1)
     dropout_input: float = option(0.0, "of the frames before the transformer", least=0, most=1)
     dropout_features: float = option(0.0, "of the frames that the quantizer sees", least=0, most=1)
+    checkpoint_activations: bool = option(False, RECOMPUTE, ours=True)
     apply_mask: bool = option(False, "learn a mask embedding and hide spans of frames in training")
     mask_length: int = option(10, "frames of a span", least=0)
     mask_prob: float = option(0.0, "spans x mask_length / frames; overlaps hide less", least=0)
@@ -212,7 +215,7 @@ class ECGTransformer(BaseModel):
         """Mask embedding where bool `mask_indices` [batch, frames] is True; `channels` also zeroes channels."""
         if mask_indices is not None:
             assert self.mask_emb is not None
-            mask_indices = mask_indices.to(frames.device, non_blocking=True)
+            mask_indices = sent(mask_indices, frames.device)
             frames = torch.where(mask_indices.unsqueeze(-1), self.mask_emb.to(frames.dtype), frames)
         if channels and self.cfg.mask_channel_prob > 0:
             frames = frames.masked_fill(self._draw_channel_mask(frames).unsqueeze(1), 0.0)
@@ -239,7 +242,7 @@ class ECGTransformer(BaseModel):
             cfg.mask_channel_selection, cfg.mask_channel_other, no_overlap=cfg.no_mask_channel_overlap,
             min_space=cfg.mask_channel_min_space, rng=numpy_generator(),
         )  # fmt: skip
-        return torch.from_numpy(mask).to(frames.device, non_blocking=True)
+        return sent(torch.from_numpy(mask), frames.device)
 
 
 def numpy_generator() -> np.random.RandomState:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ecg_signals.config import BaseConfig, ConfigError, option
 from ecg_signals.models.base import BaseModel, ModelOutput
 from ecg_signals.modules.pooling import pool_frames
+from ecg_signals.modules.recompute import RECOMPUTE
 from ecg_signals.modules.vit import INITS, VitBlock, drawn_token, initialise
 from ecg_signals.registry import register_model
 
@@ -37,6 +38,7 @@ class VitConfig(BaseConfig):
     num_registers: int = option(0, "learned tokens before the patches", least=0)
     dropout: float = option(0.0, "after attention and in the perceptron", least=0, most=1)
     attn_dropout: float = option(0.0, "of attention weights", least=0, most=1)
+    checkpoint_activations: bool = option(False, RECOMPUTE, ours=True)
     init: str = option("truncated", "truncated normal with small residual branches, or xavier-uniform", choices=INITS)
 
     def __post_init__(self) -> None:

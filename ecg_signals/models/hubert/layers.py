@@ -21,6 +21,7 @@ from ecg_signals.models.hubert.options import ACTIVATIONS, HubertBackboneConfig
 from ecg_signals.modules.attention import split_heads
 from ecg_signals.modules.conv_position import centred_convolution
 from ecg_signals.modules.layerdrop import left_out
+from ecg_signals.modules.recompute import RecomputedLayer
 
 
 class ConvLayer(nn.Module):
@@ -152,7 +153,7 @@ class FeedForward(nn.Module):
         return self.output_dropout(self.output_dense(x))
 
 
-class Block(nn.Module):
+class Block(RecomputedLayer):
     """One transformer block; norms after each branch as published, or before it (`do_stable_layer_norm`)."""
 
     def __init__(self, cfg: HubertBackboneConfig) -> None:

@@ -7,6 +7,7 @@ from torch import nn
 from ecg_signals.config import option
 from ecg_signals.models.base import StartOptions
 from ecg_signals.modules import heads
+from ecg_signals.modules.recompute import RECOMPUTE
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {**heads.ACTIVATIONS, "silu": nn.SiLU}
 
@@ -40,6 +41,7 @@ class HubertBackboneConfig(StartOptions):
     layerdrop: float = option(
         0.1, "chance of skipping a block in training; 0.1 small and base, 0 large", least=0, most=1
     )
+    checkpoint_activations: bool = option(False, RECOMPUTE, ours=True)
     layer_norm_eps: float = option(1e-5, "added to the variance in layer norms", above=0)
     do_stable_layer_norm: bool = option(False, "norms before the branches instead of after")
     num_conv_pos_embeddings: int = option(128, "frames that the positional convolution sees", least=1)

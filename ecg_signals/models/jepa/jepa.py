@@ -31,6 +31,7 @@ from ecg_signals.modules.vit import drawn_token, initialise
 from ecg_signals.optim.ema import follow
 from ecg_signals.optim.warmup_cosine import half_cosine
 from ecg_signals.registry import register_model
+from ecg_signals.runtime.batch import sent
 from ecg_signals.runtime.collectives import rank, world_size
 from ecg_signals.signal.contract import SignalContract
 
@@ -181,7 +182,7 @@ class Jepa(BaseModel):
                 f"mask_encoder and mask_predictor have the shapes {shapes[0]} and {shapes[1]}; together they must name "
                 f"each of the {patches} patches of a row once"
             )
-        return tuple(indices.to(source.device, torch.int64, non_blocking=True) for indices in (visible, masked))  # type: ignore[return-value]
+        return tuple(sent(indices, source.device, torch.int64) for indices in (visible, masked))  # type: ignore[return-value]
 
     def train(self, mode: bool = True) -> "Jepa":
         """The target encoder drops nothing out."""

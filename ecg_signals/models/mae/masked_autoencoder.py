@@ -15,6 +15,7 @@ from ecg_signals.interop.st_mem.contract import st_mem
 from ecg_signals.models.base import BaseModel, ModelOutput
 from ecg_signals.models.encoder import is_matrix
 from ecg_signals.models.mae.tokens import Decoder, begin_weights, pad_ends, rows_of, sine_positions, take
+from ecg_signals.modules.recompute import RECOMPUTE
 from ecg_signals.modules.vit import VitBlock
 from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.leads import LEADS, lead_indices
@@ -35,6 +36,7 @@ class MaskedAutoencoderConfig(BaseConfig):
     drop_path: float = option(
         0.0, "chance that a branch of the last block is left out; falls to 0 at the first", least=0, most=1
     )
+    checkpoint_activations: bool = option(False, RECOMPUTE, ours=True)
     mask_ratio: float = option(0.75, "share of tokens that pretraining removes", least=0, most=1)
     decoder: bool = option(True, "hold the decoder, which pretraining alone needs")
     decoder_embed_dim: int = option(256, "width of the decoder, even", least=2)

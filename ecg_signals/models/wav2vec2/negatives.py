@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ecg_signals.config import ConfigError
+from ecg_signals.runtime.batch import sent
 
 
 @dataclass
@@ -37,7 +38,7 @@ class HiddenFrames:
             )
         rows = on_cpu.flatten().nonzero().squeeze(1)
         positions = rows.view(len(mask), -1) % mask.shape[1]
-        return cls(mask.bool().to(device, non_blocking=True), rows.to(device, non_blocking=True), positions)
+        return cls(sent(mask.bool(), device), sent(rows, device), positions)
 
     def gather(self, frames: Tensor) -> Tensor:
         """[batch, frames, dim] -> [batch, M, dim]."""

@@ -16,6 +16,7 @@ from ecg_signals.modules.dropout import Dropout
 from ecg_signals.modules.pooling import pool_frames
 from ecg_signals.modules.quantizer import GumbelQuantizer
 from ecg_signals.registry import register_model
+from ecg_signals.runtime.batch import sent
 
 
 @dataclass
@@ -121,7 +122,7 @@ class Wav2Vec2(ECGTransformer):
         predicted = self.final_proj(hidden.gather(x))  # [batch, M, final_dim]
         targets, found = self._targets(features, hidden, gumbel_noise, gumbel_temp)
         if neg_idxs is None:
-            neg_idxs = self._draw_negatives(hidden, padding).to(x.device, non_blocking=True)
+            neg_idxs = sent(self._draw_negatives(hidden, padding), x.device)
         return ModelOutput(
             pred_logits=self._contrast(predicted, targets, neg_idxs),
             masked_features=x,
