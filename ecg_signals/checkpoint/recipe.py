@@ -16,13 +16,16 @@ from ecg_signals.sections import REGISTERED_GROUPS, Config
 _ALL_FREE = ("common_eval", "distributed_training")
 _FREE = {
     "dataset": {
-        "num_workers", "data_buffer_size", "valid_subset", "ignore_unused_valid_subsets", "validate_interval",
+        "num_workers", "data_buffer_size", "prefetch_to_device", "valid_subset", "ignore_unused_valid_subsets",
+        "validate_interval",
         "validate_interval_updates", "validate_after_updates", "fixed_validation_seed", "disable_validation",
         "max_tokens_valid", "batch_size_valid", "max_valid_steps",
         "label_file",  # what the table holds is compared: see label_differences
     },
-    "optimization": {"max_epoch", "max_update", "stop_time_hours", "stop_min_lr", "skip_nonfinite_updates"},
-    "model": {"saliency"},
+    "optimization": {
+        "max_epoch", "max_update", "stop_time_hours", "stop_min_lr", "skip_nonfinite_updates", "run_ahead",
+    },
+    "model": {"saliency", "checkpoint_activations"},
 }  # fmt: skip
 _ONLY = {"common": {"seed"}, "checkpoint": {"best_checkpoint_metric", "maximize_best_checkpoint_metric"}}
 _BATCH = {("dataset", "batch_size"), ("dataset", "max_tokens"), ("optimization", "update_freq")}

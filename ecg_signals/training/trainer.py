@@ -199,9 +199,10 @@ class Trainer:
 
     def _runs_ahead(self) -> bool:
         """Whether the next update begins before the numbers of this one are read."""
-        section = self.config.optimization
+        section, offload = self.config.optimization, self.config.distributed_training.cpu_offload
         wanted = self.device.type == "cuda" if section.run_ahead is None else section.run_ahead
-        return wanted and not section.skip_nonfinite_updates and self.scaler is None and can_skip(self.optimizer)
+        possible = not (section.skip_nonfinite_updates or offload) and self.scaler is None
+        return wanted and possible and can_skip(self.optimizer)
 
     def _step(self, logs: list[dict[str, float | Tensor]], batches: list[Batch | None], began: float) -> None:
         """Divide the gradient by the sample_size of all batches and ranks, clip it, step, and count what was logged."""

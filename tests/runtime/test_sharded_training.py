@@ -80,7 +80,7 @@ def variant(recipe, folder, ranks, updates=10, **distributed):
     """The recipe for so many ranks, with as many items in every update."""
     recipe = copy.deepcopy(recipe)
     freq = 4 if "ema" in recipe else 2
-    recipe["optimization"] |= {"max_update": updates, "update_freq": [freq // ranks]}
+    recipe["optimization"] |= {"max_update": updates, "update_freq": [freq // ranks], "run_ahead": ranks > 1}
     recipe["checkpoint"] = {"save_dir": str(folder), "save_interval": 1000}
     recipe["distributed_training"] = distributed
     return recipe

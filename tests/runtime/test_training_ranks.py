@@ -54,7 +54,8 @@ def test_two_ranks_equal_one_with_twice_the_update_freq(name, request, tmp_path)
     recipe = request.getfixturevalue(name)
     options = {"optimization.max_update": 10, "dataset.disable_validation": True}
     one, alone = train(1, recipe, tmp_path / "one", **options, **{"optimization.update_freq": [2]})
-    two, together = train(2, recipe, tmp_path / "two", **options, **{"optimization.update_freq": [1]})
+    options |= {"optimization.update_freq": [1], "optimization.run_ahead": True}
+    two, together = train(2, recipe, tmp_path / "two", **options)
     assert len(one) == 10
     assert two == pytest.approx(one, rel=1e-6)
     for key, value in alone["model"].items():
