@@ -8,7 +8,7 @@ VENV ?= .venv
 JOBS ?= 2
 TESTS ?= tests
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --no-compile -c $(VENV)/constraints.txt
 # A stamp per content of the files that decide what is installed: an unchanged set-up costs nothing.
 CONTENT := $(shell cat pyproject.toml setup.py constraints.txt | cksum | cut -d' ' -f1)
 CORE := $(VENV)/installed-core-$(CONTENT)
@@ -104,9 +104,8 @@ $(BIN)/python:
 define install
 	@torch=$$($(BIN)/python -c 'import importlib.metadata as m; print(m.version("torch"))' 2>/dev/null || echo 2.13.0); \
 	sed "s/^torch==.*/torch==$$torch/" constraints.txt > $(VENV)/constraints.txt
-	$(PIP) install -c $(VENV)/constraints.txt "$$(grep ^torch== $(VENV)/constraints.txt)"
-	$(PIP) install -c $(VENV)/constraints.txt setuptools wheel
-	$(PIP) install -c $(VENV)/constraints.txt --no-build-isolation $(1)
+	$(INSTALL) "$$(grep ^torch== $(VENV)/constraints.txt)" setuptools wheel
+	$(INSTALL) --no-build-isolation $(1)
 	@touch $@
 endef
 

@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, fields
+from types import NoneType
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -201,8 +202,25 @@ def _follow(
                 merged[group][item.name] = leaders[section][key]
 
 
+def _may_refer(node: Any) -> bool:
+    """Whether something in it is a text with a reference, or no plain value."""
+    if isinstance(node, dict):
+        return any(not isinstance(key, str) or _may_refer(value) for key, value in node.items())
+    if isinstance(node, list | tuple):
+        return any(map(_may_refer, node))
+    return "${" in node if isinstance(node, str) else type(node) not in (bool, int, float, NoneType)
+
+
+def _plain_copy(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _plain_copy(value) for key, value in node.items()}
+    return [_plain_copy(value) for value in node] if isinstance(node, list | tuple) else node
+
+
 def _resolve_references(merged: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Resolve OmegaConf's ${section.key}; a reference to a missing key stays, and raises when it is read."""
+    if not _may_refer(merged):  # which takes OmegaConf most of the time of making a configuration
+        return {key: _plain_copy(section) for key, section in merged.items()}
     tree = OmegaConf.create(merged, flags={"allow_objects": True})
 
     left = MOST_REFERENCES

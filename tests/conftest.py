@@ -13,7 +13,7 @@ if importlib.util.find_spec("datasets") is None:
     sys.modules["datasets"] = None  # type: ignore[assignment]  # else transformers takes tests/data/datasets for it
 
 import pytest
-from warm_commands import warm_commands
+from warm_commands import warm
 
 from ecg_signals.config import LAUNCH_DIR
 
@@ -22,6 +22,14 @@ def shared_folder() -> Path:
     """Where the reference material lies: $ECG_SIGNALS_SHARED, else ../shared beside the checkout."""
     default = Path(__file__).parents[2] / "shared"
     return Path(os.environ.get("ECG_SIGNALS_SHARED", default))
+
+
+LONG = ("test_notebooks", "test_crash", "test_fuzz", "test_readme", "test_training_ranks", "test_bench_train_step")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with tests of many seconds come first, so that no process ends on one while the other has nothing left."""
+    items.sort(key=lambda item: item.path.stem not in LONG)
 
 
 @pytest.fixture(autouse=True)
@@ -66,10 +74,9 @@ def data(shared: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder for PATH with every ecg-* command, each in a process of its own, started in a moment."""
-    with warm_commands(tmp_path_factory.mktemp("bin")) as folder:
-        yield folder
+def commands() -> Path:
+    """A folder for PATH with every ecg-* command and python, each in a process of its own, started in a moment."""
+    return warm()
 
 
 @dataclass(frozen=True)

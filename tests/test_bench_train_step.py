@@ -1,8 +1,9 @@
 """The benchmark of the training step runs, and finds ours equal to the plain step."""
 
 import subprocess
-import sys
 from pathlib import Path
+
+from warm_commands import python
 
 SCRIPT = Path(__file__).parents[1] / "tools" / "bench" / "train_step.py"
 
@@ -10,7 +11,7 @@ SCRIPT = Path(__file__).parents[1] / "tools" / "bench" / "train_step.py"
 def test_the_benchmark_finds_losses_and_gradients_equal_and_prints_the_ratios():
     small = ["--layers", "2", "--width", "32", "--pairs", "2", "--repeat", "1", "--samples", "800", "--threads", "1"]
     done = subprocess.run(
-        [sys.executable, SCRIPT, *small, "--device", "cpu", "--breakdown"], capture_output=True, text=True, timeout=120
+        [python(), SCRIPT, *small, "--device", "cpu", "--breakdown"], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     for task in ("pretraining", "fine-tuning"):

@@ -1,8 +1,8 @@
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from warm_commands import python
 
 
 @pytest.mark.parametrize(
@@ -10,7 +10,7 @@ import pytest
 )
 def test_killed_runs_end_as_the_undisturbed_one(saves, runs):
     script = Path(__file__).parents[1] / "tools" / "crash_test.py"
-    command = [sys.executable, str(script), "--saves", saves, "--runs", str(runs)]
+    command = [python(), str(script), "--saves", saves, "--runs", str(runs)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert result.returncode == 0, result.stdout + result.stderr
     assert f"{runs} passed, 0 failed" in result.stdout

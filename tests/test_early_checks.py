@@ -2,10 +2,10 @@
 
 import copy
 import subprocess
-import sys
 
 import pytest
 import torch
+from warm_commands import python
 
 from ecg_signals import load_model
 from ecg_signals.composition import resolve_config
@@ -70,7 +70,7 @@ def test_folders_that_take_no_file_are_named_at_once(classification, tmp_path, s
 @pytest.mark.parametrize("command", ["train", "validate"])
 def test_a_run_folder_that_cannot_be_made_is_one_message(tmp_path, command):
     (tmp_path / "file").touch()
-    words = [sys.executable, "-m", f"ecg_signals.cli.{command}", "--config-name", "finetune/diagnosis"]
+    words = [python(), "-m", f"ecg_signals.cli.{command}", "--config-name", "finetune/diagnosis"]
     done = subprocess.run([*words, f"hydra.run.dir={tmp_path}/file/run"], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1 and "hydra.run.dir=FOLDER" in done.stderr and "Traceback" not in done.stderr
 

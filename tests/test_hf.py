@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from warm_commands import python
 
 from ecg_signals import load_model
 from ecg_signals.checkpoint.convert import convert
@@ -139,7 +140,7 @@ def test_checkpoints_load_where_transformers_is_not_installed(golden, folders):
         "from ecg_signals import load_model\nfor path in sys.argv[1:]: load_model(path)\n"
     )
     paths = [*(golden / file for file in FILES.values()), *(folders / name for name in FILES)]
-    done = subprocess.run([sys.executable, "-c", code, *map(str, paths)], capture_output=True, text=True)
+    done = subprocess.run([python(), "-c", code, *map(str, paths)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -176,7 +177,7 @@ def test_a_cached_hub_model_loads_offline_and_an_unknown_one_says_what_is_wanted
         "try:\n    load_model('org/unknown')\nexcept ConfigError as error:\n    print(error)\n"
     )
     env = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([python(), "-c", code], env=env, cwd=tmp_path, capture_output=True, text=True)
     first, second = done.stdout.strip().split("\n")
     assert first == "ecg_transformer_classifier ecg_transformer_classifier", done.stderr
     assert "download config.json and model.safetensors by hand" in second and "HF_HUB_OFFLINE" in second
@@ -189,5 +190,5 @@ def test_a_missing_package_names_what_to_install(tmp_path):
         "try:\n    load_model('org/name')\nexcept ConfigError as error:\n    print(error)\n"
         "try:\n    import ecg_signals.hf\nexcept ImportError as error:\n    print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([python(), "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.count('pip install "ecg-signals[hf]"') == 2, done.stderr

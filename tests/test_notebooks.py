@@ -2,10 +2,12 @@
 
 import base64
 import io
+import json
 import re
 from pathlib import Path
 
 import pytest
+from warm_commands import python
 
 FOLDER = Path(__file__).parents[1] / "examples" / "notebooks"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
@@ -29,8 +31,20 @@ def pictures(notebook):
                 yield base64.b64decode(output["data"]["image/png"])
 
 
+@pytest.fixture
+def kernel(tmp_path, monkeypatch):
+    """A kernel that starts in a moment, as do the commands that its cells type."""
+    folder = tmp_path / "jupyter" / "kernels" / "warm"
+    folder.mkdir(parents=True)
+    argv = [python(), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (folder / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "warm", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return "warm"
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_a_notebook_runs_from_its_first_cell_to_its_last_and_draws(name, tmp_path, monkeypatch):
+def test_a_notebook_runs_from_its_first_cell_to_its_last_and_draws(name, kernel, tmp_path):
     import jupytext
     from nbclient import NotebookClient
     from PIL import Image
@@ -40,10 +54,8 @@ def test_a_notebook_runs_from_its_first_cell_to_its_last_and_draws(name, tmp_pat
         assert long in text, long
         text = text.replace(long, short)
     notebook = jupytext.reads(text, fmt="py:percent")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    client = NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
-    )
+    resources = {"metadata": {"path": str(tmp_path)}}
+    client = NotebookClient(notebook, timeout=300, kernel_name=kernel, resources=resources)
     client.execute()
     drawn = list(pictures(notebook))
     assert len(drawn) == PICTURES[name]

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from warm_commands import warm
 
 ROOT = Path(__file__).parents[1]
 PLUGIN = ROOT / "examples" / "plugin"
-BIN = Path(sys.executable).parent
 
 
 def command(name: str, *words: str, cwd: Path, **environment: str) -> str:
     done = subprocess.run(
-        [BIN / name, *words], cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True
+        [warm() / name, *words], cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True
     )
     assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout

@@ -88,7 +88,7 @@ def test_every_block_runs(file: str, sample: Path, commands: Path, tmp_path: Pat
     for block in blocks(file):
         if block.not_run:
             continue
-        words = [commands / "code", block.code] if block.language == "python" else ["bash", "-c", script(block)]
+        words = [commands / "python", "-c", block.code] if block.language == "python" else ["bash", "-c", script(block)]
         done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, input="")
         said = f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         assert done.returncode == 0, f"{file}:{block.line} ended with {done.returncode}\n{said}"

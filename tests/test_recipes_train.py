@@ -7,7 +7,6 @@ import csv
 import json
 import math
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from test_recipes import NAMES, PACKAGED, packaged
 
 import ecg_signals
 from ecg_signals.checkpoint.convert import convert
-from ecg_signals.cli import inference, train
+from ecg_signals.cli import inference, preprocess, train
 from ecg_signals.clustering.rows import RowWriter
 from ecg_signals.interop.ecg_jepa.datasets import DATASETS
 from ecg_signals.readers.read import read_record
@@ -123,8 +122,7 @@ def run(main: Any, argv: list[str]) -> None:
 @pytest.fixture(scope="module")
 def material(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Material]:
     folder = tmp_path_factory.mktemp("material")
-    command = Path(sys.executable).with_name("ecg-preprocess")
-    subprocess.run([command, "ptbxl", SAMPLE, folder / "sample", "keep_org=false"], check=True, capture_output=True)
+    preprocess.run(["ptbxl", str(SAMPLE), str(folder / "sample"), "keep_org=false", "--workers", "1"])
     segments = folder / "sample" / "manifest"
     write_people(segments, folder / "sample", folder / "people")
     write_questions(folder / "questions")

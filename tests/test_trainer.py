@@ -67,17 +67,17 @@ def test_a_rate_counted_in_epochs_and_items_follows_the_data(classification, tmp
         train(elsewhere(classification, tmp_path), optimization__lr_batch_size=256, optimization__update_freq=[1, 2])
 
 
-@pytest.mark.parametrize("stop", [1, 3, 4, 6])
 @pytest.mark.parametrize("recipe", ["pretraining", "classification"])
-def test_a_resumed_run_ends_with_the_same_losses_and_weights(recipe, stop, request, tmp_path):
+def test_a_resumed_run_ends_with_the_same_losses_and_weights(recipe, request, tmp_path):
     recipe = request.getfixturevalue(recipe)
     whole = train(recipe, optimization__update_freq=[2], common__log_interval=3)
-    other = elsewhere(recipe, tmp_path)
-    train(other, optimization__update_freq=[2], common__log_interval=3, optimization__max_update=stop)
-    resumed = train(other, optimization__update_freq=[2], common__log_interval=3)
-    assert losses(resumed) == losses(whole)
-    assert_same_weights(resumed, whole)
-    assert [row["loss"] for row in rows(resumed, "train")] == [row["loss"] for row in rows(whole, "train")]
+    for stop in (1, 3, 4, 6):
+        other = elsewhere(recipe, tmp_path, f"stopped at {stop}")
+        train(other, optimization__update_freq=[2], common__log_interval=3, optimization__max_update=stop)
+        resumed = train(other, optimization__update_freq=[2], common__log_interval=3)
+        assert losses(resumed) == losses(whole), stop
+        assert_same_weights(resumed, whole)
+        assert [row["loss"] for row in rows(resumed, "train")] == [row["loss"] for row in rows(whole, "train")], stop
 
 
 def test_the_number_of_workers_may_change_in_between(pretraining, tmp_path):
@@ -216,27 +216,24 @@ def test_training_stops_at_the_smallest_rate(classification):
     assert trainer.at.epoch == 2
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_and_the_run_goes_on_from_there(pretraining, tmp_path, number, status):
+def test_a_signal_saves_and_the_run_goes_on_from_there(pretraining, tmp_path, monkeypatch):
     whole = train(pretraining, optimization__update_freq=[2])
-    other = elsewhere(pretraining, tmp_path)
     original = Trainer.train_update
+    for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
 
-    def interrupting(self, batches):
-        if self.at.num_updates == 2:
-            os.kill(os.getpid(), number)
-        original(self, batches)
+        def interrupting(self, batches, number=number):
+            if self.at.num_updates == 2:
+                os.kill(os.getpid(), number)
+            original(self, batches)
 
-    Trainer.train_update = interrupting
-    try:
-        with pytest.raises(SystemExit) as stopped:
+        other = elsewhere(pretraining, tmp_path, f"signal {number}")
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as stopped:
+            patch.setattr(Trainer, "train_update", interrupting)
             train(other, optimization__update_freq=[2])
-    finally:
-        Trainer.train_update = original
-    assert stopped.value.code == status
-    resumed = train(other, optimization__update_freq=[2])
-    assert losses(resumed) == losses(whole)
-    assert_same_weights(resumed, whole)
+        assert stopped.value.code == status
+        resumed = train(other, optimization__update_freq=[2])
+        assert losses(resumed) == losses(whole)
+        assert_same_weights(resumed, whole)
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -66,19 +67,28 @@ def recipe_comment(folder: Path, name: str) -> str:
 
 def packaged_sections() -> Iterator[tuple[str, dict[str, Any]]]:
     """Name and sections of every packaged recipe, with the recipes it starts from merged in."""
-    folder = packaged_recipes()
+    folder, read = packaged_recipes(), cache(_read_recipe)  # most start from the same few
     for name in recipe_names(folder):
-        yield name, recipe_sections(folder, name)
+        yield name, recipe_sections(folder, name, read)
 
 
-def recipe_sections(folder: Path, name: str) -> dict[str, Any]:
-    """A recipe's sections with those of its `defaults` under them, references unresolved."""
+def _read_recipe(path: Path) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
-    own: Any = OmegaConf.to_container(OmegaConf.load(folder / f"{name}.yaml"), resolve=False) or {}
+    content: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    return content or {}
+
+
+def recipe_sections(folder: Path, name: str, read: Callable[[Path], dict[str, Any]] = _read_recipe) -> dict[str, Any]:
+    """A recipe's sections with those of its `defaults` under them, references unresolved.
+
+    Args:
+        read: gives the content of a yaml file, which stays as it is.
+    """
+    own = {**read(folder / f"{name}.yaml")}
     parents = [parent for parent in own.pop("defaults", []) if isinstance(parent, str) and parent != "_self_"]
     merged: dict[str, Any] = {}
-    inherited = [recipe_sections(folder, _parent_name(name, parent)) for parent in parents]
+    inherited = [recipe_sections(folder, _parent_name(name, parent), read) for parent in parents]
     for sections in [*inherited, own]:
         for group, values in sections.items():
             both = isinstance(merged.get(group), dict) and isinstance(values, dict)

@@ -9,6 +9,7 @@ import time
 
 import pytest
 import torch
+from warm_commands import python
 
 from ecg_signals.checkpoint import write
 from ecg_signals.checkpoint.read import read_checkpoint
@@ -61,7 +62,7 @@ def test_a_file_that_the_system_cuts_short_is_an_error_and_the_previous_one_stay
         "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
         "write_checkpoint(sys.argv[1], {'model': {'w': torch.zeros(100_000)}})\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.pt")], capture_output=True, text=True)
+    done = subprocess.run([python(), "-c", code, str(tmp_path / "a.pt")], capture_output=True, text=True)
     assert "could not be written in full" in done.stderr and "needs about 400,000 bytes" in done.stderr
     assert read_checkpoint(tmp_path / "a.pt")["step"] == 1 and os.listdir(tmp_path) == ["a.pt"]
 
@@ -79,7 +80,7 @@ def test_a_kill_while_writing_leaves_a_complete_file(tmp_path):
         "    write_checkpoint(sys.argv[1], {'w': torch.full((200_000,), float(step))}, [sys.argv[2]])\n"
     )
     names = [tmp_path / "a.pt", tmp_path / "b.pt"]
-    process = subprocess.Popen([sys.executable, "-c", code, *map(str, names)])
+    process = subprocess.Popen([python(), "-c", code, *map(str, names)])
     deadline = time.monotonic() + 60
     while not names[1].exists() and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import pytest
+from warm_commands import python
 
 from ecg_signals.cli.app import parse_arguments
 from ecg_signals.cli.composing import schema
@@ -57,7 +58,7 @@ def test_the_schema_holds_no_key_that_follows_another():
 
 
 def run(module, *arguments, cwd):
-    return subprocess.run([sys.executable, "-m", module, *arguments], cwd=cwd, capture_output=True, text=True)
+    return subprocess.run([python(), "-m", module, *arguments], cwd=cwd, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,10 @@
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from warm_commands import python
 
 from ecg_signals.cli.commands import COMMANDS
 from ecg_signals.cli.completion import candidates, complete, shell_line
@@ -62,10 +62,10 @@ def test_bash_completes_from_the_one_line_of_the_documentation(tmp_path):
     assert (
         shell_line()
         in subprocess.run(
-            [sys.executable, "-m", "ecg_signals", "list", "--completion"], capture_output=True, text=True
+            [python(), "-m", "ecg_signals", "list", "--completion"], capture_output=True, text=True
         ).stdout
     )
-    (tmp_path / "ecg-list").write_text(f'#!/bin/sh\nexec {sys.executable} -m ecg_signals list "$@"\n')
+    (tmp_path / "ecg-list").write_text(f'#!/bin/sh\nexec {python()} -m ecg_signals list "$@"\n')
     (tmp_path / "ecg-list").chmod(0o755)
     script = (
         f"{shell_line()}\ncomplete -p ecg-train\nCOMP_LINE='ecg-train --config-name w2v_cmsc_rlm_s' ecg-list --complete"
@@ -87,13 +87,13 @@ def test_every_command_has_a_line_and_a_module():
 def test_every_command_says_our_version(command, tmp_path):
     import ecg_signals
 
-    words = [sys.executable, "-m", "ecg_signals", *filter(None, [command]), "--version"]
+    words = [python(), "-m", "ecg_signals", *filter(None, [command]), "--version"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"ecg-signals {ecg_signals.__version__}\n"), done.stderr
 
 
 def test_a_misspelt_command_has_a_neighbour(tmp_path):
-    words = [sys.executable, "-m", "ecg_signals"]
+    words = [python(), "-m", "ecg_signals"]
     done = subprocess.run([*words, "trian"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2 and "did you mean 'train'?" in done.stderr
     assert "ecg-COMMAND" in subprocess.run(words, cwd=tmp_path, capture_output=True, text=True).stdout

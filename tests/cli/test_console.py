@@ -4,9 +4,9 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 
 import pytest
+from warm_commands import python
 
 from ecg_signals.cli.console import COMMAND, how_to_continue
 from ecg_signals.files import sized
@@ -20,7 +20,7 @@ TINY = [
 
 
 def train(folder, *words):
-    command = [sys.executable, "-m", "ecg_signals.cli.train", *words]
+    command = [python(), "-m", "ecg_signals.cli.train", *words]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 

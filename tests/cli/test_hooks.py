@@ -6,6 +6,7 @@ import textwrap
 
 import pytest
 import torch
+from warm_commands import python
 
 from ecg_signals.cli.app import hydra_app, plain_sections
 from ecg_signals.config import ConfigError, UsageError
@@ -99,7 +100,7 @@ def test_with_allow_hooks_a_recipe_does_what_it_says(tmp_path):
     words = ["--allow-hooks", "--config-dir", ".", "--config-name", "r"]
     code = f"import sys; sys.path.insert(0, '.'); sys.argv = ['ecg-train', *{words}]\n"
     code += "from ecg_signals.cli.train import main; main()"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([python(), "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert (tmp_path / "ran").exists(), done.stderr
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from warm_commands import python
 
 from ecg_signals.cli.list import listing, uses
 from ecg_signals.cli.recipes import packaged_sections
@@ -14,7 +15,7 @@ from ecg_signals.registry import REGISTRIES
 
 def run(*arguments, cwd):
     return subprocess.run(
-        [sys.executable, "-m", "ecg_signals.cli.list", *arguments], cwd=cwd, capture_output=True, text=True
+        [python(), "-m", "ecg_signals.cli.list", *arguments], cwd=cwd, capture_output=True, text=True
     )
 
 
@@ -84,7 +85,7 @@ def test_a_plugin_that_cannot_be_imported_is_named(words, tmp_path):
     plugin.mkdir()
     (plugin / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
     (plugin / "entry_points.txt").write_text("[ecg_signals.plugins]\nbroken = not_there_at_all\n")
-    command = [sys.executable, "-m", f"ecg_signals.cli.{words[0]}", *words[1:]]
+    command = [python(), "-m", f"ecg_signals.cli.{words[0]}", *words[1:]]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert "plugin 'broken' of broken was left out" in done.stderr

@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from warm_commands import python
 
 COMMAND = "ecg_signals.cli.train"
 
 
 def train(folder: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", COMMAND, "--config-name", "scratch/diagnosis", f"hydra.run.dir={folder}", *words]
+    command = [python(), "-m", COMMAND, "--config-name", "scratch/diagnosis", f"hydra.run.dir={folder}", *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=Path(__file__).parent)
 
 

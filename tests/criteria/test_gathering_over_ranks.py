@@ -2,12 +2,12 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from stand_in import StandIn, batch_of
+from warm_commands import python
 
 from ecg_signals.registry import build, get_entry, register_criterion
 
@@ -75,7 +75,7 @@ def found(data, tmp_path_factory):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     arguments = [str(folder), str(Path(__file__).parent)]
     ranks = [
-        subprocess.Popen([sys.executable, "-c", RANK, *arguments, str(rank)], env=environment) for rank in range(2)
+        subprocess.Popen([python(), "-c", RANK, *arguments, str(rank)], env=environment) for rank in range(2)
     ]
     try:
         assert [process.wait(timeout=90) for process in ranks] == [0, 0]

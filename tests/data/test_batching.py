@@ -3,7 +3,6 @@ import os
 import pickle
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from warm_commands import python
 
 from ecg_signals.config import ConfigError
 from ecg_signals.data.batching import (
@@ -238,7 +238,7 @@ next(open_batches)
 print("done")
 """
     found = subprocess.run(
-        [sys.executable, "-c", program],
+        [python(), "-c", program],
         cwd=Path(__file__).parent,
         capture_output=True,
         text=True,

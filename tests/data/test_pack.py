@@ -1,13 +1,13 @@
 import multiprocessing
 import pickle
 import subprocess
-import sys
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 from data_helpers import SAMPLES, make_dataset, write_mat
+from warm_commands import python
 
 from ecg_signals.config import ConfigError
 from ecg_signals.data import pack
@@ -193,7 +193,7 @@ def test_a_store_travels_to_another_process_by_name(folder):
 
 def test_the_command_packs_and_says_what_to_type_next(folder):
     command = [
-        sys.executable,
+        python(),
         "-m",
         "ecg_signals.cli.pack",
         str(folder / "manifest"),

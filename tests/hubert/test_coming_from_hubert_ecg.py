@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from warm_commands import warm
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "examples" / "hubert_ecg" / "README.md").read_text(encoding="utf-8")
@@ -28,7 +29,7 @@ COMMANDS = sorted({text for _, here in ROWS for text in code(here) if text.start
 
 @cache
 def help_of(*words: str) -> str:
-    command = Path(sys.executable).with_name(words[0])
+    command = warm() / words[0]
     done = subprocess.run([command, *words[1:], "--help"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout

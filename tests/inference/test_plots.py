@@ -1,12 +1,12 @@
 """Pictures of records and predictions: which leads are where, what is drawn, and that any record can be."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import ecg_signals.sample
 import numpy as np
 import pytest
+from warm_commands import python
 
 from ecg_signals.inference.plots import plot_prediction, plot_record, save_pictures
 from ecg_signals.inference.predict import Prediction
@@ -114,7 +114,7 @@ def test_pictures_are_named_after_their_records_and_never_overwrite_each_other(t
 
 
 def test_ecg_predict_draws_what_it_predicts(golden, tmp_path):
-    command = [sys.executable, "-m", "ecg_signals.cli.predict", str(FILE), "--plot", str(tmp_path / "here")]
+    command = [python(), "-m", "ecg_signals.cli.predict", str(FILE), "--plot", str(tmp_path / "here")]
     command += ["--model", str(golden / "wcr" / "clf" / "checkpoint.pt")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0 and (tmp_path / "here" / "00017_hr.png").is_file(), done.stderr

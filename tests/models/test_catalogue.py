@@ -1,15 +1,18 @@
 """What `list_models` says is what building the model gives, and docs/models.md says the same."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from warm_commands import python
 
 import ecg_signals
+from ecg_signals.interop.hubert_ecg.contract import hubert_ecg
 from ecg_signals.models.catalogue import PUBLISHED
+from ecg_signals.models.hubert.hubert_ecg import HubertEcg, HubertEcgConfig
 from ecg_signals.registry import build, register_model
+from ecg_signals.signal.segments import segment_contract
 
 ROOT = Path(__file__).parents[2]
 HUBERT_SIZES = {
@@ -19,8 +22,17 @@ HUBERT_SIZES = {
 }
 
 
-def test_every_registered_model_is_listed_with_a_line_that_builds_it():
-    listed = {model.name: model for model in ecg_signals.list_models()}
+@pytest.fixture(scope="module")
+def listed():
+    """What is listed, by name; `my_pretraining` is a plugin's."""
+    register_model("my_pretraining", dataclass=HubertEcgConfig)(type("MyPretraining", (HubertEcg,), {}))
+    try:
+        return {model.name: model for model in ecg_signals.list_models()}
+    finally:
+        del register_model.entries["my_pretraining"]
+
+
+def test_every_registered_model_is_listed_with_a_line_that_builds_it(listed):
     assert set(register_model.names()) <= set(listed)
     for name in ("se_wrn", "nejedly2021resnet_classifier"):
         options = {"num_labels": 1, "no_pretrained_weights": True} if "classifier" in name else {}
@@ -49,19 +61,10 @@ def test_the_published_sizes_of_ecg_fm_are_those_of_the_built_model():
 
 
 def test_the_page_of_models_is_up_to_date():
-    done = subprocess.run([sys.executable, "tools/model_table.py", "--check"], cwd=ROOT)
+    done = subprocess.run([python(), "tools/model_table.py", "--check"], cwd=ROOT)
     assert done.returncode == 0, "models changed: run `python tools/model_table.py` and commit docs/models.md"
 
 
-def test_a_model_says_itself_what_input_it_is_trained_on():
-    from ecg_signals.interop.hubert_ecg.contract import hubert_ecg
-    from ecg_signals.models.hubert.hubert_ecg import HubertEcg, HubertEcgConfig
-    from ecg_signals.signal.segments import segment_contract
-
-    register_model("my_pretraining", dataclass=HubertEcgConfig)(type("MyPretraining", (HubertEcg,), {}))
-    try:
-        listed = {model.name: model for model in ecg_signals.list_models()}
-    finally:
-        del register_model.entries["my_pretraining"]
+def test_a_model_says_itself_what_input_it_is_trained_on(listed):
     assert listed["my_pretraining"].signal == hubert_ecg()
     assert listed["se_wrn"].signal == segment_contract()

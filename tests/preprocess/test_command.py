@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.io import loadmat
+from warm_commands import python
 
 from ecg_signals.cli.preprocess import main
 from ecg_signals.registry import register_source
@@ -98,7 +99,7 @@ def test_what_the_user_can_fix_ends_with_status_1_and_one_message(typed, tmp_pat
 
 def test_the_steps_repeat_what_the_whole_command_did(typed, tmp_path):
     dest = tmp_path / "dest"
-    assert typed("ptbxl", SAMPLE, dest, "keep_org=false")[0] == 0
+    assert typed("ptbxl", SAMPLE, dest, "keep_org=false", "--workers", "1")[0] == 0
     again = tmp_path / "again"
     assert typed("manifest", "--split_file_paths", dest / "segmented_split.csv", "--save_dir", again)[0] == 0
     assert typed("pairs", again, "--dest", again)[0] == 0
@@ -117,15 +118,15 @@ def test_the_steps_repeat_what_the_whole_command_did(typed, tmp_path):
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_files(typed, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert typed("ptbxl", SAMPLE, whole)[0] == 0
-    process = subprocess.Popen([*COMMAND, "ptbxl", str(SAMPLE), str(killed)], stderr=subprocess.DEVNULL)
+    assert typed("ptbxl", SAMPLE, whole, "--workers", "1")[0] == 0
+    process = subprocess.Popen([python(), *COMMAND[1:], "ptbxl", str(SAMPLE), str(killed)], stderr=subprocess.DEVNULL)
     journal = killed / "progress.jsonl"
     while not (journal.is_file() and journal.read_text().count("\n") > 3) and process.poll() is None:
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     done = {path.name: path.stat().st_mtime_ns for path in (killed / "org").glob("*.mat")}
-    assert typed("ptbxl", SAMPLE, killed)[0] == 0
+    assert typed("ptbxl", SAMPLE, killed, "--workers", "1")[0] == 0
     kept = [name for name, stamp in done.items() if (killed / "org" / name).stat().st_mtime_ns == stamp]
     assert len(kept) >= 3
     names = sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from warm_commands import python
 
 
 def settings(recipe, folder, **changes):
@@ -19,14 +20,9 @@ def settings(recipe, folder, **changes):
     ]
 
 
-def command(ranks, arguments):
-    python = [sys.executable, "-m"]
-    launcher = (
-        [*python, "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), "-m"]
-        if ranks > 1
-        else python
-    )
-    return [*launcher, "ecg_signals.cli.train", *arguments]
+def command(ranks, arguments, program):
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), "-m"] if ranks > 1 else []
+    return [program, "-m", *torchrun, "ecg_signals.cli.train", *arguments]
 
 
 def environment():
@@ -36,7 +32,7 @@ def environment():
 def train(ranks, recipe, folder, **changes):
     folder.mkdir(exist_ok=True)
     result = subprocess.run(
-        command(ranks, settings(recipe, folder, **changes)),
+        command(ranks, settings(recipe, folder, **changes), python()),
         cwd=folder,
         env=environment(),
         capture_output=True,
@@ -96,6 +92,16 @@ def processes_of(parent):
             yield int(path.parent.name)
 
 
+def processes_with(text):
+    """Those that were started with it in their arguments."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if text in path.read_text():
+                yield int(path.parent.name)
+        except OSError:
+            continue
+
+
 def started_updates(folder):
     path = folder / "checkpoints" / "metrics.jsonl"
     return path.exists() and '"num_updates": 2' in path.read_text()
@@ -112,7 +118,7 @@ def test_a_rank_that_dies_is_reported_by_name(launcher, pretraining, tmp_path):
         }
     arguments = settings(pretraining, tmp_path, **endless)
     running = subprocess.Popen(
-        command(2 if launcher == "torchrun" else 1, arguments),
+        command(2, arguments, python()) if launcher == "torchrun" else command(1, arguments, sys.executable),
         cwd=tmp_path,
         env=environment(),
         stdout=subprocess.PIPE,
@@ -124,7 +130,8 @@ def test_a_rank_that_dies_is_reported_by_name(launcher, pretraining, tmp_path):
         deadline = time.monotonic() + 60
         while not started_updates(tmp_path) and time.monotonic() < deadline and running.poll() is None:
             time.sleep(0.1)
-        os.kill(max(processes_of(running.pid)), signal.SIGKILL)
+        ranks = processes_with(str(tmp_path)) if launcher == "torchrun" else processes_of(running.pid)
+        os.kill(max(ranks), signal.SIGKILL)
         output, _ = running.communicate(timeout=60)
     finally:
         if running.poll() is None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
+from warm_commands import python
 
 from ecg_signals.composition import resolve_config
 from ecg_signals.config import ConfigError
@@ -116,7 +117,7 @@ def run_all(file: str) -> None:
 
 def on_two_ranks(recipes, folder):
     (folder / "recipes.json").write_text(json.dumps(recipes))
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    launcher = [python(), "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     return subprocess.run(
         [*launcher, __file__, str(folder / "recipes.json")],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
