@@ -61,17 +61,19 @@ def by_processes(
 
     Args:
         work: importable by name.
+        items: asked for a task at a time, so that they may be made then.
         chunk: items per task.
         advice: what to type, with fewer workers, when a process ends by itself.
         ordered: as the items are; False: what is done first, so that a slow item holds back no other.
     """
-    tasks = [items[start : start + chunk] for start in range(0, len(items), chunk)]
-    workers = min(workers, len(tasks) // 2)
+    starts = range(0, len(items), chunk)
+    workers = min(workers, len(starts) // 2)
     if workers < 2:
         yield from map(work, items)
         return
+    tasks = ((work, items[start : start + chunk]) for start in starts)
     with process_pool(workers, fewer(advice, workers), initializer) as pool:
-        for found in in_flight(pool, _each, ((work, task) for task in tasks), 2 * workers, ordered):
+        for found in in_flight(pool, _each, tasks, 2 * workers, ordered):
             yield from found
 
 

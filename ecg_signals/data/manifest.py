@@ -126,6 +126,11 @@ class Manifest:
         self.samples = self._columns.samples if self._keep is None else self._columns.samples[self._keep]
         self.root = _resolve_root(self.path, self._columns.root)
 
+    @property
+    def parts(self) -> np.ndarray:
+        """[rows] int32, the segments that each row of a cmsc manifest names; an odd last one is not taken."""
+        return self._columns.parts if self._keep is None else self._columns.parts[self._keep]
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Manifest, self._arguments
 

@@ -1,15 +1,15 @@
 """`ecg-pack`: manifests of files -> a packed store with manifests of the same names.
 
-Records that a cmsc row pairs lie one after the other, so that one address spans them. Work goes shard by shard: a shard
-and its part of the index are renamed into place together at the end, and a second run makes only what is missing.
+Work goes shard by shard: a shard and its part of the index are renamed into place one after the other, and a second run
+makes only what is missing. Several processes, or several machines that see one folder, each make some of the shards;
+the run that finds all of them there joins the parts of the index and writes the manifests. Records that are new since
+then go into further shards; those that are there stay as they are.
 """
 
-import hashlib
-import json
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,28 +18,37 @@ import numpy as np
 
 from ecg_signals.config import ConfigError
 from ecg_signals.data.manifest import Manifest, Slice, write_manifest
-from ecg_signals.data.segment import Segment
-from ecg_signals.data.sources.files import FileSource
-from ecg_signals.data.sources.packed import INDEX, read_index, write_index
-from ecg_signals.files import check_writable, replacing, writing
+from ecg_signals.data.pack_plan import Listed, Plan, Share, Stored, make_plan, sources
+from ecg_signals.data.pack_shard import make_shard, part_path, shard_name
+from ecg_signals.data.sources.packed import INDEX, Index, completed_batch, read_index, write_index
+from ecg_signals.files import check_writable, writing
 from ecg_signals.limits import check_no_input
-from ecg_signals.readers.npy_file import HEADER_BYTES, npy_header
+from ecg_signals.processes import by_processes
 
 SHARD_BYTES = 1 << 30  # 1 GiB: few files, each of a size that every disk and copy takes
-INT16_MAX = 32767
 
-Unit = tuple[tuple[str, str], ...]  # records that stay together, each as (root, address)
 Progress = Callable[[int, int], None]  # (records done, records in all)
 
 
-@dataclass
-class PackPlan:
-    """What goes into which shard, and under which name the manifests are written."""
+@dataclass(frozen=True)
+class Packed:
+    """What a run has done.
 
-    manifests: dict[Path, Manifest]  # by path below the destination
-    shards: list[list[Unit]]
-    dtype: str
-    fingerprints: list[str] = field(default_factory=list)  # of each shard's content
+    Attributes:
+        records: in the store, with those of shards that are not there yet.
+        added: records that the store did not have when the run began.
+        unnamed: records of the store that no manifest names now.
+        shards: all that were to be made.
+        waiting: those of them that other runs have still to make.
+        exact: of int16 records, those that give the float32 of their file to the bit; None for float32.
+    """
+
+    records: int
+    added: int
+    unnamed: int
+    shards: int
+    waiting: int
+    exact: int | None
 
 
 def pack_manifests(
@@ -48,45 +57,48 @@ def pack_manifests(
     *,
     dtype: str = "float32",
     shard_bytes: int = SHARD_BYTES,
+    workers: int = 1,
+    part: tuple[int, int] = (1, 1),
+    append: bool = False,
     progress: Progress = lambda done, total: None,
-) -> int:
-    """Pack every record that the manifests in and below `source` name.
+) -> Packed:
+    """Pack every record that the manifests in and below `source` name and the store lacks.
 
     Args:
         source: folder of manifests (`*.tsv`, also in subfolders such as cmsc/).
         dest: folder of the store; its manifests have the names of the originals.
-        dtype: "float32", or "int16" with a scale per lead (error at most half a step of largest value / 32767).
+        dtype: "float32", or "int16", see `pack_shard.encode`.
         shard_bytes: a shard is closed when it holds this many bytes.
-    Returns: the number of records in the store.
+        workers: processes.
+        part: (k, n) makes every n-th shard, beginning with the k-th; others are left to other runs.
+        append: add to a store that holds none of these records.
     Raises: ConfigError naming what is missing or does not fit.
     """
     folder = Path(dest)
-    check_writable(folder, advice="Choose another DEST")
-    plan = _plan(Path(source), folder, dtype, shard_bytes)
-    _check_dest(folder, plan)
-    total, done = sum(len(unit) for units in plan.shards for unit in units), 0
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    if not _is_complete(folder, plan):
-        (folder / INDEX).unlink(missing_ok=True)  # an index of other shards must never describe these
-        for number, units in enumerate(plan.shards):
-            if not _is_written(folder, number, plan):
-                _write_shard(folder, number, units, plan)
-            done += sum(len(unit) for unit in units)
-            progress(done, total)
-        _join_index(folder, plan)
-    addresses = _addresses(folder, plan)
-    for name, manifest in plan.manifests.items():
-        extension = "npy" if manifest.kind == "cmsc" else ""
-        write_manifest(folder / name, folder.resolve(), _manifest_rows(manifest, addresses), extension)
-    for part in folder.glob("*.part.arrow"):
-        part.unlink()
-    return total
-
-
-def _plan(source: Path, dest: Path, dtype: str, shard_bytes: int) -> PackPlan:
     if dtype not in ("float32", "int16"):
         raise ConfigError(f"dtype is {dtype!r}; it must be float32 or int16")
+    check_writable(folder, advice="Choose another DEST")
+    index = read_index(folder / INDEX) if (folder / INDEX).is_file() else None
+    plan = make_plan(_manifests(Path(source), folder), folder, index, dtype, shard_bytes)
+    _check_dest(folder, plan, index, append)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    own = range(part[0] - 1, len(plan), part[1])
+    total, done = sum(plan.records(number) for number in own), 0
+    for records in by_processes(make_shard, Share(plan, own), workers, chunk=1, ordered=False):
+        done += records
+        progress(done, total)
+    waiting = _unwritten(folder, plan, own)
+    if not waiting:
+        _join(folder, plan, index)
+        _write_manifests(folder, plan)
+        _clean(folder)
+    added, shards = len(plan.stored) - plan.kept, len(plan)
+    exact = None if waiting or dtype == "float32" else _exact(read_index(folder / INDEX))
+    return Packed(len(plan.stored), added, plan.kept - plan.named, shards, waiting, exact)
+
+
+def _manifests(source: Path, dest: Path) -> dict[Path, Manifest]:
     paths = [path for path in sorted(source.rglob("*.tsv")) if dest.resolve() not in path.resolve().parents]
     if not paths:
         raise ConfigError(f"{source} holds no manifest (*.tsv); name the folder that `ecg-preprocess manifest` wrote")
@@ -96,20 +108,7 @@ def _plan(source: Path, dest: Path, dtype: str, shard_bytes: int) -> PackPlan:
         if not filled:
             raise ConfigError(f"the manifests in {source} list no record ({without}); make them again")
         warnings.warn(f"manifests that list no record are left out: {without}", stacklevel=3)
-    manifests = {path.relative_to(source): Manifest(path) for path in filled}
-    units: dict[Unit, int] = {}  # -> samples
-    placed: set[tuple[str, str]] = set()
-    for manifest in sorted(manifests.values(), key=lambda manifest: manifest.kind != "cmsc"):  # pairs first
-        for row in range(len(manifest)):
-            unit = _unit(manifest, row)
-            if any(Slice.parse(address) for _, address in unit):
-                raise ConfigError(f"{manifest.path} names packed records already; pack the manifests of the files")
-            if len(unit) > 1 or unit[0] not in placed:
-                units.setdefault(unit, int(manifest.samples[row]) * len(unit))
-                placed.update(unit)
-    plan = PackPlan(manifests, _cut_into_shards(units, dtype, shard_bytes), dtype)
-    plan.fingerprints = [hashlib.sha256(repr((dtype, shard)).encode()).hexdigest() for shard in plan.shards]
-    return plan
+    return {path.relative_to(source): Manifest(path) for path in filled}
 
 
 def _lists_nothing(path: Path) -> bool:
@@ -119,145 +118,122 @@ def _lists_nothing(path: Path) -> bool:
     return len(lines) == 1 or (len(lines) == 2 and b"\t" not in lines[1].strip())
 
 
-def _check_dest(folder: Path, plan: PackPlan) -> None:
-    """Raises: ConfigError when something of the user's would be written over: manifests of files, or the records."""
-    check_no_input([folder / name for name in plan.manifests], [manifest.path for manifest in plan.manifests.values()])
-    for name in plan.manifests:
+def _check_dest(folder: Path, plan: Plan, index: Index | None, append: bool) -> None:
+    """Raises: ConfigError when something of the user's would be written over, and for a store of other records."""
+    manifests = [listed.manifest.path for listed in plan.listed.values()]
+    check_no_input([folder / name for name in plan.listed], manifests)
+    for name in plan.listed:
         if (folder / name).is_file() and not _is_packed(Manifest(folder / name)):
             raise ConfigError(f"{folder / name} is a manifest that ecg-pack did not write; give another folder as DEST")
-    places = {os.path.dirname(os.path.join(root, address)) for root, address in _records(plan)}
-    if folder.resolve() in {Path(place).resolve() for place in places}:
+    places = {Path(place).resolve() for listed in plan.listed.values() for place in listed.folders}
+    if folder.resolve() in places:
         raise ConfigError(f"DEST {folder} is the folder of the records to pack; give a folder of its own as DEST")
-
-
-def _records(plan: PackPlan) -> Iterator[tuple[str, str]]:
-    return (record for units in plan.shards for unit in units for record in unit)
+    if index is None or not index.rows:
+        return
+    stored = {value for batch in index.batches for value in batch.column("dtype").unique().to_pylist()}
+    if stored != {plan.dtype}:
+        raise ConfigError(
+            f"DEST {folder} holds {' and '.join(sorted(map(str, stored)))} records, and dtype is {plan.dtype}; type "
+            f"--dtype {min(map(str, stored))} to add to it, or give another folder as DEST"
+        )
+    if not plan.named and not append:
+        raise ConfigError(
+            f"DEST {folder} holds {index.rows:,} records of other files, such as {next(sources(index.batches))}. Type "
+            f"--append to add {len(plan.stored) - plan.kept:,} records to them, or give another folder as DEST"
+        )
 
 
 def _is_packed(manifest: Manifest) -> bool:
     return not len(manifest) or Slice.parse(manifest.addresses(0)[0]) is not None
 
 
-def _unit(manifest: Manifest, row: int) -> Unit:
-    root = os.path.abspath(manifest.root)
-    return tuple((root, address) for address in manifest.addresses(row))
+def _unwritten(folder: Path, plan: Plan, own: range) -> int:
+    """How many shards of the plan are not there, once this run has made its own; 0 where another run has joined all."""
+    waiting = sum(not plan.shard(number).is_written() for number in range(len(plan)) if number not in own)
+    if waiting and not plan.missing and (folder / INDEX).is_file():
+        names = read_index(folder / INDEX).names
+        return 0 if len(names) >= plan.first + len(plan) else waiting
+    return waiting
 
 
-def _cut_into_shards(units: dict[Unit, int], dtype: str, shard_bytes: int) -> list[list[Unit]]:
-    """Units in order; sizes are estimated as if every record had the leads of the first one."""
-    root, address = next(iter(units))[0]
-    width = len(FileSource(root).read(address).signal) * np.dtype(dtype).itemsize
-    shards: list[list[Unit]] = [[]]
-    filled = 0
-    for unit, samples in units.items():
-        if filled and filled + samples * width > shard_bytes:
-            shards.append([])
-            filled = 0
-        shards[-1].append(unit)
-        filled += samples * width
-    return shards
+def _join(folder: Path, plan: Plan, index: Index | None) -> None:
+    """The index of the whole store, from that of today and the parts of what was made."""
+    made = [plan.missing[number].number for number in range(len(plan.missing))]
+    made += range(plan.first, plan.first + len(plan) - len(plan.missing))
+    if not made or (index is None and (folder / INDEX).is_file()):  # another run was quicker
+        return
+    parts = {number: read_index(part_path(folder, number)) for number in made}
+    names = [] if index is None else list(index.names)
+    facts = [] if index is None else list(index.facts)
+    for number, part in parts.items():
+        names[number : number + 1], facts[number : number + 1] = [shard_name(number)], part.facts
+    write_index(folder / INDEX, _joined(index, parts), names, facts)
 
 
-def shard_name(number: int) -> str:
-    return f"shard_{number:05}.npy"
+def _joined(index: Index | None, parts: dict[int, Index]) -> Iterator[Any]:
+    for number, batch in () if index is None else index.by_shard():
+        again = parts.pop(number, None)
+        if again is None:
+            yield completed_batch(batch)
+            continue
+        (new,) = again.batches
+        if any(not new.column(name).equals(batch.column(name)) for name in ("offset", "bytes", "leads")):
+            raise ConfigError(
+                f"{index.path if index else INDEX}: the records of {shard_name(number)}, which is missing, have other "
+                f"sizes than when it was made. Give another folder as DEST"
+            )
+        yield new
+    for part in parts.values():
+        yield from part.batches
 
 
-def _write_shard(folder: Path, number: int, units: Sequence[Unit], plan: PackPlan) -> None:
-    """The shard and its part of the index; the part, written last, says that both are complete."""
-    path = folder / shard_name(number)
-    sources: dict[str, FileSource] = {}
-    rows: list[dict[str, Any]] = []
-    shapes: set[tuple[int, ...]] = set()
-    with replacing(path, durable=True) as partial, partial.open("wb") as file:
-        file.seek(HEADER_BYTES)
-        for unit in units:
-            for root, address in unit:
-                stored = sources.setdefault(root, FileSource(root)).read(address)
-                content, scale = _encode(stored, plan.dtype)
-                row = {"shard": number, "offset": file.tell(), "bytes": content.nbytes, "leads": len(content)}
-                rows.append({**row, **_facts(stored, plan.dtype, scale), "source": f"{root}/{address}"})
-                shapes.add(content.shape)
-                file.write(content.tobytes())
-            if len({row["bytes"] for row in rows[-len(unit) :]}) > 1:  # its one address is cut into equal parts
-                names = ", ".join(address for _, address in unit)
-                raise ConfigError(f"{names} form a pair but differ in size; expected one length. Segment them again")
-        size = file.tell() - HEADER_BYTES
-        file.seek(0)
-        one_shape = (len(rows), *next(iter(shapes))) if len(shapes) == 1 else (size // np.dtype(plan.dtype).itemsize,)
-        file.write(npy_header(one_shape, np.dtype(plan.dtype)))
-    notes = {"shards": "[]", "fingerprint": plan.fingerprints[number]}
-    write_index(_part(folder, number), rows, notes)
+def _write_manifests(folder: Path, plan: Plan) -> None:
+    index = read_index(folder / INDEX)
+    columns = [np.concatenate([batch.column(name) for batch in index.batches]) for name in ("shard", "offset", "bytes")]
+    for name, listed in plan.listed.items():
+        manifest = listed.manifest
+        rows = _index_rows(listed, plan.stored)
+        extension = "npy" if manifest.kind == "cmsc" else ""
+        texts = _manifest_rows(listed, rows, index.names, *columns)
+        write_manifest(folder / name, folder.resolve(), texts, extension)
 
 
-def _encode(stored: Segment, dtype: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """The array to write, [leads, samples], and for int16 its scale per lead."""
-    signal = np.array(stored.signal, dtype=np.float32, order="C")
-    if dtype == "float32":
-        return signal, None
-    if not np.isfinite(signal).all():
-        raise ConfigError(
-            f"{stored.path} holds NaN or infinite values, which int16 cannot; use dtype=float32 or leave it out"
-        )
-    largest = np.abs(signal).max(axis=1, initial=0.0)
-    scale = np.where(largest > 0, largest / INT16_MAX, 1.0).astype(np.float32)
-    return np.clip(np.rint(signal / scale[:, None]), -INT16_MAX, INT16_MAX).astype(np.int16), scale
-
-
-def _facts(stored: Segment, dtype: str, scale: np.ndarray | None) -> dict[str, Any]:
-    """What the index says about a record besides its place. An unknown patient is -1, no patient at all null."""
-    patient = -1 if stored.names_patient and stored.patient is None else stored.patient
-    scales = None if scale is None else scale.tolist()
-    return {"rate": stored.rate, "dtype": dtype, "scale": scales, "idx": stored.idx, "patient": patient}
-
-
-def _part(folder: Path, number: int) -> Path:
-    return folder / f"{shard_name(number)}.part.arrow"
-
-
-def _note(index: Path, key: bytes) -> bytes | None:
-    return read_index(index)[1].get(key) if index.is_file() else None
-
-
-def _is_written(folder: Path, number: int, plan: PackPlan) -> bool:
-    there = (folder / shard_name(number)).is_file()
-    return there and _note(_part(folder, number), b"fingerprint") == plan.fingerprints[number].encode()
-
-
-def _is_complete(folder: Path, plan: PackPlan) -> bool:
-    there = all((folder / shard_name(number)).is_file() for number in range(len(plan.shards)))
-    return there and _note(folder / INDEX, b"fingerprints") == json.dumps(plan.fingerprints).encode()
-
-
-def _join_index(folder: Path, plan: PackPlan) -> None:
-    import pyarrow as pa
-
-    parts = [
-        pa.ipc.open_file(pa.memory_map(os.fspath(_part(folder, number)))).read_all()
-        for number in range(len(plan.shards))
-    ]
-    names = [shard_name(number) for number in range(len(plan.shards))]
-    notes = {"shards": json.dumps(names), "fingerprints": json.dumps(plan.fingerprints)}
-    write_index(folder / INDEX, pa.concat_tables(part.replace_schema_metadata(None) for part in parts), notes)
-
-
-def _addresses(folder: Path, plan: PackPlan) -> dict[Unit, Slice]:
-    """Where every unit lies, and every record on its own; the index lists records in the order of the plan."""
-    columns, _ = read_index(folder / INDEX)
-    offsets, sizes = columns["offset"].to_numpy(), columns["bytes"].to_numpy()
-    found: dict[Unit, Slice] = {}
-    row = 0
-    for number, units in enumerate(plan.shards):
-        for unit in units:
-            found[unit] = Slice(shard_name(number), int(offsets[row]), int(sizes[row : row + len(unit)].sum()))
-            for record in unit:
-                found.setdefault((record,), Slice(shard_name(number), int(offsets[row]), int(sizes[row])))
-                row += 1
+def _index_rows(listed: Listed, stored: Stored) -> np.ndarray:
+    """[rows] where the index tells of the first record of each row of a manifest."""
+    found = np.empty(len(listed.manifest), dtype=np.int64)
+    for size, rows, units in listed.by_size():
+        found[rows] = stored.find(units, size)
+        first = rows if listed.first is None else listed.first[rows]
+        for place in range(size):
+            if (stored.names.checks[found[rows] + place] != listed.names.checks[first + place]).any():
+                raise ConfigError("two names of records have the same number by chance; run the same command again")
     return found
 
 
-def _manifest_rows(manifest: Manifest, addresses: dict[Unit, Slice]) -> Iterator[tuple[str, ...]]:
-    for index, (_, samples, *others) in enumerate(manifest.rows()):
-        unit = _unit(manifest, index)
-        if manifest.kind == "cmsc":
-            others = ["0", ",".join(map(str, range(len(unit))))]
-        yield (str(addresses[unit]), samples, *others)
+def _manifest_rows(
+    listed: Listed, rows: np.ndarray, names: Sequence[str], shard: np.ndarray, offset: np.ndarray, size: np.ndarray
+) -> Iterator[tuple[str, ...]]:
+    """A manifest's rows with packed addresses, for `write_manifest`; `rows`: see _index_rows."""
+    for number, (_, samples, *others) in enumerate(listed.manifest.rows()):
+        row, count = int(rows[number]), 1 if listed.sizes is None else int(listed.sizes[number])
+        sizes = size[row : row + count]
+        if (sizes != sizes[0]).any():
+            raise ConfigError(f"{listed.manifest.path}, row {number}: its segments differ in size. Segment them again")
+        if listed.sizes is not None:
+            others = ["0", ",".join(map(str, range(count)))]
+        yield (f"{names[shard[row]]}:{offset[row]}:{sizes.sum()}", samples, *others)
+
+
+def _clean(folder: Path) -> None:
+    """Parts of the index that are joined, and shards that an interrupted run of another plan made."""
+    names = set(read_index(folder / INDEX).names)
+    for part in folder.glob("*.part.arrow"):
+        shard = part.name.removesuffix(".part.arrow")
+        if shard not in names:
+            (folder / shard).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
+
+
+def _exact(index: Index) -> int:
+    columns = [batch.column("exact") for batch in index.batches if "exact" in batch.schema.names]
+    return sum(column.true_count for column in columns)

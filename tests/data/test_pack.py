@@ -1,19 +1,25 @@
+import json
 import multiprocessing
+import os
 import pickle
+import shutil
 import subprocess
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import scipy.io
 import torch
 from data_helpers import SAMPLES, make_dataset, write_mat
 from warm_commands import python
 
+from ecg_signals.cli import pack as cli
 from ecg_signals.config import ConfigError
-from ecg_signals.data import pack
+from ecg_signals.data import pack_shard
 from ecg_signals.data.batching import BatchIterator
 from ecg_signals.data.manifest import Manifest, Slice
 from ecg_signals.data.pack import pack_manifests
+from ecg_signals.data.pack_check import verify
 from ecg_signals.data.sources import packed
 from ecg_signals.data.sources.files import FileSource
 from ecg_signals.data.sources.packed import INDEX, PackedStore
@@ -45,7 +51,7 @@ def same(found, wanted, tolerance=0.0):
 
 @pytest.mark.parametrize("shard_bytes", [1 << 30, 3 * RECORD_BYTES])
 def test_packed_records_equal_the_files_under_every_kind_of_manifest(folder, shard_bytes):
-    assert pack_manifests(folder / "manifest", folder / "packed", shard_bytes=shard_bytes) == 10
+    assert pack_manifests(folder / "manifest", folder / "packed", shard_bytes=shard_bytes).records == 10
     for name, path in (
         ("ecg_file", "train"),
         ("identification", "people"),
@@ -103,46 +109,126 @@ def test_records_of_several_lengths_share_a_flat_shard(segments):
     assert np.load(home / "packed/shard_00000.npy").shape == (2 * 12 * 140,)
 
 
-def test_a_second_run_makes_only_what_is_missing(folder, monkeypatch):
-    written = []
-    original = pack._write_shard
-    monkeypatch.setattr(pack, "_write_shard", lambda *given: (written.append(given[1]), original(*given)))
+def shard_times(folder):
+    return {path.name: path.stat().st_mtime_ns for path in sorted((folder / "packed").glob("shard*"))}
 
-    def run():
-        written.clear()
-        pack_manifests(folder / "manifest", folder / "packed", shard_bytes=3 * RECORD_BYTES)
-        return list(written)
 
-    assert run() == [0, 1, 2, 3, 4] and run() == []
-    (folder / "packed/train.tsv").unlink()
-    assert run() == [] and (folder / "packed/train.tsv").exists()
-    write_mat(folder / "segmented/new_0.mat", np.ones((12, SAMPLES)), idx=9, patient_id=3)
+def add_record(folder, name="new_0.mat", **others):
+    write_mat(folder / "segmented" / name, np.ones((12, SAMPLES)), idx=9, patient_id=3, **others)
     with (folder / "manifest/train.tsv").open("a") as file:
-        file.write(f"new_0.mat\t{SAMPLES}\n")
-    assert run() == [0, 1, 2, 3, 4]  # other records: the store is made anew
-    same(batch_of("ecg_file", folder / "packed/train.tsv"), batch_of("ecg_file", folder / "manifest/train.tsv"))
+        file.write(f"{name}\t{SAMPLES}\n")
 
 
-def test_an_interrupted_run_keeps_its_finished_shards(folder, monkeypatch):
-    original = pack._write_shard
+def run(folder, dest="packed", **options):
+    return pack_manifests(folder / "manifest", folder / dest, shard_bytes=3 * RECORD_BYTES, **options)
 
-    def interrupted(home, number, units, plan):
-        if number == 3:
-            raise KeyboardInterrupt
-        original(home, number, units, plan)
 
-    monkeypatch.setattr(pack, "_write_shard", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        pack_manifests(folder / "manifest", folder / "packed", shard_bytes=3 * RECORD_BYTES)
-    assert not (folder / "packed/train.tsv").exists() and not (folder / "packed" / INDEX).exists()
-    written = []
-    monkeypatch.setattr(pack, "_write_shard", lambda *given: (written.append(given[1]), original(*given)))
-    progress = []
-    pack_manifests(
-        folder / "manifest", folder / "packed", shard_bytes=3 * RECORD_BYTES, progress=lambda *at: progress.append(at)
+def same_batches(folder):
+    for name, path in (("ecg_file", "train"), ("cmsc", "cmsc/train"), ("identification", "people")):
+        same(batch_of(name, folder / f"packed/{path}.tsv"), batch_of(name, folder / f"manifest/{path}.tsv"))
+
+
+def test_a_second_run_makes_only_what_is_missing_and_leaves_other_shards_untouched(folder):
+    assert (run(folder).added, run(folder).added) == (10, 0)
+    before = shard_times(folder)
+    (folder / "packed/train.tsv").unlink()
+    (folder / "packed/shard_00002.npy").unlink()
+    run(folder)
+    after = shard_times(folder)
+    assert list(after) == list(before) and [name for name in before if before[name] != after[name]] == [
+        "shard_00002.npy"
+    ]
+    same_batches(folder)
+    assert not verify(folder / "packed").faults
+
+
+def test_further_records_go_into_further_shards(folder):
+    run(folder)
+    before = shard_times(folder)
+    add_record(folder)
+    done = run(folder)
+    assert (done.records, done.added, done.unnamed) == (11, 1, 0)
+    assert shard_times(folder).items() > before.items() and len(shard_times(folder)) == len(before) + 1
+    same_batches(folder)
+    rows = (folder / "manifest/cmsc/train.tsv").read_text().replace("r0\t120\t0\t0,1", "r0\t120\t0\t1,0")
+    (folder / "manifest/cmsc/train.tsv").write_text(rows)
+    assert run(folder).added == 2 and run(folder).added == 0  # a pair in another order has an address of its own
+    same_batches(folder)
+    (folder / "manifest/train.tsv").write_text(
+        (folder / "manifest/train.tsv").read_text().replace(f"new_0.mat\t{SAMPLES}\n", "")
     )
+    assert run(folder).unnamed == 1 and not verify(folder / "packed").faults
+    same_batches(folder)
+
+
+def test_a_store_of_other_records_or_another_type_is_added_to_only_when_asked(folder):
+    run(folder)
+    with pytest.raises(ConfigError, match=r"holds float32 records, and dtype is int16; type --dtype float32"):
+        run(folder, dtype="int16")
+    write_mat(folder / "segmented/new_0.mat", np.ones((12, SAMPLES)), idx=9, patient_id=3)
+    (folder / "other").mkdir()
+    (folder / "other/train.tsv").write_text(f"{folder}/segmented\nnew_0.mat\t{SAMPLES}\n")
+    with pytest.raises(ConfigError, match=r"holds 10 records of other files, such as .*r0_0.mat. Type --append to add"):
+        pack_manifests(folder / "other", folder / "packed")
+    assert pack_manifests(folder / "other", folder / "packed", append=True).records == 11
+    same(batch_of("ecg_file", folder / "packed/train.tsv"), batch_of("ecg_file", folder / "other/train.tsv"))
+
+
+def test_an_interrupted_run_keeps_its_finished_shards_and_the_store_before_it(folder, monkeypatch):
+    original = pack_shard.write_shard
+
+    def interrupted(shard):
+        if shard.number == 3:
+            raise KeyboardInterrupt
+        original(shard)
+
+    monkeypatch.setattr(pack_shard, "write_shard", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(folder)
+    assert not (folder / "packed/train.tsv").exists() and not (folder / "packed" / INDEX).exists()
+    assert "4 shards" not in str(verify(folder / "packed").faults) and verify(folder / "packed").faults
+    written, progress = [], []
+    monkeypatch.setattr(pack_shard, "write_shard", lambda shard: (written.append(shard.number), original(shard)))
+    run(folder, progress=lambda *at: progress.append(at))
     assert written == [3, 4] and progress == [(2, 10), (4, 10), (6, 10), (8, 10), (10, 10)]
-    same(batch_of("cmsc", folder / "packed/cmsc/train.tsv"), batch_of("cmsc", folder / "manifest/cmsc/train.tsv"))
+    same_batches(folder)
+    assert not list((folder / "packed").glob("*.part.arrow"))
+
+
+def test_several_runs_and_processes_make_one_store(folder):
+    waiting = [run(folder, part=(number, 3)).waiting for number in (1, 2)]
+    assert waiting == [3, 1] and not (folder / "packed" / INDEX).exists()
+    assert run(folder, part=(3, 3)).waiting == 0
+    same_batches(folder)
+    assert not verify(folder / "packed").faults
+    pack_manifests(folder / "manifest", folder / "second", shard_bytes=3 * RECORD_BYTES, workers=2)
+    for path in (folder / "packed").rglob("*"):
+        if path.suffix == ".npy":
+            assert path.read_bytes() == (folder / "second" / path.name).read_bytes()
+    assert not verify(folder / "second", workers=2).faults
+
+
+def counts_of(steps, record):
+    return (np.random.default_rng(record).integers(-900, 900, (12, SAMPLES)) / steps).astype(np.float32)
+
+
+@pytest.mark.parametrize("steps", [1000.0, 204.8, 1.0, np.arange(1, 13)[:, None] * 100.0, 1 / 0.00488])
+def test_int16_gives_whole_counts_of_a_recorder_back_to_the_bit(folder, steps):
+    for record in range(5):
+        for segment in range(2):
+            facts = {"idx": record, "patient_id": 50 + record}
+            write_mat(folder / f"segmented/r{record}_{segment}.mat", counts_of(steps, 2 * record + segment), **facts)
+    done = run(folder, dtype="int16")
+    assert (done.records, done.exact) == (10, 10)
+    same_batches(folder)
+
+
+def test_one_record_that_is_no_whole_counts_is_rounded_alone(folder):
+    write_mat(folder / "segmented/r3_0.mat", counts_of(500.0, 3), idx=3, patient_id=53)
+    assert run(folder, dtype="int16").exact == 1
+    files, packed = (batch_of("ecg_file", folder / f"{name}/train.tsv") for name in ("manifest", "packed"))
+    equal = (files["net_input"]["source"] == packed["net_input"]["source"]).flatten(1).all(dim=1)
+    assert equal.tolist() == [row == 6 for row in range(10)]
 
 
 def test_what_cannot_be_packed_is_named(folder):
@@ -202,7 +288,9 @@ def test_the_command_packs_and_says_what_to_type_next(folder):
         "int16",
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == f"{folder}/packed: 10 records; train on it with task.data={folder}/packed\n"
+    assert done.stdout == f"{folder}/packed: 10 records; train on it with task.data={folder}/packed\n" + (
+        "int16: 0 records exact to the bit, 10 rounded to 1/65534 of each lead's range\n"
+    )
     failed = subprocess.run([*command[:3], str(folder / "none"), str(folder / "x")], capture_output=True, text=True)
     assert failed.returncode == 1 and "holds no manifest" in failed.stderr and "Traceback" not in failed.stderr
 
@@ -211,16 +299,129 @@ def test_a_manifest_without_records_is_left_out_and_said(folder):
     (folder / "manifest/empty.tsv").write_text(f"\t{folder}\n")
     (folder / "manifest/cmsc/empty.tsv").write_text(f"{folder}\nmat\n")
     with pytest.warns(UserWarning, match=r"list no record are left out: cmsc/empty\.tsv, empty\.tsv"):
-        assert pack_manifests(folder / "manifest", folder / "packed") == 10
+        assert pack_manifests(folder / "manifest", folder / "packed").records == 10
     assert not list((folder / "packed").rglob("empty.tsv"))
 
 
 def test_an_index_whose_column_ends_within_a_value_is_an_error(folder, monkeypatch):
     """A damaged file can state such a length; Arrow writes none."""
     pack_manifests(folder / "manifest", folder / "packed")
-    columns, notes = packed.read_index(folder / "packed" / INDEX)
-    rows = len(columns["idx"])
-    ragged = pa.Array.from_buffers(pa.int64(), rows, [None, pa.py_buffer(bytes(8 * rows + 3))])
-    monkeypatch.setattr(packed, "read_index", lambda path: ({**columns, "idx": ragged}, notes))
+    index = packed.read_index(folder / "packed" / INDEX)
+    (batch,) = index.batches
+    ragged = pa.Array.from_buffers(pa.int64(), len(batch), [None, pa.py_buffer(bytes(8 * len(batch) + 3))])
+    index.batches = [batch.set_column(batch.schema.get_field_index("idx"), "idx", ragged)]
+    monkeypatch.setattr(packed, "read_index", lambda path: index)
     with pytest.raises(ConfigError, match=r"index.arrow is not the index of a packed store"):
         PackedStore(folder / "packed")
+
+
+def break_nothing(store):
+    pass
+
+
+def corrupt(store):
+    content = bytearray((store / "shard_00001.npy").read_bytes())
+    content[len(content) // 2] ^= 1
+    (store / "shard_00001.npy").write_bytes(content)
+
+
+def corrupt_its_beginning(store):
+    content = bytearray((store / "shard_00001.npy").read_bytes())
+    content[200] ^= 1
+    (store / "shard_00001.npy").write_bytes(content)
+
+
+def shorten(store):
+    os.truncate(store / "shard_00001.npy", 500)
+
+
+def lengthen(store):
+    with (store / "shard_00001.npy").open("ab") as file:
+        file.write(b"more")
+
+
+def remove(store):
+    (store / "shard_00001.npy").unlink()
+
+
+def cut_index(store):
+    os.truncate(store / INDEX, (store / INDEX).stat().st_size // 2)
+
+
+def take_another_index(store):
+    """Of a store whose shards have the same names and sizes."""
+    for path in (store.parent / "segmented").glob("*.mat"):
+        found = scipy.io.loadmat(path)
+        write_mat(path, found["feats"] + 1, idx=found["idx"], patient_id=found["patient_id"])
+    run(store.parent, dest="another")
+    shutil.copy(store.parent / "another" / INDEX, store / INDEX)
+
+
+DAMAGE = {
+    corrupt_its_beginning: "is not the shard that index.arrow beside it describes",
+    shorten: "is truncated or of another store: it has 500 bytes",
+    lengthen: "is truncated or of another store",
+    remove: "shard_00001.npy is missing",
+    cut_index: "is not the index of a packed store",
+    take_another_index: "is not the shard that index.arrow beside it describes",
+}
+
+
+@pytest.mark.parametrize("damage", [break_nothing, corrupt, *DAMAGE], ids=lambda damage: damage.__name__)
+def test_damage_to_a_store_is_one_clear_error_when_it_is_read_and_a_fault_when_it_is_verified(folder, damage, capsys):
+    run(folder)
+    store = folder / "packed"
+    damage(store)
+    if damage is break_nothing:
+        cli.run(["verify", str(store)])
+        assert capsys.readouterr().out == f"{store} is whole: 5 shards, 10 records and 3 manifests agree\n"
+        return
+    with pytest.raises(ConfigError, match=r"packed: \d faults?\n  .*(shard_0000|index\.arrow)"):
+        cli.run(["verify", str(store)])
+    if damage in DAMAGE:
+        with pytest.raises(ConfigError, match=DAMAGE[damage]):
+            batch_of("ecg_file", store / "train.tsv")
+
+
+def test_verify_counts_the_rows_of_a_manifest_that_the_index_does_not_know(folder, capsys):
+    run(folder)
+    text = (folder / "packed/train.tsv").read_text().split("\n")
+    text[3] = text[3].replace(":128:", ":132:")
+    text[4] = text[4].replace(f"\t{SAMPLES}", f"\t{SAMPLES - 1}")
+    (folder / "packed/train.tsv").write_text("\n".join(text))
+    (folder / "packed/shard_00009.npy").write_bytes(b"")
+    faults = verify(folder / "packed").faults
+    assert len(faults) == 3 and "shard_00009.npy: index.arrow does not know it" in faults[0]
+    assert "train.tsv: 1 of 10 rows name what is not in index.arrow (shard_00001.npy:132:" in faults[1]
+    assert "train.tsv: 1 of 10 rows state another length than index.arrow" in faults[2]
+
+
+def test_info_says_what_a_store_holds(folder, capsys):
+    run(folder)
+    cli.run(["info", str(folder / "packed")])
+    assert capsys.readouterr().out.splitlines() == [
+        "records     10",
+        "shards      5, 5 with checksum",
+        f"bytes       {10 * RECORD_BYTES:,}",
+        "dtype       float32 (10)",
+        "rates (Hz)  500 (10)",
+        "leads       12 (10)",
+        "patients    4; 2 records of no known patient",
+        f"sources     {folder}/segmented (10)",
+    ]
+
+
+def test_a_store_of_an_earlier_version_is_read_added_to_and_verified(folder):
+    run(folder)
+    index = packed.read_index(folder / "packed" / INDEX)
+    table = pa.Table.from_batches(index.batches).drop_columns(["step", "exact"]).combine_chunks()
+    table = table.replace_schema_metadata({"shards": json.dumps(index.names), "fingerprints": "[]"})
+    with pa.OSFile(str(folder / "packed" / INDEX), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    same_batches(folder)
+    found = verify(folder / "packed")
+    assert not found.faults and found.unsigned == 5
+    add_record(folder)
+    run(folder)
+    same_batches(folder)
+    assert verify(folder / "packed").unsigned == 5

@@ -3,14 +3,26 @@
 A packed folder holds `shard_00000.npy` ..., `index.arrow` and the manifests. A shard is a plain .npy file: [records,
 leads, samples] where all its records have one shape, else one-dimensional. A record's address in a manifest is
 `shard.npy:offset:bytes`, counted from the beginning of the file. The index has one row per record, sorted by shard and
-offset: shard (number of the name in the table's metadata), offset, bytes, leads, rate (Hz), dtype, scale (one number
-per lead, int16 x scale = value; null for float32), idx, patient (-1: unknown, null: the source names no patients) and
-source (the file it was made from).
+offset, in batches that begin with a shard:
+
+shard           number of the name in the metadata
+offset, bytes   where the record lies in the file
+leads, rate     rate in Hz
+dtype           float32 or int16
+scale, step     a number for each lead: int16 x scale = value, or int16 x step, rounded to float32 = value; else null
+exact           whether int16 gives the float32 of the file to the bit; null for float32
+idx, patient    patient -1: unknown, null: the source names no patients
+source          the file it was made from
+
+The metadata say of every shard its name (`shards`) and its size and digests (`facts`, see ShardFacts). An index of an
+earlier version lacks step, exact and facts.
 """
 
+import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +36,48 @@ from ecg_signals.limits import regular_file
 
 INDEX = "index.arrow"
 COLUMNS = ("shard", "offset", "bytes", "leads", "rate", "dtype", "scale", "idx", "patient")
+TOLD = ("rate", "dtype", "scale", "step", "idx", "patient")  # what is read of a row besides its place
+LATER = ("step", "exact", "source")  # columns that an index may lack
 DTYPES = {name.encode(): np.dtype(name) for name in ("float32", "int16")}
+ENDS_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class ShardFacts:
+    """A shard as a whole: its size, the SHA-256 of the file, and a digest of its first and last bytes.
+
+    The latter tells at once, without reading all of it, whether a shard is the one that the index describes.
+    """
+
+    bytes: int
+    sha256: str
+    ends: str
+
+
+@dataclass
+class Index:
+    """A mapped index: Arrow record batches, and what its metadata say of the shards (no facts: an earlier version)."""
+
+    path: Path
+    batches: list[Any]
+    names: list[str]
+    facts: list[ShardFacts | None]
+    notes: Mapping[bytes, bytes]
+
+    @property
+    def rows(self) -> int:
+        return sum(batch.num_rows for batch in self.batches)
+
+    def by_shard(self) -> Iterator[tuple[int, Any]]:
+        """The number of every shard that has rows, and these as a batch, in the order of the index."""
+        for batch in self.batches:
+            numbers = batch.column("shard").to_numpy()
+            there = np.arange(max(0, int(numbers[0])), min(len(self.names), int(numbers[-1]) + 1), dtype=numbers.dtype)
+            firsts = numbers.searchsorted(there).tolist()
+            behinds = numbers.searchsorted(there, side="right").tolist()
+            for number, first, behind in zip(there.tolist(), firsts, behinds):
+                if behind > first:
+                    yield number, batch.slice(first, behind - first)
 
 
 class PackedStore:
@@ -32,22 +85,20 @@ class PackedStore:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
-        columns, notes = read_index(self.folder / INDEX)
-        self._numbers = {name: number for number, name in enumerate(_shard_names(self.folder / INDEX, notes))}
+        self._place = f"{os.fspath(folder)}/"
+        self.index = read_index(self.folder / INDEX)
+        self._facts = dict(zip(self.index.names, self.index.facts, strict=True))
         try:
-            self._column = {name: _Column(columns[name]) for name in ("rate", "dtype", "scale", "idx", "patient")}
-            self._shard, self._offset, self._bytes, self._leads = (
-                columns[name].to_numpy() for name in ("shard", "offset", "bytes", "leads")
-            )
+            self._rows = _rows_by_shard(self.index)
         except ValueError as error:  # a buffer that does not end with a value
-            raise _no_index(self.folder / INDEX, error) from None
+            raise _no_index(self.index.path, error) from None
         self._mapped: dict[str, np.ndarray] = {}
 
-    def __reduce__(self) -> tuple[type["PackedStore"], tuple[Path]]:
-        return PackedStore, (self.folder,)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.folder,)
 
     def __len__(self) -> int:
-        return len(self._offset)
+        return self.index.rows
 
     def read(self, address: Slice) -> Segment:
         """The record at `address`, or part of it that is a segment; a view of the shard when that holds float32.
@@ -55,50 +106,100 @@ class PackedStore:
         Raises: ConfigError when the index knows no such record, or says of it what cannot be, and when the shard is
             missing or truncated.
         """
-        row = self._find(address)
-        rate, stored_as, scale, idx, patient = (column[row] for column in self._column.values())
-        leads, dtype = int(self._leads[row]), DTYPES.get(stored_as)
-        scales = leads if scale is None else len(scale)
+        rows, row = self._find(address)
+        rate, stored_as, scale, step, idx, patient = [column[row] for column in rows.told]
+        leads, dtype = int(rows.leads[row]), DTYPES.get(stored_as)
+        steps = scale if step is None else step
         width = 0 if dtype is None else leads * dtype.itemsize
-        if dtype is None or width <= 0 or address.bytes % width or not address.bytes or scales != leads:
+        fits = width > 0 and address.bytes and address.bytes % width == 0
+        if dtype is None or not fits or (steps is not None and len(steps) != leads):
             raise ConfigError(
-                f"{self.folder / INDEX}, row {row}: {address} cannot be {leads} leads of the type and the scales it "
-                f"states. Use the manifests that `ecg-pack` wrote into {self.folder}, or make the store again"
+                f"{self.index.path}, row {rows.first + row}: {address} cannot be {leads} leads of the type and the "
+                f"scales it states. Use the manifests that `ecg-pack` wrote into {self.folder}, or make the store again"
             )
         signal = self._content(address).view(dtype).reshape(leads, -1)
-        if scale is not None:
+        if step is not None:
+            signal = (signal * step[:, None]).astype(np.float32)
+        elif scale is not None:
             signal = signal * scale[:, None]
         known = None if patient is None or patient < 0 else patient
-        return Segment(f"{self.folder}/{address}", signal, rate, idx, known, names_patient=patient is not None)
+        return Segment(f"{self._place}{address}", signal, rate, idx, known, names_patient=patient is not None)
 
-    def _find(self, address: Slice) -> int:
-        """The index row whose bytes hold those of `address`."""
-        number = self._numbers.get(address.shard)
-        if number is not None:
-            first, behind = np.searchsorted(self._shard, (number, number + 1))
-            row = int(first + np.searchsorted(self._offset[first:behind], address.offset, side="right")) - 1
-            if row >= first and address.offset + address.bytes <= self._offset[row] + self._bytes[row]:
-                return row
+    def shape(self, address: Slice) -> tuple[int, int] | None:
+        """Leads and samples at `address` as the index tells; None where it knows no such record."""
+        try:
+            rows, row = self._find(address)
+        except ConfigError:
+            return None
+        leads, dtype = int(rows.leads[row]), DTYPES.get(rows.told[TOLD.index("dtype")][row])
+        width = leads * dtype.itemsize if dtype else 0
+        return (leads, address.bytes // width) if width > 0 and address.bytes % width == 0 else None
+
+    def _find(self, address: Slice) -> "tuple[_Rows, int]":
+        """Where the index tells of the record whose bytes hold those of `address`."""
+        rows = self._rows.get(address.shard)
+        if rows is not None:
+            row = int(rows.offset.searchsorted(address.offset, side="right")) - 1
+            if row >= 0 and address.offset + address.bytes <= rows.offset[row] + rows.bytes[row]:
+                return rows, row
         raise ConfigError(
-            f"{address} is not in {self.folder / INDEX}: manifest and store belong to different runs. Use the "
+            f"{address} is not in {self.index.path}: manifest and store belong to different runs. Use the "
             f"manifests that `ecg-pack` wrote into {self.folder}"
         )
 
     def _content(self, address: Slice) -> np.ndarray:
-        path = self.folder / address.shard
-        if address.shard not in self._mapped:
-            try:
-                self._mapped[address.shard] = np.asarray(np.memmap(regular_file(path), dtype=np.uint8, mode="r"))
-            except (OSError, ValueError) as error:
-                raise ConfigError(f"{path} cannot be mapped: {error}. Make the store again with `ecg-pack`") from None
-        found = self._mapped[address.shard][address.offset : address.offset + address.bytes]
+        mapped = self._mapped.get(address.shard)
+        if mapped is None:
+            mapped = self._mapped[address.shard] = self._map(address.shard)
+        found = mapped[address.offset : address.offset + address.bytes]
         if len(found) != address.bytes:
-            raise ConfigError(f"{path} is truncated: it ends before {address}. Make the store again with `ecg-pack`")
+            raise ConfigError(
+                f"{self.folder / address.shard} is truncated: it ends before {address}. {_remake(self.folder)}"
+            )
         return found
 
+    def _map(self, name: str) -> np.ndarray:
+        """The bytes of a shard, once it is seen to be the one that the index describes."""
+        path = self.folder / name
+        if not path.exists():
+            raise ConfigError(f"{path} is missing, which {INDEX} beside it names. {_remake(self.folder)}")
+        try:
+            mapped = np.asarray(np.memmap(regular_file(path), dtype=np.uint8, mode="r"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path} cannot be mapped: {error}. {_remake(self.folder)}") from None
+        facts = self._facts[name]
+        if facts is not None and len(mapped) != facts.bytes:
+            raise ConfigError(
+                f"{path} is truncated or of another store: it has {len(mapped):,} bytes, and {INDEX} says "
+                f"{facts.bytes:,}. {_remake(self.folder)}"
+            )
+        if facts is not None and ends_digest(mapped) != facts.ends:
+            raise ConfigError(
+                f"{path} is not the shard that {INDEX} beside it describes: it is damaged, or one of them is of "
+                f"another store. {_remake(self.folder)}"
+            )
+        return mapped
 
-def read_index(path: Path) -> tuple[Mapping[str, Any], Mapping[bytes, bytes]]:
-    """Arrow columns by name, mapped without copying, and the table's metadata.
+
+def _remake(folder: Path) -> str:
+    return f"`ecg-pack verify {folder}` finds all that is wrong; delete what it names and run `ecg-pack` again"
+
+
+def ends_digest(content: np.ndarray) -> str:
+    """Of the first and last ENDS_BYTES bytes of a file, uint8."""
+    ends = bytes(content[:ENDS_BYTES]) + bytes(content[-ENDS_BYTES:])
+    return hashlib.blake2b(ends, digest_size=16).hexdigest()
+
+
+def facts_of(path: Path) -> ShardFacts:
+    """Reads all of a shard."""
+    with path.open("rb") as file:
+        whole = hashlib.file_digest(file, "sha256").hexdigest()
+    return ShardFacts(path.stat().st_size, whole, ends_digest(np.memmap(path, np.uint8, "r")))
+
+
+def read_index(path: Path) -> Index:
+    """Maps an index without copying.
 
     Raises: ConfigError when the file is missing or is not the index of a packed store.
     """
@@ -107,32 +208,79 @@ def read_index(path: Path) -> tuple[Mapping[str, Any], Mapping[bytes, bytes]]:
     import pyarrow as pa
 
     try:
-        table = pa.ipc.open_file(pa.memory_map(os.fspath(path))).read_all()
-        table.validate()  # that buffers are as long as the columns; what a row says is checked when it is read
-        notes = table.schema.metadata or {}
-        wrong = [name for name in COLUMNS if table.schema.field(name).type != _schema().field(name).type]
+        file = pa.ipc.open_file(pa.memory_map(os.fspath(path)))
+        schema, expected = file.schema, _schema()
+        notes = schema.metadata or {}
+        present = [*COLUMNS, *(name for name in LATER if name in schema.names)]
+        wrong = [name for name in present if schema.field(name).type != expected.field(name).type]
         if wrong:
-            raise ValueError(f"{wrong[0]} is of type {table.schema.field(wrong[0]).type}")
-        holes = [name for name in COLUMNS[:4] if table.column(name).null_count]
-        if holes:
-            raise ValueError(f"{holes[0]} has rows without a value")
-        return {name: table.column(name).chunk(0) for name in COLUMNS}, {b"shards": notes[b"shards"], **notes}
-    except (OSError, pa.ArrowException, KeyError, IndexError, ValueError) as error:
+            raise ValueError(f"{wrong[0]} is of type {schema.field(wrong[0]).type}")
+        batches = [file.get_batch(number) for number in range(file.num_record_batches)]
+        for batch in batches:
+            batch.validate()  # that buffers are as long as the columns; what a row says is checked when it is read
+            holes = [name for name in COLUMNS[:4] if batch.column(name).null_count]
+            if holes:
+                raise ValueError(f"{holes[0]} has rows without a value")
+        names = _shard_names(path, notes[b"shards"])
+        return Index(path, [batch for batch in batches if batch.num_rows], names, _facts(notes, len(names)), notes)
+    except (OSError, pa.ArrowException, KeyError, IndexError, ValueError, TypeError, RecursionError) as error:
         raise _no_index(path, error) from None
 
 
 def _no_index(path: Path, error: Exception) -> ConfigError:
-    return ConfigError(f"{path} is not the index of a packed store ({error}); make it again with `ecg-pack`")
+    return ConfigError(
+        f"{path} is not the index of a packed store ({error}); delete it and make it again with `ecg-pack`"
+    )
 
 
-def _shard_names(path: Path, notes: Mapping[bytes, bytes]) -> list[str]:
+def _shard_names(path: Path, listed: bytes) -> list[str]:
     try:
-        names = json.loads(notes[b"shards"])
+        names = json.loads(listed)
         if all(isinstance(name, str) and name == os.path.basename(name) for name in names):
             return list(names)
     except (ValueError, TypeError, RecursionError):
         pass
-    raise ConfigError(f"{path} names no shards: found {notes[b'shards'][:80]!r}; make it again with `ecg-pack`")
+    raise ConfigError(f"{path} names no shards: found {listed[:80]!r}; make it again with `ecg-pack`")
+
+
+def _facts(notes: Mapping[bytes, bytes], shards: int) -> list[ShardFacts | None]:
+    if b"facts" not in notes:
+        return [None] * shards
+    found = [None if facts is None else ShardFacts(**facts) for facts in json.loads(notes[b"facts"])]
+    if len(found) != shards or any(facts and type(facts.bytes) is not int for facts in found):
+        raise ValueError(f"it tells of {len(found)} shards and names {shards}")
+    return found
+
+
+class _Rows:
+    """The rows of one shard, by number: a part of a batch.
+
+    Attributes:
+        first: the number of the first among the rows of the whole index.
+        offset, bytes, leads: [rows].
+        told: a _Column for each name of TOLD.
+    """
+
+    def __init__(self, batch: Any, first: int) -> None:
+        self.first = first
+        self.offset, self.bytes, self.leads = (batch.column(name).to_numpy() for name in ("offset", "bytes", "leads"))
+        self.told = [_Column(batch.column(name)) if name in batch.schema.names else _Absent() for name in TOLD]
+
+
+def _rows_by_shard(index: Index) -> dict[str, _Rows]:
+    found: dict[str, _Rows] = {}
+    first = 0
+    for number, batch in index.by_shard():
+        found[index.names[number]] = _Rows(batch, first)
+        first += batch.num_rows
+    return found
+
+
+class _Absent:
+    """A column that an index lacks."""
+
+    def __getitem__(self, row: int) -> None:
+        return None
 
 
 class _Column:
@@ -174,21 +322,42 @@ def _schema() -> Any:
     return pa.schema(
         {
             "shard": pa.int32(), "offset": pa.int64(), "bytes": pa.int64(), "leads": pa.int32(), "rate": pa.float64(),
-            "dtype": pa.string(), "scale": pa.list_(pa.float32()), "idx": pa.int64(), "patient": pa.int64(),
-            "source": pa.large_string(),
+            "dtype": pa.string(), "scale": pa.list_(pa.float32()), "step": pa.list_(pa.float64()), "exact": pa.bool_(),
+            "idx": pa.int64(), "patient": pa.int64(), "source": pa.large_string(),
         }
     )  # fmt: skip
 
 
-def write_index(path: Path, rows: Sequence[Mapping[str, Any]] | Any, notes: Mapping[str, str]) -> None:
-    """Write records (mappings with COLUMNS, or an Arrow table) and notes as one Arrow file, atomically."""
+def row_batch(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Records of one shard, mappings with COLUMNS and LATER, as an Arrow record batch."""
     import pyarrow as pa
 
-    table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=_schema())
-    table = table.combine_chunks().replace_schema_metadata(dict(notes))
+    return pa.RecordBatch.from_pylist(list(rows), schema=_schema())
+
+
+def completed_batch(batch: Any) -> Any:
+    """A batch of an earlier index with the columns of today's."""
+    import pyarrow as pa
+
+    columns = [
+        batch.column(field.name) if field.name in batch.schema.names else pa.nulls(batch.num_rows, field.type)
+        for field in _schema()
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=_schema())
+
+
+def write_index(
+    path: Path, batches: Iterable[Any], names: Sequence[str], facts: Sequence[ShardFacts | None], **notes: str
+) -> None:
+    """Write record batches as one Arrow file, atomically, one in memory at a time."""
+    import pyarrow as pa
+
+    told = [None if one is None else asdict(one) for one in facts]
+    schema = _schema().with_metadata({"shards": json.dumps(list(names)), "facts": json.dumps(told), **notes})
     with (
-        replacing(path) as partial,
+        replacing(path, durable=True) as partial,
         pa.OSFile(os.fspath(partial), "wb") as file,
-        pa.ipc.new_file(file, table.schema) as writer,
+        pa.ipc.new_file(file, schema) as writer,
     ):
-        writer.write_table(table)
+        for batch in batches:
+            writer.write_batch(batch.replace_schema_metadata(schema.metadata))

@@ -1,0 +1,178 @@
+"""One shard of a packed store: its records, read from their files, encoded and written with a part of the index."""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, takewhile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecg_signals.config import ConfigError
+from ecg_signals.data.segment import Segment
+from ecg_signals.data.sources.files import read_segment
+from ecg_signals.data.sources.packed import facts_of, read_index, row_batch, write_index
+from ecg_signals.files import replacing
+from ecg_signals.readers.npy_file import HEADER_BYTES, npy_header
+
+INT16_MAX = 32767
+
+Encoding = Mapping[str, list[float] | bool]  # `scale` or `step` of every lead, and `exact`; empty for float32
+
+
+@dataclass
+class Shard:
+    """What a shard is made of.
+
+    Attributes:
+        paths: the file of every record.
+        sizes: records of every unit, in order; those of a unit get one address, so they must have one size.
+    """
+
+    folder: Path
+    number: int
+    dtype: str
+    paths: list[str]
+    sizes: list[int]
+
+    @property
+    def path(self) -> Path:
+        return self.folder / shard_name(self.number)
+
+    @property
+    def part(self) -> Path:
+        return part_path(self.folder, self.number)
+
+    def fingerprint(self) -> str:
+        """Of what it is made of; a finished part of the index carries it."""
+        told = hashlib.sha256(f"{self.dtype} {self.sizes}".encode())
+        for path in self.paths:
+            told.update(path.encode() + b"\0")
+        return told.hexdigest()
+
+    def is_written(self) -> bool:
+        """Whether this shard lies there, whole, with its part of the index."""
+        if not (self.path.is_file() and self.part.is_file()):
+            return False
+        try:
+            return read_index(self.part).notes.get(b"fingerprint") == self.fingerprint().encode()
+        except ConfigError:  # a part that is damaged is made again
+            return False
+
+
+def shard_name(number: int) -> str:
+    return f"shard_{number:05}.npy"
+
+
+def part_path(folder: Path, number: int) -> Path:
+    return folder / f"{shard_name(number)}.part.arrow"
+
+
+def make_shard(shard: Shard) -> int:
+    """Writes a shard unless it is there. Returns: its records."""
+    if not shard.is_written():
+        write_shard(shard)
+    return len(shard.paths)
+
+
+def write_shard(shard: Shard) -> None:
+    """The shard and its part of the index; the part, written last, says that both are complete."""
+    rows: list[dict[str, Any]] = []
+    shapes: set[tuple[int, ...]] = set()
+    dtype = np.dtype(shard.dtype)
+    with replacing(shard.path, durable=True) as partial:
+        with partial.open("wb") as file:
+            file.seek(HEADER_BYTES)
+            for unit in _units(shard):
+                for path in unit:
+                    stored = read_segment(path)
+                    content, encoding = encode(stored, shard.dtype)
+                    place = {"shard": shard.number, "offset": file.tell(), "bytes": content.nbytes}
+                    rows.append({**place, "leads": len(content), **_told(stored, shard.dtype, encoding, path)})
+                    shapes.add(content.shape)
+                    file.write(content.tobytes())
+                _check_one_size(unit, rows[-len(unit) :])
+            size = file.tell() - HEADER_BYTES
+            file.seek(0)
+            whole = (len(rows), *next(iter(shapes))) if len(shapes) == 1 else (size // dtype.itemsize,)
+            file.write(npy_header(whole, dtype))
+        facts = facts_of(partial)
+    write_index(shard.part, [row_batch(rows)], [shard.path.name], [facts], fingerprint=shard.fingerprint())
+
+
+def _units(shard: Shard) -> list[list[str]]:
+    ends = np.cumsum([0, *shard.sizes]).tolist()
+    return [shard.paths[first:behind] for first, behind in pairwise(ends)]
+
+
+def _check_one_size(unit: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    if len({row["bytes"] for row in rows}) > 1:  # its one address is cut into equal parts
+        names = ", ".join(map(os.path.basename, unit))
+        raise ConfigError(f"{names} form a pair but differ in size; expected one length. Segment them again")
+
+
+def _told(stored: Segment, dtype: str, encoding: Encoding, path: str) -> dict[str, Any]:
+    """What the index says about a record besides its place. An unknown patient is -1, no patient at all null."""
+    patient = -1 if stored.names_patient and stored.patient is None else stored.patient
+    return {"rate": stored.rate, "dtype": dtype, "idx": stored.idx, "patient": patient, "source": path, **encoding}
+
+
+def encode(stored: Segment, dtype: str) -> tuple[np.ndarray, Encoding]:
+    """The array to write, [leads, samples], and what makes float32 of it again.
+
+    int16 holds the counts of the recorder where the values of every lead are whole multiples of one step, so that
+    reading gives the same float32 to the bit; else the nearest of 65,535 levels up to the largest value of the lead.
+    """
+    signal = np.array(stored.signal, dtype=np.float32, order="C")
+    if dtype == "float32":
+        return signal, {}
+    if not np.isfinite(signal).all():
+        raise ConfigError(
+            f"{stored.path} holds NaN or infinite values, which int16 cannot; use dtype=float32 or leave it out"
+        )
+    found = [*takewhile(lambda counted: counted is not None, (_counts(lead) for lead in signal))]
+    if len(found) == len(signal):
+        counts, steps = zip(*(counted for counted in found if counted is not None))
+        return np.stack(counts), {"step": list(steps), "exact": True}
+    largest = np.abs(signal).max(axis=1, initial=0.0)
+    scale = np.where(largest > 0, largest / INT16_MAX, 1.0).astype(np.float32)
+    levels = np.clip(np.rint(signal / scale[:, None]), -INT16_MAX, INT16_MAX).astype(np.int16)
+    return levels, {"scale": scale.tolist(), "exact": bool((levels * scale[:, None] == signal).all())}
+
+
+def _counts(lead: np.ndarray) -> tuple[np.ndarray, float] | None:
+    """int16 and a step whose product, rounded to float32, is the lead [samples] to the bit; None where there is none.
+
+    The counts are multiples of the smallest difference between two values. Each value bounds the step, since it is one
+    of the float32 around count x step; of the steps within all bounds, one that is 1 / a whole number comes first.
+    """
+    step = _smallest_step(lead)
+    counts = np.rint(lead.astype(np.float64) / step)
+    if np.abs(counts).max(initial=0) > INT16_MAX:
+        return None
+    used = counts != 0
+    value, half, count = np.abs(lead[used].astype(np.float64)), np.spacing(np.abs(lead[used])) / 2, np.abs(counts[used])
+    low, high = ((value - half) / count).max(initial=0.0), ((value + half) / count).min(initial=np.inf)
+    if not low <= high:
+        return None
+    middle = (low + high) / 2 if np.isfinite(high) else 1.0
+    whole = 1 / max(1.0, np.rint(1 / middle))
+    step = float(whole if low <= whole <= high else middle)
+    stored = counts.astype(np.int16)
+    again = (stored * np.float64(step)).astype(np.float32)
+    return (stored, step) if (again.view(np.int32) == lead.view(np.int32)).all() else None  # -0.0, too, is no count
+
+
+def _smallest_step(lead: np.ndarray) -> float:
+    """Between two values, or 0 and one, more exactly than those two have it."""
+    values = np.unique(np.abs(lead)).astype(np.float64)
+    steps = np.diff(values, prepend=0.0)
+    steps = steps[steps > 1e-6 * values.max(initial=0.0)]
+    step = float(steps.min(initial=np.inf))
+    if step == np.inf:
+        return 1.0
+    for value in (values[len(values) // 2], values[-1]):  # the larger the value, the more exact is its part
+        step = float(value / max(1.0, np.rint(value / step)))
+    return step
