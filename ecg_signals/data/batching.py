@@ -5,6 +5,7 @@ can stop after any batch and go on elsewhere. Rank r of W takes the global batch
 """
 
 import math
+import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
@@ -28,7 +29,21 @@ def ordered_indices(lengths: np.ndarray, seed: int, *, shuffle: bool = True) -> 
     if not shuffle:
         return np.arange(len(lengths))
     random = np.random.RandomState(seed).permutation(len(lengths))
-    return np.lexsort([random, lengths])[::-1]
+    order = np.empty_like(random)
+    order[random] = np.arange(len(lengths))  # the items by their random numbers
+    del random
+    if len(lengths) and lengths.min() < lengths.max():
+        order = order[np.argsort(lengths[order], kind="stable")]
+    return order[::-1]
+
+
+def in_shared_memory(values: np.ndarray) -> np.ndarray:
+    """A copy that loading processes, forked later, never come to own, whatever becomes of it here."""
+    if not len(values):
+        return values
+    out = np.frombuffer(mmap.mmap(-1, values.nbytes), dtype=values.dtype)
+    out[:] = values
+    return out
 
 
 def batch_by_size(
@@ -64,11 +79,9 @@ def _cut_evenly(items: int, limit: int, multiple: int) -> np.ndarray:
     """Batch ends when only the number of items limits a batch."""
     size = limit if limit < multiple else limit // multiple * multiple
     full = max(0, -(-(items - limit) // size))  # batches that more than `limit` remaining items force to end
-    ends = list(range(size, full * size + 1, size))
     rest = items - full * size
-    if rest >= multiple and rest % multiple:
-        ends.append(items - rest % multiple)
-    return np.array([*ends, items], dtype=np.int64)
+    last = [items - rest % multiple] if rest >= multiple and rest % multiple else []
+    return np.concatenate([np.arange(size, full * size + 1, size), [*last, items]]).astype(np.int64)
 
 
 def _cut_greedily(sizes: np.ndarray, limit: int, max_tokens: int, multiple: int) -> np.ndarray:
@@ -214,7 +227,7 @@ class BatchIterator:
             order = np.arange(len(stops))
             np.random.RandomState(self.seed + epoch).shuffle(order)
             starts, stops = starts[order], stops[order]
-        return EpochPlan(indices, starts, stops)
+        return EpochPlan(in_shared_memory(indices) if self.num_workers else indices, starts, stops)
 
     def num_batches(self, epoch: int) -> int:
         """Global batches of the epoch, over all ranks."""

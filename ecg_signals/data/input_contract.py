@@ -44,8 +44,10 @@ def contract_of_segments(dataset: "EcgFileDataset") -> SignalContract | None:
 
 def _window(sizes: np.ndarray, longest: int | None) -> int:
     """The most frequent segment length, cut to the longest that training takes."""
-    lengths, counts = np.unique(sizes, return_counts=True)
-    usual = int(lengths[counts.argmax()])
+    usual = int(sizes[0])
+    if sizes.min() < sizes.max():
+        lengths, counts = np.unique(sizes, return_counts=True)
+        usual = int(lengths[counts.argmax()])
     return usual if longest is None else min(usual, longest)
 
 

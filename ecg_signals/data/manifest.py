@@ -9,21 +9,25 @@ A path may be a packed address, `shard.npy:offset:bytes`; in a cmsc manifest, wh
 the row's segments one after the other. Large manifests are compiled once into an Arrow file that every process maps.
 """
 
+import codecs
 import hashlib
 import os
 import re
-from array import array
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 
 from ecg_signals.config import ConfigError, resolve_input
+from ecg_signals.data.arrow_columns import numbers_of
+from ecg_signals.data.manifest_rows import Rows, numbers, parse_block, rows_of
 from ecg_signals.files import CannotWrite, replacing
 from ecg_signals.limits import regular_file
+from ecg_signals.readers.npy_file import load_npy
 
 COLUMNS = {
     "plain": ("path", "samples"),
@@ -32,6 +36,8 @@ COLUMNS = {
 }
 DATASETS = {"plain": "ecg_file", "cmsc": "cmsc", "identification": "identification"}  # what usually reads a kind
 CACHE_FROM_BYTES = 4 << 20  # manifests from this size on are compiled
+BLOCK_BYTES = 1 << 20  # of a manifest, parsed together
+LABELS_AT_ONCE = 1 << 18
 CACHE_VERSION = b"1"
 CACHE_DIR = "ECG_SIGNALS_CACHE"  # environment variable: where compiled manifests lie
 _ADDRESS = re.compile(r"(.+\.npy):(\d+):(\d+)")
@@ -74,17 +80,13 @@ class Listing(Protocol):
 
 
 class _Texts:
-    """A column of text as one run of bytes, which may grow, and where each row's text ends, starting with 0."""
+    """A column of text as one run of bytes, and where each row's text ends, starting with 0."""
 
     def __init__(self, content: Any, ends: Any) -> None:
         self.content, self.ends = content, ends
 
     def __getitem__(self, row: int) -> str:
         return bytes(self.content[self.ends[row] : self.ends[row + 1]]).decode()
-
-    def append(self, text: str) -> None:
-        self.content += text.encode()
-        self.ends.append(len(self.content))
 
 
 @dataclass
@@ -98,6 +100,7 @@ class _Columns:
     parts: np.ndarray  # [rows] int32, segments that a cmsc row names, else 1
     path: _Texts
     extra: _Texts  # segments or class
+    compiled: Path | None = None  # the file that they are mapped from
 
 
 class Manifest:
@@ -122,8 +125,7 @@ class Manifest:
         self.kind = self._columns.kind
         if kind is not None and kind != self.kind:
             raise ConfigError(_wrong_kind(self.path, self.kind, kind))
-        self._keep = self._select(min_samples)
-        self.samples = self._columns.samples if self._keep is None else self._columns.samples[self._keep]
+        self._keep, self.samples = self._select(min_samples)
         self.root = _resolve_root(self.path, self._columns.root)
 
     @property
@@ -137,20 +139,29 @@ class Manifest:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def _select(self, min_samples: int | None) -> np.ndarray | None:
-        """Rows to keep, None for all: long enough and, for cmsc, with at least two segments."""
-        columns = self._columns
+    def _select(self, min_samples: int | None) -> tuple[np.ndarray | None, np.ndarray]:
+        """Rows to keep, None for all: long enough and, for cmsc, with at least two segments; and their samples."""
+        columns, several = self._columns, self._columns.kind == "cmsc"
+        if min_samples is None and not several and len(columns.samples):
+            return None, columns.samples
+        kept = columns.compiled and columns.compiled.with_suffix(f".{min_samples}.npy")
+        if kept and kept.is_file():
+            rows, samples = load_npy(kept, mapped=True)
+            return rows, samples
         keep = np.ones(len(columns.samples), dtype=bool)
         if min_samples is not None:
             keep &= columns.samples >= min_samples
-        if columns.kind == "cmsc":
+        if several:
             keep &= columns.parts >= 2
         if not keep.any():
             reason = f"all {len(keep)} rows are shorter than min_sample_size={min_samples}"
             if min_samples is None or not len(keep):
                 reason = "none of its rows has two segments" if len(keep) else "it has no rows"
             raise ConfigError(f"{self.path} is empty: {reason}. Make it again with `ecg-preprocess manifest`")
-        return None if keep.all() else np.flatnonzero(keep)
+        if keep.all():
+            return None, columns.samples
+        rows = np.flatnonzero(keep)
+        return _mapped(kept, rows, columns.samples[rows]) if kept else (rows, columns.samples[rows])
 
     def _row(self, index: int) -> int:
         return int(index if self._keep is None else self._keep[index])
@@ -162,6 +173,18 @@ class Manifest:
     def label(self, index: int) -> int:
         """Class of an identification row."""
         return int(self._columns.extra[self._row(index)])
+
+    @cached_property
+    def last_label(self) -> int:
+        """The largest class of an identification manifest."""
+        content, ends = np.frombuffer(self._columns.extra.content, np.uint8), self._columns.extra.ends
+        largest = 0
+        for start in range(0, len(self), LABELS_AT_ONCE):
+            rows = np.arange(start, min(start + LABELS_AT_ONCE, len(self)))
+            rows = rows if self._keep is None else self._keep[rows]
+            found = numbers(content, ends[rows], ends[rows + 1])  # None where one is negative, say
+            largest = max(largest, max(int(self._columns.extra[row]) for row in rows) if found is None else found.max())
+        return int(largest)
 
     def addresses(self, index: int) -> list[str]:
         """What row `index` names, relative to the root: one path or packed address per segment."""
@@ -231,7 +254,7 @@ def _load(path: Path) -> _Columns:
     if columns is None:
         columns = _parse(path)
         if _write_compiled(cached, columns):
-            for old in folder.glob(f"{name}-*.arrow"):
+            for old in folder.glob(f"{name}-*"):
                 if old != cached:
                     old.unlink(missing_ok=True)
             columns = _read_compiled(cached) or columns
@@ -240,18 +263,45 @@ def _load(path: Path) -> _Columns:
 
 def _parse(path: Path) -> _Columns:
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            lines = ((number, line.rstrip("\n")) for number, line in enumerate(file, 1) if line.strip())
-            head = list(islice(lines, 2))
+        with path.open("rb") as file:
+            blocks = _blocks(file)
+            first = next(blocks, b"").removeprefix(codecs.BOM_UTF8)
+            head = list(islice(_lines(first), 2))
             if len(head) < 2:
                 raise ConfigError(_empty(path, len(head)))
-            kind, extension = _kind_of(head[1][1])
-            rows = lines if kind == "cmsc" else chain(head[1:], lines)
-            return _parse_rows(path, rows, kind, head[0][1].strip(), extension)
+            kind, extension = _kind_of(head[1].text)
+            rows_begin = head[1].behind if kind == "cmsc" else head[0].behind
+            skipped = head[1].number if kind == "cmsc" else head[0].number
+            columns = _parse_rows(path, chain([first[rows_begin:]], blocks), kind, skipped)
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"{path} is not a text file in UTF-8 ({error.reason} at byte {error.start}); expected a .tsv manifest"
         ) from None
+    return replace(columns, root=head[0].text.strip(), extension=extension)
+
+
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    """Whole lines, some megabytes at a time, that end as Unix ends them."""
+    while block := file.read(BLOCK_BYTES):
+        block += file.readline()
+        yield block.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in block else block
+
+
+class _Line(NamedTuple):
+    number: int  # of the line in its block, from 1 on
+    text: str
+    behind: int  # where the next one begins
+
+
+def _lines(block: bytes) -> Iterator[_Line]:
+    """The lines of a block that are not blank."""
+    number = behind = 0
+    while behind < len(block):
+        start, number = behind, number + 1
+        behind = block.find(b"\n", start) + 1 or len(block)
+        text = block[start:behind].decode().rstrip("\n")
+        if text.strip():
+            yield _Line(number, text, behind)
 
 
 def _empty(path: Path, lines: int) -> str:
@@ -269,22 +319,49 @@ def _kind_of(line: str) -> tuple[str, str]:
     return ("identification" if line.count("\t") == 2 else "plain"), ""
 
 
-def _parse_rows(path: Path, rows: Iterable[tuple[int, str]], kind: str, root: str, extension: str) -> _Columns:
-    paths, extras = (_Texts(bytearray(), array("q", [0])) for _ in range(2))
-    samples, parts = array("q"), array("i")
-    seen: set[int] = set()  # hashes: a tenth of the memory that the rows would take
-    for number, line in rows:
-        name, count, extra = _parse_row(path, number, line, kind)
-        key = hash((name, extra if kind == "cmsc" else ""))
-        if key in seen:
-            _refuse_duplicate(path, number, line, kind)
-        seen.add(key)
-        paths.append(name)
-        extras.append(extra)
-        samples.append(count)
-        parts.append(extra.count(",") + 1)
-    counts = np.frombuffer(samples, dtype=np.int64), np.frombuffer(parts, dtype=np.int32)
-    return _Columns(kind, root, extension, *counts, paths, extras)
+def _parse_rows(path: Path, blocks: Iterable[bytes], kind: str, skipped: int) -> _Columns:
+    """The rows of blocks of lines, of which `skipped` stand before the first. Root and extension are left empty."""
+    paths, extras = bytearray(), bytearray()
+    columns: dict[str, list[np.ndarray]] = {
+        name: [] for name in ("samples", "parts", "keys", "path_sizes", "extra_sizes")
+    }
+    for block in blocks:
+        rows = parse_block(block, kind) or _parse_slowly(path, block, kind, skipped)
+        skipped += block.count(b"\n")
+        paths += rows.paths.data
+        extras += rows.extras.data
+        for name, column in columns.items():
+            column.append(getattr(rows, name))
+    samples, parts, keys, path_sizes, extra_sizes = (_joined(column) for column in columns.values())
+    texts = _Texts(paths, _ends(path_sizes)), _Texts(extras, _ends(extra_sizes))
+    _refuse_duplicates(path, kind, keys, *texts)
+    return _Columns(kind, "", "", samples, parts, *texts)
+
+
+def _joined(column: list[np.ndarray]) -> np.ndarray:
+    """Arrays behind one another, each forgotten once it is copied."""
+    whole = np.empty(sum(map(len, column)), dtype=column[0].dtype)
+    at = len(whole)
+    while column:
+        last = column.pop()
+        at -= len(last)
+        whole[at : at + len(last)] = last
+    return whole
+
+
+def _ends(sizes: np.ndarray) -> np.ndarray:
+    """[rows + 1] int64 where each of texts of these sizes ends, beginning with 0."""
+    ends = np.zeros(len(sizes) + 1, dtype=np.int64)  # no memory before something is written
+    if sizes.any():
+        np.cumsum(sizes, out=ends[1:])
+    return ends
+
+
+def _parse_slowly(path: Path, block: bytes, kind: str, skipped: int) -> Rows:
+    """As `parse_block`, line by line, whatever they look like. Raises: ConfigError naming the first that is wrong."""
+    rows = [_parse_row(path, skipped + line.number, line.text, kind) for line in _lines(block)]
+    names, counts, extras = zip(*rows) if rows else ((), (), ())
+    return rows_of([name.encode() for name in names], counts, [extra.encode() for extra in extras], kind)
 
 
 def _parse_row(path: Path, number: int, line: str, kind: str) -> tuple[str, int, str]:
@@ -313,21 +390,32 @@ def _bad_line(path: Path, number: int, line: str, kind: str, what: str) -> Confi
     )
 
 
-def _refuse_duplicate(path: Path, number: int, line: str, kind: str) -> None:
-    """Raises: ConfigError naming the earlier line with the same path (cmsc: and segments), if there is one."""
+def _refuse_duplicates(path: Path, kind: str, keys: np.ndarray, names: _Texts, extras: _Texts) -> None:
+    """Raises: ConfigError naming the first line with the same path (cmsc: and segments) as an earlier one.
 
-    def key(text: str) -> tuple[str, str]:
-        columns = text.rstrip("\n").split("\t")
-        return columns[0], columns[-1].strip() if kind == "cmsc" else ""
+    Args:
+        keys: [rows] equal for such rows, and hardly ever for others.
+    """
+    ordered = np.sort(keys)
+    suspects = ordered[1:][ordered[1:] == ordered[:-1]]
+    seen: dict[tuple[str, str], int] = {}
+    for row in np.flatnonzero(np.isin(keys, suspects)).tolist() if len(suspects) else ():
+        key = names[row], extras[row] if kind == "cmsc" else ""
+        if key in seen:
+            earlier, number = _numbers_of_lines(path, kind, seen[key], row)
+            raise ConfigError(
+                f"{path}, line {number} repeats line {earlier}: {' '.join(key).strip()}. Delete one of them: every row "
+                f"is read once an epoch"
+            )
+        seen[key] = row
 
+
+def _numbers_of_lines(path: Path, kind: str, *rows: int) -> list[int]:
+    """Where rows stand in a manifest."""
     with path.open(encoding="utf-8-sig") as file:
-        for earlier, text in enumerate(islice(file, number - 1), 1):
-            if earlier > 1 and key(text) == key(line):
-                name = " ".join(key(line)).strip()
-                raise ConfigError(
-                    f"{path}, line {number} repeats line {earlier}: {name}. Delete one of them: every row is read "
-                    f"once an epoch"
-                )
+        filled = (number for number, line in enumerate(file, 1) if line.strip())
+        numbers = list(islice(filled, 2 if kind == "cmsc" else 1, None))
+    return [numbers[row] for row in rows]
 
 
 def _write_compiled(path: Path, columns: _Columns) -> bool:
@@ -371,5 +459,16 @@ def _read_compiled(path: Path) -> _Columns | None:
         return _Texts(memoryview(values or b""), np.frombuffer(ends, dtype=np.int64, count=len(table) + 1))
 
     kind, root, extension = (notes[key].decode() for key in (b"kind", b"root", b"extension"))
-    samples, parts = (table.column(name).chunk(0).to_numpy() for name in ("samples", "parts"))
-    return _Columns(kind, root, extension, samples, parts, text("path"), text("extra"))
+    samples, parts = (numbers_of(table.column(name).chunk(0)) for name in ("samples", "parts"))
+    return _Columns(kind, root, extension, samples, parts, text("path"), text("extra"), path)
+
+
+def _mapped(path: Path, rows: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both, int64, in a file that all processes share; as they are where it cannot be written."""
+    try:
+        with replacing(path) as partial, partial.open("wb") as file:
+            np.save(file, np.stack([rows, samples]))
+        rows, samples = load_npy(path, mapped=True)
+    except (OSError, CannotWrite):
+        pass
+    return rows, samples

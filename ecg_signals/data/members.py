@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -49,7 +50,7 @@ class Member:
     mean: np.ndarray
     std: np.ndarray
     zscored: bool
-    keep: np.ndarray
+    keep: Sequence[int]
 
     def excerpt(self, record: int, start: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
         """`samples` samples from `start` on, in mV at the rate wanted; `start` counts at that rate, too.
@@ -80,8 +81,10 @@ def column_order(leads: Sequence[str], wanted: Sequence[str], records: Records) 
     return np.array([lead_index(lead, leads) for lead in wanted])
 
 
-def long_enough(records: Records, conditioning: Conditioning, samples: int, name: str) -> np.ndarray:
+def long_enough(records: Records, conditioning: Conditioning, samples: int, name: str) -> Sequence[int]:
     """Numbers of the records that hold an excerpt of `samples` samples at the rate wanted; how many do not is said."""
+    if len(records) and conditioning.length(int(records.samples.min())) >= samples:
+        return range(len(records))
     lengths, which = np.unique(records.samples, return_inverse=True)
     enough = np.array([conditioning.length(int(length)) >= samples for length in lengths], dtype=bool)[which]
     if not enough.any():
@@ -95,7 +98,7 @@ def long_enough(records: Records, conditioning: Conditioning, samples: int, name
             "%s: %d of %d records are shorter than %d samples at %g Hz and are left out",
             name, (~enough).sum(), len(enough), samples, conditioning.wanted,
         )  # fmt: skip
-    return np.flatnonzero(enough)
+    return cast(Sequence[int], np.flatnonzero(enough))
 
 
 def measured(records: Records, conditioning: Conditioning, most: int = LOOKED_AT) -> tuple[np.ndarray, np.ndarray, int]:

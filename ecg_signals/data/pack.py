@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ecg_signals.config import ConfigError
+from ecg_signals.data.arrow_columns import numbers_of
 from ecg_signals.data.manifest import Manifest, Slice, write_manifest
 from ecg_signals.data.pack_plan import Listed, Plan, Share, Stored, make_plan, sources
 from ecg_signals.data.pack_shard import make_shard, part_path, shard_name
@@ -189,7 +190,10 @@ def _joined(index: Index | None, parts: dict[int, Index]) -> Iterator[Any]:
 
 def _write_manifests(folder: Path, plan: Plan) -> None:
     index = read_index(folder / INDEX)
-    columns = [np.concatenate([batch.column(name) for batch in index.batches]) for name in ("shard", "offset", "bytes")]
+    columns = [
+        np.concatenate([numbers_of(batch.column(name)) for batch in index.batches])
+        for name in ("shard", "offset", "bytes")
+    ]
     for name, listed in plan.listed.items():
         manifest = listed.manifest
         rows = _index_rows(listed, plan.stored)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ecg_signals.config import ConfigError
+from ecg_signals.data.arrow_columns import numbers_of
 from ecg_signals.data.manifest import Manifest, Slice
 from ecg_signals.data.sources.packed import DTYPES, INDEX, Index, PackedStore, ShardFacts, facts_of, read_index
 from ecg_signals.processes import by_processes
@@ -97,7 +98,7 @@ def _shard_faults(job: tuple[Path, ShardFacts | None]) -> list[str]:
 
 def _row_faults(path: Path, batch: Any, index: Index) -> list[str]:
     """Rows of one shard that lie outside it, over one another, or cannot be what they say."""
-    offset, size, leads = (batch.column(name).to_numpy().astype(np.int64) for name in ("offset", "bytes", "leads"))
+    offset, size, leads = (numbers_of(batch.column(name)).astype(np.int64) for name in ("offset", "bytes", "leads"))
     width = np.array([DTYPES[name.encode()].itemsize if (name or "").encode() in DTYPES else 0
                       for name in batch.column("dtype").to_pylist()])  # fmt: skip
     whole = path.stat().st_size
@@ -159,7 +160,7 @@ def info(folder: Path) -> Iterator[tuple[str, str]]:
         known = batch.column("patient").drop_null().to_numpy()
         patients.append(np.unique(known[known >= 0]))
         unknown += batch.num_rows - int((known >= 0).sum())
-        size += int(batch.column("bytes").to_numpy().sum())
+        size += int(numbers_of(batch.column("bytes")).sum())
         exact += batch.column("exact").true_count if "exact" in batch.schema.names else 0
         folders.update(_folders(batch))
     whole = len(np.unique(np.concatenate(patients))) if patients else 0

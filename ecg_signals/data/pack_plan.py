@@ -14,6 +14,7 @@ from typing import Any, overload
 import numpy as np
 
 from ecg_signals.config import ConfigError
+from ecg_signals.data.arrow_columns import numbers_of
 from ecg_signals.data.manifest import Manifest, Slice
 from ecg_signals.data.pack_shard import Shard
 from ecg_signals.data.sources.files import read_segment
@@ -105,7 +106,7 @@ class Stored:
 
     def __init__(self, index: Index | None) -> None:
         batches = [] if index is None else index.batches
-        self.group = np.concatenate([np.empty(0, np.int32), *(batch.column("shard") for batch in batches)])
+        self.group = np.concatenate([np.empty(0, np.int32), *(numbers_of(batch.column("shard")) for batch in batches)])
         self.names = Names.of(sources(batches), len(self.group))
         self._planned = 0
 

@@ -192,3 +192,43 @@ def test_a_failed_write_leaves_the_old_manifest(tmp_path):
         write_manifest(tmp_path / "a.tsv", tmp_path / "files", failing())
     assert list(Manifest(tmp_path / "a.tsv").rows()) == [("a.mat", "9")]
     assert sorted(item.name for item in tmp_path.iterdir()) == ["a.tsv", "files"]
+
+
+def lines_of(kind, rng, rows):
+    """Lines as our tools write them, and some that only look like it."""
+    odd = [
+        ("", ""),
+        ("  ", ""),
+        (" x{}.mat\t9", "1"),
+        ("é{}.mat\t09", "-1"),
+        ("y{}.mat\t+7", "07"),
+        ("z{}\t5_0", "1_0"),
+    ]
+    for row in range(rows):
+        extra = {"plain": "", "identification": f"\t{row % 7}", "cmsc": f"\t0\t{row % 3},{row + 1}"}[kind]
+        yield f"r{'ä' * (row % 11 == 5)}{row}.mat\t{rng.integers(1, 10**6)}{extra}"
+        start, end = odd[rng.integers(len(odd))]
+        if rng.random() < 0.02:
+            more = {"plain": "", "identification": f"\t{end}", "cmsc": f"\t0\t{end}, 3"}[kind] if end else ""
+            yield start.format(row) + more
+
+
+@pytest.mark.parametrize("kind", ["plain", "identification", "cmsc"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_blocks_of_lines_are_read_as_single_lines_are(write, monkeypatch, kind, newline):
+    rng = np.random.default_rng(3)
+    head = ["ROOT", *(["mat"] if kind == "cmsc" else []), *lines_of(kind, rng, 500)]
+    path = write("\ufeff" + newline.join(head) + newline)
+    monkeypatch.setattr(manifest_module, "BLOCK_BYTES", 1500)
+    quickly = list(Manifest(path, kind).rows())
+    monkeypatch.setattr(manifest_module, "parse_block", lambda block, kind: None)
+    assert list(Manifest(path, kind).rows()) == quickly and len(quickly) >= 500
+
+
+@pytest.mark.parametrize("row", ["r7.mat\t8", "x.mat\t", "x.mat\t12a", "x.mat\t-5", "x.mat\t0", "\t9", "x\0.mat\t9"])
+def test_a_wrong_line_among_many_is_named(write, monkeypatch, row):
+    monkeypatch.setattr(manifest_module, "BLOCK_BYTES", 1000)
+    rows = [f"r{number}.mat\t9" for number in range(400)]
+    path = write("\n".join(["ROOT", "", *rows[:300], row, *rows[300:]]) + "\n")
+    with pytest.raises(ConfigError, match="line 303 repeats line 10: r7.mat" if "r7" in row else "line 303 "):
+        Manifest(path)

@@ -303,11 +303,17 @@ class EcgFileDataset(BaseDataset):
     def digest(self) -> str | None:
         if not isinstance(self.source, FileSource):
             return None
-        addresses = [address for row in range(len(self)) for address in self.manifest.addresses(row)]
-        facts = [(path, os.stat(path).st_size, os.stat(path).st_mtime_ns) for path in self.source.paths(addresses)]
+        listed, shards = hashlib.sha256(), set[str]()
+        for address in (address for row in range(len(self)) for address in self.manifest.addresses(row)):
+            listed.update(f"{address}\n".encode())
+            path, packed = self.source.path(address)
+            if path not in shards:
+                stat = os.stat(path)
+                listed.update(f"{path}\t{stat.st_size}\t{stat.st_mtime_ns}\n".encode())
+                shards.update((path,) * packed)
         options = {key: value for key, value in self.cfg.to_dict().items() if key in READ_BY_ITEMS}
         statistics = [values.tolist() for values in self.preparation.statistics or ()]
-        told = json.dumps([type(self).__name__, options, statistics, addresses, facts], default=str)
+        told = json.dumps([type(self).__name__, options, statistics, listed.hexdigest()], default=str)
         return hashlib.sha256(told.encode()).hexdigest()
 
     def _crop_start(self, view: dict[str, Any], surplus: int) -> int:

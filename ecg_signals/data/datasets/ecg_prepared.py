@@ -44,11 +44,12 @@ class EcgPreparedDataset(EcgFileDataset):
         stated = read_contract(Path(manifest.root))
         self.contract = replace(stated, window_samples=self.cfg.max_sample_size or stated.window_samples)
         self.behind, self.factor = self.contract.behind_cut(), self.contract.factor
+        self._sizes = manifest.samples if self.factor == 1 else manifest.samples // self.factor
         return manifest
 
     @property
     def sizes(self) -> np.ndarray:
-        return self.manifest.samples // self.factor
+        return self._sizes
 
     @property
     def crop_samples(self) -> int:

@@ -95,7 +95,7 @@ class EcgWindowsDataset(EcgFileDataset):
 
     @property
     def sizes(self) -> np.ndarray:
-        return np.full(len(self.manifest.samples), self.size, dtype=np.int64)
+        return np.broadcast_to(np.int64(self.size), len(self.manifest.samples))
 
     @property
     def crop_samples(self) -> int:

@@ -132,7 +132,8 @@ class HubertCsvDataset(BaseDataset):
 
     @property
     def sizes(self) -> np.ndarray:
-        return np.full(len(self.names), self.cfg.window_samples // (self.cfg.downsampling_factor or 1), dtype=np.int64)
+        samples = self.cfg.window_samples // (self.cfg.downsampling_factor or 1)
+        return np.broadcast_to(np.int64(samples), len(self.names))
 
     @property
     def labels(self) -> list[str] | None:

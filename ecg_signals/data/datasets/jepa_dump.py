@@ -165,7 +165,7 @@ class JepaDumpDataset(BaseDataset):
 
     @property
     def sizes(self) -> np.ndarray:
-        return np.full(self._behind[-1], self.cfg.window_samples, dtype=np.int64)
+        return np.broadcast_to(np.int64(self.cfg.window_samples), self._behind[-1])
 
     def batches(self, **options: Any) -> BatchIterator:
         if not options.get("shuffle", True):

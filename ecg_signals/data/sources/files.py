@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,11 +39,10 @@ class FileSource(SegmentSource):
         found = self._stores[folder].read(packed._replace(shard=name))
         return _with_tracks(found, self.tracks, {})
 
-    def paths(self, addresses: Iterable[str]) -> list[str]:
-        """The files behind addresses, each once."""
-        slices = ((Slice.parse(address), address) for address in addresses)
-        found = (address if packed is None else packed.shard for packed, address in slices)
-        return [os.path.join(self.root, name) for name in dict.fromkeys(found)]
+    def path(self, address: str) -> tuple[str, bool]:
+        """The file behind an address, and whether it is one of a packed store."""
+        packed = Slice.parse(address)
+        return os.path.join(self.root, packed.shard if packed else address), packed is not None
 
 
 def read_segment(path: str, tracks: Sequence[str] = ()) -> Segment:

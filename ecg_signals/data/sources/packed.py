@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from ecg_signals.config import ConfigError
+from ecg_signals.data.arrow_columns import numbers_of
 from ecg_signals.data.manifest import Slice
 from ecg_signals.data.segment import Segment
 from ecg_signals.files import replacing
@@ -71,7 +72,7 @@ class Index:
     def by_shard(self) -> Iterator[tuple[int, Any]]:
         """The number of every shard that has rows, and these as a batch, in the order of the index."""
         for batch in self.batches:
-            numbers = batch.column("shard").to_numpy()
+            numbers = numbers_of(batch.column("shard"))
             there = np.arange(max(0, int(numbers[0])), min(len(self.names), int(numbers[-1]) + 1), dtype=numbers.dtype)
             firsts = numbers.searchsorted(there).tolist()
             behinds = numbers.searchsorted(there, side="right").tolist()
@@ -263,7 +264,7 @@ class _Rows:
 
     def __init__(self, batch: Any, first: int) -> None:
         self.first = first
-        self.offset, self.bytes, self.leads = (batch.column(name).to_numpy() for name in ("offset", "bytes", "leads"))
+        self.offset, self.bytes, self.leads = (numbers_of(batch.column(name)) for name in ("offset", "bytes", "leads"))
         self.told = [_Column(batch.column(name)) if name in batch.schema.names else _Absent() for name in TOLD]
 
 
@@ -300,7 +301,7 @@ class _Column:
         elif kind == "string":
             self.values = memoryview(rest[-1] or b"")
         else:
-            self.values = column.values.to_numpy()
+            self.values = numbers_of(column.values)
 
     def __getitem__(self, row: int) -> Any:
         """Raises: ConfigError for a value that would lie outside the column."""
