@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from ecg_signals.config import ConfigError
-from ecg_signals.data.loading import Collated, Items, end_processes, leave_signals_to_the_parent, opened, received
+from ecg_signals.data.loading import Collated, Items, begin_process, end_processes, opened, received
 
 Batch = dict[str, Any]
 
@@ -198,7 +198,7 @@ class BatchIterator:
             prefetch_factor=max(1, math.ceil(self.buffer / self.num_workers)) if self.num_workers else None,
             persistent_workers=self.num_workers > 0,
             pin_memory=self.pin_memory,
-            worker_init_fn=leave_signals_to_the_parent,
+            worker_init_fn=begin_process,
             generator=torch.Generator(),  # keeps the loader from drawing from torch's global generator
         )
 

@@ -1,5 +1,6 @@
 """Items -> one batch: signals of different length by cropping and padding, what else items hold by stacking."""
 
+import math
 from collections.abc import Callable, Container, Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import get_worker_info
 
 from ecg_signals.config import ConfigError
 
@@ -71,9 +73,7 @@ class Cropping:
 
 def cut(signals: Sequence[Tensor], starts: Sequence[int], target: int) -> Tensor:
     """[batch, ..., target]: `target` samples of each [..., samples] from its start on, zeros where it is shorter."""
-    # numpy asks the kernel for huge pages, which makes the first touch of a new batch several times faster.
-    shape = (len(signals), *signals[0].shape[:-1], target)
-    out = torch.from_numpy(np.empty(shape, dtype=signals[0].numpy().dtype))
+    out = new_batch((len(signals), *signals[0].shape[:-1], target), signals[0].dtype)
     if all(signal.shape[-1] == target for signal in signals):
         return torch.stack(list(signals), out=out)
     for row, signal, first in zip(out, signals, starts):
@@ -83,9 +83,21 @@ def cut(signals: Sequence[Tensor], starts: Sequence[int], target: int) -> Tensor
     return out
 
 
+def new_batch(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Room for a batch, not yet filled; in a loading process where the one that trains can read it."""
+    if get_worker_info() is not None:
+        size = math.prod(shape) * dtype.itemsize
+        try:
+            return torch.empty(0, dtype=dtype).set_(torch.UntypedStorage._new_shared(size), 0, tuple(shape))
+        except (RuntimeError, OSError):  # no space left on /dev/shm: it goes through a pipe
+            pass
+    # numpy asks the kernel for huge pages, which makes the first touch of a new batch several times faster.
+    return torch.from_numpy(np.empty(shape, dtype=torch.empty(0, dtype=dtype).numpy().dtype))
+
+
 def padding_mask(filled: Sequence[int], leads: int, target: int) -> Tensor:
     """[batch, leads, target] bool, True behind the samples that a signal fills."""
-    mask = torch.zeros(len(filled), leads, target, dtype=torch.bool)
+    mask = torch.from_numpy(np.zeros((len(filled), leads, target), dtype=bool))  # memory that is zero costs nothing
     for row, samples in zip(mask, filled):
         if samples < target:
             row[:, samples:] = True

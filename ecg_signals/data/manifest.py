@@ -40,7 +40,6 @@ BLOCK_BYTES = 1 << 20  # of a manifest, parsed together
 LABELS_AT_ONCE = 1 << 18
 CACHE_VERSION = b"1"
 CACHE_DIR = "ECG_SIGNALS_CACHE"  # environment variable: where compiled manifests lie
-_ADDRESS = re.compile(r"(.+\.npy):(\d+):(\d+)")
 
 
 class Slice(NamedTuple):
@@ -53,8 +52,11 @@ class Slice(NamedTuple):
     @classmethod
     def parse(cls, address: str) -> "Slice | None":
         """`shard.npy:offset:bytes` -> Slice; None for an ordinary path."""
-        found = _ADDRESS.fullmatch(address) if address[-1:].isdigit() else None  # which is quick to see
-        return cls(found[1], int(found[2]), int(found[3])) if found else None
+        if not address[-1:].isdecimal():  # which is quick to see
+            return None
+        shard, offset, size = [*address.rsplit(":", 2), "", ""][:3]
+        whole = len(shard) > 4 and shard.endswith(".npy") and offset.isdecimal() and size.isdecimal()
+        return cls(shard, int(offset), int(size)) if whole else None
 
     def __str__(self) -> str:
         return f"{self.shard}:{self.offset}:{self.bytes}"
@@ -430,7 +432,7 @@ def _write_compiled(path: Path, columns: _Columns) -> bool:
     table = pa.table({"samples": columns.samples, "parts": columns.parts, **texts}).replace_schema_metadata(notes)
     try:
         with (
-            replacing(path) as partial,
+            replacing(path, durable=True) as partial,  # what is not on the disk yet counts as its process's own
             pa.OSFile(os.fspath(partial), "wb") as file,
             pa.ipc.new_file(file, table.schema) as writer,
         ):

@@ -116,7 +116,9 @@ def _check_one_size(unit: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> N
 def _told(stored: Segment, dtype: str, encoding: Encoding, path: str) -> dict[str, Any]:
     """What the index says about a record besides its place. An unknown patient is -1, no patient at all null."""
     patient = -1 if stored.names_patient and stored.patient is None else stored.patient
-    return {"rate": stored.rate, "dtype": dtype, "idx": stored.idx, "patient": patient, "source": path, **encoding}
+    label = None if stored.label is None else stored.label.astype(np.float64).tolist()
+    facts = {"rate": stored.rate, "idx": stored.idx, "patient": patient, "label": label}
+    return {**facts, "dtype": dtype, "source": path, **encoding}
 
 
 def encode(stored: Segment, dtype: str) -> tuple[np.ndarray, Encoding]:

@@ -109,6 +109,18 @@ def test_records_of_several_lengths_share_a_flat_shard(segments):
     assert np.load(home / "packed/shard_00000.npy").shape == (2 * 12 * 140,)
 
 
+def test_labels_that_the_files_hold_are_in_the_store(folder):
+    for record in range(5):
+        for segment in range(2):
+            label = np.array([record % 2, segment, np.nan if record == 2 else 0.5])
+            facts = {"idx": record, "patient_id": record, "label": label}
+            write_mat(folder / f"segmented/r{record}_{segment}.mat", counts_of(1000.0, record), **facts)
+    run(folder)
+    files, packed = (batch_of("ecg_file", folder / f"{name}/train.tsv") for name in ("manifest", "packed"))
+    assert files["label"].shape == (10, 3)
+    torch.testing.assert_close(packed["label"], files["label"], rtol=0, atol=0, equal_nan=True)
+
+
 def shard_times(folder):
     return {path.name: path.stat().st_mtime_ns for path in sorted((folder / "packed").glob("shard*"))}
 
@@ -312,7 +324,7 @@ def test_an_index_whose_column_ends_within_a_value_is_an_error(folder, monkeypat
     index.batches = [batch.set_column(batch.schema.get_field_index("idx"), "idx", ragged)]
     monkeypatch.setattr(packed, "read_index", lambda path: index)
     with pytest.raises(ConfigError, match=r"index.arrow is not the index of a packed store"):
-        PackedStore(folder / "packed")
+        PackedStore(folder / "packed").read(Slice("shard_00000.npy", 128, RECORD_BYTES))
 
 
 def break_nothing(store):
@@ -414,7 +426,7 @@ def test_info_says_what_a_store_holds(folder, capsys):
 def test_a_store_of_an_earlier_version_is_read_added_to_and_verified(folder):
     run(folder)
     index = packed.read_index(folder / "packed" / INDEX)
-    table = pa.Table.from_batches(index.batches).drop_columns(["step", "exact"]).combine_chunks()
+    table = pa.Table.from_batches(index.batches).drop_columns(["step", "exact", "label"]).combine_chunks()
     table = table.replace_schema_metadata({"shards": json.dumps(index.names), "fingerprints": "[]"})
     with pa.OSFile(str(folder / "packed" / INDEX), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)

@@ -67,12 +67,12 @@ class ReferenceLoader:
             yield {**batch, "net_input": {"source": source, "padding_mask": padding_mask}}
 
 
-def our_loader(folder: Path, batch_size: int, mask: bool) -> BatchIterator:
+def our_loader(folder: Path, batch_size: int, mask: bool, num_workers: int = 0) -> BatchIterator:
     entry = get_entry("dataset", "cmsc")
     modes = ["random_leads_masking"] if mask else None
     cfg = entry.dataclass.from_mapping({"_name": "cmsc", "enable_padding": True, "perturbation_mode": modes})
     dataset = entry.cls(cfg, folder / "train.tsv", training=True)
-    return BatchIterator(dataset, batch_size=batch_size, shuffle=False)
+    return BatchIterator(dataset, batch_size=batch_size, shuffle=False, num_workers=num_workers)
 
 
 def pairs_per_second(loaders: dict[str, Callable[[], Iterator[Any]]], records: int, seconds: float) -> dict[str, float]:

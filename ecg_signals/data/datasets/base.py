@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from ecg_signals.config import BaseConfig, ConfigError, option, resolve_input
 from ecg_signals.data.batching import BatchIterator
 from ecg_signals.data.label_file import LabelFile
+from ecg_signals.data.transforms.rng import keyed
 from ecg_signals.sections import DatasetConfig
 from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.windows import Cutting
@@ -180,9 +181,7 @@ class BaseDataset(Dataset[dict[str, Any]]):
     def rng(self, index: int, stream: int = 0) -> np.random.Generator:
         """A generator for one item, keyed by (seed, epoch, index, draw, stream); streams (< 2**32) are independent."""
         # Drawing counts the first word up, so it starts at 0: no two items, streams or epochs share a number.
-        counter = np.array([0, stream + (self.draw << 32), index, self.epoch], dtype=np.uint64)
-        key = np.array([self.seed, 0x5EED], dtype=np.uint64)
-        return np.random.Generator(np.random.Philox(key=key, counter=counter))
+        return keyed((self.seed, 0x5EED), (0, stream + (self.draw << 32), index, self.epoch))
 
     @property
     def labels(self) -> list[str] | None:

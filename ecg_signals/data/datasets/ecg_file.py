@@ -160,7 +160,8 @@ class EcgFileDataset(BaseDataset):
             stream: views of an item with different numbers draw independently.
         """
         leads = self.leads_of(segment, index, stream)
-        view: dict[str, Any] = self.augmented(self.prepared(segment, leads, index, stream), leads, index, stream)
+        prepared = self.prepared(segment, leads, index, stream)
+        view: dict[str, Any] = self.augmented(prepared, leads, index, stream, own=True)
         if segment.tracks:
             view["tracks"] = {name: torch.from_numpy(np.array(track)) for name, track in segment.tracks.items()}
         return view
@@ -174,15 +175,16 @@ class EcgFileDataset(BaseDataset):
         return self.selection.draw(self.rng(index, BUCKET + stream) if self.selection.bucket else None)
 
     def augmented(
-        self, signal: np.ndarray, leads: Sequence[int] | None, index: int, stream: int = 0
+        self, signal: np.ndarray, leads: Sequence[int] | None, index: int, stream: int = 0, own: bool = False
     ) -> dict[str, Tensor]:
-        """`source` and `original` of a view, from a prepared signal [leads, samples]."""
+        """`source` and `original` of a view, from a prepared signal [leads, samples]; `own`: nobody else needs it."""
         found = {"source": signal}
         if self.pipeline is not None:
+            keep = bool(self.cfg.keep_original)
             numbers = range(len(signal)) if leads is None else leads
-            found["source"] = self.pipeline(signal, self.rng(index, stream), numbers)
-        if self.pipeline is not None and self.cfg.keep_original:
-            found["original"] = signal
+            found["source"] = self.pipeline(signal, self.rng(index, stream), numbers, own=own and not keep)
+            if keep:
+                found["original"] = signal
         if self.cfg.enable_padding_leads:
             found = {key: pad_leads(value, leads) for key, value in found.items()}
         return {key: torch.from_numpy(value) for key, value in found.items()}

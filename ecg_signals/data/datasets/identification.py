@@ -26,4 +26,4 @@ class IdentificationDataset(PatientsDataset):
 
     @property
     def num_labels(self) -> int:
-        return 1 + self.manifest.last_label()
+        return 1 + self.manifest.last_label

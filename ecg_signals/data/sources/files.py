@@ -28,16 +28,22 @@ class FileSource(SegmentSource):
     def __init__(self, root: str | os.PathLike[str], tracks: Sequence[str] = ()) -> None:
         self.root, self.tracks = os.fspath(root), tuple(tracks)
         self._stores: dict[str, PackedStore] = {}
+        self._shards: dict[str, tuple[PackedStore, str]] = {}  # as a manifest names them -> store, and name there
 
     def read(self, address: str) -> Segment:
         packed = Slice.parse(address)
         if packed is None:
             return read_segment(os.path.join(self.root, address), self.tracks)
-        folder, name = os.path.split(os.path.join(self.root, packed.shard))
+        store, name = self._shards.get(packed.shard) or self._find(packed.shard)
+        found = store.read(Slice(name, packed.offset, packed.bytes))
+        return _with_tracks(found, self.tracks, {}) if self.tracks else found
+
+    def _find(self, shard: str) -> tuple[PackedStore, str]:
+        folder, name = os.path.split(os.path.join(self.root, shard))
         if folder not in self._stores:
             self._stores[folder] = PackedStore(folder)
-        found = self._stores[folder].read(packed._replace(shard=name))
-        return _with_tracks(found, self.tracks, {})
+        self._shards[shard] = self._stores[folder], name
+        return self._shards[shard]
 
     def path(self, address: str) -> tuple[str, bool]:
         """The file behind an address, and whether it is one of a packed store."""

@@ -12,10 +12,11 @@ dtype           float32 or int16
 scale, step     a number for each lead: int16 x scale = value, or int16 x step, rounded to float32 = value; else null
 exact           whether int16 gives the float32 of the file to the bit; null for float32
 idx, patient    patient -1: unknown, null: the source names no patients
+label           the labels that the file itself holds; null where it holds none
 source          the file it was made from
 
 The metadata say of every shard its name (`shards`) and its size and digests (`facts`, see ShardFacts). An index of an
-earlier version lacks step, exact and facts.
+earlier version lacks step, exact, label and facts.
 """
 
 import hashlib
@@ -37,8 +38,8 @@ from ecg_signals.limits import regular_file
 
 INDEX = "index.arrow"
 COLUMNS = ("shard", "offset", "bytes", "leads", "rate", "dtype", "scale", "idx", "patient")
-TOLD = ("rate", "dtype", "scale", "step", "idx", "patient")  # what is read of a row besides its place
-LATER = ("step", "exact", "source")  # columns that an index may lack
+TOLD = ("rate", "dtype", "scale", "step", "idx", "patient", "label")  # what is read of a row besides its place
+LATER = ("step", "exact", "label", "source")  # columns that an index may lack
 DTYPES = {name.encode(): np.dtype(name) for name in ("float32", "int16")}
 ENDS_BYTES = 4096
 
@@ -89,10 +90,8 @@ class PackedStore:
         self._place = f"{os.fspath(folder)}/"
         self.index = read_index(self.folder / INDEX)
         self._facts = dict(zip(self.index.names, self.index.facts, strict=True))
-        try:
-            self._rows = _rows_by_shard(self.index)
-        except ValueError as error:  # a buffer that does not end with a value
-            raise _no_index(self.index.path, error) from None
+        self._batches = _batches_by_shard(self.index)
+        self._rows: dict[str, _Rows] = {}
         self._mapped: dict[str, np.ndarray] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -108,7 +107,7 @@ class PackedStore:
             missing or truncated.
         """
         rows, row = self._find(address)
-        rate, stored_as, scale, step, idx, patient = [column[row] for column in rows.told]
+        rate, stored_as, scale, step, idx, patient, label = [column[row] for column in rows.told]
         leads, dtype = int(rows.leads[row]), DTYPES.get(stored_as)
         steps = scale if step is None else step
         width = 0 if dtype is None else leads * dtype.itemsize
@@ -124,7 +123,7 @@ class PackedStore:
         elif scale is not None:
             signal = signal * scale[:, None]
         known = None if patient is None or patient < 0 else patient
-        return Segment(f"{self._place}{address}", signal, rate, idx, known, names_patient=patient is not None)
+        return Segment(f"{self._place}{address}", signal, rate, idx, known, label, patient is not None)
 
     def shape(self, address: Slice) -> tuple[int, int] | None:
         """Leads and samples at `address` as the index tells; None where it knows no such record."""
@@ -138,7 +137,7 @@ class PackedStore:
 
     def _find(self, address: Slice) -> "tuple[_Rows, int]":
         """Where the index tells of the record whose bytes hold those of `address`."""
-        rows = self._rows.get(address.shard)
+        rows = self._rows.get(address.shard) or self._open(address.shard)
         if rows is not None:
             row = int(rows.offset.searchsorted(address.offset, side="right")) - 1
             if row >= 0 and address.offset + address.bytes <= rows.offset[row] + rows.bytes[row]:
@@ -147,6 +146,16 @@ class PackedStore:
             f"{address} is not in {self.index.path}: manifest and store belong to different runs. Use the "
             f"manifests that `ecg-pack` wrote into {self.folder}"
         )
+
+    def _open(self, shard: str) -> "_Rows | None":
+        """The rows of a shard, None where the index does not know it."""
+        if shard not in self._batches:
+            return None
+        try:
+            self._rows[shard] = _Rows(*self._batches[shard])
+        except ValueError as error:  # a buffer that does not end with a value
+            raise _no_index(self.index.path, error) from None
+        return self._rows[shard]
 
     def _content(self, address: Slice) -> np.ndarray:
         mapped = self._mapped.get(address.shard)
@@ -259,29 +268,46 @@ class _Rows:
     Attributes:
         first: the number of the first among the rows of the whole index.
         offset, bytes, leads: [rows].
-        told: a _Column for each name of TOLD.
+        told: a column for each name of TOLD.
     """
 
     def __init__(self, batch: Any, first: int) -> None:
         self.first = first
         self.offset, self.bytes, self.leads = (numbers_of(batch.column(name)) for name in ("offset", "bytes", "leads"))
-        self.told = [_Column(batch.column(name)) if name in batch.schema.names else _Absent() for name in TOLD]
+        self.told = [_told(batch, name) for name in TOLD]
 
 
-def _rows_by_shard(index: Index) -> dict[str, _Rows]:
-    found: dict[str, _Rows] = {}
+def _batches_by_shard(index: Index) -> dict[str, tuple[Any, int]]:
+    """Each shard's rows as a batch, and how many stand before them in the index."""
+    found: dict[str, tuple[Any, int]] = {}
     first = 0
     for number, batch in index.by_shard():
-        found[index.names[number]] = _Rows(batch, first)
+        found[index.names[number]] = batch, first
         first += batch.num_rows
     return found
 
 
-class _Absent:
-    """A column that an index lacks."""
+def _told(batch: Any, name: str) -> "_Column | _Same":
+    if name not in batch.schema.names or batch.column(name).null_count == batch.num_rows:
+        return _Same(None)
+    column = _Column(batch.column(name))
+    ends, first = column.ends, column[0]
+    if name != "dtype" or ends is None or first is None:
+        return column
+    ends = ends[column.first_row : column.first_row + batch.num_rows + 1]
+    alike = ends[0] >= 0 and (np.diff(ends) == len(first)).all() and batch.column(name).null_count == 0
+    texts = bytes(column.values[ends[0] : ends[-1]]) if alike else b""
+    return _Same(first) if texts == first * batch.num_rows else column
 
-    def __getitem__(self, row: int) -> None:
-        return None
+
+class _Same:
+    """A column with one value in all rows, such as None where an index lacks it."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __getitem__(self, row: int) -> Any:
+        return self.value
 
 
 class _Column:
@@ -324,7 +350,7 @@ def _schema() -> Any:
         {
             "shard": pa.int32(), "offset": pa.int64(), "bytes": pa.int64(), "leads": pa.int32(), "rate": pa.float64(),
             "dtype": pa.string(), "scale": pa.list_(pa.float32()), "step": pa.list_(pa.float64()), "exact": pa.bool_(),
-            "idx": pa.int64(), "patient": pa.int64(), "source": pa.large_string(),
+            "idx": pa.int64(), "patient": pa.int64(), "label": pa.list_(pa.float64()), "source": pa.large_string(),
         }
     )  # fmt: skip
 

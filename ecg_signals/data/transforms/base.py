@@ -53,6 +53,10 @@ class Transform(ABC):
         """`loses_leads` with the options that it has."""
         return self.loses_leads
 
+    def change(self, signal: np.ndarray, rng: Rng, leads: Sequence[int]) -> np.ndarray:
+        """As `__call__`, for a float32 signal that nobody needs any more: it may be written over."""
+        return self(signal, rng, leads)
+
     @abstractmethod
     def __call__(self, signal: np.ndarray, rng: Rng, leads: Sequence[int]) -> np.ndarray:
         """signal [leads, samples], left unchanged -> float32 of the same shape and unit.

@@ -18,11 +18,16 @@ class Pipeline:
     def __init__(self, transforms: Sequence[Transform], chances: Sequence[float]) -> None:
         self.steps = list(zip(transforms, chances, strict=True))
 
-    def __call__(self, signal: np.ndarray, rng: Rng, leads: Sequence[int]) -> np.ndarray:
-        """signal [leads, samples], left unchanged -> float32 of the same shape; `leads`: the rows' standard numbers."""
+    def __call__(self, signal: np.ndarray, rng: Rng, leads: Sequence[int], own: bool = False) -> np.ndarray:
+        """signal [leads, samples] -> float32 of the same shape.
+
+        Args:
+            leads: the rows' standard numbers.
+            own: nobody needs `signal`, a float32, any more; else it is left unchanged.
+        """
         for transform, chance in self.steps:
             if rng.uniform() < chance:
-                signal = transform(signal, rng, leads)
+                signal = (transform.change if own else transform)(signal, rng, leads)
         return signal
 
 

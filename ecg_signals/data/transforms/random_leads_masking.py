@@ -39,11 +39,19 @@ class RandomLeadsMasking(Transform):
     loses_leads = True
 
     def __call__(self, signal: np.ndarray, rng: Rng, leads: Sequence[int]) -> np.ndarray:
-        if self.cfg.mask_leads_selection == "conditional":
-            return keep_leads(signal, self._kept(rng, leads))
-        return keep_leads(signal, rng.uniform(size=len(signal)) >= self.cfg.mask_leads_prob)
+        return keep_leads(signal, self._kept(rng, leads))
+
+    def change(self, signal: np.ndarray, rng: Rng, leads: Sequence[int]) -> np.ndarray:
+        signal[~self._kept(rng, leads)] = 0
+        return signal
 
     def _kept(self, rng: Rng, leads: Sequence[int]) -> np.ndarray:
+        """[leads] True for those that stay."""
+        if self.cfg.mask_leads_selection == "conditional":
+            return self._kept_by_number(rng, leads)
+        return rng.uniform(size=len(leads)) >= self.cfg.mask_leads_prob
+
+    def _kept_by_number(self, rng: Rng, leads: Sequence[int]) -> np.ndarray:
         """[leads]; drawn without replacement. Where a selection holds fewer leads of a kind, all of them go."""
         kept = np.ones(len(leads), dtype=bool)
         for chest, count in zip((False, True), self.cfg.mask_leads_condition, strict=True):
@@ -55,6 +63,7 @@ class RandomLeadsMasking(Transform):
 
 def keep_leads(signal: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """`signal` [leads, samples], any unit, with zeros where `kept` [leads] is False."""
-    masked = signal.astype(np.float32)
-    masked[~kept] = 0
+    masked = np.zeros(signal.shape, dtype=np.float32)
+    for lead in np.flatnonzero(kept).tolist():
+        masked[lead] = signal[lead]
     return masked

@@ -1,8 +1,30 @@
 """What augmentations draw from: a keyed Generator in training, RandomState where published draws are replayed."""
 
+from typing import Any
+
 import numpy as np
+from numpy.random.bit_generator import ISeedSequence
 
 Rng = np.random.Generator | np.random.RandomState
+
+
+class _Unseeded(ISeedSequence):
+    """Keeps a bit generator from asking the system for random numbers, which takes longer than all else it does."""
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> np.ndarray:
+        return np.zeros(n_words, dtype=dtype)
+
+
+_UNSEEDED, _NO_BUFFER = _Unseeded(), np.zeros(4, dtype=np.uint64)
+
+
+def keyed(key: tuple[int, int], counter: tuple[int, int, int, int]) -> np.random.Generator:
+    """The stream that Philox(key=key, counter=counter) gives."""
+    bits = np.random.Philox(_UNSEEDED)
+    place = {"key": key, "counter": counter}
+    bits.state = {"bit_generator": "Philox", "state": place, "buffer": _NO_BUFFER, "buffer_pos": 4, "has_uint32": 0,
+                  "uinteger": 0}  # fmt: skip
+    return np.random.Generator(bits)
 
 
 def span(rng: Rng, samples: int, largest_share: float, smallest_share: float = 0.0) -> slice:

@@ -1,0 +1,125 @@
+"""A packed store against one .mat file a record: random access, and pairs per second of the CMSC loader.
+
+Everything comes from one run, the sides in turns, each side's best, page cache warm. Records are 12 x 2500 float32.
+Rates are per CPU second, so that they hold whatever else the machine does; `--wall` counts seconds instead. Loading
+processes are timed by the CPU seconds that they themselves use.
+
+    python tools/bench/store.py --records 1000
+"""
+
+import argparse
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from data_loading import our_loader, write_records
+from scipy.io import loadmat
+
+from ecg_signals.data.manifest import Manifest
+from ecg_signals.data.pack import pack_manifests
+from ecg_signals.data.sources.files import FileSource
+
+CLOCK = {"cpu": time.process_time, "wall": time.perf_counter}
+
+
+def read_all(folder: Path, name: str, order: np.ndarray) -> Callable[[], None]:
+    """Reads every record of a manifest in a random order, into memory of its own."""
+    manifest = Manifest(folder / name)
+    source = FileSource(manifest.root)
+    addresses = [address for row in range(len(manifest)) for address in manifest.addresses(row)]
+
+    def read() -> None:
+        for number in order:
+            np.array(source.read(addresses[number]).signal, dtype=np.float32)
+
+    return read
+
+
+def read_by_scipy(folder: Path, order: np.ndarray) -> Callable[[], None]:
+    manifest = Manifest(folder / "train.tsv")
+    paths = [os.path.join(manifest.root, name) for row in range(len(manifest)) for name in manifest.addresses(row)]
+
+    def read() -> None:
+        for number in order:
+            np.array(loadmat(paths[number])["feats"], dtype=np.float32)
+
+    return read
+
+
+def load(folder: Path, batch_size: int) -> Callable[[], None]:
+    loader = our_loader(folder, batch_size, mask=True)
+
+    def read() -> None:
+        for _ in loader.batches(1):
+            pass
+
+    return read
+
+
+def best_rates(jobs: dict[str, Callable[[], None]], count: int, seconds: float, clock: str) -> dict[str, float]:
+    best, now = dict.fromkeys(jobs, 0.0), CLOCK[clock]
+    begun = time.perf_counter()
+    while not all(best.values()) or time.perf_counter() - begun < seconds:
+        for name, job in jobs.items():
+            start = now()
+            job()
+            best[name] = max(best[name], count / (now() - start))
+    return best
+
+
+def in_a_process(folder: Path, batch_size: int, pairs: int, epochs: int) -> float:
+    """Pairs per second that one loading process works, from the first batch to its end."""
+    loader = our_loader(folder, batch_size, mask=True, num_workers=1)
+    before = _of_children()
+    for epoch in range(1, epochs + 1):
+        for _ in loader.batches(epoch):
+            pass
+    loader.close()
+    return epochs * pairs / (_of_children() - before)
+
+
+def _of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", type=int, default=500, help="records of two segments")
+    parser.add_argument("--batch-size", type=int, default=64, help="pairs per batch")
+    parser.add_argument("--seconds", type=float, default=5.0, help="measuring time of every comparison")
+    parser.add_argument("--wall", action="store_true", help="seconds instead of CPU seconds")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    clock, records = "wall" if arguments.wall else "cpu", arguments.records
+    with tempfile.TemporaryDirectory() as place:
+        folder, packed, counts = (Path(place) / name for name in ("files", "packed", "int16"))
+        folder.mkdir()
+        write_records(folder, records, "float32")
+        pack_manifests(folder, packed)
+        pack_manifests(folder, counts, dtype="int16")
+        order = np.random.default_rng(0).permutation(2 * records)
+        sides = {"packed": packed, "int16": counts, ".mat": folder}
+        readers = {name: read_all(path, "train.tsv", order) for name, path in sides.items()}
+        readers["scipy"] = read_by_scipy(folder, order)
+        report("random access, records/s", best_rates(readers, 2 * records, arguments.seconds, clock), "scipy")
+        loaders = {name: load(path, arguments.batch_size) for name, path in sides.items()}
+        report("CMSC with RLM, pairs/s", best_rates(loaders, records, arguments.seconds, clock), ".mat")
+        epochs = max(1, 8000 // records)
+        rates = {name: in_a_process(path, arguments.batch_size, records, epochs) for name, path in sides.items()}
+        report("CMSC with RLM, pairs/s and CPU second of a loading process", rates, ".mat")
+
+
+def report(what: str, rates: dict[str, float], base: str) -> None:
+    print(f"{what}:")
+    for name, rate in rates.items():
+        print(f"  {name:8} {rate:10,.0f}  {rate / rates[base]:6.2f} x {base}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
