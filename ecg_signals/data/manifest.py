@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
@@ -89,6 +89,12 @@ class _Texts:
 
     def __getitem__(self, row: int) -> str:
         return bytes(self.content[self.ends[row] : self.ends[row + 1]]).decode()
+
+    def block(self, first: int, behind: int) -> list[str]:
+        """Those of many rows."""
+        ends = self.ends[first : behind + 1].tolist()
+        whole = bytes(self.content[ends[0] : ends[-1]])
+        return [whole[start - ends[0] : end - ends[0]].decode() for start, end in pairwise(ends)]
 
 
 @dataclass
@@ -192,15 +198,26 @@ class Manifest:
         """What row `index` names, relative to the root: one path or packed address per segment."""
         row = self._row(index)
         path = self._columns.path[row]
+        return [path] if self.kind != "cmsc" else self._segments(path, self._columns.extra[row])
+
+    def addresses_of(self, first: int, behind: int) -> list[list[str]]:
+        """What rows `first` to `behind` - 1 name, quickly."""
+        if self._keep is not None:
+            return [self.addresses(row) for row in range(first, behind)]
+        paths = self._columns.path.block(first, behind)
         if self.kind != "cmsc":
-            return [path]
-        numbers = self._columns.extra[row].split(",")
-        even = len(numbers) // 2 * 2
+            return [[path] for path in paths]
+        return [self._segments(*row) for row in zip(paths, self._columns.extra.block(first, behind))]
+
+    def _segments(self, path: str, segments: str) -> list[str]:
+        """What a cmsc row names: `segments` of the record `path`, the last of an odd number left out."""
+        places = segments.split(",")
+        even = len(places) // 2 * 2
         packed = Slice.parse(path)
         if packed:
-            size = packed.bytes // len(numbers)
+            size = packed.bytes // len(places)
             return [f"{packed.shard}:{packed.offset + position * size}:{size}" for position in range(even)]
-        return [f"{path}_{int(number)}.{self._columns.extension}" for number in numbers[:even]]
+        return [f"{path}_{number}.{self._columns.extension}" for number in places[:even]]
 
     def rows(self) -> Iterable[tuple[str, ...]]:
         """Every kept row's columns as text, in order: what `write_manifest` takes."""
@@ -323,32 +340,19 @@ def _kind_of(line: str) -> tuple[str, str]:
 
 def _parse_rows(path: Path, blocks: Iterable[bytes], kind: str, skipped: int) -> _Columns:
     """The rows of blocks of lines, of which `skipped` stand before the first. Root and extension are left empty."""
-    paths, extras = bytearray(), bytearray()
-    columns: dict[str, list[np.ndarray]] = {
-        name: [] for name in ("samples", "parts", "keys", "path_sizes", "extra_sizes")
-    }
+    columns = {name: bytearray() for name in Rows._fields}  # which grow, and are given back whole
     for block in blocks:
         rows = parse_block(block, kind) or _parse_slowly(path, block, kind, skipped)
         skipped += block.count(b"\n")
-        paths += rows.paths.data
-        extras += rows.extras.data
         for name, column in columns.items():
-            column.append(getattr(rows, name))
-    samples, parts, keys, path_sizes, extra_sizes = (_joined(column) for column in columns.values())
-    texts = _Texts(paths, _ends(path_sizes)), _Texts(extras, _ends(extra_sizes))
+            column += getattr(rows, name).data
+    dtypes = {"samples": np.int64, "keys": np.uint64}
+    samples, parts, keys, path_sizes, extra_sizes = (
+        np.frombuffer(columns[name], dtypes.get(name, np.int32)) for name in Rows._fields[2:]
+    )
+    texts = _Texts(columns["paths"], _ends(path_sizes)), _Texts(columns["extras"], _ends(extra_sizes))
     _refuse_duplicates(path, kind, keys, *texts)
     return _Columns(kind, "", "", samples, parts, *texts)
-
-
-def _joined(column: list[np.ndarray]) -> np.ndarray:
-    """Arrays behind one another, each forgotten once it is copied."""
-    whole = np.empty(sum(map(len, column)), dtype=column[0].dtype)
-    at = len(whole)
-    while column:
-        last = column.pop()
-        at -= len(last)
-        whole[at : at + len(last)] = last
-    return whole
 
 
 def _ends(sizes: np.ndarray) -> np.ndarray:

@@ -139,8 +139,8 @@ def _check_dest(folder: Path, plan: Plan, index: Index | None, append: bool) -> 
         )
     if not plan.named and not append:
         raise ConfigError(
-            f"DEST {folder} holds {index.rows:,} records of other files, such as {next(sources(index.batches))}. Type "
-            f"--append to add {len(plan.stored) - plan.kept:,} records to them, or give another folder as DEST"
+            f"DEST {folder} holds {index.rows:,} records of other files, such as {next(sources(index.batches))[0]}. "
+            f"Type --append to add {len(plan.stored) - plan.kept:,} records to them, or give another folder as DEST"
         )
 
 

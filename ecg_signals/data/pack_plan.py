@@ -31,12 +31,14 @@ class Names:
         self.keys, self.checks = keys, checks
 
     @classmethod
-    def of(cls, texts: Iterable[str], count: int) -> "Names":
-        keys, checks = np.empty(count, np.uint64), np.empty(count, np.uint32)
-        for number, text in enumerate(texts):
-            keys[number] = hash(text) & 0xFFFFFFFFFFFFFFFF
-            checks[number] = zlib.crc32(text.encode("utf-8", "surrogateescape"))
-        return cls(keys, checks)
+    def of(cls, blocks: Iterable[list[str]], count: int) -> "Names":
+        keys, checks = np.empty(count, np.int64), np.empty(count, np.uint32)
+        done = 0
+        for texts in blocks:
+            place = slice(done, done := done + len(texts))
+            keys[place] = [hash(text) for text in texts]
+            checks[place] = [zlib.crc32(text.encode("utf-8", "surrogateescape")) for text in texts]
+        return cls(keys.view(np.uint64), checks)
 
     def __add__(self, others: "Names") -> "Names":
         return Names(np.concatenate([self.keys, others.keys]), np.concatenate([self.checks, others.checks]))
@@ -74,9 +76,17 @@ class Listed:
         sizes = manifest.parts // 2 * 2 if manifest.kind == "cmsc" else None
         first = None if sizes is None else np.cumsum(sizes, dtype=np.int64) - sizes
         count = len(manifest) if sizes is None else int(sizes.sum())
-        paths, folders = (path for row in range(len(manifest)) for path in paths_of(manifest, row)), set[str]()
-        names = Names.of((path for path in paths if folders.add(os.path.dirname(path)) is None), count)
-        return cls(manifest, names, folders, first, sizes)
+        folders: set[str] = set()
+
+        def blocks() -> Iterator[list[str]]:
+            for start in range(0, len(manifest), AT_ONCE):
+                paths = paths_of(manifest, start, min(start + AT_ONCE, len(manifest)))
+                folders.update({path.rpartition("/")[0] for row in paths for path in row})
+                yield [path for row in paths for path in row]
+
+        names = Names.of(blocks(), count)
+        # Mapped once more, so that pages that are not needed for now do not count as this process's.
+        return cls(Manifest(manifest.path), names, folders, first, sizes)
 
     def by_size(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Rows with equally many records: how many, the rows, and their units (see Names)."""
@@ -88,12 +98,13 @@ class Listed:
             yield size, rows, self.names.units(self.first[rows], size)
 
 
-def paths_of(manifest: Manifest, row: int) -> list[str]:
-    """The files that a row names. Raises: ConfigError for packed records."""
-    root, addresses = os.path.abspath(manifest.root), manifest.addresses(row)
-    if Slice.parse(addresses[0]):
+def paths_of(manifest: Manifest, first: int, behind: int) -> list[list[str]]:
+    """The files that rows `first` to `behind` - 1 name. Raises: ConfigError for packed records."""
+    root = os.path.join(os.path.abspath(manifest.root), "")
+    addresses = manifest.addresses_of(first, behind)
+    if any(Slice.parse(row[0]) for row in addresses):
         raise ConfigError(f"{manifest.path} names packed records already; pack the manifests of the files")
-    return [os.path.join(root, address) for address in addresses]
+    return [[name if name.startswith("/") else root + name for name in row] for row in addresses]
 
 
 class Stored:
@@ -136,14 +147,14 @@ class Stored:
         return np.where(known[at] == units, first[order[at]], -1)
 
 
-def sources(batches: Iterable[Any]) -> Iterator[str]:
-    """The file that every record was made from. Raises: ConfigError where an index does not say."""
+def sources(batches: Iterable[Any]) -> Iterator[list[str]]:
+    """The file that every record was made from, many at a time. Raises: ConfigError where an index does not say."""
     for batch in batches:
         if "source" not in batch.schema.names:
             raise ConfigError("the index of DEST does not say what its records were made from; give another DEST")
         column = batch.column("source")
         for start in range(0, len(column), AT_ONCE):
-            yield from (text or "" for text in column.slice(start, AT_ONCE).to_pylist())
+            yield [text or "" for text in column.slice(start, AT_ONCE).to_pylist()]
 
 
 @dataclass
@@ -184,7 +195,8 @@ class Plan:
         number -= len(self.missing)
         listed = list(self.listed.values())
         units = range(int(self.bounds[number]), int(self.bounds[number + 1]))
-        paths = [paths_of(listed[self.whose[unit]].manifest, int(self.row[unit])) for unit in units]
+        places = ((listed[self.whose[unit]].manifest, int(self.row[unit])) for unit in units)
+        paths = [paths_of(manifest, row, row + 1)[0] for manifest, row in places]
         flat, sizes = [path for unit in paths for path in unit], [len(unit) for unit in paths]
         return Shard(self.folder, self.first + number, self.dtype, flat, sizes)
 
@@ -249,7 +261,13 @@ def _missing(folder: Path, index: Index | None) -> list[Shard]:
         return []
     gone = {number for number, name in enumerate(index.names) if not (folder / name).is_file()}
     return [
-        Shard(folder, number, batch.column("dtype")[0].as_py(), list(sources([batch])), [1] * batch.num_rows)
+        Shard(
+            folder,
+            number,
+            batch.column("dtype")[0].as_py(),
+            [path for paths in sources([batch]) for path in paths],
+            [1] * batch.num_rows,
+        )
         for number, batch in index.by_shard()
         if number in gone
     ]
@@ -257,7 +275,7 @@ def _missing(folder: Path, index: Index | None) -> list[Shard]:
 
 def _width(manifest: Manifest, row: int, dtype: str) -> int:
     """Bytes of a sample of all leads, as the first record has them; the others' are taken to be alike."""
-    return len(read_segment(paths_of(manifest, row)[0]).signal) * np.dtype(dtype).itemsize
+    return len(read_segment(paths_of(manifest, row, row + 1)[0][0]).signal) * np.dtype(dtype).itemsize
 
 
 def cut(sizes: np.ndarray, most: int) -> np.ndarray:
