@@ -48,6 +48,11 @@ MAX_TABLE_LINE = 16 << 20  # bytes
 MAX_GZIP_FILES = 1000  # gzip files behind each other in one
 MAX_ROWS_PER_LABELLED = 1000  # rows of y.npy for each labelled record, 10,000 more; idx decides how many there are
 
+# A store on a server. The index of ten million records has some 1.5 GB, a batch of 64 pairs 15 MB.
+MAX_REMOTE_FILE = 16 << 30  # bytes of an index or a manifest, which are copied to the local cache
+MAX_REMOTE_BATCH = 2 << 30  # bytes of records that are asked for together
+REMOTE_SECONDS = 120  # for one call, of all ranges of a batch or of 8 MiB of a file
+
 # A data set's zip file, which the published ones unpack to twice its size, and a table in a .gz
 MAX_UNPACKED_PER_BYTE = 20
 MAX_UNPACKED_MORE = 64 << 20  # bytes, for small archives

@@ -350,6 +350,7 @@ class _EpochItems(Items):
     def read(self, wanted: Sequence[tuple[int, int, int]]) -> list[Any]:
         if wanted and wanted[0][0] != self.dataset.epoch:
             self.dataset.set_epoch(wanted[0][0])
+        self.fetch([index for _, index, _ in wanted])
         items = []
         for _, index, draw in wanted:
             self.dataset.draw = draw

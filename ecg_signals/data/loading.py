@@ -63,7 +63,13 @@ class Items(Dataset[Any]):
             return [Failure(error)]
 
     def read(self, wanted: Sequence[Any]) -> list[Any]:
+        self.fetch(wanted)
         return [self.dataset[index] for index in wanted]
+
+    def fetch(self, indices: Sequence[Any]) -> None:
+        """Before items are asked for one by one, for datasets that have them on a server."""
+        if hasattr(self.dataset, "fetch"):
+            self.dataset.fetch(indices)
 
     def __len__(self) -> int:
         return len(self.dataset)

@@ -25,6 +25,7 @@ import numpy as np
 from ecg_signals.config import ConfigError, resolve_input
 from ecg_signals.data.arrow_columns import numbers_of
 from ecg_signals.data.manifest_rows import Rows, numbers, parse_block, rows_of
+from ecg_signals.data.remote import cache_folder, is_url
 from ecg_signals.files import CannotWrite, replacing
 from ecg_signals.limits import regular_file
 from ecg_signals.readers.npy_file import load_npy
@@ -67,12 +68,12 @@ class Listing(Protocol):
 
     Attributes:
         path: the file.
-        root: the folder that addresses follow.
+        root: the folder that addresses follow, or its URL.
         samples: [items] int64, samples of each.
     """
 
     path: Path
-    root: Path
+    root: Path | str
 
     @property
     def samples(self) -> np.ndarray: ...
@@ -117,7 +118,7 @@ class Manifest:
     Attributes:
         path: the .tsv file.
         kind: plain, cmsc or identification.
-        root: the folder that addresses follow.
+        root: the folder that addresses follow, or its URL.
         samples: [rows] int64, samples per row.
     """
 
@@ -134,7 +135,7 @@ class Manifest:
         if kind is not None and kind != self.kind:
             raise ConfigError(_wrong_kind(self.path, self.kind, kind))
         self._keep, self.samples = self._select(min_samples)
-        self.root = _resolve_root(self.path, self._columns.root)
+        self.root: Path | str = _resolve_root(self.path, self._columns.root)
 
     @property
     def parts(self) -> np.ndarray:
@@ -245,8 +246,10 @@ def _wrong_kind(path: Path, found: str, expected: str) -> str:
     )
 
 
-def _resolve_root(path: Path, root: str) -> Path:
-    """The root as it stands, relative to where the command was typed, or relative to the manifest."""
+def _resolve_root(path: Path, root: str) -> Path | str:
+    """The root as it stands, relative to where the command was typed, or relative to the manifest; or a URL."""
+    if is_url(root):
+        return root.rstrip("/")
     found = resolve_input(root)
     if not found.is_dir() and not Path(root).is_absolute() and (path.parent / root).is_dir():
         found = path.parent / root
@@ -266,7 +269,7 @@ def _load(path: Path) -> _Columns:
             return _parse(path)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}. Make it with `ecg-preprocess manifest`") from None
-    folder = Path(os.environ.get(CACHE_DIR, os.path.expanduser("~/.cache/ecg_signals"))) / "manifests"
+    folder = cache_folder() / "manifests"
     name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
     cached = folder / f"{name}-{stat.st_size}-{stat.st_mtime_ns}.arrow"
     columns = _read_compiled(cached)

@@ -120,8 +120,8 @@ def _faults_of_manifest(path: Path, store: PackedStore) -> list[str]:
         manifest = Manifest(path)
     except ConfigError as error:
         return [str(error)]
-    if manifest.root.resolve() != store.folder.resolve():
-        return [f"{path} is of another store: its first line is {manifest.root}, not {store.folder.resolve()}"]
+    if Path(manifest.root).resolve() != Path(store.folder).resolve():
+        return [f"{path} is of another store: its first line is {manifest.root}, not {Path(store.folder).resolve()}"]
     wrong: Counter[str] = Counter()
     first: dict[str, str] = {}
     for row in range(len(manifest)):

@@ -1,7 +1,7 @@
 """One stored signal, and what reads it by the address that a manifest holds."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,6 +43,10 @@ class SegmentSource(ABC):
 
         Raises: ConfigError naming the file when it is missing, truncated or not of this kind.
         """
+
+    def fetch(self, addresses: Iterable[str]) -> None:
+        """Get ready what `read` will be asked for next, the segments of a batch; sources on this machine need not."""
+        return
 
 
 def owner_of(segment: Segment, index: int) -> int:

@@ -11,6 +11,8 @@ from torch.utils.data import Dataset
 from ecg_signals.config import BaseConfig, ConfigError, option, resolve_input
 from ecg_signals.data.batching import BatchIterator
 from ecg_signals.data.label_file import LabelFile
+from ecg_signals.data.remote import is_url
+from ecg_signals.data.sources.remote import fetched_manifest
 from ecg_signals.data.transforms.rng import keyed
 from ecg_signals.sections import DatasetConfig
 from ecg_signals.signal.contract import SignalContract
@@ -86,6 +88,8 @@ class BaseDataset(Dataset[dict[str, Any]]):
             task: the section with `data`, the folder of the manifests.
         Raises: ConfigError naming the manifest that is missing.
         """
+        if is_url(task.data):
+            return fetched_manifest(f"{task.data.rstrip('/')}/{split}{cls.suffix}")
         path = resolve_input(task.data) / f"{split}{cls.suffix}"
         if not path.is_file():
             raise ConfigError(missing_manifest(path, split))
@@ -151,6 +155,10 @@ class BaseDataset(Dataset[dict[str, Any]]):
 
     def __len__(self) -> int:
         return len(self.sizes)
+
+    def fetch(self, indices: Sequence[int]) -> None:
+        """Called before the items of a batch are asked for, so that what lies on a server comes at once."""
+        return
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         raise TypeError(f"{type(self).__name__} must define __getitem__(index)")

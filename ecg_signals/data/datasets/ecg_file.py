@@ -70,6 +70,12 @@ class EcgFileConfig(SignalsConfig):
         None, "noise of that level in what is not trained on, before filter and normalize; of segments in mV",
         choices=LEVELS, ours=True,
     )  # fmt: skip
+    remote_cache: float | None = option(
+        None,
+        "GB of records of a server that stay on the local disk, for the next epoch; None: none",
+        above=0,
+        ours=True,
+    )
     label_file: str | None = option(
         None, "y.npy, one row of labels per record idx; None: the files' own `label`", section="task"
     )
@@ -128,7 +134,11 @@ class EcgFileDataset(BaseDataset):
 
     def open_source(self) -> SegmentSource:
         """What reads the segments that the manifest names."""
-        return FileSource(self.manifest.root, self.tracks)
+        return FileSource(self.manifest.root, self.tracks, int((self.cfg.remote_cache or 0) * 1e9))
+
+    def fetch(self, indices: Sequence[int]) -> None:
+        if isinstance(self.source, FileSource) and self.source.remote:
+            self.source.fetch(address for index in indices for address in self.manifest.addresses(index))
 
     def views(self, segments: Sequence[Segment], index: int) -> list[dict[str, Any]]:
         """What `view` returns for every signal of an item, from the segments of its manifest row."""
@@ -304,6 +314,8 @@ class EcgFileDataset(BaseDataset):
 
     def digest(self) -> str | None:
         if not isinstance(self.source, FileSource):
+            return None
+        if self.source.remote:
             return None
         listed, shards = hashlib.sha256(), set[str]()
         for address in (address for row in range(len(self)) for address in self.manifest.addresses(row)):

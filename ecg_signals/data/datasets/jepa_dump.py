@@ -34,7 +34,9 @@ from ecg_signals.data.members import (
     member_path,
     say_where_far,
 )
+from ecg_signals.data.remote import is_url
 from ecg_signals.data.sources.dumps import ManifestRecords, Records, notes_path, open_records
+from ecg_signals.data.sources.remote import fetched_manifest
 from ecg_signals.interop.ecg_jepa.contract import ecg_jepa
 from ecg_signals.interop.ecg_jepa.datasets import DATASETS, published_name
 from ecg_signals.registry import register_dataset
@@ -128,6 +130,8 @@ class JepaDumpDataset(BaseDataset):
                 "no data: set task.data to a dump (.npy, .npz) or to a folder with train.npy, train.npz or train.tsv; "
                 "for several datasets dataset.dumps={NAME: FILE, ...}"
             )
+        if is_url(task.data):
+            return fetched_manifest(f"{task.data.rstrip('/')}/{split}.tsv")
         place = resolve_input(task.data)
         if len(cfg.mixture or {}) > 1:
             return place / split
@@ -183,6 +187,11 @@ class JepaDumpDataset(BaseDataset):
     def name_of(self, index: int) -> str:
         member, record = self.locate(index)
         return f"{member.name}:{record}"
+
+    def fetch(self, indices: Sequence[int]) -> None:
+        places = [self.locate(index) for index in indices]
+        for member in self.members:
+            member.records.fetch(record for owner, record in places if owner is member)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         item = self._item(index, CROP, index)

@@ -8,6 +8,7 @@ differ in length, an uncompressed `.npz` of `data` [samples of all records, lead
 import json
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +59,10 @@ class Records(ABC):
     @abstractmethod
     def rows(self) -> int:
         """Leads of every record."""
+
+    def fetch(self, records: Iterable[int]) -> None:
+        """Get ready what `read` will be asked for next; files on this machine need not."""
+        return
 
     @abstractmethod
     def read(self, record: int, start: int = 0, stop: int | None = None) -> np.ndarray:
@@ -119,6 +124,10 @@ class ManifestRecords(Records):
     @property
     def rows(self) -> int:
         return self._rows
+
+    def fetch(self, records: Iterable[int]) -> None:
+        if self._source.remote:
+            self._source.fetch(self.manifest.addresses(record)[0] for record in records)
 
     def read(self, record: int, start: int = 0, stop: int | None = None) -> np.ndarray:
         segment = self._source.read(self.manifest.addresses(record)[0])

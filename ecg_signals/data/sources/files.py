@@ -2,15 +2,17 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ecg_signals.config import ConfigError
 from ecg_signals.data.manifest import Slice
+from ecg_signals.data.remote import is_url
 from ecg_signals.data.segment import Segment, SegmentSource
 from ecg_signals.data.sources.packed import PackedStore
+from ecg_signals.data.sources.remote import RemoteStore
 from ecg_signals.readers.mat_file import read_mat_arrays, unreadable
 from ecg_signals.readers.npy_file import load_npy
 
@@ -23,27 +25,45 @@ class FileSource(SegmentSource):
     Args:
         root: the manifest's.
         tracks: arrays [..., samples] that every file must hold beside `feats`.
+        cache_bytes: of records of a server that stay on the local disk.
     """
 
-    def __init__(self, root: str | os.PathLike[str], tracks: Sequence[str] = ()) -> None:
-        self.root, self.tracks = os.fspath(root), tuple(tracks)
+    def __init__(self, root: str | os.PathLike[str], tracks: Sequence[str] = (), cache_bytes: int = 0) -> None:
+        self.root, self.tracks, self.cache_bytes = os.fspath(root), tuple(tracks), cache_bytes
+        self.remote = is_url(self.root)
         self._stores: dict[str, PackedStore] = {}
         self._shards: dict[str, tuple[PackedStore, str]] = {}  # as a manifest names them -> store, and name there
 
     def read(self, address: str) -> Segment:
         packed = Slice.parse(address)
         if packed is None:
+            if self.remote:
+                raise ConfigError(
+                    f"{self.root}/{address} is a file on a server, where only packed stores are read; pack the files "
+                    f"(ecg-pack) and copy the store there, or copy the files to a local folder"
+                )
             return read_segment(os.path.join(self.root, address), self.tracks)
         store, name = self._shards.get(packed.shard) or self._find(packed.shard)
         found = store.read(Slice(name, packed.offset, packed.bytes))
         return _with_tracks(found, self.tracks, {}) if self.tracks else found
 
     def _find(self, shard: str) -> tuple[PackedStore, str]:
-        folder, name = os.path.split(os.path.join(self.root, shard))
+        folder, _, name = os.path.join(self.root, shard).rpartition("/")
         if folder not in self._stores:
-            self._stores[folder] = PackedStore(folder)
+            self._stores[folder] = RemoteStore(folder, self.cache_bytes) if self.remote else PackedStore(folder)
         self._shards[shard] = self._stores[folder], name
         return self._shards[shard]
+
+    def fetch(self, addresses: Iterable[str]) -> None:
+        if not self.remote:
+            return
+        wanted: dict[RemoteStore, list[Slice]] = {}
+        for packed in filter(None, map(Slice.parse, addresses)):
+            store, name = self._shards.get(packed.shard) or self._find(packed.shard)
+            assert isinstance(store, RemoteStore)
+            wanted.setdefault(store, []).append(Slice(name, packed.offset, packed.bytes))
+        for store, slices in wanted.items():
+            store.fetch(slices)
 
     def path(self, address: str) -> tuple[str, bool]:
         """The file behind an address, and whether it is one of a packed store."""

@@ -85,10 +85,10 @@ class Index:
 class PackedStore:
     """Reads records of one packed folder by address; shards and index are memory-mapped, shared by all processes."""
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
-        self._place = f"{os.fspath(folder)}/"
-        self.index = read_index(self.folder / INDEX)
+    def __init__(self, folder: str | os.PathLike[str], index: Path | None = None) -> None:
+        """`index`: where it lies, if not in the folder."""
+        self.folder = os.fspath(folder)
+        self.index = read_index(index or Path(folder, INDEX))
         self._facts = dict(zip(self.index.names, self.index.facts, strict=True))
         self._batches = _batches_by_shard(self.index)
         self._rows: dict[str, _Rows] = {}
@@ -123,7 +123,7 @@ class PackedStore:
         elif scale is not None:
             signal = signal * scale[:, None]
         known = None if patient is None or patient < 0 else patient
-        return Segment(f"{self._place}{address}", signal, rate, idx, known, label, patient is not None)
+        return Segment(f"{self.folder}/{address}", signal, rate, idx, known, label, patient is not None)
 
     def shape(self, address: Slice) -> tuple[int, int] | None:
         """Leads and samples at `address` as the index tells; None where it knows no such record."""
@@ -164,13 +164,13 @@ class PackedStore:
         found = mapped[address.offset : address.offset + address.bytes]
         if len(found) != address.bytes:
             raise ConfigError(
-                f"{self.folder / address.shard} is truncated: it ends before {address}. {_remake(self.folder)}"
+                f"{self.folder}/{address.shard} is truncated: it ends before {address}. {_remake(self.folder)}"
             )
         return found
 
     def _map(self, name: str) -> np.ndarray:
         """The bytes of a shard, once it is seen to be the one that the index describes."""
-        path = self.folder / name
+        path = Path(self.folder, name)
         if not path.exists():
             raise ConfigError(f"{path} is missing, which {INDEX} beside it names. {_remake(self.folder)}")
         try:
@@ -191,7 +191,7 @@ class PackedStore:
         return mapped
 
 
-def _remake(folder: Path) -> str:
+def _remake(folder: str) -> str:
     return f"`ecg-pack verify {folder}` finds all that is wrong; delete what it names and run `ecg-pack` again"
 
 
