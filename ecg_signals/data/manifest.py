@@ -192,7 +192,9 @@ class Manifest:
             rows = np.arange(start, min(start + LABELS_AT_ONCE, len(self)))
             rows = rows if self._keep is None else self._keep[rows]
             found = numbers(content, ends[rows], ends[rows + 1])  # None where one is negative, say
-            largest = max(largest, max(int(self._columns.extra[row]) for row in rows) if found is None else found.max())
+            largest = max(
+                largest, max(int(self._columns.extra[row]) for row in rows.tolist()) if found is None else found.max()
+            )
         return int(largest)
 
     def addresses(self, index: int) -> list[str]:

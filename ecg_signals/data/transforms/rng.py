@@ -1,6 +1,6 @@
 """What augmentations draw from: a keyed Generator in training, RandomState where published draws are replayed."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.random.bit_generator import ISeedSequence
@@ -20,7 +20,7 @@ _UNSEEDED, _NO_BUFFER = _Unseeded(), np.zeros(4, dtype=np.uint64)
 
 def keyed(key: tuple[int, int], counter: tuple[int, int, int, int]) -> np.random.Generator:
     """The stream that Philox(key=key, counter=counter) gives."""
-    bits = np.random.Philox(_UNSEEDED)
+    bits: Any = np.random.Philox(cast(Any, _UNSEEDED))  # NumPy takes any ISeedSequence; its stubs do not say so
     place = {"key": key, "counter": counter}
     bits.state = {"bit_generator": "Philox", "state": place, "buffer": _NO_BUFFER, "buffer_pos": 4, "has_uint32": 0,
                   "uinteger": 0}  # fmt: skip
