@@ -88,7 +88,7 @@ def new_batch(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     if get_worker_info() is not None:
         size = math.prod(shape) * dtype.itemsize
         try:
-            return torch.empty(0, dtype=dtype).set_(torch.UntypedStorage._new_shared(size), 0, tuple(shape))
+            return torch.empty(0, dtype=dtype).set_(torch.UntypedStorage._new_shared(size)).view(tuple(shape))
         except (RuntimeError, OSError):  # no space left on /dev/shm: it goes through a pipe
             pass
     # numpy asks the kernel for huge pages, which makes the first touch of a new batch several times faster.

@@ -73,8 +73,9 @@ class Listing(Protocol):
     """
 
     path: Path
-    root: Path | str
 
+    @property
+    def root(self) -> Path | str: ...
     @property
     def samples(self) -> np.ndarray: ...
 

@@ -21,6 +21,7 @@ from ecg_signals.data.sources.files import read_segment
 from ecg_signals.data.sources.packed import Index
 
 AT_ONCE = 10_000  # names that are looked at together
+LOOKED_UP = 1 << 18  # units likewise
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # odd, so that records in another order are another unit
 
 
@@ -91,10 +92,10 @@ class Listed:
     def by_size(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Rows with equally many records: how many, the rows, and their units (see Names)."""
         if self.first is None or self.sizes is None:
-            yield 1, np.arange(len(self.manifest)), self.names.keys
+            yield 1, np.arange(len(self.manifest), dtype=np.int32), self.names.keys
             return
         for size in np.unique(self.sizes).tolist():
-            rows = np.flatnonzero(self.sizes == size)
+            rows = np.flatnonzero(self.sizes == size).astype(np.int32)
             yield size, rows, self.names.units(self.first[rows], size)
 
 
@@ -133,18 +134,23 @@ class Stored:
 
     def find(self, units: np.ndarray, size: int) -> np.ndarray:
         """[units] where the records of each lie, one after the other: the first of them; -1 where they do not."""
-        first, known = np.arange(len(self)), self.names.keys
+        first, known = None, self.names.keys
         if size > 1:
-            first = first[: max(0, len(self) - size + 1)]
-            first = first[self.group[first] == self.group[first + size - 1]]
+            first = np.arange(max(0, len(self) - size + 1), dtype=np.int32)
+            first = first[self.group[: len(first)] == self.group[size - 1 :]]
             known = self.names.units(first, size)
+        found = np.full(len(units), -1, dtype=np.int32)
         if not len(known):
-            return np.full(len(units), -1)
-        order = np.argsort(known, kind="stable")
+            return found
+        order = np.argsort(known, kind="stable").astype(np.int32)
         known = known[order]
-        at = known.searchsorted(units)
-        at[at == len(known)] = 0
-        return np.where(known[at] == units, first[order[at]], -1)
+        for start in range(0, len(units), LOOKED_UP):
+            wanted = units[start : start + LOOKED_UP]
+            at = known.searchsorted(wanted)
+            at[at == len(known)] = 0
+            place = order[at] if first is None else first[order[at]]
+            found[start : start + LOOKED_UP] = np.where(known[at] == wanted, place, -1)
+        return found
 
 
 def sources(batches: Iterable[Any]) -> Iterator[list[str]]:
@@ -227,8 +233,8 @@ class Share(Sequence[Shard]):
 
 
 def make_plan(manifests: dict[Path, Manifest], folder: Path, index: Index | None, dtype: str, shard_bytes: int) -> Plan:
-    """Units that the store lacks, those of several records first; each manifest's in its order."""
-    listed = {name: Listed.read(manifest) for name, manifest in manifests.items()}
+    """Units that the store lacks, those of several records first; each manifest's in its order. Empties `manifests`."""
+    listed = {name: Listed.read(manifests.pop(name)) for name in list(manifests)}
     stored, several = Stored(index), list(listed.values())
     kept, used = len(stored), np.zeros(len(stored), dtype=bool)
     parts: list[tuple[np.ndarray, ...]] = []  # of the units to be packed: manifest, row, records, samples in all

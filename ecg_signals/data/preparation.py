@@ -32,8 +32,9 @@ class Preparation:
         """
         signal = take_leads(segment.signal, leads, segment.path)
         flat = signal.ravel()
-        # The quick test overflows for values beyond 1e17, too; what is finite may be looked at twice.
-        if not np.isfinite(flat.dot(flat)) and not np.isfinite(signal).all():
+        with np.errstate(over="ignore"):  # the quick test overflows for values beyond 1e17: these are looked at twice
+            quick = flat.dot(flat)
+        if not np.isfinite(quick) and not np.isfinite(signal).all():
             _refuse(signal, leads, segment.path)
         if self.filter:
             signal = self._filtered(signal, segment.rate or self.sample_rate)
