@@ -49,7 +49,7 @@ class SignalIndex(SegmentSource):
         classes: Sequence[str] | None,
     ) -> None:
         self.path = resolve_input(path)
-        self.root = self.path.parent if root is None else resolve_input(root)
+        self.root: Path | str = self.path.parent if root is None else resolve_input(root)
         needed = [filename, *([rate] if rate else []), *labels]
         table = tables.read_table(self.path, needed=needed, text=[filename])
         if table.empty:
