@@ -5,7 +5,7 @@ import re
 import resource
 import sys
 import time
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ class Profile(NoProfile):
     ) -> None:
         self.folder, self.device, self.dtype, self.tf32, self.compiled = folder, device, dtype, tf32, compiled
         self.updates, self.flops, self.segments = 0, 0, 0.0
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self.last = time.perf_counter()
         self.counter: Any = None
         self.trace: Any = None
