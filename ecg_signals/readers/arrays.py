@@ -15,10 +15,9 @@ from ecg_signals.readers.npy_file import load_npy
 from ecg_signals.readers.stated import Stated, array_record
 from ecg_signals.readers.units import voltage_factor
 from ecg_signals.registry import register_reader
-from ecg_signals.signal.leads import LEADS, upright_lead
+from ecg_signals.signal.leads import LEADS, OTHER_LEADS, upright_lead
 from ecg_signals.signal.record import Record
 
-OTHER_LEADS = ("MLI", "MLII", "MLIII", "V7", "V8", "V9", "V3R", "V4R", "V5R", "Vx", "Vy", "Vz")
 _TIMES = {"time": 1.0, "t": 1.0, "seconds": 1.0, "time_s": 1.0, "time_ms": 1e-3, "ms": 1e-3}  # column: seconds per unit
 _COUNTERS = ("", "index", "sample", "samples", "frame", "n", "unnamed: 0")
 _UNITS = re.compile(r"(?P<name>.*?)[\s_]*[(\[](?P<units>[^)\]]+)[)\]]\s*$")
@@ -29,6 +28,9 @@ class NpyReader(Reader):
     """NumPy arrays, one per file."""
 
     suffixes = (".npy",)
+
+    def sniff(self, head: bytes) -> bool:
+        return head.startswith(b"\x93NUMPY")
 
     def read(self, found: Path, id: int | str | None, stated: Stated) -> Record:
         """An array [leads, samples] or [samples, leads]; twelve unnamed leads are in the standard order."""
