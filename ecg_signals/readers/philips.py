@@ -138,7 +138,7 @@ def _completed(path: Path, names: list[str], rows: np.ndarray) -> np.ndarray:
         return signal
     if [lead_name(name)[0] for name in names[:6]] != list(LEADS[:6]):
         raise ConfigError(
-            f"{path} is compressed with the first leads {shown(' '.join(names[:6]))}; only I II III aVR aVL aVF are known"
+            f"{path} is compressed, its first leads {shown(' '.join(names[:6]))}; only I II III aVR aVL aVF are known"
         )
     first, second, third = signal[0], signal[1], signal[1] - signal[0] - signal[2]
     signal[2] = third
