@@ -63,7 +63,7 @@ def scp_bytes(
     last = stated or rows.shape[1]
     name = PERSON.encode() + b"\0"
     tags = b"".join(struct.pack("<BH", tag, len(text)) + text for tag, text in (
-        (0, name), (2, name), (4, struct.pack("<HB", 50, 1)), (5, struct.pack("<HBB", 1953, 5, 8)), (8, b"\x01"),
+        (0, name), (2, name), (4, struct.pack("<HB", 50, 1)), (5, struct.pack("<HBB", 1953, 5, 8)), (8, b"\x02"),
         (25, struct.pack("<HBB", 2020, 2, 3)), (26, bytes([4, 5, 6])), (27, struct.pack("<H", 5)),
         (28, struct.pack("<H", 150)), (255, b""),
     ))  # fmt: skip

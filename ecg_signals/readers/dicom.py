@@ -289,8 +289,8 @@ def _counts(path: Path, group: Any, channels: int, big: bool) -> tuple[np.ndarra
 def _padded(counts: np.ndarray, padding: int | None, rate: float) -> np.ndarray:
     """Where samples of a channel stand for nothing, bool [samples].
 
-    Some writers state a padding value, such as 0, that is an ordinary count as well: then only stretches of a second.
-    The lowest number of a type always stands for nothing.
+    Some writers state a padding value, such as 0, that is an ordinary count as well, no further from the others than
+    these are from each other: then only stretches of a second. The lowest number of a type always stands for nothing.
     """
     lowest = np.iinfo(counts.dtype).min
     found = counts == lowest if lowest < 0 else np.zeros(len(counts), bool)
@@ -298,7 +298,9 @@ def _padded(counts: np.ndarray, padding: int | None, rate: float) -> np.ndarray:
         return found
     equal = counts == padding
     others = counts[~equal & ~found]
-    if len(others) and not others.min() < padding < others.max():
+    if len(others) and abs(padding - np.clip(padding, others.min(), others.max())) > int(others.max()) - int(
+        others.min()
+    ):
         return found | equal
     edges = np.flatnonzero(np.diff(np.concatenate([[False], equal, [False]]).astype(np.int8)))
     for first, end in edges.reshape(-1, 2):

@@ -24,6 +24,7 @@ _START = ("recorded", "recorded date", "recording date", "start", "start time", 
 _STATEMENT = ("classification", "interpretation", "determination")
 _OPEN = ("device", "device version", "software version", "age", "sex", "gender", "symptoms", "heart rate")
 _KEYS = (*_RATE, *_UNITS, *_LEAD, *_START, *_STATEMENT, *_OPEN)
+_CORNERS = ("lead", "leads", "channel", "channels", "name")
 _PERSONAL = re.compile(r"name|patient|birth|dob|\bid\b|mrn|address|phone|mail", re.IGNORECASE)
 _NUMBERS = re.compile(r"[-+]?[\d.]*\d[\d.]*(?:e[-+]?\d+)?|nan|\d[\d.:tz/+-]*", re.IGNORECASE)
 
@@ -198,9 +199,9 @@ def _refuse_long_lines(path: Path) -> None:
 def leads_as_rows(path: Path, found: Beginning, most: int) -> tuple[list[str], np.ndarray] | None:
     """Names, and values [names, samples], of a table whose lines begin with a name; None for another one."""
     lines = [cells_of(line, found.separator) for line in (found.first, found.second)]
-    if any(len(cells) < 4 or is_number(cells[0]) or not all(map(is_number, cells[1:])) for cells in lines[1:]):
+    if any(len(cells) < 3 or is_number(cells[0]) or not all(map(is_number, cells[1:])) for cells in lines[1:]):
         return None
-    if not all(map(is_number, lines[0][1:])) or lines[0][0] == "":
+    if not all(map(is_number, lines[0][1:])):
         return None
     names, rows = [], []
     decimal = found.separator == ";" or ";" in found.first
@@ -215,6 +216,8 @@ def leads_as_rows(path: Path, found: Beginning, most: int) -> tuple[list[str], n
             except ValueError:
                 raise ConfigError(f"{path}: the row {shown(name, 20)} holds something else than numbers") from None
             names.append(name)
+    if names[0].lower() in _CORNERS:  # a first line that counts the samples
+        names, rows = names[1:], rows[1:]
     if len(names) > most or len({len(row) for row in rows}) > 1:
         lengths = sorted({len(row) for row in rows})
         raise ConfigError(f"{path} has {len(names)} rows of {lengths[0]} to {lengths[-1]} numbers; expected equal ones")

@@ -1,6 +1,6 @@
 """One's own record files of any format that `read_record` knows, also mixed."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ecg_signals.config import ConfigError
@@ -10,7 +10,7 @@ from ecg_signals.preprocess.own_files import OwnArrays, file_column
 from ecg_signals.preprocess.source import Row
 from ecg_signals.readers.read import reader_of
 from ecg_signals.registry import register_source
-from ecg_signals.tables import header_of
+from ecg_signals.tables import Table, header_of
 
 
 @register_source("files", dataclass=OwnArrayConfig)
@@ -34,6 +34,15 @@ class Files(OwnArrays):
             if name not in segments and self.folder / name != table and self._is_record(self.folder / name)
         ]  # fmt: skip
 
+    def records(self) -> Table:
+        """As for all one's own files; those that differ by their extension alone keep it in their names."""
+        found = super().records()
+        stems = found["path"].map(lambda path: str(PurePosixPath(path).with_suffix("")))
+        twice = stems.duplicated(keep=False)
+        if twice.any():
+            found["name"] = stems.where(~twice, found["path"].map(lambda path: "_".join(path.rsplit(".", 1))))
+        return found
+
     def _is_record(self, path: Path) -> bool:
         try:
             known = reader_of(path)
@@ -42,7 +51,7 @@ class Files(OwnArrays):
         if known is None:
             self.remark(f"{path.relative_to(self.folder)} is left out: it is no record of a known format")
             return False
-        reader, found = known
+        reader, _ = known
         if reader.name == "table":
             return not file_column(header_of(path))
         return reader.name != "wfdb" or path.suffix.lower() == ".hea"
