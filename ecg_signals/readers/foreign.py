@@ -23,9 +23,9 @@ def foreign(head: bytes) -> str | None:
     root = root_of(head)
     if root is None:
         return f"a MFER file, {_EXPORT}" if head[2:5] == b"MFR" or head.startswith(b"@  MFR") else None
-    text = head.replace(b"\0", b"").lower()
-    if root == "ECG" and (b"mortara" in text or b"units_per_mv" in text or b"<channel" in text):
+    content = head.replace(b"\0", b"").lower()
+    if root == "ECG" and any(word in content for word in (b"mortara", b"units_per_mv", b"<channel")):
         return f"Mortara's ELI XML, {_EXPORT}"
-    if b"eventdata" in text or b"schiller" in text or root in ("examdescript", "comXchange"):
+    if b"eventdata" in content or b"schiller" in content or root in ("examdescript", "comXchange"):
         return f"Schiller's XML, {_EXPORT}"
     return f"an XML file with the root <{root}>, {_EXPORT}"

@@ -19,7 +19,8 @@ def huffman_counts(data: bytes, most: int) -> np.ndarray:
     ahead = np.minimum.accumulate(zeros[::-1])[::-1] - np.arange(size)  # ones from every bit on
     ones = np.minimum(ahead, _LONG)
     lengths = _LENGTHS[ones].tolist()
-    starts, at = [], 0
+    starts: list[int] = []
+    at = 0
     while at < size and len(starts) < most:
         starts.append(at)
         at += lengths[at]
