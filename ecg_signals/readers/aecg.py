@@ -97,8 +97,9 @@ def _clock(path: Path, sequences: list[Element]) -> tuple[float | None, float]:
         if _code(item) == "TIME_ABSOLUTE":
             when = iso_time(head[:21].partition("+")[0].partition("-")[0], _TIMES)
             return datetime.fromisoformat(when).timestamp() if when else None, rate
-        unit = _SECONDS.get((child(item, "value", "head").get("unit") or "s").strip(), "1") if head else "1"
-        return number(path, "head of TIME_RELATIVE", head or "0") * float(unit), rate
+        begin = child(item, "value", "head")
+        seconds = _SECONDS.get((begin.get("unit") or "s").strip() if begin is not None else "s", "1")
+        return number(path, "head of TIME_RELATIVE", head or "0") * float(seconds), rate
     raise ConfigError(f"{path}: a sequenceSet holds no TIME_ABSOLUTE or TIME_RELATIVE; get the file again")
 
 

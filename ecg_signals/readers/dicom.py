@@ -118,7 +118,7 @@ def _dataset(path: Path) -> Any:
         meta = read_file_meta_info(path)
         if str(meta.get("TransferSyntaxUID")) != _DEFLATED:
             watch = _Watch(path, content)
-            found = read_partial(watch.stream, stop_when=watch)
+            found: Any = read_partial(watch.stream, stop_when=watch)
         else:
             unpacked = _inflated(path, content[132 + 12 + int(meta.FileMetaInformationGroupLength) :])
             _check_items(path, unpacked)
