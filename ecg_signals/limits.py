@@ -77,6 +77,16 @@ MOST_CELLS = 100_000  # elements of all cells and structs of a .mat file; an ann
 MOST_ENTRIES = 1000  # arrays of an .npz file; names of an HDF5 file that are listed
 DEEPEST = 16  # cells in cells in cells of a .mat file
 LOWEST_RATE, HIGHEST_RATE = 1.0, 1e6  # Hz; resampling makes samples of the first, the second is beyond any recorder
+MAX_VENDOR_BYTES = 512 << 20  # of a file of a recorder's format; a day of three leads at 1000 Hz
+MOST_LEAD_SAMPLES = 10_000_000  # of one lead of such a file: 2 h 45 min at 1000 Hz
+MOST_HOLTER_SAMPLES = 100_000_000  # where a file's samples lie bare in it (EDF, ISHNE): a day at 1000 Hz
+MOST_LEADS = 64  # of such a file
+UNPACKED_PER_PACKED = 50  # bytes of a packed waveform; a flat lead of Philips' gains 60, so a MiB is free
+MOST_XML_ELEMENTS = 200_000  # ten times those of the largest known record
+DEEPEST_XML = 64  # elements inside elements; HL7's nest 20
+MOST_DICOM_ELEMENTS = 10_000  # at the top of a data set
+MOST_DICOM_ITEMS = 50_000  # of all sequences; every annotated beat has some
+MOST_ANNOTATIONS = 100_000  # of one record; a day has as many beats
 MOST_CHUNKS = 65_536  # of an HDF5 dataset that one record lies in; each costs a look-up
 
 

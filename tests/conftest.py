@@ -12,6 +12,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if importlib.util.find_spec("datasets") is None:
     sys.modules["datasets"] = None  # type: ignore[assignment]  # else transformers takes tests/data/datasets for it
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))  # vendor_files, which tools/fuzz.py uses as well
+
 import pytest
 from warm_commands import warm
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import scipy.io
+import vendor_files
 from fuzz import Target
 
 RECORDS = 4
@@ -22,7 +23,7 @@ def load_everything() -> None:
         "scipy.signal", "pandas", "h5py", "pyarrow", "torch", "wfdb", "yaml", "hydra", "sklearn.cluster",
         "ecg_signals.checkpoint.load", "ecg_signals.clustering.stages", "ecg_signals.data.pack",
         "ecg_signals.readers.read", "ecg_signals.preprocess.pipeline", "ecg_signals.trainer", "ecg_signals.composition",
-        "ecg_signals.inference.predict",
+        "ecg_signals.inference.predict", "pydicom.filereader", "defusedxml.ElementTree",
     ):  # fmt: skip
         importlib.import_module(name)
 
@@ -109,6 +110,46 @@ def make_hdf5(folder: Path) -> None:
         file["ecg"] = signals()[0]
 
 
+def make_vendor(name: str) -> Callable[[Path], None]:
+    """A recorder's file with twelve leads, called r whatever it is."""
+
+    def make(folder: Path) -> None:
+        vendor_files.WRITERS[name][1](folder / "r", np.round(signals()[0] * 200) / 200)
+
+    return make
+
+
+def make_philips(folder: Path) -> None:
+    """A compressed one."""
+    signal = np.round(signals()[0] * 200) / 200
+    (folder / "r").write_text(vendor_files.philips(signal, data=vendor_files.xli(vendor_files.counts(signal))))
+
+
+def make_discontinuous(folder: Path) -> None:
+    rows = [(f"ECG {lead}", "mV", row) for lead, row in zip(vendor_files.LEADS, signals()[0])]
+    content = vendor_files.edf_bytes(rows, per_record=[100] * 12, seconds=0.2, kind="EDF+D", starts=[0, 0.2, 1, 1.2])
+    (folder / "r").write_bytes(content)
+
+
+def make_bdf(folder: Path) -> None:
+    rows = [(f"ECG {lead}", "mV", row) for lead, row in zip(vendor_files.LEADS, signals()[0])]
+    content = vendor_files.edf_bytes(rows, per_record=[100] * 12, seconds=0.2, kind="BDF+C", wide=True)
+    (folder / "r").write_bytes(content)
+
+
+def make_layouts(folder: Path) -> None:
+    """A table with a lead in every row, and one with key lines before its column."""
+    rows = "".join(f"{lead},{','.join(f'{value:.3f}' for value in row[:50])}\n"
+                   for lead, row in zip(vendor_files.LEADS, signals()[0]))  # fmt: skip
+    (folder / "rows.csv").write_text(rows)
+    values = "\n".join(f"{value * 1000:.0f}" for value in signals()[0][0])
+    (folder / "keys.csv").write_text(f"Sample Rate,500 Hz\nLead,Lead I\nUnit,uV\n\n{values}\n", encoding="utf-16")
+
+
+def read_layouts(folder: Path) -> Any:
+    return [*read_one("rows.csv", sample_rate=500)(folder), *read_one("keys.csv")(folder)]
+
+
 def read_one(name: str, **options: Any) -> Callable[[Path], Any]:
     def read(folder: Path) -> Any:
         from ecg_signals import read_record
@@ -138,6 +179,7 @@ def make_segmented(folder: Path) -> None:
 
 def read_batches(name: str, manifest: str, **options: Any) -> Callable[[Path], Any]:
     """The dataset's items, as shapes. The manifest's root is the folder it lies in."""
+
     def read(folder: Path) -> Any:
         import os
 
@@ -331,6 +373,11 @@ TARGETS = {
     "mat": Target(make_mat, read_one("r.mat"), ("r.mat",), stated=True),
     "npy": Target(make_npy, read_one("r.npy", sample_rate=500), ("r.npy",), stated=True),
     "table": Target(make_table, read_one("r.csv"), ("r.csv",)),
+    "layouts": Target(make_layouts, read_layouts, ("rows.csv", "keys.csv")),
+    **{name: Target(make_vendor(name), read_one("r"), ("r",)) for name in vendor_files.WRITERS},
+    "xli": Target(make_philips, read_one("r"), ("r",)),
+    "edf_gaps": Target(make_discontinuous, read_one("r"), ("r",)),
+    "bdf": Target(make_bdf, read_one("r"), ("r",)),
     "code15": Target(make_hdf5, read_one("r.hdf5", id=11), ("r.hdf5",), stated=True),
     "sph": Target(make_hdf5, read_one("r.h5"), ("r.h5",), stated=True),
     "segments": Target(make_segmented, read_labelled, ("*.tsv", "r0_0.mat")),

@@ -28,7 +28,12 @@ def parser() -> Parser:
         epilog="example: ecg-predict records500/00000/00001_hr --json "
         "--model runs/demo/finetune/checkpoints/checkpoint_best.pt",
     )
-    parser.add_argument("records", nargs="+", metavar="RECORD", help="WFDB record, .mat, .hdf5, .npy, .csv")
+    parser.add_argument(
+        "records",
+        nargs="+",
+        metavar="RECORD",
+        help="DICOM, SCP-ECG, HL7 aECG, MUSE, CardioSoft or Philips XML, ISHNE, EDF, WFDB, .mat, .hdf5, .npy, table",
+    )
     parser.add_argument("--model", required=True, metavar="M", help="checkpoint, Hugging Face folder, or org/name")
     parser.add_argument("--json", action="store_true", help="a list with one object per record, windows included")
     parser.add_argument("--plot", metavar="DIR", help="also draw every record with its probabilities, to DIR/*.png")
@@ -38,6 +43,10 @@ def parser() -> Parser:
     parser.add_argument("--sample-rate", type=float, metavar="HZ", help="of .npy and .csv files that do not say it")
     parser.add_argument("--leads", help="rows of .npy and .csv files that do not say them, such as I,II,V1")
     parser.add_argument("--units", help="of the record, where it does not say it or wrongly: mV, uV, V, 4.88uV ...")
+    parser.add_argument("--force", action="store_true", help="answer also where the values are no ECG's in mV")
+    parser.add_argument("--format", metavar="F", help="16, 212 ...: of a bare signal file; with --gain, --leads")
+    parser.add_argument("--gain", type=float, metavar="G", help="counts per mV of such a file")
+    parser.add_argument("--personal", action="store_true", help="also print names and ids that the files hold")
     parser.add_argument("--user-dir", metavar="PATH", help="folder or module that registers the model, if your own")
     return parser
 
@@ -51,9 +60,11 @@ def predict(arguments: argparse.Namespace) -> int:
     device = compute_device(arguments.device)
     predictor = Predictor(arguments.model, device, read_labels(arguments.labels) if arguments.labels else None)
     leads = [name.strip() for name in arguments.leads.split(",")] if arguments.leads else None
-    stated = {"id": arguments.id, "sample_rate": arguments.sample_rate, "leads": leads, "units": arguments.units}
-    reading = {key: value for key, value in stated.items() if value is not None}
-    predictions = [predictor.predict(path, **reading) for path in arguments.records]
+    stated = {key: getattr(arguments, key) for key in ("id", "sample_rate", "units", "format", "gain")} | {
+        "leads": leads
+    }
+    reading = {key: value for key, value in stated.items() if value is not None} | {"personal": arguments.personal}
+    predictions = [predictor.predict(path, arguments.force, **reading) for path in arguments.records]
     if arguments.json:
         print(json.dumps([as_dict(prediction) for prediction in predictions], indent=2))
     else:

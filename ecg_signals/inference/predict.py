@@ -19,6 +19,7 @@ from ecg_signals.evaluation.run import run
 from ecg_signals.evaluation.windows import Logits, record_batches
 from ecg_signals.interop.layout import logit_columns
 from ecg_signals.metrics.logits import COSINES, joined_logits
+from ecg_signals.readers.plausible import refuse_scale
 from ecg_signals.readers.read import read_record
 from ecg_signals.runtime.placement import compute_device
 from ecg_signals.signal.contract import stated_contract
@@ -40,6 +41,7 @@ class Prediction:
         warnings: what was unusual about the record, such as a missing lead.
         error: why there is no prediction, None if there is one.
         notes: what must stand beside the numbers: terms of the weights, how little a model was trained on.
+        patient: names and ids of the record's file, where they were asked for.
     """
 
     record: str
@@ -48,6 +50,7 @@ class Prediction:
     warnings: list[str] = field(default_factory=list)
     error: str | None = None
     notes: list[str] = field(default_factory=list)
+    patient: dict[str, str] = field(default_factory=dict)
 
 
 class Predictor:
@@ -100,12 +103,21 @@ class Predictor:
         joined = joined_logits(logits, [self.signal.rule(label) for label in self.labels], self.model.logit_kind)
         return self.model.probabilities(joined).numpy()
 
-    def predict(self, path: str | os.PathLike[str], **reading: Any) -> Prediction:
-        """One record file; `reading` are options of `read_record`. What is wrong with it is told, not raised."""
+    def predict(self, path: str | os.PathLike[str], force: bool = False, **reading: Any) -> Prediction:
+        """One record file; what is wrong with it is told, not raised.
+
+        Args:
+            force: answer also where the values are no ECG's in mV and `units` does not say what they are.
+            reading: options of `read_record`.
+        """
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                prediction = self._predict(str(path), read_record(path, **reading))
+                record = read_record(path, **reading)
+                if not force and reading.get("units") is None:
+                    refuse_scale(path, record)
+                prediction = self._predict(str(path), record)
+                prediction.patient = record.patient
             except ConfigError as error:
                 prediction = Prediction(str(path), error=str(error))
         prediction.warnings = list(dict.fromkeys(str(item.message) for item in caught if item.category is UserWarning))
@@ -143,6 +155,7 @@ def _block(prediction: Prediction) -> str:
     if prediction.error:
         return "\n".join([*lines, f"  error: {prediction.error}"])
     lines[0] += f": {len(prediction.windows)} window{'s' if len(prediction.windows) != 1 else ''}"
+    lines += [f"  {key}: {value}" for key, value in prediction.patient.items()]
     lines += [f"  warning: {text}" for text in prediction.warnings]
     width = max(map(len, prediction.probabilities))
     for label, value in sorted(prediction.probabilities.items(), key=lambda item: -item[1]):
@@ -156,4 +169,5 @@ def as_dict(prediction: Prediction) -> dict[str, Any]:
     """For json; `error` alone when there is no prediction."""
     if prediction.error:
         return {"record": prediction.record, "error": prediction.error}
-    return {key: value for key, value in vars(prediction).items() if key != "error"}
+    left_out = ("error", *(() if prediction.patient else ("patient",)))
+    return {key: value for key, value in vars(prediction).items() if key not in left_out}

@@ -28,13 +28,13 @@ class OwnFiles(Source):
             given = Path(self.cfg.table).expanduser()
             return given if given.exists() or given.is_absolute() else self.folder / given
         tables = [path for path in sorted(self.folder.iterdir()) if path.suffix.lower() in TABLES and path.is_file()]
-        found = [path for path in tables if _file_column(header_of(path))]
+        found = [path for path in tables if file_column(header_of(path))]
         if len(found) > 1:
             names = ", ".join(path.name for path in found)
             raise ConfigError(
                 f"{self.folder} holds several tables with file names ({names}); say which: table={found[0].name}"
             )
-        others = [path for path in tables if path.suffix.lower() != self.suffix]
+        others = [path for path in tables if self.suffix and path.suffix.lower() != self.suffix]
         if not found and others:
             self.remark(
                 f"{', '.join(path.name for path in others)} beside the records is not used: it has no column "
@@ -67,7 +67,7 @@ class OwnFiles(Source):
         An entry outside SOURCE is read where it lies; one that means no file stays, and reading it fails by name.
         """
         table = read_table(path)
-        column = _file_column(list(table.columns))
+        column = file_column(list(table.columns))
         if column is None:
             check_columns(table, [FILE_COLUMNS[0]], str(path))
         entries = table[column].map(lambda value: str(value) if value == value else "").tolist()
@@ -139,7 +139,7 @@ class OwnArrays(OwnFiles):
         return {"sample_rate": rate, "leads": self.cfg.source_leads, **super().reading(row)}
 
 
-def _file_column(columns: Sequence[str]) -> str | None:
+def file_column(columns: Sequence[str]) -> str | None:
     """The column that names files, in any case; the first of FILE_COLUMNS."""
     lower = {name.strip().lower(): name for name in reversed(columns)}
     return next((lower[name] for name in FILE_COLUMNS if name in lower), None)

@@ -9,17 +9,26 @@ from typing import Any
 import numpy as np
 
 from ecg_signals.config import ConfigError, nearest
-from ecg_signals.limits import LONGEST_LINE, LONGEST_NAME, MOST_COMMENTS, MOST_SIGNALS
+from ecg_signals.limits import LONGEST_NAME, MOST_SIGNALS
 from ecg_signals.readers.base import Reader
 from ecg_signals.readers.npy_file import load_npy
 from ecg_signals.readers.stated import Stated, array_record
+from ecg_signals.readers.table_layout import (
+    SECONDS,
+    TIMES,
+    Beginning,
+    beginning,
+    is_number,
+    leads_as_rows,
+    looks_like_a_table,
+    seconds_of,
+)
 from ecg_signals.readers.units import voltage_factor
+from ecg_signals.readers.vendor import iso_time, kept
 from ecg_signals.registry import register_reader
-from ecg_signals.signal.leads import LEADS, upright_lead
+from ecg_signals.signal.leads import LEADS, OTHER_LEADS, upright_lead
 from ecg_signals.signal.record import Record
 
-OTHER_LEADS = ("MLI", "MLII", "MLIII", "V7", "V8", "V9", "V3R", "V4R", "V5R", "Vx", "Vy", "Vz")
-_TIMES = {"time": 1.0, "t": 1.0, "seconds": 1.0, "time_s": 1.0, "time_ms": 1e-3, "ms": 1e-3}  # column: seconds per unit
 _COUNTERS = ("", "index", "sample", "samples", "frame", "n", "unnamed: 0")
 _UNITS = re.compile(r"(?P<name>.*?)[\s_]*[(\[](?P<units>[^)\]]+)[)\]]\s*$")
 
@@ -29,6 +38,9 @@ class NpyReader(Reader):
     """NumPy arrays, one per file."""
 
     suffixes = (".npy",)
+
+    def sniff(self, head: bytes) -> bool:
+        return head.startswith(b"\x93NUMPY")
 
     def read(self, found: Path, id: int | str | None, stated: Stated) -> Record:
         """An array [leads, samples] or [samples, leads]; twelve unnamed leads are in the standard order."""
@@ -40,21 +52,49 @@ class TableReader(Reader):
     """Text tables with one column per lead and one row per sample."""
 
     suffixes = (".csv", ".tsv", ".txt")
+    rank = 3  # what no other format is
+
+    def sniff(self, head: bytes) -> bool:
+        return looks_like_a_table(head)
 
     def read(self, found: Path, id: int | str | None, stated: Stated) -> Record:
-        """A first row of names gives the leads, with units as in "V1 (uV)".
+        """A first row of names gives the leads, with units as in "V1 (uV)"; so do names at the start of every row, each
+        of which then is a lead.
 
-        A column `time` (seconds; `time_ms` milliseconds) gives the rate, as do lines "# sample_rate: 500" and
-        "# units: uV"; a sample counter is left out. Separators: comma, semicolon, tab or blanks. An empty cell is NaN.
+        A column `time` (seconds; `time_ms` milliseconds), `timestamp`, `date` or `datetime` (since 1970, or ISO 8601)
+        gives the rate, as do lines "# sample_rate: 500" or "Sample Rate,500 Hz" before the numbers; likewise `units`
+        and `lead`. A sample counter is left out. Separators: comma, semicolon, tab or blanks, or as in "sep=;". An
+        empty cell is NaN. UTF-8 or UTF-16.
         """
         return _read_table(found, stated)
 
 
 def _read_table(path: Path, stated: Stated) -> Record:
+    begin = beginning(path)
+    own = Stated(_rate(path, begin.rate), [begin.lead] if begin.lead else None, begin.units)
+    rows = leads_as_rows(path, begin, MOST_SIGNALS)
+    names, table = rows if rows is not None else _columns(path, begin)
+    values, start = (table, None) if rows is not None else _numbers(path, table, names)
+    if names is not None:
+        values, columns = _lead_columns(path, values, names, stated.leads)
+        own = columns.over(own)
+        if columns.units is not None:  # the columns are in mV by now, whatever the rest of the file and the caller say
+            own, stated = replace(own, units=None), replace(stated, units=None)
+    if own.leads is not None and len(own.leads) != len(values):
+        own = replace(own, leads=None)
+    record = array_record(path, values, own.with_caller(path, stated), begin.said, comments=begin.comments)
+    record.start = start or iso_time(begin.recorded or "", ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"))
+    record.statements = [begin.statement] if begin.statement else []
+    record.patient = kept(begin.patient, stated)
+    return record
+
+
+def _columns(path: Path, begin: Beginning) -> tuple[list[str] | None, Any]:
+    """Names of the columns, None where there are none, and the table."""
     import pandas as pd
 
-    comments, start, first, second = _beginning(path)
-    separator = next((mark for mark in "\t;," if mark in first), None)
+    first, second = begin.first, begin.second
+    separator = begin.separator or next((mark for mark in "\t;," if mark in first), None)
     single = not separator and len(second.split()) == 1  # one column, whose name may have blanks
     cells = [cell.strip().strip('"') for cell in ([first] if single else first.split(separator))]
     if len(cells) > MOST_SIGNALS:
@@ -65,74 +105,35 @@ def _read_table(path: Path, stated: Stated) -> Record:
         named = not all(_is_number(cell.replace(",", ".")) for cell in cells)
     try:
         table = pd.read_csv(
-            path, sep=separator or r"\s+", decimal=decimal, skiprows=start + named, header=None, skip_blank_lines=True
-        )
+            path, sep=separator or r"\s+", decimal=decimal, skiprows=begin.start + named, header=None,
+            skip_blank_lines=True, encoding=begin.encoding,
+        )  # fmt: skip
     except (ValueError, OSError, OverflowError) as error:
         raise ConfigError(f"{path} is no table of numbers ({error}); expected one column per lead") from error
     if named and table.shape[1] != len(cells):
         raise ConfigError(f"{path} has {len(cells)} names over {table.shape[1]} columns; give each column one name")
-    values = _numbers(path, table, cells if named else None)
-    said = dict(line.split(":", 1) for line in comments if ":" in line)
-    said = {key.strip().lower(): value.strip() for key, value in said.items()}
-    own = Stated(_rate(path, said), None, said.get("units"))
-    if named:
-        values, columns = _lead_columns(path, values, cells, stated.leads)
-        own = columns.over(own)
-        if columns.units is not None:  # the columns are in mV by now, whatever the rest of the file and the caller say
-            own, stated = replace(own, units=None), replace(stated, units=None)
-    return array_record(path, values, own.with_caller(path, stated), said, comments=comments)
-
-
-def _beginning(path: Path) -> tuple[list[str], int, str, str]:
-    """Comment lines, lines before the table, and the first two lines of the table."""
-    comments: list[str] = []
-    rows: list[str] = []
-    start = 0
-    _refuse_long_lines(path)
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            for number, line in enumerate(file):
-                text = line.strip()
-                if text.startswith("#") and not rows:
-                    comments.append(text.lstrip("# "))
-                elif text:
-                    start = start if rows else number
-                    rows.append(text)
-                if len(rows) == 2:
-                    break
-                if number > MOST_COMMENTS:
-                    raise ConfigError(f"{path} has no table in its first {MOST_COMMENTS} lines; leave comments out")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is no text file ({error}); save the table as UTF-8 text") from error
-    if not rows:
-        raise ConfigError(f"{path} holds no numbers; expected one column per lead and one row per sample")
-    return comments, start, rows[0], rows[-1]
-
-
-def _refuse_long_lines(path: Path) -> None:
-    """A block without the end of a line lies within a line that is longer; shorter ones than a block always pass."""
-    with open(path, "rb", buffering=0) as file:
-        while len(block := file.read(LONGEST_LINE)) == LONGEST_LINE:
-            if b"\n" not in block and b"\r" not in block:
-                raise ConfigError(f"{path} has a line of more than {LONGEST_LINE} letters; expected one row per sample")
+    return cells if named else None, table
 
 
 def _is_number(cell: str) -> bool:
-    if cell.lower() in ("", "nan", "na"):
-        return True
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+    return "," not in cell and is_number(cell)
 
 
-def _numbers(path: Path, table: Any, names: list[str] | None) -> np.ndarray:
-    """[columns, samples] float64; NaN for an empty cell. Warns of rows that end early."""
+def _numbers(path: Path, table: Any, names: list[str] | None) -> tuple[np.ndarray, str | None]:
+    """[columns, samples] float64, NaN for an empty cell, and the date of the first. Warns of rows that end early.
+
+    Columns of times are in seconds since the first sample.
+    """
     import pandas as pd
 
-    columns = []
+    columns: list[np.ndarray] = []
+    start: str | None = None
     for index in range(table.shape[1]):
+        key, units = _key(names[index]) if names else ("", None)
+        if key in TIMES:
+            seconds, start = seconds_of(path, table[index], SECONDS.get(units or "", TIMES[key]))
+            columns.append(seconds)
+            continue
         if table.dtypes[index].kind in "fiu":  # pandas has found nothing but numbers and empty cells
             columns.append(table[index].to_numpy(np.float64))
             continue
@@ -147,16 +148,23 @@ def _numbers(path: Path, table: Any, names: list[str] | None) -> np.ndarray:
     if len(columns) > 1 and (short := int(np.isnan(values[-1]).sum())) > int(np.isnan(values[0]).sum()):
         found = f"the last column has {short} empty cells, which are NaN"
         warnings.warn(f"{path}: {found}; is the file whole?", stacklevel=5)
-    return values
+    return values, start
 
 
-def _rate(path: Path, said: dict[str, str]) -> float | None:
-    if "sample_rate" not in said:
+def _key(text: str) -> tuple[str, str | None]:
+    """A column's name in lower case, and its units."""
+    match = _UNITS.match(text)
+    name, units = (match["name"], match["units"]) if match else (text, None)
+    return name.strip().lower(), units
+
+
+def _rate(path: Path, text: str | None) -> float | None:
+    if text is None:
         return None
-    words = said["sample_rate"].split()
-    if not words or not _is_number(words[0]):
-        raise ConfigError(f"{path} states the sample rate {said['sample_rate']!r}; expected a number of Hz")
-    return float(words[0])
+    match = re.match(r"\s*(\d{1,9}(?:[.,]\d{1,9})?)\s*(?:hz|hertz|/s)?\s*", text, re.IGNORECASE)
+    if match is None:
+        raise ConfigError(f"{path} states the sample rate {text[:40]!r}; expected a number of Hz")
+    return float(match[1].replace(",", "."))
 
 
 def _lead_columns(
@@ -167,14 +175,12 @@ def _lead_columns(
     for row, text in enumerate(names):
         if len(text) > LONGEST_NAME:
             raise ConfigError(f"{path} has a column called {text[:40]!r} ...; name it after its lead, such as V1 (mV)")
-        match = _UNITS.match(text)
-        name, units = (match["name"], match["units"]) if match else (text, None)
-        key = name.strip().lower()
+        key, units = _key(text)
+        name = text if units is None else text[: len(key)]
         if key in _COUNTERS:
             continue
-        if key in _TIMES:
-            seconds = 1e-3 if units == "ms" else _TIMES[key]
-            rate = _rate_of_times(path, values[row] * seconds)
+        if key in TIMES:
+            rate = _rate_of_times(path, values[row])
             continue
         if units is not None:
             values[row] *= voltage_factor(units, f"column {text} of {path}")

@@ -8,6 +8,14 @@ from ecg_signals.config import BaseConfig
 from ecg_signals.readers.stated import Stated
 from ecg_signals.signal.record import Record
 
+HEAD_BYTES = 1 << 15  # of a file that `Reader.sniff` sees; an XML file's comments may come before its root
+
+
+def read_head(path: Path) -> bytes:
+    """The first HEAD_BYTES of an ordinary file. Raises: OSError."""
+    with open(path, "rb", buffering=0) as file:
+        return file.read(HEAD_BYTES)
+
 
 class Reader(ABC):
     """Extend it, write `read`, and name it with `@register_reader("name")`; `read_record` then knows the format.
@@ -16,13 +24,13 @@ class Reader(ABC):
     bounded (`ecg_signals.limits`), and a file that is cut off is a ConfigError that names it.
 
     Class attributes:
-        suffixes: of its files, lower case.
+        suffixes: of its files, lower case; none where `sniff` alone decides.
         starts: beginnings of its files, where others have the same suffix; empty: the suffix tells.
         note: what messages say behind the suffixes.
         stated_by: what states rate and leads, so that the caller cannot; empty: the caller may.
         many: a file may hold several records.
         rank: readers are asked in rising order, plugins' before ours. A format comes behind another one whose records
-            its files may be parts of.
+            its files may be parts of. What `sniff` knows is asked of all readers before any suffix counts.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = ()
@@ -31,12 +39,26 @@ class Reader(ABC):
     stated_by: ClassVar[str] = ""
     many: ClassVar[bool] = False
     rank: ClassVar[int] = 0
+    name: str = ""  # that it is registered by
+    ours: bool = False  # no plugin's
 
     def __init__(self, cfg: BaseConfig) -> None:
         self.cfg = cfg
 
+    def sniff(self, head: bytes) -> bool:
+        """Whether a file is of this format, whatever its name, by its first HEAD_BYTES. Here: never."""
+        return False
+
+    def sniffed(self, path: Path, head: bytes) -> Any:
+        """What `read` gets of an existing file whose content begins with `head`; None for another."""
+        return path if self.sniff(head) else None
+
     def recognise(self, path: Path) -> Any:
-        """What `read` gets of a file of this format, None for another. Here: the path, by suffix and first bytes."""
+        """What `read` gets of a file of this format, None for another. Here: the path, by suffix and first bytes, and
+        by `sniff` where there is no suffix.
+        """
+        if not self.suffixes:
+            return path if path.is_file() and self.sniff(read_head(path)) else None
         if path.suffix.lower() not in self.suffixes or not path.is_file():
             return None
         if self.starts:

@@ -28,6 +28,9 @@ class Hdf5Reader(Reader):
     stated_by = "its layout"
     many = True
 
+    def sniff(self, head: bytes) -> bool:
+        return head.startswith(b"\x89HDF\r\n\x1a\n")
+
     def read(self, found: Path, id: int | str | None, stated: Stated) -> Record:
         """The record `id` of a file with `tracings` [records, samples, 12], or the one of an `ecg` [12, samples].
 

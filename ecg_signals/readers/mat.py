@@ -22,6 +22,9 @@ class MatReader(Reader):
     suffixes = (".mat",)
     rank = 2  # WFDB records may keep their signals in such files
 
+    def sniff(self, head: bytes) -> bool:
+        return head.startswith(b"MATLAB 5.0")
+
     def read(self, found: Path, id: int | str | None, stated: Stated) -> Record:
         """A file holding `feats` [leads, samples] with `curr_sample_rate`, or the struct `ECG` of CPSC2018.
 

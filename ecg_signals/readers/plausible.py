@@ -1,16 +1,22 @@
 """Whether a record's values can be those of an ECG in mV."""
 
+import os
 import warnings
 from pathlib import Path
 
 import numpy as np
 
+from ecg_signals.config import ConfigError
 from ecg_signals.signal.record import Record
 
 LOWEST, HIGHEST = 0.02, 8.0  # mV; the 99th percentile of |signal - median| of a lead lies between them
 _SHARE = 99  # percent; the rest may be pacemaker spikes and loose electrodes
 _GLANCE = 128  # samples of a lead that are looked at first
 _SHOWN = 12  # leads in one message
+USUAL = (0.2, 5.0)  # mV that the median lead spans between two percentiles; 534 real records lie between 0.41 and 4.21
+POSSIBLE = (0.05, 10.0)  # beyond it the unit is wrong
+_SPAN = (0.5, 99.5)  # percentiles
+_LOOKED_AT = 100_000  # samples of a lead, evenly spaced
 
 
 def check_scale(path: Path, record: Record) -> None:
@@ -27,6 +33,35 @@ def check_scale(path: Path, record: Record) -> None:
             where = f"{side} mV in {len(wrong)} of {len(record.leads)} leads, {so}"
             what = f"the {_SHARE}th percentile of |signal - median| is {where}"
             warnings.warn(f"{path}: {what}. {_HINT} ({shown}{more})", stacklevel=3)
+    span = USUAL[0] if _clearly_usual(record.signal) else amplitude(record.signal)
+    if not USUAL[0] <= span <= USUAL[1] and 2 * (len(large) + len(small)) <= len(record.leads):
+        where = f"half of the leads span {'more' if span > USUAL[1] else 'less'} than {span:.3g} mV"
+        warnings.warn(f"{path}: {where}; {USUAL[0]:g} to {USUAL[1]:g} mV are usual. {_HINT}", stacklevel=3)
+
+
+def refuse_scale(path: str | os.PathLike[str], record: Record) -> None:
+    """For a record whose units nobody stated. Raises: ConfigError when its values are no ECG's in mV."""
+    span = amplitude(record.signal)
+    if not POSSIBLE[0] <= span <= POSSIBLE[1]:
+        raise ConfigError(
+            f"{path}: the median lead spans {span:.3g} mV, and no ECG spans less than {POSSIBLE[0]:g} or more than "
+            f"{POSSIBLE[1]:g} mV: the file is in another unit. Give it with --units, such as uV or 4.88uV for the size "
+            "of one count, or --force an answer"
+        )
+
+
+def amplitude(signal: np.ndarray) -> float:
+    """Median over the leads with a value of the range between two percentiles, in the unit of `signal` [leads,
+    samples]; a comfortable value for a record without any, about which there is more to say than its scale.
+    """
+    step = max(1, signal.shape[1] // _LOOKED_AT)
+    spans = []
+    for row in signal[:, ::step]:
+        values = row[np.isfinite(row)].astype(np.float64)
+        if len(values):
+            low, high = np.percentile(values, _SPAN)
+            spans.append(high - low)
+    return float(np.median(spans)) if spans else 1.0
 
 
 _HINT = "If the file is not in mV, give its unit, units=uV or V, or the size of one count, such as units=4.88uV"
@@ -40,6 +75,20 @@ def spread(lead: np.ndarray) -> float:
     distances = np.abs(values - np.median(values))
     at = round((len(distances) - 1) * _SHARE / 100)
     return float(np.partition(distances, at)[at])
+
+
+def _clearly_usual(signal: np.ndarray) -> bool:
+    """Whether a glance shows that `amplitude` is usual: the extremes lie no further apart than that allows, and the
+    glanced samples, ends left out, half as far again as it asks for. False where a value is missing.
+    """
+    if not signal.shape[1]:
+        return False
+    glance = np.sort(signal[:, :: max(1, signal.shape[1] // _GLANCE)], axis=1)
+    edge = glance.shape[1] // 40
+    with np.errstate(over="ignore", invalid="ignore"):
+        low = np.median(glance[:, -1 - edge] - glance[:, edge])
+        high = np.median(signal.max(axis=1) - signal.min(axis=1))
+    return bool(low >= 1.5 * USUAL[0] and high <= USUAL[1])
 
 
 def _suspects(record: Record) -> list[tuple[int, str]]:

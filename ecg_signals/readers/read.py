@@ -7,7 +7,9 @@ from typing import Any
 
 from ecg_signals.config import ConfigError, resolve_input
 from ecg_signals.limits import regular_file
-from ecg_signals.readers.base import Reader
+from ecg_signals.readers.bare import read_bare
+from ecg_signals.readers.base import Reader, read_head
+from ecg_signals.readers.foreign import foreign
 from ecg_signals.readers.plausible import check_scale
 from ecg_signals.readers.stated import Stated
 from ecg_signals.registry import inherited_plugins, installed_plugins, register_reader
@@ -22,12 +24,16 @@ def read_record(
     leads: Sequence[str] | None = None,
     units: str | None = None,
     dtype: str = "float32",
+    personal: bool = False,
+    format: str | None = None,
+    gain: float | None = None,
 ) -> Record:
     """One recording as [leads, samples] in mV, NaN where the file has no value.
 
-    Reads WFDB records (named by the .hea file, by a signal file or without extension), MATLAB files (those of
-    ecg-preprocess and fairseq-signals, CPSC2018), HDF5 files of CODE-15, SaMi-Trop and SPH, .npy arrays and
-    text tables with one column per lead.
+    Reads DICOM waveforms, SCP-ECG, HL7 aECG, the XML of GE MUSE, GE CardioSoft and Philips, ISHNE, EDF, EDF+ and BDF,
+    WFDB records (named by the .hea file, by a signal file or without extension), MATLAB files (those of ecg-preprocess
+    and fairseq-signals, CPSC2018), HDF5 files of CODE-15, SaMi-Trop and SPH, .npy arrays and text tables. The content
+    decides which of them a file is, not its name; a .hea counts for .hea, .dat, .mat and names without extension.
 
     Args:
         path: the file; a relative one that is not found is looked for where the command was typed.
@@ -38,14 +44,23 @@ def read_record(
             nothing: mV, uV, V, or the size of one step as in "4.88uV". Columns of a table that name a unit keep it.
         dtype: "float32", or "float64": voltages are computed from what is stored in double precision and stay so; a
             file's own float32 stays float32.
+        personal: also gather names, ids and birth dates, in `Record.patient`; else nothing of them is kept.
+        format: 16, 212 or another WFDB sample format, for a bare signal file without header, as Holter recorders write;
+            with `sample_rate`, `leads` and `gain`.
+        gain: counts per mV of such a file.
     Warns of what was left out or assumed, and of values that no ECG in mV has.
     Raises: ConfigError naming the file and what is wrong with it.
     """
     path = resolve_input(path)
     try:
-        stated = Stated(sample_rate, None if leads is None else list(leads), units, dtype)
-        reader, found = _chosen(path, id, stated)
-        record = reader.read(found, id, stated)
+        names = None if leads is None else list(leads)
+        stated = Stated(sample_rate, names, units, dtype, personal, format, gain)
+        if format is not None or gain is not None:
+            record = read_bare(regular_file(path), stated)
+        else:
+            reader, found = _chosen(path, id, stated)
+            record = reader.read(found, id, stated)
+            record.format = record.format or reader.name
     except OSError as error:
         raise ConfigError(f"{error.filename or path} cannot be read ({error.strerror or error}); check it") from None
     check_scale(path, record)
@@ -54,32 +69,56 @@ def read_record(
 
 def _chosen(path: Path, id: int | str | None, stated: Stated) -> tuple[Reader, Any]:
     """The reader of a file, and what it needs. Raises: ConfigError where there is none or arguments do not fit."""
+    found = reader_of(path)
+    if found is not None:
+        _refuse(path, id, stated, found[0])
+        return found
+    _check_exists(path)
+    known = f"the known ones are {_formats()}"
+    vendor = foreign(read_head(path))
+    if vendor is not None:
+        raise ConfigError(f"{path} is {vendor}; {known}")
+    beside = path.with_suffix(".hea")
+    hint = f"{beside.name} beside it is one" if beside.is_file() else "convert it to one of them"
+    raise ConfigError(f"{path} has the extension '{path.suffix.lower()}', which no reader knows; {known}; {hint}")
+
+
+def reader_of(path: Path) -> tuple[Reader, Any] | None:
+    """The first reader that knows the file, and what it needs of it; None where none does.
+
+    Raises: ConfigError for a WFDB header that cannot be read; OSError.
+    """
     inherited_plugins()
     found = _recognised(path)
     if found is None:
         installed_plugins()
         found = _recognised(path)
-    if found is not None:
-        _refuse(path, id, stated, found[0])
-        return found
-    _check_exists(path)
-    beside = path.with_suffix(".hea")
-    hint = f"{beside.name} beside it is one" if beside.is_file() else "convert it to one of them"
-    known = f"the known ones are {_formats()}"
-    raise ConfigError(f"{path} has the extension '{path.suffix.lower()}', which no reader knows; {known}; {hint}")
+    return found
 
 
 def _readers() -> list[Reader]:
     """In the order in which they are asked."""
     ours = register_reader.ours()
     entries = sorted(register_reader.all(), key=lambda entry: (entry.cls.rank, entry.name in ours, entry.name))
-    return [entry.cls(entry.dataclass()) for entry in entries]
+    readers = []
+    for entry in entries:
+        reader = entry.cls(entry.dataclass())
+        reader.name, reader.ours = entry.name, entry.name in ours
+        readers.append(reader)
+    return readers
 
 
 def _recognised(path: Path) -> tuple[Reader, Any] | None:
-    """The first reader that knows the file, and what it needs of it."""
-    asked = ((reader, reader.recognise(path)) for reader in _readers())
-    return next(((reader, found) for reader, found in asked if found is not None), None)
+    """Plugins that come before all of ours are asked first, then every reader by the content, then by the name."""
+    readers = _readers()
+    asked = [(reader, lambda reader=reader: reader.recognise(path)) for reader in readers]
+    first = [ask for ask in asked if not ask[0].ours and ask[0].rank <= 0]
+    by_content = []
+    if path.is_file():
+        head = read_head(path)
+        by_content = [(reader, lambda reader=reader: reader.sniffed(path, head)) for reader in readers]
+    answers = ((reader, ask()) for reader, ask in [*first, *by_content, *asked])
+    return next(((reader, found) for reader, found in answers if found is not None), None)
 
 
 def _formats() -> str:
@@ -106,6 +145,6 @@ def _refuse(path: Path, id: int | str | None, stated: Stated, reader: Reader) ->
     """Arguments that the file's format leaves no room for."""
     if id is not None and not reader.many:
         raise ConfigError(f"{path} holds a single record, but id={id!r} was asked for; leave id out")
-    given = [name for name, value in vars(stated).items() if value is not None and name not in ("units", "dtype")]
+    given = [name for name in ("sample_rate", "leads") if getattr(stated, name) is not None]
     if given and reader.stated_by:
         raise ConfigError(f"{path} states its rate and leads by {reader.stated_by}; leave out {', '.join(given)}")

@@ -19,18 +19,28 @@ ASSUMED_RATE = 500  # Hz, of PTB-XL and most of the Challenge's records; said wh
 
 @dataclass
 class Stated:
-    """What a file, or else the caller, says about an array; None: nothing. `dtype` is what the caller computes in."""
+    """What a file, or else the caller, says about an array; None: nothing.
+
+    `dtype` is what the caller computes in, `personal` whether names and ids are asked for; `format` and `gain` tell
+    what a bare signal file holds.
+    """
 
     sample_rate: float | None = None
     leads: list[str] | None = None
     units: str | None = None
     dtype: str = "float32"
+    personal: bool = False
+    format: str | None = None
+    gain: float | None = None
 
     def over(self, other: "Stated") -> "Stated":
         """This, completed by `other` where it says nothing."""
         rate = self.sample_rate if self.sample_rate is not None else other.sample_rate
         dtype = other.dtype if self.dtype == "float32" else self.dtype
-        return Stated(rate, self.leads or other.leads, self.units or other.units, dtype)
+        return replace(
+            self, sample_rate=rate, leads=self.leads or other.leads, units=self.units or other.units, dtype=dtype,
+            personal=self.personal or other.personal,
+        )  # fmt: skip
 
     def with_caller(self, path: Path, caller: "Stated") -> "Stated":
         """This, what the file says, completed by the caller, whose units count more than the file's; says so."""

@@ -23,6 +23,10 @@ class WfdbReader(Reader):
     stated_by = "its header"
     rank = 1  # its signal files may have any name
 
+    def sniffed(self, path: Path, head: bytes) -> Header | None:
+        """A MATLAB file may be the signal file of a header beside it, which then counts."""
+        return self.recognise(path) if path.suffix.lower() == ".mat" and head.startswith(b"MATLAB") else None
+
     def recognise(self, path: Path) -> Header | None:
         suffix, beside = path.suffix.lower(), path.parent / f"{path.name}.hea"
         if suffix == ".hea":

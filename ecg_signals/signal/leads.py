@@ -9,6 +9,7 @@ from ecg_signals.config import ConfigError, nearest, parse_literal
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 LIMB_LEADS = LEADS[:6]
+OTHER_LEADS = ("MLI", "MLII", "MLIII", "V7", "V8", "V9", "V3R", "V4R", "V5R", "V6R", "Vx", "Vy", "Vz")
 _SPELLING = {name.lower(): name for name in LEADS}
 _LONGEST = 64  # characters of a name that is looked at; a longer one means no standard lead
 _DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"))

@@ -151,11 +151,24 @@ def test_microvolts_are_doubted_and_read_with_units(golden, records, tmp_path, m
     np.save(tmp_path / "r.npy", read_record(records[0]).signal * 1000)
     options = ["--json", "--sample-rate", "500", "--model", golden / "wcr" / "clf" / "checkpoint.pt"]
     answers = []
-    for words in ([str(records[0])], [tmp_path / "r.npy"], [tmp_path / "r.npy", "--units", "uV"]):
+    counts = [tmp_path / "r.npy"]
+    for words in ([str(records[0])], counts, [*counts, "--units", "uV"], [*counts, "--force"]):
         given = options if len(answers) else [*options[:1], *options[3:]]
         status, text = ecg_predict(*words, *given, monkeypatch=monkeypatch, capsys=capsys)
-        assert status == 0
+        assert status == (len(answers) == 1)
         answers.append(json.loads(text)[0])
-    assert any("above 8 mV in 12 of 12 leads" in text for text in answers[1]["warnings"])
+    assert "no ECG spans less than 0.05 or more than 10 mV" in answers[1]["error"] and "--units" in answers[1]["error"]
+    assert any("above 8 mV in 12 of 12 leads" in text for text in answers[3]["warnings"])
     assert not answers[2]["warnings"]
     assert answers[2]["probabilities"] == pytest.approx(answers[0]["probabilities"], abs=1e-5)
+
+
+def test_names_in_a_recorders_file_are_printed_only_when_asked_for(golden, records, tmp_path, monkeypatch, capsys):
+    import vendor_files
+
+    signal = np.round(read_record(records[0]).signal.astype(float) * 200) / 200
+    (tmp_path / "r.xml").write_text(vendor_files.muse(signal))
+    options = [tmp_path / "r.xml", "--model", golden / "wcr" / "clf" / "checkpoint.pt"]
+    for words, shown in ((["--json"], False), ([], False), (["--json", "--personal"], True), (["--personal"], True)):
+        status, text = ecg_predict(*options, *words, monkeypatch=monkeypatch, capsys=capsys)
+        assert status == 0 and (vendor_files.PERSON in text) == shown

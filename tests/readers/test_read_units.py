@@ -10,7 +10,7 @@ import scipy.io
 
 from ecg_signals import read_record
 from ecg_signals.config import ConfigError
-from ecg_signals.readers.plausible import spread
+from ecg_signals.readers.plausible import amplitude, spread
 from ecg_signals.signal.leads import LEADS
 
 
@@ -85,8 +85,18 @@ def test_rare_spikes_are_no_doubt_and_the_limits_are_exact(tmp_path):
     assert spread(lead) == 9
     for limit, low, high in ((8.0, 7.9, 8.1), (0.02, 0.021, 0.019)):
         quiet, loud = (np.tile(np.float32([-value, value]), (12, 2500)) for value in (low, high))
-        assert read(write(tmp_path, "npy", quiet))[1] == []
-        assert f"{limit:g} mV" in read(write(tmp_path, "npy", loud))[1][0]
+        _, said = read(write(tmp_path, "npy", quiet))
+        assert ["are usual" in text for text in said] == [True]  # squares: every sample is at an extreme
+        assert f"{limit:g} mV in 12 of 12" in read(write(tmp_path, "npy", loud))[1][0]
+
+
+def test_the_span_of_the_median_lead_is_doubted_outside_a_fifth_and_five_millivolts(tmp_path, signal):
+    for factor, doubted in ((0.19, True), (0.21, False), (4.9, False), (5.1, True)):
+        lead = np.tile(np.linspace(0, factor / 0.99, 5000, dtype=np.float32), (12, 1))
+        lead[:5] = 1  # fewer than half say nothing
+        _, said = read(write(tmp_path, "npy", lead))
+        assert any(" mV are usual" in text for text in said) == doubted
+        assert amplitude(lead) == pytest.approx(factor, rel=1e-3)
 
 
 def test_what_a_file_says_and_the_caller_contradicts_is_mentioned(tmp_path):

@@ -1,5 +1,7 @@
 """One's own WFDB records."""
 
+from pathlib import Path
+
 from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.options import OwnConfig
 from ecg_signals.preprocess.own_files import OwnFiles
@@ -18,14 +20,15 @@ class Wfdb(OwnFiles):
 
     def paths(self, suffix: str = "") -> list[str]:
         headers = super().paths(suffix)
-        segments = {segment for path in headers for segment in self._segments(path)}
+        segments = {segment for path in headers for segment in segments_of(self.folder, path)}
         return [path for path in headers if path not in segments]
 
-    def _segments(self, path: str) -> list[str]:
-        """Headers of the segments that this header lists; none for an ordinary record."""
-        try:
-            header = read_header(self.folder / path)
-        except (ConfigError, OSError):  # reading the record will say what is wrong with it
-            return []
-        folder = path.rpartition("/")[0]
-        return [f"{folder}/{name}.hea" if folder else f"{name}.hea" for name, _ in header.segments]
+
+def segments_of(folder: Path, path: str) -> list[str]:
+    """Headers of the segments that the header `path`, below `folder`, lists; none for an ordinary record."""
+    try:
+        header = read_header(folder / path)
+    except (ConfigError, OSError):  # reading the record will say what is wrong with it
+        return []
+    below = path.rpartition("/")[0]
+    return [f"{below}/{name}.hea" if below else f"{name}.hea" for name, _ in header.segments]

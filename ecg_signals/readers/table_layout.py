@@ -1,0 +1,248 @@
+"""What stands before and around the numbers of a text table: encoding, separator, key lines, names, times."""
+
+import re
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from ecg_signals.config import ConfigError
+from ecg_signals.limits import LONGEST_LINE, MOST_COMMENTS, shown
+
+TIMES = {
+    "time": 1.0, "t": 1.0, "seconds": 1.0, "time_s": 1.0, "time_ms": 1e-3, "ms": 1e-3, "timestamp": 1.0, "date": 1.0,
+    "datetime": 1.0, "timestamp_ms": 1e-3, "timestamp_us": 1e-6, "timestamp_ns": 1e-9,
+}  # fmt: skip  # column: seconds per unit
+SECONDS = {"s": 1.0, "sec": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_EPOCHS = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3))  # above the first number, times since 1970 are in such units
+_RATE = ("sample rate", "sampling rate", "sample frequency", "sampling frequency", "frequency", "fs", "hz")
+_UNITS = ("units", "unit")
+_LEAD = ("lead", "leads")
+_START = ("recorded", "recorded date", "recording date", "start", "start time", "recorded at")
+_STATEMENT = ("classification", "interpretation", "determination")
+_OPEN = ("device", "device version", "software version", "age", "sex", "gender", "symptoms", "heart rate")
+_KEYS = (*_RATE, *_UNITS, *_LEAD, *_START, *_STATEMENT, *_OPEN)
+_CORNERS = ("lead", "leads", "channel", "channels", "name")
+_PERSONAL = re.compile(r"name|patient|birth|dob|\bid\b|mrn|address|phone|mail", re.IGNORECASE)
+_NUMBERS = re.compile(r"[-+]?[\d.]*\d[\d.]*(?:e[-+]?\d+)?|nan|\d[\d.:tz/+-]*", re.IGNORECASE)
+
+
+@dataclass
+class Beginning:
+    """The lines before the numbers.
+
+    Attributes:
+        start: lines before the first one of the table, its names included.
+        first, second: the first two lines of the table; equal where there is one.
+        said: what comments and key lines state, by key as written.
+        patient: what key lines say of a person.
+    """
+
+    encoding: str = "utf-8-sig"
+    separator: str | None = None
+    start: int = 0
+    first: str = ""
+    second: str = ""
+    comments: list[str] = field(default_factory=list)
+    said: dict[str, str] = field(default_factory=dict)
+    patient: dict[str, str] = field(default_factory=dict)
+
+    def stated(self, keys: tuple[str, ...]) -> str | None:
+        """The value of the first of some keys, in any spelling."""
+        plain = {re.sub(r"[\s_-]+", " ", key.strip().lower()): value for key, value in reversed(self.said.items())}
+        return next((plain[key] for key in keys if plain.get(key)), None)
+
+    @property
+    def rate(self) -> str | None:
+        return self.stated(_RATE)
+
+    @property
+    def units(self) -> str | None:
+        return self.stated(_UNITS)
+
+    @property
+    def lead(self) -> str | None:
+        return self.stated(_LEAD)
+
+    @property
+    def recorded(self) -> str | None:
+        return self.stated(_START)
+
+    @property
+    def statement(self) -> str | None:
+        return self.stated(_STATEMENT)
+
+
+def looks_like_a_table(head: bytes) -> bool:
+    """Whether a file that begins so is text of which nine tenths are numbers, but for some lines at its start."""
+    encoding = encoding_of(head)
+    try:
+        text = head[: len(head) // 4 * 4].decode(encoding, "ignore" if encoding == "utf-8-sig" else "strict")
+    except UnicodeDecodeError:
+        return False
+    if "\0" in text or text.lstrip()[:1] in ("<", "{", "["):
+        return False
+    lines = [line for line in text.splitlines() if line.strip()]
+    words = re.findall(r"[^\s,;]+", "\n".join(lines[12:] if len(lines) > 24 else lines))
+    return len(words) >= 8 and sum(_NUMBERS.fullmatch(word) is not None for word in words) >= 0.9 * len(words)
+
+
+def encoding_of(head: bytes) -> str:
+    return "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+
+
+def beginning(path: Path) -> Beginning:
+    """Reads no further than the first line of numbers. Raises: ConfigError for a file without, and for one of bytes."""
+    with open(path, "rb") as raw:
+        found = Beginning(encoding_of(raw.read(2)))
+    _refuse_long_lines(path)
+    try:
+        with open(path, encoding=found.encoding) as file:
+            rows = _rows(path, file, found)
+    except (UnicodeDecodeError, UnicodeError) as error:
+        raise ConfigError(f"{path} is no text file ({error}); save the table as UTF-8 text") from error
+    if not rows:
+        raise ConfigError(f"{path} holds no numbers; expected one column per lead and one row per sample")
+    _place(rows, found)
+    return found
+
+
+def _rows(path: Path, file: TextIO, found: Beginning) -> list[tuple[int, str]]:
+    """Numbered lines, without comments and empty ones, up to the second of numbers."""
+    rows: list[tuple[int, str]] = []
+    numeric = 0
+    for number, line in enumerate(file):
+        text = line.strip()
+        if number == 0 and text.lower().startswith("sep=") and len(text) > 4:
+            found.separator = "\t" if text[4:] == "\\t" else text[4]
+        elif text.startswith("#") and not rows:
+            _note(found, text.lstrip("# "))
+        elif text:
+            rows.append((number, text))
+            numeric += all(map(is_number, cells_of(text, found.separator)))
+            if numeric == 2 or (len(rows) == 2 and _is_header(text, rows, found)):
+                break
+        if number > MOST_COMMENTS:
+            if not numeric and len(rows) < 2:
+                raise ConfigError(f"{path} has no table in its first {MOST_COMMENTS} lines; leave comments out")
+            break
+    return rows
+
+
+def _is_header(text: str, rows: list[tuple[int, str]], found: Beginning) -> bool:
+    """Whether the first two lines are the names and the first numbers, or leads as rows."""
+    first, second = (cells_of(row, found.separator) for _, row in rows)
+    return len(first) == len(second) > 2 and sum(map(is_number, second)) >= len(second) - 1
+
+
+def _place(rows: list[tuple[int, str]], found: Beginning) -> None:
+    """Where the table begins: at the first line of numbers, or at the names before it; what is before are key lines."""
+    sizes = [len(cells_of(text, found.separator)) for _, text in rows]
+    numeric = [all(map(is_number, cells_of(text, found.separator))) for _, text in rows]
+    at = numeric.index(True) if any(numeric) else min(1, len(rows) - 1)
+    if at and not (_is_key_line(rows[at - 1][1], found) and sizes[at - 1] == 2 and sizes[at] != 2):
+        at -= at == 1 or sizes[at - 1] == sizes[at]
+    for _, text in rows[:at]:
+        _note(found, text)
+    found.start, found.first = rows[at]
+    found.second = rows[min(at + 1, len(rows) - 1)][1]
+
+
+def _key_and_value(text: str) -> tuple[str, str] | None:
+    match = re.fullmatch(r"\s*\"?([^,;:=\t\"]{1,64})\"?\s*[,;:=\t]\s*\"?(.*?)\"?[,;\s]*", text)
+    return (match[1].strip(), match[2].strip()) if match else None
+
+
+def _is_key_line(text: str, found: Beginning) -> bool:
+    pair = _key_and_value(text)
+    return pair is not None and re.sub(r"[\s_-]+", " ", pair[0].lower()) in _KEYS
+
+
+def _note(found: Beginning, text: str) -> None:
+    """Keeps a line before the table: as a statement, and as a comment where it is one; a person's apart."""
+    pair = _key_and_value(text)
+    if pair is None:
+        found.comments.append(text)
+    elif _PERSONAL.search(pair[0]):
+        found.patient[pair[0].lower()] = pair[1]
+    else:
+        found.said.setdefault(pair[0].lower(), pair[1])
+        found.comments.append(text)
+
+
+def cells_of(line: str, separator: str | None) -> list[str]:
+    """Cells of a line, by a known separator or the one that it shows; one cell of a line without any."""
+    mark = separator or next((mark for mark in "\t;," if mark in line), None)
+    return [cell.strip().strip('"') for cell in line.split(mark)]
+
+
+def is_number(cell: str) -> bool:
+    if cell.lower() in ("", "nan", "na"):
+        return True
+    try:
+        float(cell if "," not in cell else cell.replace(",", "."))
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse_long_lines(path: Path) -> None:
+    """A block without the end of a line lies within a line that is longer; shorter ones than a block always pass."""
+    with open(path, "rb", buffering=0) as file:
+        while len(block := file.read(LONGEST_LINE)) == LONGEST_LINE:
+            if b"\n" not in block and b"\r" not in block:
+                raise ConfigError(f"{path} has a line of more than {LONGEST_LINE} letters; expected one row per sample")
+
+
+def leads_as_rows(path: Path, found: Beginning, most: int) -> tuple[list[str], np.ndarray] | None:
+    """Names, and values [names, samples], of a table whose lines begin with a name; None for another one."""
+    lines = [cells_of(line, found.separator) for line in (found.first, found.second)]
+    if any(len(cells) < 3 or is_number(cells[0]) or not all(map(is_number, cells[1:])) for cells in lines[1:]):
+        return None
+    if not all(map(is_number, lines[0][1:])):
+        return None
+    names, rows = [], []
+    decimal = found.separator == ";" or ";" in found.first
+    with open(path, encoding=found.encoding) as file:
+        for line in islice(file, found.start, found.start + MOST_COMMENTS):
+            if not line.strip():
+                continue
+            name, *cells = cells_of(line.strip(), found.separator)
+            texts = [cell.replace(",", ".") if decimal else cell for cell in cells]
+            try:
+                rows.append(np.array([float(text) if text and text.lower() != "na" else np.nan for text in texts]))
+            except ValueError:
+                raise ConfigError(f"{path}: the row {shown(name, 20)} holds something else than numbers") from None
+            names.append(name)
+    if names[0].lower() in _CORNERS:  # a first line that counts the samples
+        names, rows = names[1:], rows[1:]
+    if len(names) > most or len({len(row) for row in rows}) > 1:
+        lengths = sorted({len(row) for row in rows})
+        raise ConfigError(f"{path} has {len(names)} rows of {lengths[0]} to {lengths[-1]} numbers; expected equal ones")
+    return names, np.stack(rows)
+
+
+def seconds_of(path: Path, column: Any, scale: float) -> tuple[np.ndarray, str | None]:
+    """Seconds of a column of times [samples], and the date of its first as ISO 8601, where it has one.
+
+    Args:
+        column: numbers in units of `scale` seconds or since 1970, or texts of dates and times.
+    Raises: ConfigError for texts that are no times.
+    """
+    import pandas as pd
+
+    if column.dtype.kind in "fiu":
+        values = column.to_numpy(np.float64)
+        largest = float(np.nanmax(np.abs(values))) if len(values) and not np.isnan(values).all() else 0.0
+        scale = next((unit for least, unit in _EPOCHS if largest > least), scale)
+        return (values - values[0]) * scale, None
+    for parse in (pd.to_datetime, pd.to_timedelta):
+        try:
+            times = parse(column)
+            steps = (times - times.iloc[0]).dt.total_seconds().to_numpy(np.float64)
+        except (ValueError, TypeError, OverflowError, AttributeError):
+            continue
+        return steps, times.iloc[0].isoformat() if parse is pd.to_datetime else None
+    raise ConfigError(f"{path}: the column of times holds {shown(column.iloc[0], 30)}, which is no time; leave it out")
