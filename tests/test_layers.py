@@ -20,7 +20,7 @@ interop.fairseq_signals.ignored
 registry sections files limits pulse processes
 composition tables
 signal runtime
-readers optim metrics
+readers optim metrics sheet
 interop.fairseq_signals.contract interop.hubert_ecg.contract interop.ecg_jepa.contract interop.st_mem.contract
 interop.ecg_jepa.datasets
 reporting checkpoint.write checkpoint.origin

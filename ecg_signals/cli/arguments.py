@@ -32,6 +32,26 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}{hint} See {self.prog} --help")
 
 
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """The options of a command that reads record files: what a file does not say, or says wrongly."""
+    parser.add_argument("--id", help="which record of an .hdf5 file")
+    parser.add_argument("--sample-rate", type=float, metavar="HZ", help="of .npy and .csv files that do not say it")
+    parser.add_argument("--leads", help="rows of .npy and .csv files that do not say them, such as I,II,V1")
+    parser.add_argument("--units", help="of the record, where it does not say it or wrongly: mV, uV, V, 4.88uV ...")
+
+
+def reading(arguments: argparse.Namespace, *more: str) -> dict[str, Any]:
+    """Those options, and `more` of a command's own, as `read_record` takes them; what was not typed is left out."""
+    leads = names(arguments.leads) if arguments.leads else None
+    stated = {key: getattr(arguments, key) for key in ("id", "sample_rate", "units", *more)} | {"leads": leads}
+    return {key: value for key, value in stated.items() if value is not None}
+
+
+def names(text: str) -> list[str]:
+    """The names in a text such as "I, II,V1"."""
+    return [name.strip() for name in text.split(",")]
+
+
 def command_line() -> list[str]:
     """The words after the command. A shell leaves the ~ of --option=~/x and key=~/x alone: it is the home here too."""
     return [re.sub(r"^(-{0,2}\w[\w.-]*)=(~.*)$", _with_home, word, flags=re.DOTALL) for word in sys.argv[1:]]

@@ -5,6 +5,7 @@ COMMANDS = {
     "train": "pretrains or fine-tunes what a recipe names",
     "validate": "statistics of a checkpoint on labelled data",
     "inference": "outputs, embeddings and attention of a checkpoint as .npy files",
+    "view": "a record as a sheet of ECG paper: SVG, PDF, PNG",
     "predict": "probabilities for record files",
     "convert": "a checkpoint into another layout",
     "pack": "the files of a manifest into few large shards, for faster loading",

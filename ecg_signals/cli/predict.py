@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from ecg_signals.cli.app import load_plugins, run_command
-from ecg_signals.cli.arguments import Parser
+from ecg_signals.cli.arguments import Parser, add_reading, reading
 from ecg_signals.config import ConfigError, resolve_input
 from ecg_signals.limits import printable
 
@@ -39,10 +39,7 @@ def parser() -> Parser:
     parser.add_argument("--plot", metavar="DIR", help="also draw every record with its probabilities, to DIR/*.png")
     parser.add_argument("--labels", metavar="FILE", help="label_def.csv, or one name per line, if the model has none")
     parser.add_argument("--device", default=None, help="cpu, cuda, ...; the GPU if there is one")
-    parser.add_argument("--id", help="which record of an .hdf5 file")
-    parser.add_argument("--sample-rate", type=float, metavar="HZ", help="of .npy and .csv files that do not say it")
-    parser.add_argument("--leads", help="rows of .npy and .csv files that do not say them, such as I,II,V1")
-    parser.add_argument("--units", help="of the record, where it does not say it or wrongly: mV, uV, V, 4.88uV ...")
+    add_reading(parser)
     parser.add_argument("--force", action="store_true", help="answer also where the values are no ECG's in mV")
     parser.add_argument("--format", metavar="F", help="16, 212 ...: of a bare signal file; with --gain, --leads")
     parser.add_argument("--gain", type=float, metavar="G", help="counts per mV of such a file")
@@ -59,12 +56,8 @@ def predict(arguments: argparse.Namespace) -> int:
     load_plugins(arguments.user_dir)
     device = compute_device(arguments.device)
     predictor = Predictor(arguments.model, device, read_labels(arguments.labels) if arguments.labels else None)
-    leads = [name.strip() for name in arguments.leads.split(",")] if arguments.leads else None
-    stated = {key: getattr(arguments, key) for key in ("id", "sample_rate", "units", "format", "gain")} | {
-        "leads": leads
-    }
-    reading = {key: value for key, value in stated.items() if value is not None} | {"personal": arguments.personal}
-    predictions = [predictor.predict(path, arguments.force, **reading) for path in arguments.records]
+    options = reading(arguments, "format", "gain", "personal")
+    predictions = [predictor.predict(path, arguments.force, **options) for path in arguments.records]
     if arguments.json:
         print(json.dumps([as_dict(prediction) for prediction in predictions], indent=2))
     else:
@@ -72,7 +65,7 @@ def predict(arguments: argparse.Namespace) -> int:
     if arguments.plot:
         from ecg_signals.inference.plots import save_pictures
 
-        save_pictures(predictions, Path(arguments.plot), **reading)
+        save_pictures(predictions, Path(arguments.plot), **options)
     return sum(prediction.error is not None for prediction in predictions)
 
 

@@ -1,0 +1,6 @@
+"""Colours and pens of a sheet, for all writers. None is the only carrier of what it says."""
+
+INK = "#1a1a1a"
+GRIDS = {"pink": ("#fffafa", "#f8dcd9", "#eeb2ac"), "grey": ("#fdfdfd", "#e6e6e6", "#bfbfbf")}  # paper, 1 mm, 5 mm
+FILLS = {"for": "#f2a93b", "against": "#7f9fd6", "bar": "#2b6cb0"}  # what a box is -> its colour
+PENS = {"fine": 0.1, "coarse": 0.2, "trace": 0.25, "pulse": 0.2, "separator": 0.3, "span": 0.3}  # mm
