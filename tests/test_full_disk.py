@@ -18,7 +18,7 @@ from ecg_signals.cli import cluster, preprocess
 from ecg_signals.data.pack import pack_manifests
 from ecg_signals.evaluation.extract import Extraction
 from ecg_signals.files import CannotWrite
-from ecg_signals.inference.plots import save_pictures
+from ecg_signals.inference.pictures import save_pictures
 from ecg_signals.inference.predict import Prediction
 from ecg_signals.preprocess.archives import unpack
 

@@ -19,7 +19,7 @@ from ecg_signals.clustering.rows import RowWriter
 from ecg_signals.config import ConfigError
 from ecg_signals.data.pack import pack_manifests
 from ecg_signals.evaluation.extract import Extraction
-from ecg_signals.inference.plots import save_pictures
+from ecg_signals.inference.pictures import save_pictures
 from ecg_signals.inference.predict import Prediction
 from ecg_signals.limits import name_below
 from ecg_signals.preprocess.archives import unpack

@@ -37,6 +37,9 @@ def parser() -> Parser:
     parser.add_argument("--model", required=True, metavar="M", help="checkpoint, Hugging Face folder, or org/name")
     parser.add_argument("--json", action="store_true", help="a list with one object per record, windows included")
     parser.add_argument("--plot", metavar="DIR", help="also draw every record with its probabilities, to DIR/*.png")
+    parser.add_argument(
+        "--explain", metavar="LABEL", help="what the answer for a label rests on, by lead and time; top: the first one"
+    )
     parser.add_argument("--labels", metavar="FILE", help="label_def.csv, or one name per line, if the model has none")
     parser.add_argument("--device", default=None, help="cpu, cuda, ...; the GPU if there is one")
     add_reading(parser)
@@ -57,15 +60,17 @@ def predict(arguments: argparse.Namespace) -> int:
     device = compute_device(arguments.device)
     predictor = Predictor(arguments.model, device, read_labels(arguments.labels) if arguments.labels else None)
     options = reading(arguments, "format", "gain", "personal")
-    predictions = [predictor.predict(path, arguments.force, **options) for path in arguments.records]
+    if arguments.explain:
+        predictor.check_label(arguments.explain)
+    predictions = [predictor.predict(path, arguments.force, arguments.explain, **options) for path in arguments.records]
     if arguments.json:
         print(json.dumps([as_dict(prediction) for prediction in predictions], indent=2))
     else:
         print(printable(as_text(predictions)))
     if arguments.plot:
-        from ecg_signals.inference.plots import save_pictures
+        from ecg_signals.inference.pictures import save_pictures
 
-        save_pictures(predictions, Path(arguments.plot), **options)
+        save_pictures(predictions, Path(arguments.plot), arguments.model, **options)
     return sum(prediction.error is not None for prediction in predictions)
 
 

@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,13 @@ from torch import Tensor
 
 from ecg_signals.checkpoint.load import build_source, load_source
 from ecg_signals.checkpoint.origin import notes
-from ecg_signals.config import ConfigError
+from ecg_signals.config import ConfigError, UsageError, unknown_message
 from ecg_signals.data.label_names import listed
 from ecg_signals.evaluation.run import run
-from ecg_signals.evaluation.windows import Logits, record_batches
+from ecg_signals.evaluation.windows import Logits, model_batches, record_batches
+from ecg_signals.inference.reasons import FEW_LEADS, LARGE, Occlusion, Reason, Windows, explain
 from ecg_signals.interop.layout import logit_columns
-from ecg_signals.metrics.logits import COSINES, joined_logits
+from ecg_signals.metrics.logits import CLASSES, COSINES, joined_logits
 from ecg_signals.readers.plausible import refuse_scale
 from ecg_signals.readers.read import read_record
 from ecg_signals.runtime.placement import compute_device
@@ -28,6 +30,7 @@ from ecg_signals.signal.record import Record
 logger = logging.getLogger(__name__)
 
 BATCH = 64  # windows per forward pass
+TOP = "top"  # in place of a label to be explained: the one with the highest probability
 
 
 @dataclass
@@ -42,6 +45,7 @@ class Prediction:
         error: why there is no prediction, None if there is one.
         notes: what must stand beside the numbers: terms of the weights, how little a model was trained on.
         patient: names and ids of the record's file, where they were asked for.
+        reasons: why a label got its probability, where that was asked for.
     """
 
     record: str
@@ -51,6 +55,7 @@ class Prediction:
     error: str | None = None
     notes: list[str] = field(default_factory=list)
     patient: dict[str, str] = field(default_factory=dict)
+    reasons: list[Reason] = field(default_factory=list)
 
 
 class Predictor:
@@ -103,11 +108,53 @@ class Predictor:
         joined = joined_logits(logits, [self.signal.rule(label) for label in self.labels], self.model.logit_kind)
         return self.model.probabilities(joined).numpy()
 
-    def predict(self, path: str | os.PathLike[str], force: bool = False, **reading: Any) -> Prediction:
+    def logit(self, windows: Tensor, label: str) -> float:
+        """The logit of a record's answer, from those of its windows [windows, labels]; a value, for a regression."""
+        joined = joined_logits(
+            windows.double(), [self.signal.rule(name) for name in self.labels], self.model.logit_kind
+        )
+        own = joined[self.labels.index(label)]
+        if self.model.logit_kind == CLASSES:
+            own = own - joined[[name != label for name in self.labels]].logsumexp(dim=0)
+        return float(own)
+
+    def explain(self, record: Record, label: str) -> Reason:
+        """What the answer for one label rests on, by lead and time. `label` is one of `labels`."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they are told with the prediction
+            source, mask = self.signal.prepare(record, return_mask=True)
+        windows = Windows(source, mask, self.starts(record, len(source)), self.signal.sample_rate, self.signal.leads)
+        large = self.device.type == "cpu" and sum(weight.numel() for weight in self.model.parameters()) > LARGE
+        occlusion = Occlusion(windows, self._ask, partial(self.logit, label=label))
+        return explain(occlusion, label, FEW_LEADS if large else None)
+
+    def _ask(self, source: Tensor, padding: Tensor | None) -> Tensor:
+        found = Logits()
+        batch = {"source": source} if padding is None else {"source": source, "padding": padding}
+        run(self.model, model_batches([batch]), self.device, [found])
+        return torch.cat(found.parts)
+
+    def starts(self, record: Record, count: int) -> list[float]:
+        """Seconds of the record at which its `count` windows begin."""
+        signal = self.signal
+        length = round(record.signal.shape[-1] * signal.sample_rate / record.sample_rate)
+        stride = signal.stride_samples or signal.window_samples
+        starts = signal.starts(length) if signal.window_count else [number * stride for number in range(count)]
+        return [start / signal.sample_rate for start in starts]
+
+    def check_label(self, label: str) -> None:
+        """Raises: UsageError for a label to be explained that the model does not have."""
+        if label != TOP and label not in self.labels:
+            raise UsageError(unknown_message(f"label '{label}'", label, self.labels, f"{TOP}, or one of"))
+
+    def predict(
+        self, path: str | os.PathLike[str], force: bool = False, explain: str | None = None, **reading: Any
+    ) -> Prediction:
         """One record file; what is wrong with it is told, not raised.
 
         Args:
             force: answer also where the values are no ECG's in mV and `units` does not say what they are.
+            explain: a label whose reason is to be found, or "top" for the one with the highest probability.
             reading: options of `read_record`.
         """
         with warnings.catch_warnings(record=True) as caught:
@@ -116,26 +163,23 @@ class Predictor:
                 record = read_record(path, **reading)
                 if not force and reading.get("units") is None:
                     refuse_scale(path, record)
-                prediction = self._predict(str(path), record)
+                prediction = self._predict(str(path), record, explain)
                 prediction.patient = record.patient
             except ConfigError as error:
                 prediction = Prediction(str(path), error=str(error))
         prediction.warnings = list(dict.fromkeys(str(item.message) for item in caught if item.category is UserWarning))
         return prediction
 
-    def _predict(self, path: str, record: Record) -> Prediction:
-        logits, signal = self.logits(record), self.signal
-        seconds = signal.window_samples / signal.sample_rate
-        length = round(record.signal.shape[-1] * signal.sample_rate / record.sample_rate)
-        stride = signal.stride_samples or signal.window_samples
-        starts = signal.starts(length) if signal.window_count else [number * stride for number in range(len(logits))]
-        times = [start / signal.sample_rate for start in starts]
+    def _predict(self, path: str, record: Record, why: str | None) -> Prediction:
+        logits, seconds = self.logits(record), self.signal.window_samples / self.signal.sample_rate
         windows = [
             {"start": at, "end": at + seconds, "probabilities": self._named(row)}
-            for at, row in zip(times, self.model.probabilities(logits).numpy())
+            for at, row in zip(self.starts(record, len(logits)), self.model.probabilities(logits).numpy())
         ]
         named = self._named(self.aggregate(logits))
-        return Prediction(path, named, windows, notes=notes(self.model.origin))
+        label = max(named, key=lambda name: named[name]) if why == TOP else why
+        reasons = [] if label is None else [self.explain(record, label)]
+        return Prediction(path, named, windows, notes=notes(self.model.origin), reasons=reasons)
 
     def _named(self, row: np.ndarray) -> dict[str, float]:
         return {label: float(value) for label, value in zip(self.labels, row)}
@@ -162,6 +206,8 @@ def _block(prediction: Prediction) -> str:
         every = [window["probabilities"][label] for window in prediction.windows]
         span = f"  windows {min(every):.3f} to {max(every):.3f}" if len(every) > 1 else ""
         lines.append(f"  {label:<{width}}  {value:.3f}{span}")
+    for reason in prediction.reasons:
+        lines += [f"  why {reason.label}: {reason.words()}", f"    {reason.ranked()}"]
     return "\n".join(lines)
 
 
@@ -169,5 +215,6 @@ def as_dict(prediction: Prediction) -> dict[str, Any]:
     """For json; `error` alone when there is no prediction."""
     if prediction.error:
         return {"record": prediction.record, "error": prediction.error}
-    left_out = ("error", *(() if prediction.patient else ("patient",)))
-    return {key: value for key, value in vars(prediction).items() if key not in left_out}
+    found = {key: value for key, value in vars(prediction).items() if key != "error"}
+    found["reasons"] = [reason.to_dict() for reason in prediction.reasons]
+    return {key: value for key, value in found.items() if value or key not in ("patient", "reasons")}

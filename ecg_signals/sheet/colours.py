@@ -2,5 +2,13 @@
 
 INK = "#1a1a1a"
 GRIDS = {"pink": ("#fffafa", "#f8dcd9", "#eeb2ac"), "grey": ("#fdfdfd", "#e6e6e6", "#bfbfbf")}  # paper, 1 mm, 5 mm
-FILLS = {"for": "#f2a93b", "against": "#7f9fd6", "bar": "#2b6cb0"}  # what a box is -> its colour
-PENS = {"fine": 0.1, "coarse": 0.2, "trace": 0.25, "pulse": 0.2, "separator": 0.3, "span": 0.3}  # mm
+FILLS = {"for": "#f4b65a", "against": "#93aee0", "value-bar": "#2b6cb0"}  # what a box is -> its colour
+PENS = {
+    "fine": 0.1,
+    "coarse": 0.2,
+    "trace": 0.25,
+    "pulse": 0.2,
+    "separator": 0.3,
+    "value-span": 0.3,
+    "value-zero": 0.2,
+}  # mm

@@ -110,17 +110,20 @@ def _extents(drawn: Sequence[Strip], gain: float, pulse: float) -> list[list[Ext
     """What stands in every row, from left to right in mm of the traces' width."""
     rows = [[Extent(-LEAD_IN, 0.0, pulse * gain, 0.0)] for _ in range(1 + max(strip.place.row for strip in drawn))]
     for strip in drawn:
-        wide = letters(lead_name(strip.place.lead, strip.recorded)) * NAME
-        rows[strip.place.row] += [
-            Extent(strip.left, strip.right, strip.up * gain, strip.down * gain, trace=True),
-            Extent(strip.left, strip.left + NAME_RIGHT + wide, _name_above(strip, gain) + NAME, 0.0),
-        ]
+        row = rows[strip.place.row]
+        row.append(Extent(strip.left, strip.right, strip.up() * gain, strip.down() * gain, whole=True))
+        row.append(Extent(strip.left, strip.left + _name_width(strip), _name_above(strip, gain) + NAME, 0.0))
+        row += [Extent(left, right, up * gain, down * gain) for left, right, up, down in strip.parts]
     return rows
 
 
+def _name_width(strip: Strip) -> float:
+    return NAME_RIGHT + letters(lead_name(strip.place.lead, strip.recorded)) * NAME
+
+
 def _name_above(strip: Strip, gain: float) -> float:
-    """mm between baseline and name."""
-    return strip.near * gain + NAME_ABOVE
+    """mm between baseline and name: the name stands above what of the trace lies below it."""
+    return strip.up(_name_width(strip)) * gain + NAME_ABOVE
 
 
 def _trace(strip: Strip, grid: Box, baseline: float, gain: float, every: float) -> Trace:

@@ -9,7 +9,7 @@ PAGES = {"a4": (297.0, 210.0), "letter": (279.4, 215.9)}  # mm, landscape
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle; `role` says what it is: "grid", "for", "against" (a reason's cells), "bar"."""
+    """A rectangle; `role` says what it is: "grid", "for", "against" (a reason's cells), "value-bar"."""
 
     x: float
     y: float
@@ -28,7 +28,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Line:
-    """Straight pieces through the points `x`, `y`; `role` is "pulse", "separator" or "span"."""
+    """Straight pieces through the points `x`, `y`; `role` is "pulse", "separator", "value-span" or "value-zero"."""
 
     x: tuple[float, ...]
     y: tuple[float, ...]
@@ -45,7 +45,7 @@ class Text:
     size: float
     bold: bool = False
     end: bool = False
-    role: str = "note"
+    role: str = "about"
 
 
 @dataclass(frozen=True)

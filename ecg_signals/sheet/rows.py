@@ -12,13 +12,14 @@ ABOVE, BELOW = 0.55, 0.45  # of the distance of two rows: above the first baseli
 
 @dataclass(frozen=True)
 class Extent:
-    """What a trace, a name or a pulse takes of its row: from `left` to `right`, mm above and below the baseline."""
+    """What a part of a trace, a name or a pulse takes of its row: from `left` to `right`, mm above and below the
+    baseline. A `whole` trace keeps out of the others' rows, but names may stand there."""
 
     left: float
     right: float
     up: float
     down: float
-    trace: bool = False
+    whole: bool = False
 
 
 def spread(rows: Sequence[Sequence[Extent]], height: float) -> list[float] | None:
@@ -27,7 +28,7 @@ def spread(rows: Sequence[Sequence[Extent]], height: float) -> list[float] | Non
     No extent touches one of another row or an edge, and no trace goes farther than FARTHEST of the way to the baseline
     of a neighbour, nor farther than TALLEST.
     """
-    if max(max(e.up, e.down) for row in rows for e in row if e.trace) > TALLEST:
+    if max(max(e.up, e.down) for row in rows for e in row if e.whole) > TALLEST:
         return None
     least = [max(e.up for e in rows[0]) + GAP]
     least += [_apart(above, below) for above, below in pairwise(rows)]
@@ -49,6 +50,11 @@ def spread(rows: Sequence[Sequence[Extent]], height: float) -> list[float] | Non
 
 def _apart(above: Sequence[Extent], below: Sequence[Extent]) -> float:
     """The least distance of two baselines."""
-    beside = [a.down + b.up + GAP for a in above for b in below if a.left < b.right and b.left < a.right]
-    reach = [a.down for a in above if a.trace] + [b.up for b in below if b.trace]
+    beside = [
+        a.down + b.up + GAP
+        for a in above
+        for b in below
+        if a.whole == b.whole and a.left < b.right and b.left < a.right
+    ]
+    reach = [a.down for a in above if a.whole] + [b.up for b in below if b.whole]
     return max([*beside, *(mm / FARTHEST for mm in reach), GAP])

@@ -11,7 +11,7 @@ from ecg_signals.sheet.arrangement import Place
 from ecg_signals.sheet.style import TRACES, Style
 from ecg_signals.signal.record import Record
 
-NEAR = 10.0  # mm of a trace above which its name stands
+PART = 12.5  # mm
 
 
 @dataclass(frozen=True)
@@ -41,17 +41,21 @@ class Strip:
         return not np.isfinite(self.signal).any()
 
     @cached_property
-    def up(self) -> float:
-        """mV above the baseline; `down` below it, `near` above it within the first NEAR mm."""
-        return _highest(self.signal)
+    def parts(self) -> list[tuple[float, float, float, float]]:
+        """Pieces of PART mm: where they begin and end, as `left`, and mV above and below the baseline."""
+        each = max(1, math.ceil(PART / self.step))
+        return [
+            (self.first + at * self.step, self.first + (at + each) * self.step, _highest(part), _highest(-part))
+            for at in range(0, len(self.signal), each)
+            for part in [self.signal[at : at + each]]
+        ]
 
-    @cached_property
+    def up(self, within: float = math.inf) -> float:
+        """mV above the baseline of all, or of the first so many mm."""
+        return max((up for left, _, up, _ in self.parts if left < self.left + within), default=0.0)
+
     def down(self) -> float:
-        return _highest(-self.signal)
-
-    @cached_property
-    def near(self) -> float:
-        return _highest(self.signal[: math.ceil(NEAR / self.step)])
+        return max((down for *_, down in self.parts), default=0.0)
 
 
 def strips(record: Record, places: Sequence[Place], style: Style) -> Iterator[Strip]:

@@ -26,7 +26,7 @@ def svg(sheet: Sheet) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="ecg" {size} role="img" {data}>',
         f"<title>{_escaped(sheet.title)}</title><desc>{_escaped(sheet.about)}</desc>",
-        f'<rect class="paper" width="{sheet.width:g}" height="{sheet.height:g}" fill="#ffffff"/>',
+        f'<rect class="sheet" width="{sheet.width:g}" height="{sheet.height:g}" fill="#ffffff"/>',
         *_grid(sheet.grid, sheet.tint),
         *map(_box, sheet.boxes),
         *map(_line, sheet.lines),

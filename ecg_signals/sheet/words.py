@@ -11,7 +11,7 @@ from ecg_signals.sheet.style import TRACES, Style
 from ecg_signals.signal.record import Record
 
 TITLE, SMALL = 3.8, 2.6  # mm, sizes of fonts
-LETTER = 0.62  # width of an average letter, of a font's size
+LETTER = 0.58  # width of an average letter, of a font's size
 DAGGER, MINUS, BETWEEN = "\u2020", "\u2212", " \u00b7 "
 DISCLAIMER = "research use, not a medical device"
 LONGEST_NAME = 20  # letters of a lead's name that are shown

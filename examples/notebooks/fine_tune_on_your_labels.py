@@ -172,15 +172,16 @@ plt.show()
 # The checkpoint knows its label names and how a raw record becomes its input, so the file from `raw/` is all it takes.
 
 # %%
-from ecg_signals.inference.plots import plot_prediction
+from ecg_signals.inference.pictures import answered
 from ecg_signals.inference.predict import Predictor
+from ecg_signals.sheet.picture import figure
 
 predictor = Predictor(run / "checkpoint_best.pt")
 row = table.sort_values("wide_qrs", ascending=False).iloc[0]  # of the validation table
 file = data / "raw" / row["filename"]
 prediction = predictor.predict(file, sample_rate=500)
 typed = ", ".join(label for label in meaning if row[label] == 1) or "none of the three"
-plot_prediction(ecg_signals.read_record(file, sample_rate=500), prediction, title=f"{file.name}, labelled {typed}")
+figure(answered(ecg_signals.read_record(file, sample_rate=500), prediction, f"{file.name}, labelled {typed}"))
 
 # %% [markdown]
 # From the shell: `ecg-predict training_data/raw/*.npy --sample-rate 500 --model .../checkpoint_best.pt --json`.

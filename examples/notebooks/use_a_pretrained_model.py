@@ -114,12 +114,14 @@ pd.DataFrame(probabilities.numpy(), columns=model.labels, index=[f"window {i}" f
 # The picture shows the first 10 s as on paper; a thin line spans what the single windows say.
 
 # %%
-from ecg_signals.inference.plots import plot_prediction, plot_record
+from ecg_signals.inference.pictures import answered
 from ecg_signals.inference.predict import Predictor
+from ecg_signals.sheet.layout import layout
+from ecg_signals.sheet.picture import figure
 
 predictor = Predictor(work / "toy" / "checkpoints" / "checkpoint_best.pt")
 prediction = predictor.predict(work / "my_ecg.npy", sample_rate=360, leads=leads)
-plot_prediction(record, prediction, title="my_ecg.npy, and what a toy model says")
+figure(answered(record, prediction, "my_ecg.npy, and what a toy model says"))
 
 # %% [markdown]
 # The same from the shell, for any number of files, as text, as `--json`, and with `--plot DIR` as pictures:
@@ -156,7 +158,7 @@ print(predictor.predict(work / "nowhere.npy").error)
 
 # %%
 without = ecg_signals.read_record(work / "no_v3.npy", sample_rate=500, leads=[original.leads[index] for index in kept])
-plot_record(without, title="no_v3.npy")
+figure(layout(without, title="no_v3.npy"))
 
 # %% [markdown]
 # Next: [fine-tune on your own labels](fine_tune_on_your_labels.ipynb).

@@ -26,7 +26,7 @@ class Page:
             float(self.root.get(f"data-{name}")) for name in ("speed", "gain", "rate", "every")
         )
         self.traces = [self._trace(path) for path in self.all("path", "trace")]
-        self.words = {role: [text.text for text in self.all("text", role)] for role in ("lead", "scales", "note")}
+        self.words = {role: [text.text for text in self.all("text", role)] for role in ("lead", "scales", "about")}
 
     def all(self, tag: str, role: str) -> list[ElementTree.Element]:
         return [found for found in self.root.iter(SVG + tag) if found.get("class") == role]

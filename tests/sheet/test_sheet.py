@@ -210,7 +210,7 @@ def test_missing_leads_keep_their_place_by_name_and_computed_ones_carry_a_dagger
     page = Page(svg(layout(AWKWARD["eight leads"], Style(derive=True))))
     marked = {name for name in page.words["lead"] if name.endswith("\u2020")}
     assert marked == {"III\u2020", "aVR\u2020", "aVL\u2020", "aVF\u2020"} and len(page.traces) == 13
-    assert any("\u2020 computed from other leads" in words for words in page.words["note"])
+    assert any("\u2020 computed from other leads" in words for words in page.words["about"])
     third = next(trace for trace in page.traces if trace.lead == "III")
     signal = AWKWARD["eight leads"].signal
     np.testing.assert_allclose(third.values, (signal[1] - signal[0])[:1250], atol=0.005)

@@ -12,7 +12,9 @@ from ecg_signals.comparison.signals import read_stored
 from ecg_signals.config import ConfigError
 from ecg_signals.evaluation.benchmarks.data import META, DataSet
 from ecg_signals.evaluation.report.page import note
-from ecg_signals.evaluation.report.paper import ecg
+from ecg_signals.sheet.layout import layout
+from ecg_signals.sheet.style import Style
+from ecg_signals.sheet.svg import svg
 from ecg_signals.tables import read_table
 
 EACH = 2  # missed records, and false alarms, of a benchmark
@@ -54,7 +56,7 @@ def _sheet(answers: Answers, pair: Pair) -> str:
     title = f"{name} {says}, probability {answers.scores[record, label]:.3f}"
     with_it = ", ".join(true) or "none of the labels"
     try:
-        drawn = ecg(read_stored(path, leads_of(path.parents[1])), f"{title}, 12-lead ECG", EVERY)
+        drawn = svg(layout(read_stored(path, leads_of(path.parents[1])), Style(every=EVERY), title))
     except (ConfigError, OSError, IndexError) as error:
         drawn = note(f"Not drawn: {html.escape(str(error))}")
     about = note(f"Labels of the record: {html.escape(with_it)}. File: <code>{html.escape(str(path))}</code>")

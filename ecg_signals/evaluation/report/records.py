@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from ecg_signals.evaluation.report.page import LabelScore, note, prediction_list
-from ecg_signals.evaluation.report.paper import ecg
 from ecg_signals.metrics.logits import LABELS
 from ecg_signals.metrics.results import Results, evaluate
+from ecg_signals.sheet.layout import layout
+from ecg_signals.sheet.svg import svg
 from ecg_signals.signal.record import Record
 
 LEAST = 5  # records that must have a label, and as many that must lack it, before the headline counts it
@@ -98,4 +99,5 @@ def example(
     names = [score.name for score in scores]
     true = {names[k] for k in np.flatnonzero(truth == 1)}
     said = prediction_list(names, list(probabilities), true, {score.name: score.meaning for score in scores})
-    return f'<div class="card">{ecg(record, about)}</div><div class="card">{note(html.escape(about))}{said}</div>'
+    sheet = svg(layout(record, title=about))
+    return f'<div class="card">{sheet}</div><div class="card">{note(html.escape(about))}{said}</div>'
