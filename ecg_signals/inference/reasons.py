@@ -104,10 +104,8 @@ class Windows:
 
 def explain(occlusion: "Occlusion", label: str, few_leads: int | None = None) -> Reason:
     """Leave out every lead, then every cell: of all leads, or of the `few_leads` whose loss is largest."""
-    windows = occlusion.windows
-    count, _, samples = windows.source.shape
-    names = list(windows.leads)
-    by_lead = occlusion.lost([[(w, lead, 0, samples) for w in occlusion.chosen] for lead in range(len(names))])
+    count, names = len(occlusion.windows.source), list(occlusion.windows.leads)
+    by_lead = occlusion.lost([occlusion.whole(lead) for lead in range(len(names))])
     asked = sorted(sorted(range(len(names)), key=lambda lead: -abs(by_lead[lead]))[:few_leads])
     grid = occlusion.grid()
     keys = [(lead, cell) for lead in asked for cell in grid]
@@ -165,6 +163,10 @@ class Occlusion:
             end = begin + self.filled[window] / self.windows.rate
             found |= set(range(math.floor(begin / CELL_SECONDS + 1e-6), math.ceil(end / CELL_SECONDS - 1e-6)))
         return sorted(found)
+
+    def whole(self, lead: int) -> list[Piece]:
+        """All of a lead in the windows that are explained, but for their padding."""
+        return [(window, lead, 0, self.filled[window]) for window in self.chosen]
 
     def pieces(self, lead: int, cell: int) -> list[Piece]:
         """What a cell is in every window that is explained."""

@@ -68,7 +68,7 @@ def _grid(axes: "Axes", grid: Box, tint: str) -> None:
 def _rectangle(axes: "Axes", box: Box, colour: str) -> None:
     from matplotlib.patches import Rectangle
 
-    axes.add_patch(Rectangle((box.x, box.y), box.width, box.height, facecolor=colour, edgecolor="none", zorder=0.5))
+    axes.add_artist(Rectangle((box.x, box.y), box.width, box.height, facecolor=colour, edgecolor="none", zorder=0.5))
 
 
 def _stroke(axes: "Axes", x: np.ndarray, y: np.ndarray, pen: float, joint: str) -> None:
@@ -85,6 +85,6 @@ def _stroke(axes: "Axes", x: np.ndarray, y: np.ndarray, pen: float, joint: str) 
     codes[1:][twice[1:] == twice[:-1]] = Path.LINETO
     cap = "round" if joint == "round" else "butt"
     path = Path(np.column_stack([x[twice], y[twice]]), codes)
-    axes.add_patch(
+    axes.add_artist(
         PathPatch(path, fill=False, edgecolor=INK, linewidth=pen * POINT, joinstyle=joint, capstyle=cap, zorder=2)
     )

@@ -18,13 +18,14 @@ NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  #
 FONT = "Arial, Helvetica, sans-serif"
 
 
-def svg(sheet: Sheet) -> str:
-    """The whole file; as part of an HTML page, too."""
+def svg(sheet: Sheet, inline: bool = False) -> str:
+    """The whole file; `inline`: as part of an HTML page, which knows the namespace and so names no address at all."""
+    namespace = "" if inline else ' xmlns="http://www.w3.org/2000/svg"'
     numbers = {"speed": sheet.speed, "gain": sheet.gain, "rate": sheet.rate, "every": sheet.every}
     data = " ".join(f'data-{name}="{value:.10g}"' for name, value in numbers.items())
     size = f'width="{sheet.width:g}mm" height="{sheet.height:g}mm" viewBox="0 0 {sheet.width:g} {sheet.height:g}"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="ecg" {size} role="img" {data}>',
+        f'<svg class="ecg"{namespace} {size} role="img" {data}>',
         f"<title>{_escaped(sheet.title)}</title><desc>{_escaped(sheet.about)}</desc>",
         f'<rect class="sheet" width="{sheet.width:g}" height="{sheet.height:g}" fill="#ffffff"/>',
         *_grid(sheet.grid, sheet.tint),

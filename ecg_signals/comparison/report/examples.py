@@ -56,7 +56,7 @@ def _sheet(answers: Answers, pair: Pair) -> str:
     title = f"{name} {says}, probability {answers.scores[record, label]:.3f}"
     with_it = ", ".join(true) or "none of the labels"
     try:
-        drawn = svg(layout(read_stored(path, leads_of(path.parents[1])), Style(every=EVERY), title))
+        drawn = svg(layout(read_stored(path, leads_of(path.parents[1])), Style(every=EVERY), title), inline=True)
     except (ConfigError, OSError, IndexError) as error:
         drawn = note(f"Not drawn: {html.escape(str(error))}")
     about = note(f"Labels of the record: {html.escape(with_it)}. File: <code>{html.escape(str(path))}</code>")

@@ -99,5 +99,5 @@ def example(
     names = [score.name for score in scores]
     true = {names[k] for k in np.flatnonzero(truth == 1)}
     said = prediction_list(names, list(probabilities), true, {score.name: score.meaning for score in scores})
-    sheet = svg(layout(record, title=about))
+    sheet = svg(layout(record, title=about), inline=True)
     return f'<div class="card">{sheet}</div><div class="card">{note(html.escape(about))}{said}</div>'
