@@ -69,8 +69,8 @@ def _usual(leads: Sequence[str], layout: str) -> Iterator[list[tuple[str, int | 
         yield [(name, _source(name.removeprefix("-"), leads)) for name in row]
     columns, others = len(LAYOUTS[layout][0]), [name for name in leads if name.lower() not in map(str.lower, LEADS)]
     for at in range(0, len(others), columns):
-        row = [(name, _source(name, leads)) for name in others[at : at + columns]]
-        yield [*row, *[("", None)] * (columns - len(row))]
+        further: list[tuple[str, int | None]] = [(name, _source(name, leads)) for name in others[at : at + columns]]
+        yield [*further, *[("", None)] * (columns - len(further))]
 
 
 def _single(leads: Sequence[str]) -> Iterator[list[tuple[str, int | None]]]:
