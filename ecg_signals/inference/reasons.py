@@ -67,7 +67,7 @@ class Reason:
         """What the numbers are, and how far they can be trusted."""
         said = (
             "what the answer loses when this part is replaced by the lead's mean, in logits; down: it gains. "
-            f"Without the best {self.count} cells it loses {self.lost:.2f}, without as many others {self.random:.2f}"
+            f"Without the best {self.count} cells it loses {self.lost:.2f}, without as many at random {self.random:.2f}"
         )
         said += "" if self.stable else ": no stable reason found"
         part = f". Asked of the {self.windows} of {self.of_windows} windows with the highest answers"
