@@ -59,7 +59,7 @@ def view(arguments: argparse.Namespace, style: Style) -> list[Path]:
     out = Path(arguments.out or f"{name_below(name)}.pdf")
     check_kind(out)
     check_no_input([out], [Path(arguments.record)])
-    record = read_record(arguments.record, **reading(arguments))
+    record = read_record(arguments.record, **reading(arguments), personal=style.patient)
     sheets: Iterator[Sheet] = pages(record, style, name)
     count = None if arguments.pages == "all" else int(arguments.pages)
     return write(islice(sheets, count), out, arguments.dpi, "Give --out another file")

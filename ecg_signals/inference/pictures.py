@@ -29,7 +29,7 @@ def answered(record: Record, prediction: Prediction, title: str | None = None, m
         values.append(Value(name, value, (min(every), max(every)) if len(every) > 1 else None))
     count = len(prediction.windows)
     caption = "; ".join([f"probability, {count} window{'s' if count != 1 else ''}", *prediction.notes])
-    sheet = layout(record, Style(panel=PANEL), _title(prediction, title), model)
+    sheet = layout(record, Style(panel=PANEL, patient=bool(record.patient)), _title(prediction, title), model)
     return with_values(sheet, values, caption)
 
 
@@ -37,7 +37,7 @@ def explained(
     record: Record, prediction: Prediction, reason: Reason, title: str | None = None, model: str = ""
 ) -> Sheet:
     """All leads over the ten seconds that matter most, cells behind them, and a bar per lead below."""
-    style = Style("12x1", panel=PANEL, start=reason.page(PAGE_SECONDS))
+    style = Style("12x1", panel=PANEL, start=reason.page(PAGE_SECONDS), patient=bool(record.patient))
     sheet = layout(record, style, f"{_title(prediction, title)}: why {reason.label}?", model)
     ranked = sorted(reason.leads.items(), key=lambda item: -abs(item[1]))[:MOST]
     kept = [name for name in reason.leads if name in dict(ranked)]

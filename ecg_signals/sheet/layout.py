@@ -75,7 +75,7 @@ def pages(record: Record, style: Style = USUAL, title: str = "") -> Iterator[She
 
 def _complete(record: Record, derive: bool) -> tuple[Record, list[str]]:
     """The record, with all limb leads if they are to be derived, and the names of those that are computed."""
-    derived = list(getattr(record, "derived", None) or ())
+    derived = list(record.derived)
     if not derive:
         return record, derived
     lowered = [name.lower() for name in record.leads]

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import ecg_signals
 from ecg_signals.limits import shown
@@ -73,9 +72,8 @@ class Facts:
 
     def about_record(self) -> str:
         """When and how it was recorded, as the file says."""
-        start, filters = getattr(self.record, "start", None), getattr(self.record, "filters", None)
-        when = start.isoformat(" ", "seconds") if isinstance(start, datetime) else start
-        listed = filters if isinstance(filters, str) else ", ".join(map(str, filters or ()))
+        when = (self.record.start or "").replace("T", " ")
+        listed = ", ".join(f"{name} {value}" for name, value in self.record.filters.items())
         said = [f"recorded {when}" if when else "", self.stretch(), f"{self.record.sample_rate:g} Hz",
                 f"filters {listed}" if listed else "", "" if self.in_turn else "all columns show the same time",
                 f"{DAGGER} computed from other leads" if self.derived else ""]  # fmt: skip
@@ -85,8 +83,9 @@ class Facts:
         """What the file says of the patient, if that was asked for."""
         if not self.style.patient:
             return ""
-        known = getattr(self.record, "patient", None) or self.record.metadata
-        return BETWEEN.join(f"{shown(key)} {shown(value)}" for key, value in dict(known).items())
+        metadata = self.record.metadata
+        known = {**self.record.patient, **{key: metadata[key] for key in ("age", "sex") if key in metadata}}
+        return BETWEEN.join(f"{shown(key)} {shown(value)}" for key, value in known.items())
 
     def spoken(self) -> str:
         return f"{self.about_record()}; {self.scales()}".replace(BETWEEN, ", ")

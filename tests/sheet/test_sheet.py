@@ -269,10 +269,16 @@ def test_xmllint_finds_nothing_wrong():
     assert done.returncode == 0, done.stderr
 
 
-def test_the_patient_is_shown_only_when_asked_for():
-    record = Record(beats(), 500, list(LEADS), comments=["Name: Doe"], metadata={"age": 61, "name": "Doe"})
-    assert "Doe" not in svg(layout(record)) and "61" not in svg(layout(record)).partition("<path")[0]
-    assert "age 61 · name Doe" in svg(layout(record, Style(patient=True)))
+def test_the_patient_is_shown_only_when_asked_for_and_what_the_recorder_says_always():
+    record = Record(
+        beats(), 500, list(LEADS), comments=["Name: Doe"], metadata={"age": 61, "label": "AFIB"},
+        start="2020-01-02T03:04:05", filters={"highpass": "0.05", "notch": "50"}, patient={"name": "Doe"},
+    )  # fmt: skip
+    plain = svg(layout(record))
+    assert "Doe" not in plain and "61" not in plain.partition("<path")[0]
+    assert "recorded 2020-01-02 03:04:05" in plain and "filters highpass 0.05, notch 50" in plain
+    asked = svg(layout(record, Style(patient=True)))
+    assert "name Doe · age 61" in asked and "AFIB" not in asked
 
 
 def test_a_thinned_trace_keeps_every_peak_and_gap_where_it_is():

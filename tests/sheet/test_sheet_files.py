@@ -135,6 +135,13 @@ def test_ecg_view_writes_the_pages_of_a_long_record(tmp_path: Path, capsys):
     assert len(Page((tmp_path / "b.svg").read_text()).traces) == 12
 
 
+def test_ecg_view_draws_what_a_recorder_exported(shared: Path, tmp_path: Path, capsys):
+    for name in ("example.scp", "synthetic_muse.xml", "philips_103.xml", "ptbxl_uV.edf"):
+        run([str(shared / "data/clinical" / name), "--out", str(tmp_path / f"{name}.svg")])
+        page = Page((tmp_path / f"{name}.svg").read_text())
+        assert len(page.traces) == 13 and page.root[0].text.startswith(f"ECG {name}")
+
+
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
