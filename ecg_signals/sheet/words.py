@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import ecg_signals
 from ecg_signals.limits import shown
@@ -83,8 +84,8 @@ class Facts:
         """What the file says of the patient, if that was asked for."""
         if not self.style.patient:
             return ""
-        metadata = self.record.metadata
-        known = {**self.record.patient, **{key: metadata[key] for key in ("age", "sex") if key in metadata}}
+        known: dict[str, Any] = dict(self.record.patient)
+        known |= {key: self.record.metadata[key] for key in ("age", "sex") if key in self.record.metadata}
         return BETWEEN.join(f"{shown(key)} {shown(value)}" for key, value in known.items())
 
     def spoken(self) -> str:
