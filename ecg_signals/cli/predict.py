@@ -44,7 +44,9 @@ def parser() -> Parser:
     parser.add_argument("--device", default=None, help="cpu, cuda, ...; the GPU if there is one")
     add_reading(parser)
     parser.add_argument("--force", action="store_true", help="answer also where the values are no ECG's in mV")
-    parser.add_argument("--format", metavar="F", help="16, 212 ...: of a bare signal file; with --gain, --leads")
+    parser.add_argument(
+        "--signal-format", dest="format", metavar="F", help="16, 212 ...: of a bare signal file; with --gain, --leads"
+    )
     parser.add_argument("--gain", type=float, metavar="G", help="counts per mV of such a file")
     parser.add_argument("--personal", action="store_true", help="also print names and ids that the files hold")
     parser.add_argument("--user-dir", metavar="PATH", help="folder or module that registers the model, if your own")

@@ -153,7 +153,7 @@ def _numbers(path: Path, table: Any, names: list[str] | None) -> tuple[np.ndarra
 
 def _key(text: str) -> tuple[str, str | None]:
     """A column's name in lower case, and its units."""
-    match = _UNITS.match(text)
+    match = _UNITS.match(text) if len(text) <= LONGEST_NAME else None  # longer ones take long, and are refused
     name, units = (match["name"], match["units"]) if match else (text, None)
     return name.strip().lower(), units
 

@@ -21,7 +21,7 @@ def read_bare(found: Path, stated: Stated) -> Record:
     """
     if not stated.leads or stated.sample_rate is None or not (stated.gain or stated.units) or not stated.format:
         raise ConfigError(
-            f"{found}: a bare signal file needs its format, sample rate, leads and gain; give --format 16 "
+            f"{found}: a bare signal file needs its format, sample rate, leads and gain; give --signal-format 16 "
             "--sample-rate 250 --leads I,II,V1 --gain 200 (counts per mV)"
         )
     form = FORMATS.get(int(stated.format)) if stated.format.isdigit() and len(stated.format) < 5 else None

@@ -25,6 +25,7 @@ _STATEMENT = ("classification", "interpretation", "determination")
 _OPEN = ("device", "device version", "software version", "age", "sex", "gender", "symptoms", "heart rate")
 _KEYS = (*_RATE, *_UNITS, *_LEAD, *_START, *_STATEMENT, *_OPEN)
 _CORNERS = ("lead", "leads", "channel", "channels", "name")
+_KEY = re.compile(r"\s{0,64}\"?([^,;:=\t\"]{1,64})\"?\s{0,64}[,;:=\t]")  # bounded, so that no line takes long
 _PERSONAL = re.compile(r"name|patient|birth|dob|\bid\b|mrn|address|phone|mail", re.IGNORECASE)
 _NUMBERS = re.compile(r"[-+]?[\d.]*\d[\d.]*(?:e[-+]?\d+)?|nan|\d[\d.:tz/+-]*", re.IGNORECASE)
 
@@ -151,8 +152,8 @@ def _place(rows: list[tuple[int, str]], found: Beginning) -> None:
 
 
 def _key_and_value(text: str) -> tuple[str, str] | None:
-    match = re.fullmatch(r"\s*\"?([^,;:=\t\"]{1,64})\"?\s*[,;:=\t]\s*\"?(.*?)\"?[,;\s]*", text)
-    return (match[1].strip(), match[2].strip()) if match else None
+    match = _KEY.match(text)
+    return (match[1].strip(), text[match.end() :].strip().rstrip(",; \t").strip('"').strip()) if match else None
 
 
 def _is_key_line(text: str, found: Beginning) -> bool:
