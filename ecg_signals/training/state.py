@@ -136,8 +136,6 @@ class TrainState:
         stats: dict[str, float] = trained.criterion.metrics(tally.logs, {})
         seconds = max(tally.seconds + tally.waited, 1e-9)
         stats["ups"] = tally.updates / seconds
-        stats["segments_per_second"] = tally.logs.get("segments", 0.0) / seconds
-        stats["data_wait"] = 100.0 * tally.waited / seconds
         stats |= {"num_updates": self.at.num_updates, "lr": trained.optimizer.param_groups[0]["lr"]}
         stats["gnorm"] = tally.gnorm / updates
         if self.config.optimization.clip_norm > 0:
@@ -149,7 +147,9 @@ class TrainState:
         if device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(device)
             stats["gb_free"] = free / 2**30
-        return {**stats, "wall": time.monotonic() - self.begun}
+        stats["wall"] = time.monotonic() - self.begun
+        stats["segments_per_second"] = tally.logs.get("segments", 0.0) / seconds
+        return {**stats, "data_wait": 100.0 * tally.waited / seconds}
 
     def check_learned(self) -> None:
         """Raises: ConfigError after an epoch in which no item had a target."""

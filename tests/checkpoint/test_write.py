@@ -80,7 +80,7 @@ def test_a_kill_while_writing_leaves_a_complete_file(tmp_path):
         "    write_checkpoint(sys.argv[1], {'w': torch.full((200_000,), float(step))}, [sys.argv[2]])\n"
     )
     names = [tmp_path / "a.pt", tmp_path / "b.pt"]
-    process = subprocess.Popen([python(), "-c", code, *map(str, names)])
+    process = subprocess.Popen([sys.executable, "-c", code, *map(str, names)])
     deadline = time.monotonic() + 60
     while not names[1].exists() and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -150,9 +150,8 @@ def test_validation_test_and_prediction_see_every_window_and_join_them_as_the_re
     predictor.signal.steps = []
     root, first, *_ = sample_lines(recipe, "valid").splitlines()
     signal = loadmat(f"{root}/{first.split()[0]}")["feats"]
-    found = predictor._predict(
-        "r", Record(signal=signal.astype(np.float32), sample_rate=500, leads=predictor.signal.leads)
-    )
+    record = Record(signal=signal.astype(np.float32), sample_rate=500, leads=predictor.signal.leads)
+    found = predictor._predict("r", record, None)
     assert [(window["start"], window["end"]) for window in found.windows] == [(0, 2), (1.5, 3.5), (3, 5)]
     np.testing.assert_allclose(list(found.probabilities.values()), wanted[rule][0], rtol=1e-5)
 

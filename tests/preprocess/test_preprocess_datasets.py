@@ -37,7 +37,7 @@ def positives(labels):
 
 def test_every_name_of_the_contract_is_a_dataset():
     wanted = "ptbxl physionet2021 code15 mimic_iv_ecg sph samitrop hefei ecg_id ludb cpsc2018 chapman incart ptb"
-    wanted += " wfdb npy csv"
+    wanted += " wfdb npy csv files"  # `files`: records of any format
     assert set(wanted.split()) == set(register_source.names())
 
 

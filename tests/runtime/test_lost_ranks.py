@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -62,7 +63,8 @@ def losses(folder):
 def undisturbed(recipe, folder, updates):
     """By one process, with as many items in every update."""
     options = {"optimization.max_update": updates, "optimization.update_freq": [2], "dataset.disable_validation": True}
-    running = start(command(1, settings(recipe, folder, **options)), folder, folder.with_suffix(".log"))
+    words = command(1, settings(recipe, folder, **options), sys.executable)
+    running = start(words, folder, folder.with_suffix(".log"))
     assert ended(running, 90) == 0
     return losses(folder)
 
@@ -77,7 +79,7 @@ def test_torchrun_restarts_a_run_that_lost_and_then_hangs_on_a_rank_and_its_loss
         **SAVING, "optimization.max_update": 12, "dataset.disable_validation": True, "optimization.update_freq": [1],
         "distributed_training.heartbeat_timeout": 3, "common.user_dir": str(tmp_path / "plugin"),
     }  # fmt: skip
-    words = command(2, settings(pretraining, folder, **options))
+    words = command(2, settings(pretraining, folder, **options), sys.executable)
     place = words.index("--standalone")
     words[place:place] = ["--max-restarts", "2"]
     running = start(words, folder, log)
@@ -140,7 +142,8 @@ def test_two_nodes_whose_connection_is_cut_say_so_and_go_on_when_it_is_back(pret
                 "distributed_training.distributed_init_method": f"tcp://127.0.0.1:{where}",
                 "distributed_training.heartbeat_timeout": timeout,
             }  # fmt: skip
-            yield start(command(1, settings(pretraining, folder, **options)), folder, tmp_path / f"{rank}.log")
+            words = command(1, settings(pretraining, folder, **options), sys.executable)
+            yield start(words, folder, tmp_path / f"{rank}.log")
 
     first = list(nodes(0))
     wait_for(folder / "checkpoints" / "metrics.jsonl", '"num_updates": 3', first[0])

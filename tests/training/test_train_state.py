@@ -44,7 +44,7 @@ class Halves(Strategy):
 
 
 def test_a_strategy_gathers_what_is_stored_and_gives_back_its_part(classification, monkeypatch):
-    monkeypatch.setattr("ecg_signals.training.trainer.Strategy", Halves)
+    monkeypatch.setattr("ecg_signals.training.building.Strategy", Halves)
     first = trainer(classification)
     first.train()
     stored = torch.load(first.save_dir / "checkpoint_last.pt", weights_only=True)["model"]
