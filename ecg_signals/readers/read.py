@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +97,14 @@ def reader_of(path: Path) -> tuple[Reader, Any] | None:
     return found
 
 
-def _readers() -> list[Reader]:
-    """In the order in which they are asked."""
+def _readers() -> Sequence[Reader]:
+    """In the order in which they are asked; made anew when one is registered."""
+    registered = register_reader.entries
+    return _readers_of(tuple((name, registered[name].cls) for name in sorted(registered)))
+
+
+@lru_cache(1)
+def _readers_of(registered: tuple[tuple[str, type], ...]) -> Sequence[Reader]:
     ours = register_reader.ours()
     entries = sorted(register_reader.all(), key=lambda entry: (entry.cls.rank, entry.name in ours, entry.name))
     readers = []

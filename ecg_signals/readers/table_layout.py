@@ -87,7 +87,9 @@ def looks_like_a_table(head: bytes) -> bool:
         return False
     lines = [line for line in text.splitlines() if line.strip()]
     words = re.findall(r"[^\s,;]+", "\n".join(lines[12:] if len(lines) > 24 else lines))
-    return len(words) >= 8 and sum(_NUMBERS.fullmatch(word) is not None for word in words) >= 0.9 * len(words)
+    others = (word for word in words if _NUMBERS.fullmatch(word) is None)
+    allowed = len(words) // 10
+    return len(words) >= 8 and next(islice(others, allowed, None), None) is None
 
 
 def encoding_of(head: bytes) -> str:
