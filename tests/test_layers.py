@@ -227,14 +227,18 @@ def test_importing_the_package_imports_nothing_slow():
     assert modules_after("import ecg_signals") & {"torch", "numpy", "hydra", *HEAVY} == set()
 
 
-def test_models_and_optimizers_are_made_without_the_compiler():
+def test_models_are_made_and_optimizers_step_without_the_compiler():
     code = """
 import torch
 from ecg_signals.registry import get_entry, register_model, register_optimizer
 classes = [get_entry("model", name).cls for name in register_model.names()]
 for name in register_optimizer.names():
     entry = get_entry("optimizer", name)
-    entry.cls([torch.zeros(1, requires_grad=True)], entry.dataclass()).zero_grad()
+    weight = torch.zeros(1, requires_grad=True)
+    optimizer = entry.cls([weight], entry.dataclass())
+    optimizer.zero_grad()
+    weight.grad = torch.ones(1)
+    optimizer.step()
 """
     assert "torch._dynamo" not in modules_after(code)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from inspect import unwrap
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ class AdamWConfig(AdamConfig):
 @register_optimizer("adamw", dataclass=AdamWConfig)
 class AdamW(Uncompiled, torch.optim.AdamW):
     """Epsilon acts after the bias correction; fairseq's `adam` adds it before."""
+
+    step = torch.no_grad()(unwrap(torch.optim.AdamW.step))  # torch's wrapper of it imports the compiler too
 
     def __init__(self, params: Iterable[Any], cfg: AdamWConfig) -> None:
         check_adam_options(cfg.lr, cfg.adam_betas, cfg.adam_eps)
