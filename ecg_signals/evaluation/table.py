@@ -23,7 +23,7 @@ from ecg_signals.files import replacing, writing
 from ecg_signals.interop.layout import logit_columns
 from ecg_signals.limits import check_no_input, path_below
 from ecg_signals.metrics.condition_score import condition_score
-from ecg_signals.metrics.logits import CLASSES, COSINES, KINDS_OF_TASKS, LABELS, VALUES, joined_logits, probabilities_of
+from ecg_signals.metrics.logits import CLASSES, COSINES, KINDS_OF_TASKS, LABELS, VALUES, joined_items, probabilities_of
 from ecg_signals.metrics.results import Results, evaluate
 from ecg_signals.readers.read import read_record
 from ecg_signals.registry import get_entry
@@ -222,7 +222,7 @@ def _of_windows(found: Logits, model: Any, kind: str, options: TableOptions) -> 
     """One answer per ECG from those to its windows, [items, labels]."""
     labels = model.labels or [""] * found.parts[0].shape[1]
     rules = [options.aggregation or model.signal.rule(label) for label in labels]
-    joined = torch.stack([joined_logits(windows, rules, kind) for windows in found.windows()])
+    joined = joined_items(found.windows(), rules, kind)
     return probabilities_of(joined, kind).numpy()
 
 

@@ -13,7 +13,7 @@ from ecg_signals.config import ConfigError
 from ecg_signals.criteria.base import BaseCriterion, CriterionOutput
 from ecg_signals.data.collation import padding_mask
 from ecg_signals.evaluation.run import Answer
-from ecg_signals.metrics.logits import joined_logits
+from ecg_signals.metrics.logits import joined_items
 from ecg_signals.models.base import ModelOutput
 from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.record import Record
@@ -128,8 +128,7 @@ class Windowed(nn.Module):
         else:
             assert counts is not None  # evaluation/features.py gives both
             items = self.model(encoded=encoded)["logits"].float().split(counts.tolist())
-        joined = [torch.stack([joined_logits(item, rule, self.kind) for item in items])
-                  for rule in (self.cutting.rule, "mean_logits")]  # fmt: skip
+        joined = [joined_items(items, rule, self.kind) for rule in (self.cutting.rule, "mean_logits")]
         return ModelOutput(logits=joined[0], mean_logits=joined[1])
 
     def _ask(self, source: Tensor, padding: Tensor | None) -> Tensor:

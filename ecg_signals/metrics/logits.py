@@ -23,7 +23,7 @@ def probabilities_of(logits: Tensor, kind: str | None) -> Tensor:
 
 
 def joined_logits(windows: Tensor, rules: str | Sequence[str], kind: str | None) -> Tensor:
-    """The logits of an item by those of its windows: [windows, labels] -> [labels].
+    """The logits of an item by those of its windows: [..., windows, labels] -> [..., labels].
 
     Their probabilities are the mean or the maximum of the windows' probabilities; of classes, whose largest ones need
     not sum to 1, in proportion to it. Computed in logarithms and double precision, so that nothing saturates.
@@ -32,17 +32,32 @@ def joined_logits(windows: Tensor, rules: str | Sequence[str], kind: str | None)
         rules: one of sections.WINDOW_RULES for all labels, or one per label.
         kind: what the logits are.
     """
-    if len(windows) == 1:
-        return windows[0]
+    if windows.shape[-2] == 1:
+        return windows.squeeze(-2)
     wide = windows.double()
-    if kind in (VALUES, COSINES):
-        mean = wide.mean(dim=0)
-    elif kind == CLASSES:
+    if kind == CLASSES:
         wide = wide.log_softmax(dim=-1)
-        mean = wide.logsumexp(dim=0) - math.log(len(wide))
-    else:
-        mean = F.logsigmoid(wide).logsumexp(dim=0) - F.logsigmoid(-wide).logsumexp(dim=0)
-    answers = {"mean": mean, "max": wide.amax(dim=0), "mean_logits": wide.mean(dim=0)}
     if isinstance(rules, str):
-        return answers[rules].to(windows)
-    return torch.stack([answers[rule][label] for label, rule in enumerate(rules)]).to(windows)
+        return _joined(wide, rules, kind).to(windows)
+    answers = {rule: _joined(wide, rule, kind) for rule in set(rules)}
+    return torch.stack([answers[rule][..., label] for label, rule in enumerate(rules)], dim=-1).to(windows)
+
+
+def _joined(wide: Tensor, rule: str, kind: str | None) -> Tensor:
+    if rule == "max":
+        return wide.amax(dim=-2)
+    if rule == "mean_logits" or kind in (VALUES, COSINES):
+        return wide.mean(dim=-2)
+    if kind == CLASSES:
+        return wide.logsumexp(dim=-2) - math.log(wide.shape[-2])
+    return F.logsigmoid(wide).logsumexp(dim=-2) - F.logsigmoid(-wide).logsumexp(dim=-2)
+
+
+def joined_items(items: Sequence[Tensor], rules: str | Sequence[str], kind: str | None) -> Tensor:
+    """The same of several items, [windows, labels] each, those with as many windows at once -> [items, labels]."""
+    counts = [len(item) for item in items]
+    joined = items[0].new_empty(len(items), items[0].shape[-1])
+    for count in set(counts):
+        own = [number for number, each in enumerate(counts) if each == count]
+        joined[own] = joined_logits(torch.stack([items[number] for number in own]), rules, kind)
+    return joined

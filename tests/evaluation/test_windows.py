@@ -14,7 +14,7 @@ from ecg_signals.config import ConfigError
 from ecg_signals.evaluation.evaluator import Evaluator
 from ecg_signals.evaluation.windows import Windowed
 from ecg_signals.inference.predict import Predictor
-from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES, joined_logits
+from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES, joined_items, joined_logits
 from ecg_signals.metrics.ranking import ranking_metrics
 from ecg_signals.models.base import ModelOutput
 from ecg_signals.runtime.placement import Placement
@@ -53,6 +53,15 @@ def test_joined_logits_give_the_joined_probabilities(kind):
         torch.testing.assert_close(to(joined_logits(logits, rule, kind)), wanted[rule])
     mixed = joined_logits(logits, ["mean", "max", "mean_logits"], LABELS)
     assert mixed.tolist() == [joined_logits(logits, rule, LABELS)[k].item() for k, rule in enumerate(RULES)]
+
+
+@pytest.mark.parametrize("kind", [LABELS, CLASSES, VALUES])
+def test_items_are_joined_together_as_they_are_one_by_one(kind):
+    draw = torch.Generator().manual_seed(2)
+    items = [torch.randn(count, 4, generator=draw) for count in (3, 1, 7, 3, 7, 3)]
+    for rules in (*RULES, ["mean", "max", "mean_logits", "mean"]):
+        apart = torch.stack([joined_logits(item, rules, kind) for item in items])
+        torch.testing.assert_close(joined_items(items, rules, kind), apart, rtol=1e-7, atol=1e-7)
 
 
 def test_certain_answers_do_not_saturate():
