@@ -55,5 +55,5 @@ with process_pool(1, "") as pool:
 
 def test_a_pool_leaves_with_the_process_that_it_works_for():
     # a worker holds the other end of the output, too: this returns when both are gone
-    told = subprocess.run([sys.executable, "-c", ABANDONED], capture_output=True, timeout=30)
+    told = subprocess.run([sys.executable, "-c", ABANDONED], capture_output=True, timeout=60)
     assert told.returncode == -signal.SIGKILL
