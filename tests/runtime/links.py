@@ -5,7 +5,6 @@ import re
 import socket
 import subprocess
 import threading
-from functools import cache
 
 from warm_commands import python
 
@@ -28,8 +27,8 @@ class Relay:
     """What one node sends to the other passes here: to the store where they meet, and from rank to rank.
 
     Ranks tell each other through the store on which port they listen; on its way such a port becomes one of the relay.
-    Of two ranks the one whose port is higher connects, so rank 0 sees rank 1's above all others and rank 1 rank 0's
-    below them. While the relay is cut, nothing passes, and no connection is closed.
+    Of two ranks the one whose port is higher connects (gloo compares its lower byte first), so rank 0 sees rank 1's
+    above all others and rank 1 rank 0's below them. While the relay is cut, nothing passes, and nothing is closed.
     """
 
     interface = "lo"
@@ -39,8 +38,7 @@ class Relay:
         self.passing.set()
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        self.listeners, self.relayed = [], 0
-        self.behind = cache(self.behind)
+        self.listeners, self.relayed, self.ports = [], 0, {}  # a rank's port -> the relay's in its place, and back
         self.own_port = self.listen(0, self.port, to_store=True)
 
     def listen(self, port, target, to_store=False):
@@ -51,9 +49,11 @@ class Relay:
 
     def behind(self, port, upwards):
         """The relay's port in place of a rank's."""
-        for own in range(61000, 65536) if upwards else range(20000, 32768):
+        for own in range(0xEEFF, 0x10000, 0x100) if upwards else range(0x4F00, 0x8000, 0x100):
             try:
-                return self.listen(own, port)
+                self.ports[port] = self.listen(own, port)
+                self.ports[own] = port
+                return
             except OSError:
                 continue
         raise AssertionError("no port is free")
@@ -87,8 +87,10 @@ class Relay:
             pass
 
     def translated(self, found, upwards):
-        port = self.behind(int.from_bytes(found[1], "big"), upwards)
-        return b"\x02\x00" + port.to_bytes(2, "big") + b"\x7f\x00\x00\x01"
+        port = int.from_bytes(found[1], "big")
+        if port not in self.ports:
+            self.behind(port, upwards)
+        return b"\x02\x00" + self.ports[port].to_bytes(2, "big") + b"\x7f\x00\x00\x01"
 
     def meeting(self, rank):
         return f"tcp://127.0.0.1:{self.own_port if rank else self.port}"

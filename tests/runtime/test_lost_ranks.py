@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from test_training_ranks import command, environment, processes_of, settings
+from warm_commands import python
 
 ENDLESS = {"optimization.max_update": 0, "optimization.max_epoch": 0, "dataset.disable_validation": True}
 EVERY = {"save_interval_updates": 1, "keep_interval_updates": 1, "save_interval": 1000}
@@ -61,7 +62,7 @@ def losses(folder):
 def undisturbed(recipe, folder, updates):
     """By one process, with as many items in every update."""
     options = {"optimization.max_update": updates, "optimization.update_freq": [2], "dataset.disable_validation": True}
-    words = command(1, settings(recipe, folder, **options), sys.executable)
+    words = command(1, settings(recipe, folder, **options), python())
     running = start(words, folder, folder.with_suffix(".log"))
     assert ended(running, 90) == 0
     return losses(folder)
