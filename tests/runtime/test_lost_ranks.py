@@ -12,7 +12,6 @@ import pytest
 from test_training_ranks import command, environment, processes_of, settings
 from warm_commands import python
 
-ENDLESS = {"optimization.max_update": 0, "optimization.max_epoch": 0, "dataset.disable_validation": True}
 EVERY = {"save_interval_updates": 1, "keep_interval_updates": 1, "save_interval": 1000}
 SAVING = {f"checkpoint.{key}": value for key, value in EVERY.items()}
 HANG = """
