@@ -101,7 +101,7 @@ def forked(command: Callable[[], None], words: list[str], folder: Path, due: Due
             os.killpg(process, signal.SIGKILL)
             ended = os.waitpid(process, 0)
             break
-        time.sleep(0.0005)
+        time.sleep(0.001)
     seconds, status = time.monotonic() - began, os.waitstatus_to_exitcode(ended[1])
     if status == -signal.SIGKILL:
         return Life(False, seconds, bool(unfinished(folder)))
