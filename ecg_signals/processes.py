@@ -1,12 +1,14 @@
 """How a process that worked for this one ended, in words, and pools that say so."""
 
 import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from ecg_signals.config import ConfigError
@@ -35,20 +37,34 @@ def ending(status: int | None) -> str:
 def process_pool(
     workers: int, advice: str, initializer: Callable[[], None] | None = None
 ) -> Iterator[ProcessPoolExecutor]:
-    """Processes that start afresh; a task of theirs that ends its process ends the block.
+    """Processes that start afresh and leave with this one; a task of theirs that ends its process ends the block.
 
     Args:
         advice: what to type when that happens.
     Raises: ConfigError naming the process and what ended it.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=initializer) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=partial(_begin, initializer)) as pool:
         try:
             yield pool
         except BrokenProcessPool:
             raise ConfigError(f"{_first_lost(pool)}. {advice}") from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin(initializer: Callable[[], None] | None) -> None:
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    if initializer is not None:
+        initializer()
+
+
+def _leave_with_parent() -> None:
+    """A worker that outlives a killed parent would work for nobody, and could overwrite what the next run stores."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def by_processes(

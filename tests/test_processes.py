@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -38,3 +40,20 @@ def test_results_come_in_order_or_those_first_that_are_done():
     assert list(by_processes(_slow_first, range(8), 2, 2)) == list(range(8))
     assert set(by_processes(_slow_first, range(8), 2, 2, ordered=False)) == set(range(8))
     assert next(iter(by_processes(_slow_first, range(16), 2, 2, ordered=False))) != 0
+
+
+ABANDONED = """
+import os, signal, time
+from ecg_signals.processes import process_pool
+
+with process_pool(1, "") as pool:
+    pool.submit(os.getpid).result()
+    pool.submit(time.sleep, 600)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_pool_leaves_with_the_process_that_it_works_for():
+    # a worker holds the other end of the output, too: this returns when both are gone
+    told = subprocess.run([sys.executable, "-c", ABANDONED], capture_output=True, timeout=60)
+    assert told.returncode == -signal.SIGKILL

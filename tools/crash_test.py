@@ -1,30 +1,43 @@
-"""Kill training at random instants, resume it, and demand the uninterrupted run's losses and weights, bit for bit.
+"""Kill training, resume it, and demand the uninterrupted run's losses and weights, bit for bit.
 
     python tools/crash_test.py --runs 50
+    python tools/crash_test.py --runs 30 --saves async
     python tools/crash_test.py --runs 30 --saves sharded
 
-Every run trains a small W2V+CMSC+RLM model on the repository's sample, is killed at a random instant (at start-up,
-inside an update, while a checkpoint is being written), and is started again until it ends. Half of the runs load
-with 0 worker processes, half with 2; the reference is one run that nobody disturbed. `--saves async` writes in the
-background, behind every update; `--saves sharded` trains two ranks with sharded weights, which write folders, half of
-the runs in the background: all of their processes are killed at once.
+Every run trains a small W2V+CMSC+RLM model on the repository's sample, is killed once or twice, and is started again
+until it ends; behind every kill all checkpoints that are to be seen are read. `--saves files` kills at random instants
+(at start-up, inside an update, while a checkpoint is being written) and loads with 0 or 2 worker processes. The other
+two save behind every update and are killed while they save: `async` in the background; `sharded` trains two ranks with
+sharded weights, which write folders, half of the runs in the background, and all of their processes are killed at once.
+
+Runs are forked from this process, which has imported everything.
 """
 
 import argparse
+import atexit
 import json
 import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import context, get_context
 from pathlib import Path
+from statistics import median
 
 import torch
 
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from warm_commands import preload
+
 from ecg_signals.checkpoint.read import read_checkpoint
+from ecg_signals.cli import preprocess
+from ecg_signals.cli import train as training
 
 SETTINGS = (
     "dataset.batch_size=4 dataset.valid_subset=valid optimization.update_freq=[2] "
@@ -36,7 +49,7 @@ SETTINGS = (
 )
 
 SELDOM = "optimization.max_update=24 checkpoint.save_interval_updates=2"
-OFTEN = "optimization.max_update=12 checkpoint.save_interval_updates=1 dataset.disable_validation=true"
+OFTEN = "optimization.max_update=8 checkpoint.save_interval_updates=1 dataset.disable_validation=true"
 ASYNC = "checkpoint.write_checkpoints_asynchronously=true"
 RANKS = (
     "common.cpu=true distributed_training.distributed_world_size=2 distributed_training.distributed_backend=gloo "
@@ -49,51 +62,140 @@ SAVES = {  # the settings of a run, by whether its number is even
 }
 
 
+@dataclass(frozen=True)
+class Life:
+    """Of one process: whether it ended by itself, when it was killed otherwise, and whether that was inside a save."""
+
+    ended: bool
+    seconds: float
+    saving: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.2f} s{' (saving)' if self.saving else ''}"
+
+
+Due = Callable[[Path], bool]  # of a run's folder: whether the moment to kill it has come
+
+
 def prepare(folder: Path) -> Path:
     """The sample as CMSC pairs; returns the manifest folder."""
     import ecg_signals.sample
 
-    words = [sys.executable, "-m", "ecg_signals.cli.preprocess", "ptbxl", next(iter(ecg_signals.sample.__path__))]
-    subprocess.run([*words, folder / "data"], check=True, stdout=subprocess.DEVNULL)
+    source = next(iter(ecg_signals.sample.__path__))
+    (folder / "prepare").mkdir(parents=True)
+    words = ["ptbxl", str(source), str(folder / "data"), "sample_rate=100", "keep_org=false"]
+    forked(preprocess.main, words, folder / "prepare", lambda _: False)
     return folder / "data" / "manifest" / "cmsc"
 
 
-def train(
-    manifests: Path, folder: Path, workers: int, settings: str, kill_after: float | None = None
-) -> tuple[bool, float]:
-    """Start training in `folder`; returns whether it ended by itself, and how long it lived."""
-    folder.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
-    argv = [sys.executable, "-m", "ecg_signals.cli.train", "--config-name", "w2v_cmsc_rlm", *SETTINGS.split()]
-    argv += settings.split()
-    argv += [f"task.data={manifests}", f"dataset.num_workers={workers}"]
-    with open(folder / "log.txt", "ab") as log:
-        process = subprocess.Popen(argv, cwd=folder, stdout=log, stderr=log, start_new_session=True)
-        try:
-            status = process.wait(timeout=kill_after)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            return False, time.monotonic() - began
-    if status:
-        raise SystemExit(f"training failed with status {status}:\n{(folder / 'log.txt').read_text()[-3000:]}")
-    return True, time.monotonic() - began
+def forked(command: Callable[[], None], words: list[str], folder: Path, due: Due) -> Life:
+    """Run a command in a process group of its own, until it ends or is due to be killed.
 
-
-def killed_run(manifests: Path, folder: Path, workers: int, settings: str, instants: list[float]) -> list[str]:
-    """Train to the end, killed at each of the instants that comes before it; returns how long each life lasted.
-
-    Behind every kill the last checkpoint is whole.
+    Raises: SystemExit when it fails.
     """
-    lives = []
-    last = folder / "checkpoints" / "checkpoint_last.pt"
-    for instant in [*instants, None]:
-        ended, lived = train(manifests, folder, workers, settings, instant)
-        if ended:
+    began, process = time.monotonic(), os.fork()
+    if process == 0:
+        become(command, words, folder)
+    while (ended := os.waitpid(process, os.WNOHANG))[0] == 0:
+        if due(folder):
+            os.killpg(process, signal.SIGKILL)
+            ended = os.waitpid(process, 0)
             break
-        if last.exists():
-            read_checkpoint(last)
-        lives.append(f"{lived:.2f} s")
+        time.sleep(0.001)
+    seconds, status = time.monotonic() - began, os.waitstatus_to_exitcode(ended[1])
+    if status == -signal.SIGKILL:
+        return Life(False, seconds, bool(unfinished(folder)))
+    if status:
+        raise SystemExit(f"{words} failed with status {status}:\n{(folder / 'log.txt').read_text()[-3000:]}")
+    return Life(True, seconds)
+
+
+def become(command: Callable[[], None], words: list[str], folder: Path) -> None:
+    """This process is the command from here on."""
+    os.setsid()
+    os.chdir(folder)
+    log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    sys.argv, status = [command.__module__, *words], 1
+    try:
+        command()
+        status = 0
+    except SystemExit as stop:
+        status = stop.code if isinstance(stop.code, int) else int(bool(stop.code))
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        atexit._run_exitfuncs()
+        os._exit(status)
+
+
+def unfinished(folder: Path) -> set[str]:
+    """Checkpoints that are being written, or that a kill left so."""
+    try:
+        return {name for name in os.listdir(folder / "checkpoints") if name.endswith((".writing", ".replaced"))}
+    except FileNotFoundError:
+        return set()
+
+
+def after(seconds: float) -> Due:
+    end = time.monotonic() + seconds
+    return lambda folder: time.monotonic() > end
+
+
+def at_save(number: int, delay: float) -> Due:
+    """So many seconds behind the beginning of the file or folder of that number."""
+    seen: set[str] = set()
+    before: list[set[str]] = []  # what the last kill left
+
+    def due(folder: Path) -> bool:
+        found = unfinished(folder)
+        before[:] = before or [found]
+        seen.update(found - before[0])
+        if len(seen) < number:
+            return False
+        time.sleep(delay)
+        return True
+
+    return due
+
+
+class Watch:
+    """Kills nothing; notes how many checkpoints are written, and how long that takes."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, list[float]] = {}
+
+    def __call__(self, folder: Path) -> bool:
+        for name in unfinished(folder):
+            now = time.monotonic()
+            self.seen.setdefault(name, [now, now])[1] = now
+        return False
+
+    @property
+    def seconds(self) -> float:
+        return median(end - begin for begin, end in self.seen.values())
+
+
+def train(manifests: Path, folder: Path, workers: int, settings: str, due: Due) -> Life:
+    folder.mkdir(parents=True, exist_ok=True)
+    words = ["--config-name", "w2v_cmsc_rlm", *SETTINGS.split(), *settings.split()]
+    return forked(training.main, [*words, f"task.data={manifests}", f"dataset.num_workers={workers}"], folder, due)
+
+
+def killed_run(
+    manifests: Path, folder: Path, workers: int, settings: str, kills: list[Callable[[], Due]]
+) -> list[Life]:
+    """Train to the end, killed so often; returns the lives that were killed, behind which every checkpoint is whole."""
+    lives = []
+    for kill in kills:
+        life = train(manifests, folder, workers, settings, kill())
+        if life.ended:
+            return lives
+        for path in (folder / "checkpoints").glob("[!.]*.pt"):
+            read_checkpoint(path)
+        lives.append(life)
+    train(manifests, folder, workers, settings, lambda _: False)
     return lives
 
 
@@ -130,26 +232,39 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the instants")
     parser.add_argument("--keep", type=Path, help="folder to work in and keep; default: a temporary one")
     arguments = parser.parse_args()
+    preload()
+    torch.set_num_threads(1)  # a process with threads of its own cannot be forked
+    context._concrete_contexts["spawn"] = get_context("fork")  # type: ignore[attr-defined]  # the ranks are forked, too
     folder = arguments.keep or Path(tempfile.mkdtemp(prefix="crash_test_"))
-    manifests = prepare(folder)
-    saves = SAVES[arguments.saves]
-    _, lifetime = train(manifests, folder / "reference", 0, saves[0])
+    manifests, saves, watch = prepare(folder), SAVES[arguments.saves], Watch()
+    whole = train(manifests, folder / "reference", 0, saves[0], watch)
     reference = result(folder / "reference")
-    print(f"reference: {len(reference[0])} updates in {lifetime:.1f} s", flush=True)
-    instants = random.Random(arguments.seed)
+    said = f"{len(watch.seen)} files or folders written in {1000 * watch.seconds:.1f} ms each"
+    print(f"reference: {len(reference[0])} updates in {whole}; {said}", flush=True)
+    draw = random.Random(arguments.seed)
+
+    def moment() -> Callable[[], Due]:
+        if arguments.saves == "files":
+            seconds = draw.uniform(0.05, whole.seconds)
+            return lambda: after(seconds)
+        number, delay = draw.randint(1, max(1, len(watch.seen) // 2)), draw.uniform(0, watch.seconds)
+        return lambda: at_save(number, delay)
+
+    lives: list[Life] = []
     for run in range(arguments.runs):
-        workers, here = (0, 2)[run % 2], folder / f"run{run}"
-        kills: list[str] = []
-        while not kills:  # a run that ended before its instant came does not count
+        workers, here = (0, 2)[run % 2] if arguments.saves == "files" else 0, folder / f"run{run}"
+        killed: list[Life] = []
+        while not killed:  # a run that ended before its moment came does not count
             shutil.rmtree(here, ignore_errors=True)
-            times = [instants.uniform(0.2, lifetime) for _ in range(1 + run % 2)]
-            kills = killed_run(manifests, here, workers, saves[run // 2 % 2], times)
+            killed = killed_run(manifests, here, workers, saves[run // 2 % 2], [moment() for _ in range(1 + run % 2)])
         compare(here, reference)
-        said = f"{workers} workers, killed after {', '.join(kills)}: identical"
+        lives += killed
+        said = f"{workers} workers, killed after {', '.join(map(str, killed))}: identical"
         print(f"run {run + 1}/{arguments.runs}: {said}", flush=True)
         shutil.rmtree(here)
     if arguments.keep is None:
         shutil.rmtree(folder)
+    print(f"{len(lives)} kills, {sum(life.saving for life in lives)} of them left a save unfinished")
     print(f"{arguments.runs} passed, 0 failed")
 
 

@@ -18,7 +18,7 @@ from ecg_signals.composition import resolve_config
 from ecg_signals.config import ConfigError
 from ecg_signals.evaluation.evaluator import Evaluator
 from ecg_signals.evaluation.results import SplitResults, class_numbers, plain_json
-from ecg_signals.files import replacing, writing
+from ecg_signals.files import PARTIAL, replacing, writing
 from ecg_signals.metrics.challenge import g_beta_thresholds, predict
 from ecg_signals.metrics.logits import CLASSES, VALUES
 from ecg_signals.metrics.results import Results, evaluate
@@ -49,7 +49,8 @@ def execute(run: Run, out: Path) -> str | None:
         write_text(run.folder / FAILED, json.dumps({"error": error}))
         return error
     (run.folder / FAILED).unlink(missing_ok=True)
-    for path in [*run.folder.glob("checkpoint_*_*.pt"), *([] if run.preset.last else [last_file(run)])]:
+    unfinished = [path for path in run.folder.rglob(".*") if PARTIAL.fullmatch(path.name)]  # by tries that were killed
+    for path in [*run.folder.glob("checkpoint_*_*.pt"), *unfinished, *([] if run.preset.last else [last_file(run)])]:
         path.unlink(missing_ok=True)
     return None
 

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import multiprocessing
 import os
 import pickle
 import signal
@@ -149,15 +148,6 @@ def process_row(job: Job, row: Row) -> dict[str, Any] | str:
 
 
 def _prepare_worker() -> None:
-    """Ctrl-C is for the parent; and if the parent is gone, nobody wants the results."""
+    """Ctrl-C is for the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-
-
-def _leave_with_parent() -> None:
-    """A worker that outlives a killed parent could overwrite what the next run stores."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)

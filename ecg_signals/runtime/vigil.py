@@ -139,9 +139,9 @@ class Vigil:
             found = self._trouble()
             if found and not self.over.wait(self.interval):  # others have come to the same by then, and say so
                 logger.error(
-                    "%s. distributed_training.heartbeat_timeout=%g s have passed, so rank %d ends; start again to "
-                    "continue from the last checkpoint",
-                    *(found, self.timeout, self.rank),
+                    "%s. distributed_training.heartbeat_timeout=%g s have passed, so rank %d, in %s of update %d, "
+                    "ends; start again to continue from the last checkpoint",
+                    *(found, self.timeout, self.rank, self.doing.what, self.doing.update),
                 )
                 logging.shutdown()
                 os._exit(1)

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from conftest import CODES, RECORDS, write_data  # type: ignore[import-not-found]
 
 import ecg_signals
+from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.cli import eval as command
 from ecg_signals.cli.app import run_command
 from ecg_signals.comparison import running, schedule
@@ -303,3 +306,28 @@ def test_runs_in_two_processes_give_the_same_as_in_one(compared: Path, small_ptb
     shutil.rmtree(tmp_path)
     assert ecg_eval(small_ptbxl, tmp_path, tiny, SUPER, "scratch", "seeds=2", "jobs=2") == 0
     assert comparable(tmp_path) == comparable(compared)
+
+
+@pytest.mark.slow
+def test_processes_leave_with_a_killed_command_and_the_next_one_ends_as_if_undisturbed(
+    small_ptbxl: Path, tiny: Path, tmp_path: Path
+):
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    words = (small_ptbxl, tiny, SUPER, "scratch", "seeds=2", "steps=120")
+    typed = [f"benchmark=[{SUPER}]", "protocol=[scratch]", f"model=[{tiny}]", f"data={small_ptbxl}", f"out={out}"]
+    program = [sys.executable, "-m", "ecg_signals.cli.eval", *typed, "rounds=20", "seeds=2", "steps=120", "jobs=2"]
+    running = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    while len(list((out / "runs").rglob("metrics.jsonl"))) < 2:
+        assert running.poll() is None
+        time.sleep(0.02)
+    running.kill()
+    running.communicate(timeout=20)  # until the last process that holds its output is gone
+    folders = [path.parent for path in (out / "runs").rglob("metrics.jsonl")]
+    assert len(folders) == 2
+    for path in (out / "runs").rglob("checkpoint_*.pt"):
+        read_checkpoint(path)
+    (folders[0] / ".predictions.npz.123.tmp").write_bytes(b"half of it")
+    assert ecg_eval(words[0], out, *words[1:]) == 0
+    assert ecg_eval(words[0], whole, *words[1:]) == 0
+    assert comparable(out) == comparable(whole)
+    assert not list((out / "runs").rglob("*.tmp"))
