@@ -151,7 +151,7 @@ class Filling:
         """Items [...], as a batch [items, ...], where they lie one behind the other already; else None."""
         first, size = signals[0], signals[0].nbytes
         place = self._place(first)
-        if place is None or place.first + size * len(signals) > self._of_items:
+        if place is None or not size or place.first + size * len(signals) > self._of_items:
             return None
         start, shape, dtype = first.data_ptr(), first.shape, first.dtype
         for number, signal in enumerate(signals):
