@@ -1,6 +1,6 @@
 """Make the pictures of README.md, from what `make demo` left in runs/demo: needs Chromium.
 
-    python tools/make_pictures.py
+python tools/make_pictures.py
 """
 
 import shutil

@@ -1,6 +1,6 @@
 """Draw the curves that the methods' pages in examples/ show, from the metrics.jsonl of two runs.
 
-    python tools/plot_curves.py runs/cmsc_rlm runs/cmsc_rlm_diagnosis examples/cmsc/curves.svg
+python tools/plot_curves.py runs/cmsc_rlm runs/cmsc_rlm_diagnosis examples/cmsc/curves.svg
 """
 
 import argparse

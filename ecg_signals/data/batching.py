@@ -25,12 +25,14 @@ def ordered_indices(lengths: np.ndarray, seed: int, *, shuffle: bool = True) -> 
 
     Args:
         lengths: [items] samples, of which no more are counted than items are cropped to.
+    Returns: [items] int32, int64 where there are too many for it.
     """
+    dtype = np.int32 if len(lengths) <= np.iinfo(np.int32).max else np.int64
     if not shuffle:
-        return np.arange(len(lengths))
+        return np.arange(len(lengths), dtype=dtype)
     random = np.random.RandomState(seed).permutation(len(lengths))
-    order = np.empty_like(random)
-    order[random] = np.arange(len(lengths))  # the items by their random numbers
+    order = np.empty(len(lengths), dtype=dtype)
+    order[random] = np.arange(len(lengths), dtype=dtype)  # the items by their random numbers
     del random
     if len(lengths) and lengths.min() < lengths.max():
         order = order[np.argsort(lengths[order], kind="stable")]

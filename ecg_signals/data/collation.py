@@ -1,6 +1,5 @@
 """Items -> one batch: signals of different length by cropping and padding, what else items hold by stacking."""
 
-import math
 from collections.abc import Callable, Container, Sequence
 from typing import Any
 
@@ -8,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import get_worker_info
 
 from ecg_signals.config import ConfigError
+from ecg_signals.data import blocks
 
 SIGNALS = ("source", "original", "tracks", "view")  # keys of an item that `Cropping` brings into the batch
 
@@ -73,8 +72,11 @@ class Cropping:
 
 def cut(signals: Sequence[Tensor], starts: Sequence[int], target: int) -> Tensor:
     """[batch, ..., target]: `target` samples of each [..., samples] from its start on, zeros where it is shorter."""
+    whole = all(signal.shape[-1] == target for signal in signals)
+    if whole and blocks.filling and (found := blocks.filling.joined(signals)) is not None:
+        return found
     out = new_batch((len(signals), *signals[0].shape[:-1], target), signals[0].dtype)
-    if all(signal.shape[-1] == target for signal in signals):
+    if whole:
         return torch.stack(list(signals), out=out)
     for row, signal, first in zip(out, signals, starts):
         piece = signal[..., first : first + target]
@@ -85,19 +87,20 @@ def cut(signals: Sequence[Tensor], starts: Sequence[int], target: int) -> Tensor
 
 def new_batch(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """Room for a batch, not yet filled; in a loading process where the one that trains can read it."""
-    if get_worker_info() is not None:
-        size = math.prod(shape) * dtype.itemsize
-        try:
-            return torch.empty(0, dtype=dtype).set_(torch.UntypedStorage._new_shared(size)).view(tuple(shape))
-        except (RuntimeError, OSError):  # no space left on /dev/shm: it goes through a pipe
-            pass
+    found = None if blocks.filling is None else blocks.filling.array(shape, dtype)
+    if found is not None:
+        return found
     # numpy asks the kernel for huge pages, which makes the first touch of a new batch several times faster.
     return torch.from_numpy(np.empty(shape, dtype=torch.empty(0, dtype=dtype).numpy().dtype))
 
 
 def padding_mask(filled: Sequence[int], leads: int, target: int) -> Tensor:
     """[batch, leads, target] bool, True behind the samples that a signal fills."""
-    mask = torch.from_numpy(np.zeros((len(filled), leads, target), dtype=bool))  # memory that is zero costs nothing
+    shape = (len(filled), leads, target)
+    if blocks.filling is None:
+        mask = torch.from_numpy(np.zeros(shape, dtype=bool))  # memory that is zero costs nothing
+    else:
+        mask = new_batch(shape, torch.bool).zero_()
     for row, samples in zip(mask, filled):
         if samples < target:
             row[:, samples:] = True

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ecg_signals.config import ConfigError
+from ecg_signals.data.blocks import item_array
 from ecg_signals.data.transforms.rng import Rng, integers
 from ecg_signals.signal.leads import LEADS, lead_indices
 
@@ -41,14 +42,19 @@ class LeadSelection:
 def take_leads(signal: np.ndarray, leads: Sequence[int] | None, path: str) -> np.ndarray:
     """The rows `leads`, or all, as a float32 copy. Raises: ConfigError naming the file that lacks one of them."""
     if leads is None:
-        return np.array(signal, dtype=np.float32, order="C")
+        out = item_array(signal.shape)
+        np.copyto(out, signal, casting="unsafe")
+        return out
     last = max(leads)
     if len(signal) <= last:
         raise ConfigError(
             f"{path} holds {len(signal)} leads, but lead {last} ({LEADS[last]}) is wanted; expected the 12 standard "
             f"leads {' '.join(LEADS)}. Choose others with task.leads_to_load"
         )
-    return np.array(signal[leads], dtype=np.float32, order="C")
+    out = item_array((len(leads), *signal.shape[1:]))
+    for row, lead in zip(out, leads):
+        row[...] = signal[lead]
+    return out
 
 
 def pad_leads(signal: np.ndarray, leads: Sequence[int] | None) -> np.ndarray:

@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset
 
 from ecg_signals.config import ConfigError
+from ecg_signals.data import blocks
 from ecg_signals.processes import ending, handling
-from ecg_signals.runtime.nested import on_each
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +57,8 @@ class Items(Dataset[Any]):
         self.dataset = dataset
 
     def __getitems__(self, wanted: Sequence[Any]) -> list[Any]:
+        if blocks.filling is not None:
+            blocks.filling.begin()
         try:
             return self.read(wanted)
         except ConfigError as error:
@@ -79,7 +81,7 @@ class Collated:
     """The collate_fn of a loader: makes the batch, and in a loading process readies it for the way out."""
 
     def __init__(self, collate: Callable[[Sequence[Any]], Any]) -> None:
-        self.collate = collate
+        self.collate, self.receiver = collate, blocks.Receiver()
 
     def __call__(self, items: Sequence[Any]) -> Any:
         if items and isinstance(items[0], Failure):
@@ -88,14 +90,12 @@ class Collated:
             batch = self.collate(items)
         except ConfigError as error:
             return Failure(error)
-        return batch if get_worker_info() is None else _handed_over(batch)
-
-
-def _handed_over(batch: Any) -> Any:
-    try:
-        return on_each(batch, Tensor, lambda tensor: tensor.share_memory_() if tensor.numel() else tensor)
-    except (RuntimeError, OSError):  # no space left on /dev/shm, or no more open files
-        return Piped(pickle.dumps(batch, protocol=pickle.HIGHEST_PROTOCOL))
+        if blocks.filling is None:
+            return batch
+        try:
+            return blocks.filling.lend(batch, self.receiver.name)
+        except blocks.NO_ROOM:
+            return Piped(pickle.dumps(batch, protocol=pickle.HIGHEST_PROTOCOL))
 
 
 def received(loader: DataLoader) -> Iterator[Any]:
@@ -126,6 +126,8 @@ def end_processes(loader: DataLoader) -> None:
     if running is not None:
         running._shutdown_workers()
         loader._iterator = None
+        if isinstance(loader.collate_fn, Collated):
+            loader.collate_fn.receiver.blocks.clear()
 
 
 def _can_start(loader: DataLoader) -> bool:
@@ -154,7 +156,7 @@ def opened(batch: Any) -> Any:
         raise batch.error
     if isinstance(batch, Piped):
         _say_short(f"batches ({len(batch.content):,} bytes each) come through pipes, which is slower")
-        return pickle.loads(batch.content)  # pickled by `_handed_over` in a process that this one started, not a file
+        return pickle.loads(batch.content)  # pickled by `Collated` in a process that this one started, not a file
     return batch
 
 
@@ -207,6 +209,7 @@ def begin_process(worker: int) -> None:
     """What a loading process does first."""
     leave_signals_to_the_parent()
     keep_freed_memory()
+    blocks.begin_filling()
 
 
 def keep_freed_memory() -> None:

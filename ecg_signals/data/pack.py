@@ -19,9 +19,9 @@ import numpy as np
 from ecg_signals.config import ConfigError
 from ecg_signals.data.arrow_columns import numbers_of
 from ecg_signals.data.manifest import Manifest, Slice, write_manifest
-from ecg_signals.data.pack_plan import Listed, Plan, Share, Stored, make_plan, sources
+from ecg_signals.data.pack_plan import Listed, Plan, Share, Stored, make_plan
 from ecg_signals.data.pack_shard import make_shard, part_path, shard_name
-from ecg_signals.data.sources.packed import INDEX, Index, completed_batch, read_index, write_index
+from ecg_signals.data.sources.packed import INDEX, Index, completed_batch, read_index, sources, write_index
 from ecg_signals.files import check_writable, writing
 from ecg_signals.limits import check_no_input
 from ecg_signals.processes import by_processes

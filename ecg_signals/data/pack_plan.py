@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 
@@ -17,10 +17,9 @@ from ecg_signals.config import ConfigError
 from ecg_signals.data.arrow_columns import numbers_of
 from ecg_signals.data.manifest import Manifest, Slice
 from ecg_signals.data.pack_shard import Shard
-from ecg_signals.data.sources.files import read_segment
-from ecg_signals.data.sources.packed import Index
+from ecg_signals.data.sources.index import read_signal
+from ecg_signals.data.sources.packed import AT_ONCE, Index, sources
 
-AT_ONCE = 10_000  # names that are looked at together
 LOOKED_UP = 1 << 18  # units likewise
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # odd, so that records in another order are another unit
 
@@ -153,16 +152,6 @@ class Stored:
         return found
 
 
-def sources(batches: Iterable[Any]) -> Iterator[list[str]]:
-    """The file that every record was made from, many at a time. Raises: ConfigError where an index does not say."""
-    for batch in batches:
-        if "source" not in batch.schema.names:
-            raise ConfigError("the index of DEST does not say what its records were made from; give another DEST")
-        column = batch.column("source")
-        for start in range(0, len(column), AT_ONCE):
-            yield [text or "" for text in column.slice(start, AT_ONCE).to_pylist()]
-
-
 @dataclass
 class Plan:
     """The shards that are still to be made, by number from 0 on, each put together when it is asked for.
@@ -281,7 +270,7 @@ def _missing(folder: Path, index: Index | None) -> list[Shard]:
 
 def _width(manifest: Manifest, row: int, dtype: str) -> int:
     """Bytes of a sample of all leads, as the first record has them; the others' are taken to be alike."""
-    return len(read_segment(paths_of(manifest, row, row + 1)[0][0]).signal) * np.dtype(dtype).itemsize
+    return len(read_signal(paths_of(manifest, row, row + 1)[0][0]).signal) * np.dtype(dtype).itemsize
 
 
 def cut(sizes: np.ndarray, most: int) -> np.ndarray:

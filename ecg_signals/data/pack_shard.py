@@ -12,7 +12,7 @@ import numpy as np
 
 from ecg_signals.config import ConfigError
 from ecg_signals.data.segment import Segment
-from ecg_signals.data.sources.files import read_segment
+from ecg_signals.data.sources.index import read_signal
 from ecg_signals.data.sources.packed import facts_of, read_index, row_batch, write_index
 from ecg_signals.files import replacing
 from ecg_signals.readers.npy_file import HEADER_BYTES, npy_header
@@ -87,7 +87,7 @@ def write_shard(shard: Shard) -> None:
             file.seek(HEADER_BYTES)
             for unit in _units(shard):
                 for path in unit:
-                    stored = read_segment(path)
+                    stored = read_signal(path)
                     content, encoding = encode(stored, shard.dtype)
                     place = {"shard": shard.number, "offset": file.tell(), "bytes": content.nbytes}
                     rows.append({**place, "leads": len(content), **_told(stored, shard.dtype, encoding, path)})

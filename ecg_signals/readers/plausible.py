@@ -21,7 +21,8 @@ _LOOKED_AT = 100_000  # samples of a lead, evenly spaced
 
 def check_scale(path: Path, record: Record) -> None:
     """Warns of leads whose values are too large or too small for mV, and says what to type."""
-    found = [(name, spread(record.signal[row])) for row, name in _suspects(record)]
+    inner, whole = _ranges(record.signal)
+    found = [(record.leads[row], spread(record.signal[row])) for row in _suspects(inner, whole)]
     large, small = [entry for entry in found if entry[1] > HIGHEST], [entry for entry in found if entry[1] < LOWEST]
     for wrong, side, so in (
         (large, f"above {HIGHEST:g}", "as in no ECG"),
@@ -33,7 +34,7 @@ def check_scale(path: Path, record: Record) -> None:
             where = f"{side} mV in {len(wrong)} of {len(record.leads)} leads, {so}"
             what = f"the {_SHARE}th percentile of |signal - median| is {where}"
             warnings.warn(f"{path}: {what}. {_HINT} ({shown}{more})", stacklevel=3)
-    span = USUAL[0] if _clearly_usual(record.signal) else amplitude(record.signal)
+    span = USUAL[0] if _clearly_usual(inner, whole) else amplitude(record.signal)
     if not USUAL[0] <= span <= USUAL[1] and 2 * (len(large) + len(small)) <= len(record.leads):
         where = f"half of the leads span {'more' if span > USUAL[1] else 'less'} than {span:.3g} mV"
         warnings.warn(f"{path}: {where}; {USUAL[0]:g} to {USUAL[1]:g} mV are usual. {_HINT}", stacklevel=3)
@@ -77,30 +78,32 @@ def spread(lead: np.ndarray) -> float:
     return float(np.partition(distances, at)[at])
 
 
-def _clearly_usual(signal: np.ndarray) -> bool:
-    """Whether a glance shows that `amplitude` is usual: the extremes lie no further apart than that allows, and the
-    glanced samples, ends left out, half as far again as it asks for. False where a value is missing.
+def _ranges(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """[leads] how far apart a few samples of each lie, several percent at either end left out, and its extremes, which
+    are NaN where a value is missing.
     """
-    if not signal.shape[1]:
-        return False
     glance = np.sort(signal[:, :: max(1, signal.shape[1] // _GLANCE)], axis=1)
     edge = glance.shape[1] // 40
     with np.errstate(over="ignore", invalid="ignore"):
-        low = np.median(glance[:, -1 - edge] - glance[:, edge])
-        high = np.median(signal.max(axis=1) - signal.min(axis=1))
-    return bool(low >= 1.5 * USUAL[0] and high <= USUAL[1])
+        return glance[:, -1 - edge] - glance[:, edge], signal.max(axis=1) - signal.min(axis=1)
 
 
-def _suspects(record: Record) -> list[tuple[int, str]]:
-    """Leads that a glance does not clear.
+def _clearly_usual(inner: np.ndarray, whole: np.ndarray) -> bool:
+    """Whether `_ranges` show that `amplitude` is usual: the extremes lie no further apart than that allows, and the
+    glanced samples half as far again as it asks for. False where a value is missing.
+    """
+    if not len(whole) or np.isnan(whole).any():
+        return False
+    middle = (len(whole) - 1) // 2  # of two in the middle the worse one
+    low, high = sorted(inner.tolist())[middle], sorted(whole.tolist(), reverse=True)[middle]
+    return low >= 1.5 * USUAL[0] and high <= USUAL[1]
+
+
+def _suspects(inner: np.ndarray, whole: np.ndarray) -> list[int]:
+    """Leads that `_ranges` do not clear.
 
     One whose extremes lie no further apart than HIGHEST cannot exceed it. Of one whose glanced samples lie twice LOWEST
     apart, several percent at either end left out, several percent are beyond LOWEST, wherever the median is.
     """
-    signal = record.signal
-    glance = np.sort(signal[:, :: max(1, signal.shape[1] // _GLANCE)], axis=1)
-    edge = glance.shape[1] // 40
-    with np.errstate(over="ignore"):
-        clear = glance[:, -1 - edge] - glance[:, edge] >= 2 * LOWEST
-        clear &= signal.max(axis=1) - signal.min(axis=1) <= HIGHEST  # False where a value is missing
-    return [(row, record.leads[row]) for row in np.flatnonzero(~clear).tolist()]
+    clear = (inner >= 2 * LOWEST) & (whole <= HIGHEST)  # False where a value is missing
+    return [int(row) for row in np.flatnonzero(~clear)]

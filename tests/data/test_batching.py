@@ -183,6 +183,12 @@ def test_epochs_draw_new_batches_unless_frozen_as_published():
     assert composition(True, 1) != composition(True, 2)
 
 
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_an_epochs_order_takes_four_bytes_an_item(shuffle):
+    plan = BatchIterator(Numbers([9, 8] * 40), batch_size=4, shuffle=shuffle).plan(1)
+    assert plan.indices.nbytes == 4 * 80 and sorted(plan.indices.tolist()) == list(range(80))
+
+
 def test_without_shuffle_items_come_in_manifest_order():
     batches = drain(BatchIterator(Numbers([5, 9, 1, 7, 3]), batch_size=2, shuffle=False), (1, 2))
     assert [batch["id"].tolist() for batch in batches] == [[0, 1], [2, 3], [4]] * 2

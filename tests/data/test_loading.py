@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from ecg_signals.config import ConfigError
+from ecg_signals.data import blocks
 from ecg_signals.data.loading import Collated, Piped, batches_in_order, loader_death, opened
 
 
@@ -66,7 +67,7 @@ def test_a_batch_without_room_in_shared_memory_goes_through_the_pipe_whole(monke
         )
 
     monkeypatch.setattr(torch.Tensor, "share_memory_", refuse)
-    monkeypatch.setattr("ecg_signals.data.loading.get_worker_info", lambda: object())
+    monkeypatch.setattr(blocks, "filling", blocks.Filling())  # as in a loading process
     sent = Collated(lambda items: items[0])([batch])
     assert isinstance(sent, Piped)
     received = opened(sent)

@@ -24,31 +24,41 @@ from ecg_signals.data.manifest import Manifest
 from ecg_signals.data.pack import pack_manifests
 from ecg_signals.data.sources.files import FileSource
 
+BATCH = 64
 CLOCK = {"cpu": time.process_time, "wall": time.perf_counter}
 
 
-def read_all(folder: Path, name: str, order: np.ndarray) -> Callable[[], None]:
-    """Reads every record of a manifest in a random order, into memory of its own."""
-    manifest = Manifest(folder / name)
+Read = Callable[[int], np.ndarray]
+
+
+def reader(folder: Path) -> Read:
+    """Gives the record of a number, [leads, samples], as the datasets get it: a view of the shard, or of the file."""
+    manifest = Manifest(folder / "train.tsv")
     source = FileSource(manifest.root)
     addresses = [address for row in range(len(manifest)) for address in manifest.addresses(row)]
-
-    def read() -> None:
-        for number in order:
-            np.array(source.read(addresses[number]).signal, dtype=np.float32)
-
-    return read
+    return lambda number: source.read(addresses[number]).signal
 
 
-def read_by_scipy(folder: Path, order: np.ndarray) -> Callable[[], None]:
+def by_scipy(folder: Path) -> Read:
     manifest = Manifest(folder / "train.tsv")
     paths = [os.path.join(manifest.root, name) for row in range(len(manifest)) for name in manifest.addresses(row)]
+    return lambda number: loadmat(paths[number])["feats"]
 
-    def read() -> None:
-        for number in order:
-            np.array(loadmat(paths[number])["feats"], dtype=np.float32)
 
-    return read
+def all_of(read: Read, order: np.ndarray) -> Callable[[], None]:
+    """Reads every record in a random order."""
+    return lambda: [read(number) for number in order.tolist()] and None
+
+
+def batches_of(read: Read, order: np.ndarray) -> Callable[[], None]:
+    """The same, records next to each other in the memory of a batch, which is used again."""
+    out = np.empty((BATCH, *read(0).shape), dtype=np.float32)
+
+    def run() -> None:
+        for place, number in enumerate(order.tolist()):
+            out[place % BATCH] = read(number)
+
+    return run
 
 
 def load(folder: Path, batch_size: int) -> Callable[[], None]:
@@ -110,9 +120,11 @@ def main() -> None:
         pack_manifests(folder, counts, dtype="int16")
         order = np.random.default_rng(0).permutation(2 * records)
         sides = {"packed": packed, "int16": counts, ".mat": folder}
-        readers = {name: read_all(path, "train.tsv", order) for name, path in sides.items()}
-        readers["scipy"] = read_by_scipy(folder, order)
-        report("random access, records/s", best_rates(readers, 2 * records, arguments.seconds, clock), "scipy")
+        readers = {name: reader(path) for name, path in sides.items()} | {"scipy": by_scipy(folder)}
+        for what, way in (("as it is read", all_of), ("copied into a batch of 64", batches_of)):
+            jobs = {name: way(read, order) for name, read in readers.items()}
+            rates = best_rates(jobs, 2 * records, arguments.seconds, clock)
+            report(f"random access, {what}, records/s", rates, ".mat", "scipy")
         loaders = {name: load(path, arguments.batch_size) for name, path in sides.items()}
         report("CMSC with RLM, pairs/s", best_rates(loaders, records, arguments.seconds, clock), ".mat")
         epochs = max(1, 8000 // records)
@@ -120,10 +132,11 @@ def main() -> None:
         report("CMSC with RLM, pairs/s and CPU second of a loading process", rates, ".mat")
 
 
-def report(what: str, rates: dict[str, float], base: str) -> None:
+def report(what: str, rates: dict[str, float], *bases: str) -> None:
     print(f"{what}:")
     for name, rate in rates.items():
-        print(f"  {name:8} {rate:10,.0f}  {rate / rates[base]:6.2f} x {base}", flush=True)
+        ratios = "".join(f"  {rate / rates[base]:6.2f} x {base}" for base in bases)
+        print(f"  {name:8} {rate:10,.0f}{ratios}", flush=True)
 
 
 if __name__ == "__main__":

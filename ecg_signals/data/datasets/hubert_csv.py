@@ -28,7 +28,9 @@ from ecg_signals.signal.steps.hubert_ecg import decimation_of
 
 @dataclass
 class HubertCsvConfig(WindowsConfig):
-    ecg_dir: str | None = option(None, "folder of the .npy files; None: the CSV's own folder", ours=True)
+    ecg_dir: str | None = option(
+        None, "folder of the .npy files, or a store that ecg-pack made of them; None: the CSV's own folder", ours=True
+    )
     label_start_index: int = option(3, "number of columns before the labels, `filename` included", ours=True)
     label_columns: list[str] | None = option(
         None, "names of the label columns; None: from label_start_index on", ours=True

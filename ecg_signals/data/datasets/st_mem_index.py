@@ -25,7 +25,9 @@ LEAD_CHOICES: dict[str, list[str | int] | None] = {
 
 @dataclass
 class StMemIndexConfig(EcgWindowsConfig):
-    signal_dir: str | None = option(None, "folder of the signal files; None: the index's own", ours=True)
+    signal_dir: str | None = option(
+        None, "folder of the signal files, or a store that ecg-pack made of them; None: the index's own", ours=True
+    )
     filename_col: str = option("FILE_NAME", "column of the index that names the files", ours=True)
     fs_col: str | None = option(
         "SAMPLE_RATE", "column of their rates in Hz; None: as the files say, else not resampled", ours=True

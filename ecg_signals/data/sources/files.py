@@ -11,8 +11,8 @@ from ecg_signals.config import ConfigError
 from ecg_signals.data.manifest import Slice
 from ecg_signals.data.remote import is_url
 from ecg_signals.data.segment import Segment, SegmentSource
-from ecg_signals.data.sources.packed import PackedStore
 from ecg_signals.data.sources.remote import RemoteStore
+from ecg_signals.data.sources.stores import Stores
 from ecg_signals.readers.mat_file import read_mat_arrays, unreadable
 from ecg_signals.readers.npy_file import load_npy
 
@@ -29,10 +29,9 @@ class FileSource(SegmentSource):
     """
 
     def __init__(self, root: str | os.PathLike[str], tracks: Sequence[str] = (), cache_bytes: int = 0) -> None:
-        self.root, self.tracks, self.cache_bytes = os.fspath(root), tuple(tracks), cache_bytes
+        self.root, self.tracks = os.fspath(root), tuple(tracks)
         self.remote = is_url(self.root)
-        self._stores: dict[str, PackedStore] = {}
-        self._shards: dict[str, tuple[PackedStore, str]] = {}  # as a manifest names them -> store, and name there
+        self.stores = Stores(self.root, cache_bytes)
 
     def read(self, address: str) -> Segment:
         packed = Slice.parse(address)
@@ -43,25 +42,18 @@ class FileSource(SegmentSource):
                     f"(ecg-pack) and copy the store there, or copy the files to a local folder"
                 )
             return read_segment(os.path.join(self.root, address), self.tracks)
-        store, name = self._shards.get(packed.shard) or self._find(packed.shard)
-        found = store.read(Slice(name, packed.offset, packed.bytes))
+        store, packed = self.stores.find(packed)
+        found = store.read(packed)
         return _with_tracks(found, self.tracks, {}) if self.tracks else found
-
-    def _find(self, shard: str) -> tuple[PackedStore, str]:
-        folder, _, name = os.path.join(self.root, shard).rpartition("/")
-        if folder not in self._stores:
-            self._stores[folder] = RemoteStore(folder, self.cache_bytes) if self.remote else PackedStore(folder)
-        self._shards[shard] = self._stores[folder], name
-        return self._shards[shard]
 
     def fetch(self, addresses: Iterable[str]) -> None:
         if not self.remote:
             return
         wanted: dict[RemoteStore, list[Slice]] = {}
         for packed in filter(None, map(Slice.parse, addresses)):
-            store, name = self._shards.get(packed.shard) or self._find(packed.shard)
+            store, there = self.stores.find(packed)
             assert isinstance(store, RemoteStore)
-            wanted.setdefault(store, []).append(Slice(name, packed.offset, packed.bytes))
+            wanted.setdefault(store, []).append(there)
         for store, slices in wanted.items():
             store.fetch(slices)
 

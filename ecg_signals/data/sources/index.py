@@ -13,6 +13,7 @@ from ecg_signals.data.label_table import patient_numbers
 from ecg_signals.data.segment import Segment, SegmentSource
 from ecg_signals.data.sources.files import read_segment
 from ecg_signals.data.sources.pickled import SUFFIXES, load_pickled_array
+from ecg_signals.data.sources.stores import Stores
 from ecg_signals.limits import HIGHEST_RATE, LOWEST_RATE, shown
 from ecg_signals.readers.mat_file import unreadable
 from ecg_signals.signal.leads import LEADS, order_leads
@@ -50,6 +51,7 @@ class SignalIndex(SegmentSource):
     ) -> None:
         self.path = resolve_input(path)
         self.root: Path | str = self.path.parent if root is None else resolve_input(root)
+        self.stores = Stores(self.root)
         needed = [filename, *([rate] if rate else []), *labels]
         table = tables.read_table(self.path, needed=needed, text=[filename])
         if table.empty:
@@ -75,7 +77,8 @@ class SignalIndex(SegmentSource):
     def read(self, address: str) -> Segment:
         number, _, name = address.partition(":")
         row = int(number)
-        found = read_signal(os.path.join(self.root, name))
+        found = self.stores.read(name) or read_signal(os.path.join(self.root, name))
+        found.signal = leads_first(found.path, found.signal)
         if self.rates is not None:
             if found.rate is not None and found.rate != self.rates[row]:
                 raise ConfigError(
@@ -136,11 +139,9 @@ def read_signal(path: str) -> Segment:
     """
     suffix = os.path.splitext(path)[1].lower()
     if suffix in SUFFIXES:
-        return Segment(path, _leads_first(path, _pickled(path)))
+        return Segment(path, _pickled(path))
     if suffix == ".npy" or (suffix == ".mat" and not os.path.exists(f"{path[:-4]}.hea")):
-        found = read_segment(path)
-        found.signal = _leads_first(path, found.signal)
-        return found
+        return read_segment(path)
     from ecg_signals.readers.read import read_record
 
     record = read_record(path)
@@ -154,7 +155,7 @@ def _pickled(path: str) -> np.ndarray:
         raise ConfigError(unreadable(path, error)) from None
 
 
-def _leads_first(path: str, signal: np.ndarray) -> np.ndarray:
+def leads_first(path: str, signal: np.ndarray) -> np.ndarray:
     if signal.ndim != 2 or signal.dtype.kind not in "iuf" or len(signal) > len(LEADS) or not signal.size:
         raise ConfigError(
             f"{path} holds {signal.dtype} of shape {list(signal.shape)}; expected numbers [leads, samples] with up to "

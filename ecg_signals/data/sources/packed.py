@@ -24,6 +24,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ TOLD = ("rate", "dtype", "scale", "step", "idx", "patient", "label")  # what is 
 LATER = ("step", "exact", "label", "source")  # columns that an index may lack
 DTYPES = {name.encode(): np.dtype(name) for name in ("float32", "int16")}
 ENDS_BYTES = 4096
+AT_ONCE = 10_000  # names that are looked at together
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,25 @@ class Index:
     def rows(self) -> int:
         return sum(batch.num_rows for batch in self.batches)
 
+    def _batch(self, row: int) -> tuple[Any, int]:
+        """The batch of a row, and the row in it."""
+        number = int(self._behind.searchsorted(row, side="right"))
+        return self.batches[number], row - int(self._behind[number]) + self.batches[number].num_rows
+
+    @cached_property
+    def _behind(self) -> np.ndarray:
+        """[batches] the row behind each."""
+        return np.cumsum([batch.num_rows for batch in self.batches])
+
+    def source(self, row: int) -> str:
+        batch, row = self._batch(row)
+        return batch.column("source")[row].as_py() or ""
+
+    def address(self, row: int) -> Slice:
+        batch, row = self._batch(row)
+        shard, offset, size = (batch.column(name)[row].as_py() for name in ("shard", "offset", "bytes"))
+        return Slice(self.names[shard], offset, size)
+
     def by_shard(self) -> Iterator[tuple[int, Any]]:
         """The number of every shard that has rows, and these as a batch, in the order of the index."""
         for batch in self.batches:
@@ -93,6 +114,7 @@ class PackedStore:
         self._batches = _batches_by_shard(self.index)
         self._rows: dict[str, _Rows] = {}
         self._mapped: dict[str, np.ndarray] = {}
+        self._names: Lookup | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.folder,)
@@ -124,6 +146,23 @@ class PackedStore:
             signal = signal * scale[:, None]
         known = None if patient is None or patient < 0 else patient
         return Segment(f"{self.folder}/{address}", signal, rate, idx, known, label, patient is not None)
+
+    def named(self, name: str) -> Slice | None:
+        """The record of the file whose path is `name` or ends with it; None where there is none.
+
+        Raises: ConfigError where several do.
+        """
+        if self._names is None:
+            hashes = [np.array([hash(os.path.basename(path)) for path in paths], np.int64)
+                      for paths in sources(self.index.batches)]  # fmt: skip
+            self._names = Lookup(np.concatenate([np.empty(0, np.int64), *hashes]))
+        found = [row for row in self._names.rows(hash(os.path.basename(name))) if _ends(self.index.source(row), name)]
+        if len(found) > 1:
+            raise ConfigError(
+                f"{self.folder} holds {len(found)} records of files called {name}, such as "
+                f"{self.index.source(found[0])} and {self.index.source(found[1])}; name more of the path"
+            )
+        return self.index.address(found[0]) if found else None
 
     def shape(self, address: Slice) -> tuple[int, int] | None:
         """Leads and samples at `address` as the index tells; None where it knows no such record."""
@@ -262,6 +301,18 @@ def _facts(notes: Mapping[bytes, bytes], shards: int) -> list[ShardFacts | None]
     return found
 
 
+def sources(batches: Iterable[Any]) -> Iterator[list[str]]:
+    """The file that every record was made from, many at a time. Raises: ConfigError where an index does not say."""
+    for batch in batches:
+        if "source" not in batch.schema.names:
+            raise ConfigError(
+                "its index does not say what files its records were made from; make another store with `ecg-pack`"
+            )
+        column = batch.column("source")
+        for start in range(0, len(column), AT_ONCE):
+            yield [text or "" for text in column.slice(start, AT_ONCE).to_pylist()]
+
+
 class _Rows:
     """The rows of one shard, by number: a part of a batch.
 
@@ -285,6 +336,22 @@ def _batches_by_shard(index: Index) -> dict[str, tuple[Any, int]]:
         found[index.names[number]] = batch, first
         first += batch.num_rows
     return found
+
+
+class Lookup:
+    """Rows by number: `keys` [rows] int64, which need not differ."""
+
+    def __init__(self, keys: np.ndarray) -> None:
+        order = np.argsort(keys, kind="stable")
+        self._order, self._keys = order, keys[order]
+
+    def rows(self, key: int) -> list[int]:
+        first, behind = self._keys.searchsorted(key), self._keys.searchsorted(key, side="right")
+        return self._order[first:behind].tolist()
+
+
+def _ends(path: str, name: str) -> bool:
+    return path == name or path.endswith(f"/{name}")
 
 
 def _told(batch: Any, name: str) -> "_Column | _Same":

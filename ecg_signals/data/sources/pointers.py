@@ -7,6 +7,7 @@ import numpy as np
 
 from ecg_signals.config import ConfigError, resolve_input
 from ecg_signals.data.segment import Segment, SegmentSource
+from ecg_signals.data.sources.stores import Stores
 from ecg_signals.readers.mat_file import read_mat_arrays
 from ecg_signals.signal.leads import LEADS, lead_index, order_leads
 
@@ -21,11 +22,9 @@ class PointerSource(SegmentSource):
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
-        self.root = os.fspath(root)
+        self.root, self.stores = os.fspath(root), Stores()
 
     def read(self, address: str) -> Segment:
-        from ecg_signals.readers.read import read_record
-
         path = os.path.join(self.root, address)
         found = read_mat_arrays(path, _NAMES)
         if "ecg_path" not in found:
@@ -33,11 +32,20 @@ class PointerSource(SegmentSource):
                 f"{path} holds no ecg_path; expected a file that points to a record. For files that hold the signal "
                 f"itself set task.path_dataset=false"
             )
-        record = read_record(resolve_input(str(found["ecg_path"].reshape(-1)[0]).strip()))
+        record = self._record(os.fspath(resolve_input(str(found["ecg_path"].reshape(-1)[0]).strip())))
         idx = int(found["idx"].reshape(-1)[0]) if "idx" in found else None
         label = found["label"].reshape(-1) if "label" in found else None
-        signal = order_leads(record.signal, record.leads)
-        return Segment(path, signal, record.sample_rate, idx, label=label, facts=_facts(found))
+        return Segment(path, record.signal, record.rate, idx, label=label, facts=_facts(found))
+
+    def _record(self, path: str) -> Segment:
+        """Leads in the standard order."""
+        from ecg_signals.readers.read import read_record
+
+        packed = self.stores.read(path)
+        if packed is not None:
+            return packed
+        record = read_record(path)
+        return Segment(path, order_leads(record.signal, record.leads), record.sample_rate)
 
 
 def _facts(found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
