@@ -3,7 +3,7 @@
     python tools/measure_quality.py ../shared/data/ptbxl_500/records500       the table of thresholds, and what is shown
     python tools/measure_quality.py --shown ../shared/data/wfdb_samples ...   what is shown of other records
 
-Exchanged electrodes and spoilt leads are simulated on the records themselves. Records that no reader knows are left out.
+Exchanged electrodes and spoilt leads are simulated on the records themselves. Files that no reader knows are left out.
 """
 
 import argparse
@@ -32,7 +32,7 @@ Numbers = dict[str, float]
 
 @dataclass(frozen=True)
 class Measured:
-    """A row of the table: shares of the changed and of the recorded `units` ("records" or "leads") that a check hits."""
+    """A row: shares of the changed and of the recorded `units` ("records" or "leads") that a check hits."""
 
     check: str
     change: str
@@ -96,7 +96,7 @@ ELECTRODES: Sequence[tuple[str, str, Callable[[Leads], Leads], Callable[[Numbers
      lambda n: n["residual"] > electrodes.RESIDUAL),
     ("corr(I, V6) < -0.3", "LA/RA", arms, lambda n: n["I V6"] < electrodes.ARMS),
     ("corr(I, V6) < -0.5", "LA/RA", arms, lambda n: n["I V6"] < electrodes.ARMS_ALONE),
-    ("the same or < -0.3 and I down", "LA/RA", arms, lambda n: any("LA/RA" in said for said in electrodes.suspicions(n))),
+    ("the same or < -0.3 and I down", "LA/RA", arms, lambda n: "LA/RA" in " ".join(electrodes.suspicions(n))),
     ("corr(II, V6) < -0.5", "RA/LL", right_arm_leg, lambda n: n["II V6"] < electrodes.LEG),
     ("corr(V1, I) - corr(V6, I) > 0.5", "V1 to V6 reversed", chest(*CHEST[::-1]),
      lambda n: n["V1 I"] - n["I V6"] > electrodes.REVERSED),
@@ -191,7 +191,8 @@ def main() -> None:
             shown.setdefault(text, []).append(name)
     print(f"\nshown of {len(records)} records:")
     for text, names in sorted(shown.items(), key=lambda item: -len(item[1])):
-        print(f"{len(names) / len(records):7.1%}  {text}", *(f"\n           {name}" for name in names * arguments.shown))
+        listed = [f"\n           {name}" for name in names] if arguments.shown else []
+        print(f"{len(names) / len(records):7.1%}  {text}", *listed)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,10 @@ class Quality:
         said = [*([self.swap] if self.swap else []), *self.texts]
         return f"{self.verdict}: {'; '.join(said)}" if said else self.verdict
 
+    def headline(self) -> str:
+        """For a sheet's header: the line, or nothing of a record that is sound."""
+        return "" if self.verdict == OK else f"quality {self.line()}"
+
     def to_dict(self) -> dict[str, Any]:
         """For json."""
         return asdict(self)
@@ -99,7 +103,8 @@ def _electrodes(signal: np.ndarray, rate: float, leads: Sequence[str], own: Sequ
     if signal.shape[1] < LEAST_SECONDS * rate or rate <= 2 * HIGHEST:
         return {}
     spellings = {name.lower(): name for name in LEADS}
-    sound = [row for row, said in enumerate(own) if not {"missing", *SPOILT} & {*said} and leads[row].lower() in spellings]
+    bad = {"missing", *SPOILT}
+    sound = [row for row, said in enumerate(own) if not bad & {*said} and leads[row].lower() in spellings]
     if not sound:
         return {}
     named = [spellings[leads[row].lower()] for row in sound]

@@ -4,7 +4,7 @@ All on 0.5 to 40 Hz. Left arm and left leg exchanged change a record so little t
 `tools/measure_quality.py` measures what is caught and how often sound records are suspected.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -32,8 +32,9 @@ def electrode_numbers(leads: Leads) -> Numbers:
     residual = _residual(leads)
     if residual is not None:
         found["residual"] = residual
+    compared = (("I", "V6"), ("II", "V6"), ("V1", "I"))
     found |= {f"{one} {other}": _correlation(leads[one], leads[other])
-              for one, other in (("I", "V6"), ("II", "V6"), ("V1", "I")) if one in leads and other in leads}  # fmt: skip
+              for one, other in compared if one in leads and other in leads}  # fmt: skip
     if all(name in leads for name in CHEST):
         found |= {f"{one}/{other}": gain for (one, other), gain in _exchanges(leads).items()}
     return {name: value for name, value in found.items() if np.isfinite(value)}
@@ -101,7 +102,7 @@ def _exchanges(leads: Leads) -> dict[tuple[str, str], float]:
     return gains
 
 
-def _neighbours(matrix: np.ndarray, order: "list[int] | range") -> float:
+def _neighbours(matrix: np.ndarray, order: Iterable[int]) -> float:
     return float(sum(matrix[pair] for pair in pairwise(order)))
 
 

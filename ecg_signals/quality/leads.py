@@ -5,6 +5,7 @@ al. 2012, doi:10.1088/0967-3334/33/9/1419. `tools/measure_quality.py` measures t
 """
 
 from dataclasses import dataclass, fields
+from typing import Literal
 
 import numpy as np
 
@@ -44,6 +45,8 @@ class LeadNumbers:
     @classmethod
     def median(cls, several: "list[LeadNumbers]") -> "LeadNumbers":
         """Of the pieces of one record."""
+        if len(several) == 1:
+            return several[0]
         return cls(**{
             item.name: _median(np.stack([getattr(numbers, item.name) for numbers in several]))
             for item in fields(cls)
@@ -83,11 +86,13 @@ def flags(numbers: LeadNumbers) -> list[list[str]]:
     return found
 
 
-def standardised(signal: np.ndarray, power: int) -> np.ndarray:
+def standardised(signal: np.ndarray, power: Literal[3, 4]) -> np.ndarray:
     """The mean of ((x - mean) / standard deviation) ** power of every lead: 3 skewness, 4 kurtosis; NaN if flat."""
     centred = signal - signal.mean(axis=1, keepdims=True)
+    squares = centred * centred
+    powers = squares * (centred if power == 3 else squares)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (centred**power).mean(axis=1) / (centred**2).mean(axis=1) ** (power / 2)
+        return powers.mean(axis=1) / squares.mean(axis=1) ** (power / 2)
 
 
 def _spectral(filled: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
