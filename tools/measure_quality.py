@@ -103,7 +103,7 @@ ELECTRODES: Sequence[tuple[str, str, Callable[[Leads], Leads], Callable[[Numbers
     ("best exchange > 0.4", "V3/V5", pair("V3", "V5"), exchanged),
     ("best exchange > 0.4", "V1/V2", pair("V1", "V2"), exchanged),
     ("any of these", "LA/LL", left_arm_leg, any_suspicion),
-    ("QRS of I, II, V6 down", "upside down", upside_down, electrodes.upside_down),
+    ("QRS of most leads down", "upside down", upside_down, electrodes.upside_down),
 )  # fmt: skip
 
 

@@ -64,16 +64,18 @@ def assess(record: Record, scale_stated: bool = False) -> Quality:
         numbers = numbers_of(signal, interpolate_nan(signal), rate)
         found.append(numbers)
         electrodes.append(_electrodes(signal, rate, record.leads, flags(numbers)))
-    own = flags(LeadNumbers.median(found)) if found else [["missing"] for _ in record.leads]
+    if not found:
+        return Quality(UNUSABLE, {name: ["missing"] for name in record.leads}, ["the record has no samples"])
+    whole = LeadNumbers.median(found)
     of_leads: dict[str, list[str]] = {}
-    for name, said in zip(record.leads, own):
+    for name, said in zip(record.leads, flags(whole)):
         of_leads.setdefault(name, said)
     joined = _median(electrodes)
     swap, texts = suspicions(joined), _of_leads(of_leads)
-    if without_beats(joined):
+    if without_beats(joined, whole.peak_power):
         texts.append("no QRS complexes stand out in any lead")
     elif upside_down(joined) and not swap:
-        texts.append("the QRS complexes of I, II and V6 point down; the record may be upside down")
+        texts.append("the QRS complexes of most leads point down; the record may be upside down")
     blocked = _blocked(record, of_leads, scale_stated)
     verdict = UNUSABLE if blocked else LIMITED if texts or swap else OK
     suspected = f"check the electrodes, suspected: {' or '.join(swap)}" if swap else None

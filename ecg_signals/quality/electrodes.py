@@ -18,7 +18,8 @@ ARMS, ARMS_ALONE = -0.3, -0.5  # correlation of I and V6, if I points down, and 
 LEG = -0.5  # of II and V6
 REVERSED = 0.5  # correlation of I with V1 over that with V6
 PAIR = 0.4  # by which exchanging two chest leads back raises the sum of correlations of neighbours
-BEATS = 5.0  # kurtosis of the lead in which beats stand out most; noise has 3, a sine 1.5
+UPRIGHT, MOST_SKEW, TURNED = ("I", "II", "V4", "V5", "V6"), 2.0, -1.2  # leads whose QRS mostly point up; skewness
+SINE, NOISE, NOISE_PEAKS = 2.5, 5.0, 0.5  # kurtosis of the lead in which beats stand out most, and its pSQI in noise
 
 Leads = Mapping[str, np.ndarray]  # by name, [samples] of one piece
 Numbers = dict[str, float]
@@ -26,9 +27,9 @@ Numbers = dict[str, float]
 
 def electrode_numbers(leads: Leads) -> Numbers:
     """What the leads that are there allow to compute of one piece; leads without values must not be among them."""
-    found = {f"skewness {name}": float(standardised(leads[name][None], 3)[0]) for name in ("I", "II", "V6")
-             if name in leads}  # fmt: skip
-    found |= {"kurtosis": max((float(standardised(row[None], 4)[0]) for row in leads.values()), default=np.nan)}
+    rows = np.stack([*leads.values()])
+    found = {f"skewness {name}": float(value) for name, value in zip(leads, standardised(rows, 3))}
+    found["kurtosis"] = float(standardised(rows, 4).max())
     residual = _residual(leads)
     if residual is not None:
         found["residual"] = residual
@@ -66,14 +67,20 @@ def _limbs(numbers: Numbers) -> list[str]:
 
 
 def upside_down(numbers: Numbers) -> bool:
-    """Whether the QRS complexes of I, II and V6 all point down, as in a record whose signs are turned."""
-    skews = [numbers.get(f"skewness {name}", 0.0) for name in ("I", "II", "V6")]
-    return max(skews) < 0
+    """Whether QRS complexes point down where they point up in most records, and up in aVR, as when signs are turned."""
+    skews = [numbers.get(f"skewness {name}", np.nan) for name in UPRIGHT] + [-numbers.get("skewness aVR", np.nan)]
+    return bool(np.mean(np.clip(skews, -MOST_SKEW, MOST_SKEW)) < TURNED)  # False where one of them is missing
 
 
-def without_beats(numbers: Numbers) -> bool:
-    """Whether QRS complexes stand out in no lead: noise, a test signal, or a flutter of the ventricles."""
-    return numbers.get("kurtosis", BEATS) < BEATS
+def without_beats(numbers: Numbers, peak_power: np.ndarray) -> bool:
+    """Whether QRS complexes stand out in no lead: a test signal, or noise, which unlike a fast ventricular rhythm has
+    little of its power below 15 Hz.
+
+    Args:
+        peak_power: pSQI of every lead, NaN where there is none.
+    """
+    kurtosis = numbers.get("kurtosis", np.inf)
+    return kurtosis < SINE or bool(kurtosis < NOISE and not (peak_power >= NOISE_PEAKS).any())
 
 
 def _residual(leads: Leads) -> float | None:

@@ -11,6 +11,7 @@ import numpy as np
 
 FLAT_RANGE, FLAT_EQUAL = 0.05, 0.9  # mV between the extremes; share of neighbours that are equal
 NOISE, NOISE_BAND, BEAT_BAND = 0.5, (40.0, 150.0), (5.0, 40.0)
+LEAST_NOISE_BAND = 60.0  # Hz of that band below half the rate; near 40 Hz lies what the steep parts of beats have
 WANDER, WANDER_RANGE = 0.5, 1.5  # share of the power below 1 Hz; mV that this slow part spans at least
 PEAKS, PEAK_POWER = 5.0, 0.5  # kurtosis (kSQI), and share of 5 to 15 in 5 to 40 Hz (pSQI), of a lead with beats
 WINDOW_SECONDS = 4.0  # of the power spectrum
@@ -24,8 +25,8 @@ class LeadNumbers:
     Attributes:
         span: mV between the extremes.
         equal: share of neighbouring samples that are equal.
-        noise: power from 40 to 150 Hz (or half the rate) over that from 5 to 40 Hz, in units of what white noise of the
-            same band has at 300 Hz and more.
+        noise: power from 40 to 150 Hz over that from 5 to 40 Hz; at 200 to 300 Hz, where less is seen, as if the rest
+            had as much; below no number.
         slow: share of the power below 1 Hz in that below 40 Hz.
         wander: mV that the part below 1 Hz spans.
         kurtosis: of the values; 3 for noise.
@@ -109,8 +110,8 @@ def _spectral(filled: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray, 
         return density[:, (frequency >= low) & (frequency < high)].sum(axis=1)
 
     low, high = NOISE_BAND
-    seen = (min(high, rate / 2) - low) / (high - low)
-    noise = power(low, high) / power(*BEAT_BAND) / seen
+    width = min(high, rate / 2) - low
+    noise = power(low, high) / power(*BEAT_BAND) * ((high - low) / width) if width >= LEAST_NOISE_BAND else nothing
     peaks = power(BEAT_BAND[0], 15.0) / power(*BEAT_BAND)
     return noise, power(0, 1) / power(0, BEAT_BAND[1]), peaks, np.ptp(_below_one_hertz(filled, rate), axis=1)
 
