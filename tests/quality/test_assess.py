@@ -44,9 +44,9 @@ def spoilt(record, lead, values):
 
 
 def test_records_as_recorded_are_answered_and_hardly_ever_suspected():
-    found = [assess(read_record(file)) for file in FILES[::8]]
+    found = [assess(read_record(file)) for file in FILES[1::8]]
     assert all(quality.verdict != "unusable" for quality in found)
-    assert sum(quality.verdict == "ok" for quality in found) >= 9 and not any(quality.swap for quality in found)
+    assert sum(quality.verdict == "ok" for quality in found) >= 10 and not any(quality.swap for quality in found)
     assert all(list(quality.leads) == [*LEADS] for quality in found)
 
 
