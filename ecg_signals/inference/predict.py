@@ -161,7 +161,8 @@ class Predictor:
             explain: a label whose reason is to be found, or "top" for the one with the highest probability.
             reading: options of `read_record`.
         """
-        quality, stated = None, force or reading.get("units") is not None
+        quality: Quality | None = None
+        stated = force or reading.get("units") is not None
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:

@@ -59,7 +59,8 @@ def assess(record: Record, scale_stated: bool = False) -> Quality:
     Args:
         scale_stated: whether somebody said what the values are, so that their size raises no doubt.
     """
-    found, electrodes = [], []
+    found: list[LeadNumbers] = []
+    electrodes: list[Numbers] = []
     for signal, rate in pieces(record):
         numbers = numbers_of(signal, interpolate_nan(signal), rate)
         found.append(numbers)

@@ -85,7 +85,7 @@ def without_beats(numbers: Numbers, peak_power: np.ndarray) -> bool:
 
 def _residual(leads: Leads) -> float | None:
     """The largest root mean square of what the equations leave over, per that of II; None without II and two others."""
-    equations = (
+    equations: tuple[dict[str, float], ...] = (
         {"II": 1, "I": -1, "III": -1}, {"aVR": 1, "I": 0.5, "II": 0.5},
         {"aVL": 1, "I": -1, "II": 0.5}, {"aVF": 1, "II": -1, "I": 0.5},
     )  # fmt: skip
