@@ -8,6 +8,7 @@ setup(
     package_data={
         "ecg_signals": ["py.typed"],
         "ecg_signals.evaluation.report": ["style.css"],
+        "ecg_signals.signal": ["labels.csv"],
         "ecg_signals.configs": ["**/*.yaml"],
         "ecg_signals.sample": ["**/*"],
     },

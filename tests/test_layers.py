@@ -21,6 +21,7 @@ registry sections files limits pulse processes
 composition tables
 signal runtime
 readers optim metrics sheet
+quality
 interop.fairseq_signals.contract interop.hubert_ecg.contract interop.ecg_jepa.contract interop.st_mem.contract
 interop.ecg_jepa.datasets
 reporting checkpoint.write checkpoint.origin

@@ -61,10 +61,12 @@ def test_the_wheel_is_for_any_machine(wheel: Path):
 def test_an_installed_wheel_finds_its_recipes_and_its_sample(installed: dict[str, str], tmp_path: Path):
     code = (
         "import ecg_signals, ecg_signals.sample; from importlib.resources import files;"
-        "print(ecg_signals.__file__); print(files('ecg_signals.sample').joinpath('ptbxl_database.csv').is_file())"
+        "from ecg_signals.signal.meanings import meaning;"
+        "print(ecg_signals.__file__); print(files('ecg_signals.sample').joinpath('ptbxl_database.csv').is_file());"
+        "print(meaning('AFIB').snomed_ct)"
     )
-    where, sample = run(sys.executable, "-c", code, env=installed, cwd=tmp_path).split()
-    assert where.startswith(installed["WHERE"]) and sample == "True"
+    where, sample, code_of_fibrillation = run(sys.executable, "-c", code, env=installed, cwd=tmp_path).split()
+    assert where.startswith(installed["WHERE"]) and sample == "True" and code_of_fibrillation == "164889003"
     script = Path(installed["WHERE"]) / "bin" / "ecg-train"
     words = ("--cfg", "job", "--config-name", "finetune/diagnosis")
     composed = run(sys.executable, script, *words, env=installed, cwd=tmp_path)

@@ -43,7 +43,7 @@ def parser() -> Parser:
     parser.add_argument("--labels", metavar="FILE", help="label_def.csv, or one name per line, if the model has none")
     parser.add_argument("--device", default=None, help="cpu, cuda, ...; the GPU if there is one")
     add_reading(parser)
-    parser.add_argument("--force", action="store_true", help="answer also where the values are no ECG's in mV")
+    parser.add_argument("--force", action="store_true", help="answer also unusable records: flat, noise, not in mV")
     parser.add_argument(
         "--signal-format", dest="format", metavar="F", help="16, 212 ...: of a bare signal file; with --gain, --leads"
     )

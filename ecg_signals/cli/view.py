@@ -1,6 +1,7 @@
 """ecg-view: a record file as a sheet of ECG paper."""
 
 import argparse
+import warnings
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -52,6 +53,7 @@ def run(argv: list[str]) -> None:
 
 def view(arguments: argparse.Namespace, style: Style) -> list[Path]:
     """Draw one record. Returns: the files that were written."""
+    from ecg_signals.quality.assess import assess
     from ecg_signals.readers.read import read_record
     from ecg_signals.sheet.layout import pages
 
@@ -60,7 +62,10 @@ def view(arguments: argparse.Namespace, style: Style) -> list[Path]:
     check_kind(out)
     check_no_input([out], [Path(arguments.record)])
     record = read_record(arguments.record, **reading(arguments), personal=style.patient)
-    sheets: Iterator[Sheet] = pages(record, style, name)
+    line = assess(record, scale_stated=arguments.units is not None).headline()
+    if line:
+        warnings.warn(f"{arguments.record}: {line}", stacklevel=2)
+    sheets: Iterator[Sheet] = pages(record, style, name, line)
     count = None if arguments.pages == "all" else int(arguments.pages)
     return write(islice(sheets, count), out, arguments.dpi, "Give --out another file")
 

@@ -29,8 +29,13 @@ def answered(record: Record, prediction: Prediction, title: str | None = None, m
         values.append(Value(name, value, (min(every), max(every)) if len(every) > 1 else None))
     count = len(prediction.windows)
     caption = "; ".join([f"probability, {count} window{'s' if count != 1 else ''}", *prediction.notes])
-    sheet = layout(record, Style(panel=PANEL, patient=bool(record.patient)), _title(prediction, title), model)
-    return with_values(sheet, values, caption)
+    style, line = Style(panel=PANEL, patient=bool(record.patient)), _quality(prediction)
+    return with_values(layout(record, style, _title(prediction, title), model, line), values, caption)
+
+
+def unanswered(record: Record, prediction: Prediction) -> Sheet:
+    """A record that could be read but has no prediction, and what is wrong with it."""
+    return layout(record, Style(patient=bool(record.patient)), _title(prediction, None), quality=_quality(prediction))
 
 
 def explained(
@@ -38,7 +43,7 @@ def explained(
 ) -> Sheet:
     """All leads over the ten seconds that matter most, cells behind them, and a bar per lead below."""
     style = Style("12x1", panel=PANEL, start=reason.page(PAGE_SECONDS), patient=bool(record.patient))
-    sheet = layout(record, style, f"{_title(prediction, title)}: why {reason.label}?", model)
+    sheet = layout(record, style, f"{_title(prediction, title)}: why {reason.label}?", model, _quality(prediction))
     ranked = sorted(reason.leads.items(), key=lambda item: -abs(item[1]))[:MOST]
     kept = [name for name in reason.leads if name in dict(ranked)]
     values = [Value(name, reason.leads[name], signed=True) for name in kept]
@@ -50,11 +55,15 @@ def _title(prediction: Prediction, title: str | None) -> str:
     return Path(prediction.record).name if title is None else title
 
 
+def _quality(prediction: Prediction) -> str:
+    return prediction.quality.headline() if prediction.quality else ""
+
+
 def save_pictures(
     predictions: Sequence[Prediction], folder: Path, model: str | os.PathLike[str] = "", **reading: Any
 ) -> list[Path]:
-    """A picture of each record that has a prediction, `folder`/<name of the record>.png, numbered where names repeat;
-    and of each reason, NAME_why_LABEL.png.
+    """A picture of each record that could be read, with its prediction if it has one, `folder`/<name of the
+    record>.png, numbered where names repeat; and of each reason, NAME_why_LABEL.png.
 
     Args:
         model: where the model comes from; its last part stands at the foot.
@@ -65,13 +74,14 @@ def save_pictures(
     taken: set[str] = set()  # in one case: some disks know no other
     maker = Path(model).name
     for prediction in predictions:
-        if prediction.error:
+        if prediction.error and not prediction.quality:
             continue
         name = name_below(Path(prediction.record).name)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they are told with the prediction
             record = read_record(prediction.record, **reading)
-        drawn = {name: answered(record, prediction, model=maker)}
+        answer = unanswered(record, prediction) if prediction.error else answered(record, prediction, model=maker)
+        drawn = {name: answer}
         for reason in prediction.reasons:
             drawn[f"{name}_why_{name_below(reason.label).replace('/', '_')}"] = explained(
                 record, prediction, reason, model=maker

@@ -21,6 +21,7 @@ from ecg_signals.evaluation.windows import Logits, model_batches, record_batches
 from ecg_signals.inference.reasons import FEW_LEADS, LARGE, Occlusion, Reason, Windows, explain
 from ecg_signals.interop.layout import logit_columns
 from ecg_signals.metrics.logits import CLASSES, COSINES, joined_logits
+from ecg_signals.quality.assess import Quality, assess, refuse_unusable, without_flat
 from ecg_signals.readers.plausible import refuse_scale
 from ecg_signals.readers.read import read_record
 from ecg_signals.runtime.placement import compute_device
@@ -46,6 +47,7 @@ class Prediction:
         notes: what must stand beside the numbers: terms of the weights, how little a model was trained on.
         patient: names and ids of the record's file, where they were asked for.
         reasons: why a label got its probability, where that was asked for.
+        quality: how far the record can be trusted, None where it could not be read.
     """
 
     record: str
@@ -56,6 +58,7 @@ class Prediction:
     notes: list[str] = field(default_factory=list)
     patient: dict[str, str] = field(default_factory=dict)
     reasons: list[Reason] = field(default_factory=list)
+    quality: Quality | None = None
 
 
 class Predictor:
@@ -153,20 +156,28 @@ class Predictor:
         """One record file; what is wrong with it is told, not raised.
 
         Args:
-            force: answer also where the values are no ECG's in mV and `units` does not say what they are.
+            force: answer also where the record is unusable, such as one whose values are no ECG's in mV and whose unit
+                `units` does not state.
             explain: a label whose reason is to be found, or "top" for the one with the highest probability.
             reading: options of `read_record`.
         """
+        quality: Quality | None = None
+        stated = force or reading.get("units") is not None
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
                 record = read_record(path, **reading)
-                if not force and reading.get("units") is None:
+                quality = assess(record, scale_stated=stated)
+                if not stated:
                     refuse_scale(path, record)
-                prediction = self._predict(str(path), record, explain)
+                if not force:
+                    refuse_unusable(path, quality)
+                known = without_flat(record, quality) if self.signal.zero_missing_leads else record
+                prediction = self._predict(str(path), known, explain)
                 prediction.patient = record.patient
             except ConfigError as error:
                 prediction = Prediction(str(path), error=str(error))
+        prediction.quality = quality
         prediction.warnings = list(dict.fromkeys(str(item.message) for item in caught if item.category is UserWarning))
         return prediction
 
@@ -196,9 +207,11 @@ def as_text(predictions: Iterable[Prediction]) -> str:
 
 def _block(prediction: Prediction) -> str:
     lines = [prediction.record]
+    quality = [f"  quality: {prediction.quality.line()}"] if prediction.quality else []
     if prediction.error:
-        return "\n".join([*lines, f"  error: {prediction.error}"])
+        return "\n".join([*lines, *quality, f"  error: {prediction.error}"])
     lines[0] += f": {len(prediction.windows)} window{'s' if len(prediction.windows) != 1 else ''}"
+    lines += quality
     lines += [f"  {key}: {value}" for key, value in prediction.patient.items()]
     lines += [f"  warning: {text}" for text in prediction.warnings]
     width = max(map(len, prediction.probabilities))
@@ -212,9 +225,10 @@ def _block(prediction: Prediction) -> str:
 
 
 def as_dict(prediction: Prediction) -> dict[str, Any]:
-    """For json; `error` alone when there is no prediction."""
+    """For json; `error` and what is known of the record's quality alone when there is no prediction."""
+    quality = {"quality": prediction.quality.to_dict()} if prediction.quality else {}
     if prediction.error:
-        return {"record": prediction.record, "error": prediction.error}
+        return {"record": prediction.record, "error": prediction.error, **quality}
     found = {key: value for key, value in vars(prediction).items() if key != "error"}
     found["reasons"] = [reason.to_dict() for reason in prediction.reasons]
-    return {key: value for key, value in found.items() if value or key not in ("patient", "reasons")}
+    return {key: value for key, value in found.items() if value or key not in ("patient", "reasons")} | quality

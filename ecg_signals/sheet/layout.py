@@ -31,12 +31,13 @@ PULSE_SECONDS, LEAST_PULSE = 0.2, 2.5  # of 1 mV, or of 10, 100 ... mV where it 
 SEPARATOR = 2.5  # mm above and below the baseline
 
 
-def layout(record: Record, style: Style = USUAL, title: str = "", answerer: str = "") -> Sheet:
+def layout(record: Record, style: Style = USUAL, title: str = "", answerer: str = "", quality: str = "") -> Sheet:
     """The page of a record that begins at `style.start`.
 
     Args:
         title: of the header, such as the name of the file.
         answerer: who said what the panel will show, for the foot.
+        quality: what is wrong with the record, for the header.
     Raises: ConfigError where the record ends before `style.start`, and for a rhythm lead that does not exist.
     """
     seconds = record.signal.shape[1] / record.sample_rate
@@ -50,7 +51,8 @@ def layout(record: Record, style: Style = USUAL, title: str = "", answerer: str 
     every = max(style.every, FINEST) if record.sample_rate > EVERY_SAMPLE else style.every
     traces = [_trace(strip, grid, baselines[strip.place.row], gain, every) for strip in drawn]
     columns = max(place.columns for place in places)
-    facts = Facts(title, answerer, record, style, gain, pulse, left_out, derived, in_turn(record, columns, style))
+    consecutive = in_turn(record, columns, style)
+    facts = Facts(title, answerer, record, style, gain, pulse, left_out, derived, consecutive, quality)
     width, height = PAGES[style.page]
     return Sheet(
         width=width, height=height, grid=grid, tint=style.tint, speed=style.mm_per_second, gain=gain,
@@ -61,7 +63,7 @@ def layout(record: Record, style: Style = USUAL, title: str = "", answerer: str 
     )  # fmt: skip
 
 
-def pages(record: Record, style: Style = USUAL, title: str = "") -> Iterator[Sheet]:
+def pages(record: Record, style: Style = USUAL, title: str = "", quality: str = "") -> Iterator[Sheet]:
     """All pages of a record from `style.start` on, made one by one; 12 x 1 has 30 s a page unless a speed is given."""
     left = record.signal.shape[1] / record.sample_rate - style.start
     if style.layout == "12x1" and style.speed is None and left > TRACES / style.mm_per_second:
@@ -70,7 +72,7 @@ def pages(record: Record, style: Style = USUAL, title: str = "") -> Iterator[She
     total = max(1, math.ceil(left / span - 1e-9))
     for number in range(total):
         named = f"{title}, page {number + 1} of {total}" if total > 1 else title
-        yield layout(record, replace(style, start=style.start + number * span), named)
+        yield layout(record, replace(style, start=style.start + number * span), named, quality=quality)
 
 
 def _complete(record: Record, derive: bool) -> tuple[Record, list[str]]:

@@ -39,6 +39,7 @@ class Facts:
         left_out: leads that found no row.
         derived: names of leads that are computed from others.
         in_turn: whether the columns follow each other in time.
+        quality: what is wrong with the record.
     """
 
     title: str
@@ -50,6 +51,7 @@ class Facts:
     left_out: int
     derived: Sequence[str]
     in_turn: bool
+    quality: str = ""
 
     @property
     def usual(self) -> bool:
@@ -89,7 +91,8 @@ class Facts:
         return BETWEEN.join(f"{shown(key)} {shown(value)}" for key, value in known.items())
 
     def spoken(self) -> str:
-        return f"{self.about_record()}; {self.scales()}".replace(BETWEEN, ", ")
+        said = [self.about_record(), self.scales(), *([shown(self.quality, 400)] if self.quality else [])]
+        return "; ".join(said).replace(BETWEEN, ", ")
 
 
 def texts(facts: Facts, grid: Box) -> Iterator[Text]:
@@ -98,8 +101,12 @@ def texts(facts: Facts, grid: Box) -> Iterator[Text]:
     foot = PAGES[facts.style.page][1] - 4.0
     yield Text(grid.x, head - 11.5, fitted(shown(facts.title, 400), width, TITLE), TITLE, bold=True, role="title")
     yield Text(grid.x, head - 7.0, fitted(facts.about_record(), width, SMALL), SMALL)
-    if facts.patient():
-        yield Text(grid.x, head - 2.8, fitted(facts.patient(), width, SMALL), SMALL, role="patient")
+    third = [(facts.quality, "quality"), (facts.patient(), "patient")]
+    third = [(words, role) for words, role in third if words]
+    for words, role in third:  # one line, from either end where there are both
+        fits = fitted(shown(words, 400), width / len(third) - 2.0 * (len(third) - 1), SMALL)
+        right = words is third[-1][0] and len(third) > 1
+        yield Text(grid.right if right else grid.x, head - 2.8, fits, SMALL, end=right, role=role)
     maker = f"ecg-signals {ecg_signals.__version__}"
     made = BETWEEN.join([*([shown(facts.answerer)] if facts.answerer else []), maker, DISCLAIMER])
     yield Text(grid.x, foot, fitted(facts.scales(), width / 2, SMALL), SMALL, bold=not facts.usual, role="scales")
