@@ -49,9 +49,11 @@ class JepaCriterion(BaseCriterion):
         return CriterionOutput(loss, sample_size=items, logs=logs)
 
     def metrics(self, logs: Mapping[str, float], scores: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """`l1`, or `smooth_l1`, is the loss as published, not in bits; target_std and predicted_std are 0 once features collapse."""
+        """The distance's name is the loss as published, not in bits; target_std and predicted_std are 0 once features
+        collapse."""
         out, size = super().metrics(logs, scores), logs.get("sample_size", 0.0) or 1.0
-        found = {self.cfg.distance if key == "loss" else key: logs[key] / size for key in ("loss", *SPREADS) if key in logs}
+        names = {"loss": self.cfg.distance}
+        found = {names.get(key, key): logs[key] / size for key in ("loss", *SPREADS) if key in logs}
         return out | found
 
 

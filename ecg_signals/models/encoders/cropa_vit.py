@@ -32,8 +32,9 @@ class CropaVitConfig(BaseConfig):
     depth: int = option(12, "blocks", least=1)
     num_heads: int = option(16, "attention heads per block", least=1)
     mlp_ratio: float = option(4.0, "width of a block's hidden layer over dim", above=0)
-    drop_path: float = option(0.0, "chance that a branch of the last block is left out in training, rising to it from 0",
-                              least=0, most=1)  # fmt: skip
+    drop_path: float = option(
+        0.0, "chance that a branch of the last block is left out in training; it rises from 0", least=0, most=1
+    )
     checkpoint_activations: bool = option(False, RECOMPUTE, ours=True)
 
     def __post_init__(self) -> None:
@@ -120,7 +121,7 @@ class CropaVit(BaseModel):
         return lead_places(count, self.cfg.leads, self.signal and self.signal.leads)
 
     def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
-        """source [batch, leads, samples], padding_mask bool [batch, (leads,) samples] -> features, pooled, padding_mask.
+        """source [batch, leads, samples], padding_mask bool [batch, (leads,) samples] -> features, pooled, ...
 
         Returns: features [batch, leads * patches, dim] after the last norm, lead by lead; pooled, their mean.
         """

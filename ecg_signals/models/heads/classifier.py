@@ -61,7 +61,7 @@ class ClassifierConfig(AnyEncoderOptions, FinetuneOptions):
     )
     layer_groups: list[int] | None = option(
         None,
-        "layer_decay by groups: so many first parts learn alike, so many next ones, then all the rest; null: every part "
+        "layer_decay by groups: so many first parts learn alike, so many next ones, then all the rest; null: each part "
         "by itself",
         least=1,
     )

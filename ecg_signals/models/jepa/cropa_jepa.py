@@ -6,7 +6,6 @@ arXiv:2410.08559. It is not the ECG-JEPA of Weimann and Conrad, `jepa`.
 
 import copy
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,8 +27,9 @@ SCALES = {"block": [0.175, 0.225], "random": [0.6, 0.7]}
 
 @dataclass
 class CropaJepaConfig(CropaVitConfig):
-    drop_path: float = option(0.1, "chance that a branch of the last block is left out in training, rising to it from 0",
-                              least=0, most=1)  # fmt: skip
+    drop_path: float = option(
+        0.1, "chance that a branch of the last block is left out in training; it rises from 0", least=0, most=1
+    )
     pred_dim: int = option(384, "width of the predictor; a multiple of pred_num_heads, even", least=2)
     pred_depth: int = option(6, "blocks of the predictor", least=1)
     pred_num_heads: int = option(12, "attention heads of its blocks", least=1)
@@ -100,10 +100,6 @@ class CropaJepa(BaseModel):
     @property
     def dim(self) -> int:
         return self.cfg.dim
-
-    @property
-    def sometimes_unused(self) -> bool:
-        return False
 
     @classmethod
     def usual_input(cls) -> SignalContract:
