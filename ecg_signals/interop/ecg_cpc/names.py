@@ -82,7 +82,7 @@ def _nodes(frames: int) -> tuple[Tensor, Tensor]:
 
 
 def frames_of(state: Mapping[str, Tensor]) -> int:
-    """Frames for which C is stored: the first root of unity tells them. Raises: ConfigError for what is no such root."""
+    """Frames for which C is stored, by the first root of unity. Raises: ConfigError for what is no such root."""
     omega = state[f"{FIRST}omega"]
     if omega.dim() == 2 and len(omega) > 1 and omega.shape[1] == 2:
         angle = abs(math.atan2(float(omega[1, 1]), float(omega[1, 0])))
