@@ -45,7 +45,7 @@ class FcLstmConfig(BaseConfig):
                 f"{self.conv_stride}: give each as many numbers as there are layers, at least one"
             )
         if self.is_ecg_cpc and self.conv_dim[-1] != self.hidden_dim:
-            raise ConfigError(f"model.context_proj=false needs model.hidden_dim={self.conv_dim[-1]}, the last of conv_dim")
+            raise ConfigError(f"model.context_proj=false needs model.hidden_dim={self.conv_dim[-1]}, as conv_dim ends")
 
     @property
     def is_ecg_cpc(self) -> bool:
