@@ -23,6 +23,8 @@ signal runtime
 readers optim metrics sheet
 quality
 interop.fairseq_signals.contract interop.hubert_ecg.contract interop.ecg_jepa.contract interop.st_mem.contract
+interop.ecgfounder.contract interop.ecg_jepa_kim.contract interop.ecg_cpc.contract
+interop.merl.contract interop.ked.contract
 interop.ecg_jepa.datasets
 reporting checkpoint.write checkpoint.origin
 checkpoint.names checkpoint.pickles checkpoint.archive checkpoint.plain checkpoint.sharded checkpoint.read

@@ -19,7 +19,14 @@ from ecg_signals.checkpoint.sharded import files_of as sharded_files
 from ecg_signals.checkpoint.sharded import is_sharded
 from ecg_signals.config import ConfigError, listed, resolve_input
 from ecg_signals.interop.huggingface.folder import CONFIG, files_of, read_folder
-from ecg_signals.interop.layout import ModelSource, check_logit_kind, is_state_dict, logit_columns, recognise
+from ecg_signals.interop.layout import (
+    ModelSource,
+    check_logit_kind,
+    input_named,
+    is_state_dict,
+    logit_columns,
+    recognise,
+)
 from ecg_signals.models.base import BaseModel
 from ecg_signals.registry import get_entry
 from ecg_signals.runtime.placement import compute_device
@@ -68,12 +75,15 @@ def files_read(source: str | os.PathLike[str]) -> list[Path]:
     return [path, path.parent / CONFIG] if path.suffix == ".safetensors" else [path]
 
 
-def load_model(source: str | os.PathLike[str], device: str | torch.device = "cpu", **overrides: Any) -> BaseModel:
+def load_model(
+    source: str | os.PathLike[str], device: str | torch.device = "cpu", signal: str | None = None, **overrides: Any
+) -> BaseModel:
     """The model of a checkpoint, in eval mode and float32, with its `labels` and input contract `signal`.
 
     Args:
         source: as in `load_source`.
         device: where the model goes.
+        signal: name of another input contract that its family is known with, such as fmb (docs/models.md).
         overrides: keys of the model's dataclass that replace the stored options, such as `saliency=True`. Another
             `num_labels` than the stored one gives a fresh head of that size, without names of labels.
     Raises: ConfigError as `load_source` does, when weights and model do not fit, naming the keys, and when there is
@@ -81,6 +91,8 @@ def load_model(source: str | os.PathLike[str], device: str | torch.device = "cpu
     """
     place = compute_device(device)
     found = load_source(source)
+    if signal is not None:
+        found.signal = input_named(found, signal)
     if found.signal is None:
         logger.warning(no_contract(found.where))
     return build_source(found, **overrides).to(place)

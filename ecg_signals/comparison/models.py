@@ -11,6 +11,7 @@ from ecg_signals.checkpoint.initialise import encoder_section_of
 from ecg_signals.checkpoint.load import files_read, load_source
 from ecg_signals.config import ConfigError, UsageError, resolve_input
 from ecg_signals.files import file_digest
+from ecg_signals.interop.layout import input_named
 from ecg_signals.signal.contract import SignalContract, stated_contract
 from ecg_signals.signal.leads import LEADS
 
@@ -55,6 +56,8 @@ class Compared:
 def find_model(typed: str, recipes: Recipes) -> Compared:
     """The model that was typed: FILE, folder, org/name, or "RECIPE key=value ..."; behind it maybe "as NAME".
 
+    Behind a file `signal=NAME` asks for another input than its own.
+
     Raises: ConfigError when it is none of these, its checkpoint cannot be read or does not say how its input is made.
     """
     text, _, name = typed.partition(" as ")
@@ -64,14 +67,18 @@ def find_model(typed: str, recipes: Recipes) -> Compared:
     sections = recipes(text)
     if sections is not None:
         return _of_recipe(text, name, sections)
-    if " " in text and not resolve_input(text).exists():
-        raise UsageError(f"'{text}' is no recipe; settings stand behind a recipe, such as 'w2v_cmsc model.dropout=0'")
-    source = load_source(text)
-    contract = stated_contract(source.signal, text)
-    files = "".join(file_digest(path) for path in files_read(text) if path.is_file())
+    place, _, named = text.partition(" signal=")
+    if " " in place and not resolve_input(place).exists():
+        raise UsageError(
+            f"'{place}' is no recipe; settings stand behind a recipe, such as 'w2v_cmsc model.dropout=0', and behind a "
+            f"file only signal=NAME"
+        )
+    source = load_source(place)
+    contract = input_named(source, named.strip()) if named else stated_contract(source.signal, place)
+    files = "".join(file_digest(path) for path in files_read(place) if path.is_file())
     _, section = encoder_section_of(source.name, source.options, text)
     return Compared(
-        name, text, contract, section, str(resolve_input(text)),
+        name, text, contract, section, str(resolve_input(place)),
         labels=source.labels, kind=source.logit_kind, version=hashlib.sha256(files.encode()).hexdigest()[:16],
     )  # fmt: skip
 

@@ -1,33 +1,45 @@
 """JEPA's loss: the distance between predicted and target features of the masked patches."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecg_signals.config import BaseConfig
+from ecg_signals.config import BaseConfig, option
 from ecg_signals.criteria.base import BaseCriterion, CriterionOutput, Logs
 from ecg_signals.registry import register_criterion
 
 SPREADS = ("target_std", "predicted_std")
 
 
-@register_criterion("jepa", dataclass=BaseConfig)
+DISTANCES = {"l1": F.l1_loss, "smooth_l1": F.smooth_l1_loss}
+
+
+@dataclass
+class JepaCriterionConfig(BaseConfig):
+    distance: str = option("l1", "of two features: absolute, or square below 1", choices=tuple(DISTANCES))
+
+
+@register_criterion("jepa", dataclass=JepaCriterionConfig)
 class JepaCriterion(BaseCriterion):
-    """Mean absolute difference over the masked patches of an item, summed over items; `sample_size` counts items.
+    """Mean distance over the masked patches of an item, summed over items; `sample_size` counts items.
 
     Masked patches that are padding do not count. Validation draws masks as well, the same ones every time.
     """
 
+    cfg: JepaCriterionConfig
     dataset = "jepa_dump"
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
         """batch: net_input, which may hold mask_encoder [batch, k] and mask_predictor [batch, m]."""
         output = model(**batch["net_input"], mask=True)
-        errors = (output["predicted"].float() - output["target"].float()).abs().mean(dim=-1)  # [batch, m]
+        distance = DISTANCES[self.cfg.distance]
+        errors = distance(output["predicted"].float(), output["target"].float(), reduction="none").mean(dim=-1)
         padded = output.get("padding_mask")
-        counted = errors.new_ones(errors.shape)
+        counted = errors.new_ones(errors.shape)  # [batch, m]
         if padded is not None:
             counted = (~padded.gather(1, output["mask_predictor"])).to(errors)
         loss = ((errors * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)).sum()
@@ -37,9 +49,11 @@ class JepaCriterion(BaseCriterion):
         return CriterionOutput(loss, sample_size=items, logs=logs)
 
     def metrics(self, logs: Mapping[str, float], scores: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """`l1` is the loss as published, not in bits; target_std and predicted_std are 0 once features collapse."""
+        """The distance's name is the loss as published, not in bits; target_std and predicted_std are 0 once features
+        collapse."""
         out, size = super().metrics(logs, scores), logs.get("sample_size", 0.0) or 1.0
-        found = {"l1" if key == "loss" else key: logs[key] / size for key in ("loss", *SPREADS) if key in logs}
+        names = {"loss": self.cfg.distance}
+        found = {names.get(key, key): logs[key] / size for key in ("loss", *SPREADS) if key in logs}
         return out | found
 
 

@@ -1,20 +1,28 @@
 """What a checkpoint layout is, and what each gives: a registered model's name, its options and its weights."""
 
+import logging
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from ecg_signals import limits
+from ecg_signals.checkpoint.origin import read_origin
+from ecg_signals.checkpoint.plain import plain_values
 from ecg_signals.checkpoint.write import write_checkpoint
-from ecg_signals.config import BaseConfig, ConfigError, UsageError, known_options
+from ecg_signals.config import BaseConfig, ConfigError, UsageError, known_options, resolve_input, unknown_message
 from ecg_signals.metrics.logits import KINDS
 from ecg_signals.registry import Entry, build, get_entry, installed_plugins, register_layout
 from ecg_signals.signal.contract import SignalContract
+from ecg_signals.signal.millivolt import PUBLISHED
 
+logger = logging.getLogger(__name__)
+
+OWN = "ecg_signals"  # key of a published form that holds what its project has no place for
 PLACEHOLDER = "LABEL_{}"  # what transformers calls a label without a name
 
 
@@ -220,3 +228,64 @@ def is_state_dict(value: Any) -> bool:
 def model_options(dataclass: type[BaseConfig], found: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of `found` that today's dataclass still has."""
     return {key: value for key, value in known_options(dataclass, found).items() if key != "_name"}
+
+
+def inputs_of(name: str, options: Mapping[str, Any]) -> dict[str, SignalContract]:
+    """The input contracts that are known by name for a model, or the encoder within, with these options."""
+    entry = get_entry("model", name)
+    cls, cfg = entry.cls.encoder_of(entry.dataclass.from_mapping(options))
+    return cls.inputs(cfg)
+
+
+def input_named(source: ModelSource, name: str) -> SignalContract:
+    """One of them. Raises: UsageError naming those that there are."""
+    known = inputs_of(source.name, source.options)
+    if name not in known:
+        there = "There are" if known else f"{source.name} has none"
+        raise UsageError(unknown_message(f"input '{name}' of {source.where}", name, known, there))
+    return known[name]
+
+
+def own_part(source: ModelSource) -> dict[str, Any]:
+    """What a published form without a place for options, labels and input contract says of them under a key of ours."""
+    signal = source.signal and source.signal.to_dict()
+    ours = {"name": source.name, "options": source.options, "labels": source.labels, "signal": signal,
+            "logit_kind": source.logit_kind, "origin": dict(source.origin)}  # fmt: skip
+    return {OWN: plain_values(ours)}
+
+
+def config_beside(where: str) -> dict[str, Any]:
+    """The arguments of its program in a `config.json` beside a file of weights, {} without one, or in another form."""
+    path = resolve_input(where).parent / "config.json"
+    if not path.is_file():
+        return {}
+    try:
+        found = limits.read_json(path)
+    except ConfigError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def stated_heads(config: Mapping[str, Any], key: str, width: int, usual: int, where: str) -> int:
+    """Attention heads, which weights do not tell: as the program's config says, else as published, which is said."""
+    stated = config.get(key)
+    if isinstance(stated, int) and stated > 0:
+        return stated
+    if width % usual:
+        usual = math.gcd(width, usual)
+    logger.warning("%s does not say how many heads its attention has, and weights do not tell: taken are %d of %d. Put "
+                   "a config.json with %s beside it if that is wrong", where, usual, width // usual, key)  # fmt: skip
+    return usual
+
+
+def with_own_part(found: ModelSource) -> ModelSource:
+    """A source as its file's own part says, else with the published input; nothing is guessed for a file of ours."""
+    ours = found.raw.get(OWN)
+    if not isinstance(ours, Mapping):
+        return replace(found, signal=inputs_of(found.name, found.options).get(PUBLISHED))
+    entry = model_entry(ours.get("name"), {}, found.where)
+    return replace(
+        found, name=entry.name, options=model_options(entry.dataclass, ours["options"]), labels=ours.get("labels"),
+        signal=SignalContract.from_dict(ours["signal"]) if ours.get("signal") else None,
+        logit_kind=ours.get("logit_kind"), origin=read_origin(ours.get("origin")),
+    )  # fmt: skip

@@ -156,6 +156,14 @@ class BaseModel(Encoder):
         """The input contract that a model of this class is trained to have, by what ecg-preprocess writes for it."""
         return segment_contract()
 
+    @classmethod
+    def inputs(cls, cfg: Any) -> dict[str, SignalContract]:
+        """Ways in which input was made for weights of this family with these options, by name.
+
+        `published`: of files that state none; others, such as `fmb`, are those of comparisons (`load_model(signal=)`).
+        """
+        return {}
+
     def after_validation(self, improved: bool, optimizer: Any) -> None:
         """Called after each validation; `improved`: best so far. Regularisation that follows lives here."""
 

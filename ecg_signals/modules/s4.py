@@ -132,13 +132,24 @@ class S4Layer(nn.Module):
 
 
 class S4Stack(nn.Module):
-    """[batch, frames, in_dim] -> [batch, frames, dim]: a linear layer, then residual S4 layers, each normed behind."""
+    """[batch, frames, in_dim] -> [batch, frames, dim]: a linear layer, then residual S4 layers, each normed behind.
+
+    proj: whether there is the linear layer; without it in_dim must be dim.
+    """
 
     def __init__(
-        self, in_dim: int, dim: int, layers: int, state_dim: int, frames: int, bidirectional: bool, dropout: float
+        self,
+        in_dim: int,
+        dim: int,
+        layers: int,
+        state_dim: int,
+        frames: int,
+        bidirectional: bool,
+        dropout: float,
+        proj: bool = True,
     ) -> None:
         super().__init__()
-        self.proj = nn.Linear(in_dim, dim)
+        self.proj = nn.Linear(in_dim, dim) if proj else nn.Identity()
         self.layers = nn.ModuleList(S4Layer(dim, state_dim, frames, bidirectional, dropout) for _ in range(layers))
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(layers))
         self.dropout = nn.Dropout1d(dropout)

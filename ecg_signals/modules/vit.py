@@ -45,9 +45,13 @@ class FusedAttention(nn.Module):
         self.dropout = Dropout(dropout if project else 0.0)
 
     def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
-        """x [batch, tokens, dim] -> the same shape; `padding` bool [batch, tokens], True = not to be attended to."""
+        """x [batch, tokens, dim] -> the same shape.
+
+        padding: bool [batch, tokens], True = not to be attended to; for every token by itself [batch or 1, tokens,
+            tokens].
+        """
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        attend = None if padding is None else ~padding[:, None, None, :]
+        attend = None if padding is None else ~(padding[:, None] if padding.dim() == 3 else padding[:, None, None])
         mixed = read(query, key, value, attend, self.attn_dropout if self.training else 0.0)
         return self.dropout(self.proj(mixed.transpose(1, 2).flatten(2)))
 
@@ -133,7 +137,7 @@ class VitBlock(RecomputedLayer):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
-        """x [batch, tokens, dim] -> the same shape; `padding` bool [batch, tokens], True = not to be attended to."""
+        """x [batch, tokens, dim] -> the same shape; padding: see FusedAttention."""
         x = x + self.drop_path(self.attn_ls(self.attn(self.norm1(x), padding)))
         return x + self.drop_path(self.mlp_ls(self.mlp(self.norm2(x))))
 

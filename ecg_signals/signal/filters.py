@@ -44,6 +44,49 @@ def _designed(order: int, cutoff: float, kind: str, rate: float, form: str) -> A
     return butter(order, cutoff, btype=kind, output=form, fs=rate)
 
 
+def butterworth_band(signal: np.ndarray, rate: float, low: float, high: float, order: int = 4) -> np.ndarray:
+    """Butterworth band-pass by one transfer function, run forwards and backwards.
+
+    Args:
+        signal: [..., samples]; a NaN makes its lead NaN.
+        rate: Hz of `signal`.
+        low, high: edges in Hz, 0 < low < high < rate / 2.
+        order: of one pass and one edge.
+    Returns: float64, same shape.
+    """
+    from scipy.signal import butter, filtfilt
+
+    if not 0 < low < high < rate / 2:
+        raise ConfigError(f"a band from {low} to {high} Hz needs 0 < low < high < {rate / 2:g} Hz, half of the rate")
+    _check_length(signal, 3 * (2 * order + 1), "band-pass filter")
+    return filtfilt(*butter(order, (low, high), btype="bandpass", fs=rate), signal, axis=-1)
+
+
+def notch(signal: np.ndarray, rate: float, frequency: float, quality: float) -> np.ndarray:
+    """Without what oscillates at `frequency` Hz, run forwards and backwards; the band removed is frequency / quality.
+
+    Returns: float64, the shape of `signal` [..., samples]; a NaN makes its lead NaN.
+    """
+    from scipy.signal import filtfilt, iirnotch
+
+    if not 0 < frequency < rate / 2:
+        raise ConfigError(f"a notch at {frequency} Hz needs more than {2 * frequency} Hz, but the signal has {rate} Hz")
+    _check_length(signal, 9, "notch filter")
+    return filtfilt(*iirnotch(frequency, quality, rate), signal, axis=-1)
+
+
+def without_median(signal: np.ndarray, rate: float, seconds: float) -> np.ndarray:
+    """Minus the median of the samples around each, `seconds` long; zeros lie beyond the ends.
+
+    Returns: float64, the shape of `signal` [leads, samples], any unit.
+    """
+    from scipy.signal import medfilt
+
+    window = int(seconds * rate) | 1  # odd
+    signal = np.asarray(signal, dtype=np.float64)
+    return signal - np.stack([medfilt(lead, window) for lead in signal])
+
+
 def clean(signal: np.ndarray, rate: float) -> np.ndarray:
     """What NeuroKit's `ecg_clean` does by default: no baseline wander, no 50 Hz hum.
 

@@ -45,6 +45,22 @@ def lead_indices(leads: Sequence[str | int] | str | None, order: Sequence[str] =
     return [lead_index(lead, order) for lead in leads]
 
 
+def lead_places(count: int, leads: Sequence[str], stated: Sequence[str] | None) -> list[int]:
+    """The place of each of `count` rows among a model's `leads`, by the names that its input contract states.
+
+    Raises: ConfigError for a number of rows that nothing explains.
+    """
+    if stated is not None and len(stated) == count:
+        return lead_indices(stated, leads)
+    if count == len(leads):
+        return list(range(count))
+    contract = "no input contract" if stated is None else f"an input contract of {len(stated)}"
+    raise ConfigError(
+        f"source has {count} leads, but the model has {len(leads)} ({', '.join(leads)}) and {contract}; give those, or "
+        f"name the leads of source: model.signal.leads = [...]"
+    )
+
+
 def order_leads(signal: np.ndarray, have: Sequence[str], want: Sequence[str] = LEADS) -> np.ndarray:
     """Rows of `signal` in the order `want`; names match in any case, the first of two equal names counts.
 

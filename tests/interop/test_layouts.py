@@ -14,13 +14,14 @@ from ecg_signals.interop.layout import ModelSource, get_layout, layout_of
 from ecg_signals.interop.ours.layout import OURS
 from ecg_signals.registry import build, register_layout
 
-SMALL = yaml.safe_load((Path(__file__).parents[1] / "contract" / "small.yaml").read_text())["model"]
+ALL = yaml.safe_load((Path(__file__).parents[1] / "contract" / "small.yaml").read_text())
+SMALL = ALL["model"]
 OWN = "ecg_signals."  # other tests may have registered plugins
 NAMES = [name for name in register_layout.names() if register_layout.get(name).cls.__module__.startswith(OWN)]
 
 
-def small(name):
-    model = build("model", name, **SMALL[name].get("options", {}))
+def small(name, options=None):
+    model = build("model", name, **(options or SMALL[name].get("options", {})))
     options = {key: value for key, value in model.cfg.to_dict().items() if key != "_name"}
     return ModelSource(name, options, model.state_dict(), where="memory")
 
@@ -32,7 +33,9 @@ def same(first, second):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_layout_takes_back_what_it_wrote(name, tmp_path):
     layout = get_layout(name)
-    source = small(next((model for model in layout.models if model in SMALL), "convnet"))
+    special = ALL["layout"].get(name, {})
+    usual = next((model for model in layout.models if model in SMALL), "convnet")
+    source = small(special.get("model", usual), special.get("options"))
     layout.save(source, tmp_path / "written")
     found = complete(load_source(tmp_path / "written"))
     assert found.name == source.name and same(found.state, source.state)

@@ -1,7 +1,7 @@
 """Records, or segments longer than what a model takes: filtered and cut to windows as they are loaded."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,10 +52,18 @@ class EcgWindowsConfig(EcgFileConfig):
         choices=("jointly", "per_lead", "none"),
         ours=True,
     )
+    steps: list[Any] | None = option(
+        None, "all steps of an input contract (`ecg-list step`), in place of resampling, filters and scale", ours=True
+    )
 
 
 def window_steps(cfg: EcgWindowsConfig) -> list[dict[str, Any]]:
     """From a signal of any rate to a window, as steps of an input contract."""
+    if cfg.steps is not None:
+        if not all(isinstance(step, Mapping) for step in cfg.steps):
+            raise ConfigError(f"dataset.steps={cfg.steps}: give steps as [{{name: resample}}, ...] (`ecg-list step`)")
+        steps = [dict(step) for step in cfg.steps]
+        return steps if {"name": WINDOW} in steps else [*steps, {"name": WINDOW}]
     filters: list[dict[str, Any]] = [
         {"name": name, "cutoff": cutoff, "order": cfg.filter_order}
         for name, cutoff in (("high_pass", cfg.high_pass), ("low_pass", cfg.low_pass))

@@ -8,6 +8,7 @@ from ecg_signals.config import ConfigError, UsageError
 from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.hubert_ecg import FACTORS, SAMPLE_RATE
 from ecg_signals.signal.leads import LEADS
+from ecg_signals.signal.millivolt import FMB, PUBLISHED
 
 LICENCE = "CC BY-NC 4.0"  # of every weight that HuBERT-ECG's authors published
 
@@ -33,6 +34,15 @@ def hubert_ecg(factor: int | None = 5, flat: bool = True) -> SignalContract:
         steps.append({"name": "hubert_decimate", "factor": factor, "flat": flat})
     rate = SAMPLE_RATE / (factor or 1)
     return SignalContract(rate, list(LEADS), int(5 * rate), steps)
+
+
+def inputs(strides: Sequence[int]) -> dict[str, SignalContract]:
+    """By name, for this front end: the comparison kept the published input. None for strides of no published one."""
+    try:
+        factor = decimation_factor(strides)
+    except ConfigError:
+        return {}
+    return {PUBLISHED: hubert_ecg(factor), FMB: hubert_ecg(factor)}
 
 
 def decimation_factor(strides: Sequence[int]) -> int | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ecg_signals.signal.contract import WINDOW, SignalContract
 from ecg_signals.signal.leads import LEADS
+from ecg_signals.signal.millivolt import FMB, PUBLISHED, millivolt
 
 CROPS = ("random_crop", "center_crop", "moving_window_crop", "n_crop")
 FILTERS = {"highpass_filter": "high_pass", "lowpass_filter": "low_pass"}
@@ -26,6 +27,11 @@ def st_mem(window_samples: int = 2250, leads: Sequence[str] = LEADS) -> SignalCo
         {"name": "standardise", "jointly": True},
     ]
     return SignalContract(250.0, list(leads), window_samples, steps)
+
+
+def inputs(samples: int, leads: Sequence[str]) -> dict[str, SignalContract]:
+    """By name, for an encoder of so many samples; the comparison gives it 2.4 s, 8 patches of 75."""
+    return {PUBLISHED: st_mem(samples, leads), FMB: millivolt(250, min(2.4, samples / 250), leads)}
 
 
 def contract_of(config: Mapping[str, Any], window_samples: int, leads: Sequence[str]) -> SignalContract:

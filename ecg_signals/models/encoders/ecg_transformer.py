@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,6 +21,9 @@ from ecg_signals.modules.recompute import RECOMPUTE
 from ecg_signals.modules.transformer import TransformerEncoder
 from ecg_signals.registry import register_model
 from ecg_signals.runtime.batch import sent
+from ecg_signals.signal.contract import SignalContract
+from ecg_signals.signal.leads import LEADS
+from ecg_signals.signal.millivolt import FMB, millivolt
 from ecg_signals.signal.span_mask import LENGTHS, compute_mask_indices
 
 
@@ -94,6 +97,10 @@ class ECGTransformer(BaseModel):
         "extractor_mode", "conv_feature_layers", "in_d", "conv_bias", "conv_pos", "conv_pos_groups", "include_padding",
     )  # fmt: skip
     NEW_WEIGHTS = ("mask_emb",)  # fine-tuning may mask although pretraining did not
+
+    @classmethod
+    def inputs(cls, cfg: Any) -> dict[str, SignalContract]:
+        return {FMB: replace(millivolt(500, 5), zero_missing_leads=True)} if cfg.in_d == len(LEADS) else {}
 
     def __init__(self, cfg: ECGTransformerConfig) -> None:
         super().__init__(cfg)

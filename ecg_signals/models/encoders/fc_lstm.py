@@ -1,7 +1,8 @@
 """fc_lstm: layers on single samples, or short convolutions, then a recurrent network or S4 over the frames.
 
 4FC+2LSTM+2FC of Mehari and Strodthoff 2022, Self-supervised representation learning from 12-lead ECG data,
-arXiv:2103.12676, whose pretraining is `cpc`; with S4 as in their arXiv:2211.07579.
+arXiv:2103.12676, whose pretraining is `cpc`; with S4 as in their arXiv:2211.07579, and as in ECG-CPC of Al-Masud et al.
+2025, Benchmarking ECG Foundational Models, arXiv:2509.25095.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ecg_signals.config import BaseConfig, ConfigError, option
+from ecg_signals.interop.ecg_cpc.contract import inputs
 from ecg_signals.models.base import BaseModel, ModelOutput
 from ecg_signals.models.encoders.residual import check_leads
 from ecg_signals.modules.centred_conv import conv_norm, hide_padding, lengths_of, padding_of, passed
@@ -18,6 +20,7 @@ from ecg_signals.modules.pooling import pool_frames
 from ecg_signals.modules.recurrent import CELLS, recurrent, unroll
 from ecg_signals.modules.s4 import S4Stack, check_even
 from ecg_signals.registry import register_model
+from ecg_signals.signal.contract import SignalContract
 
 
 @dataclass
@@ -32,6 +35,7 @@ class FcLstmConfig(BaseConfig):
     state_dim: int = option(8, "context=s4: values of the state of every dimension; even", least=2)
     dropout: float = option(0.2, "context=s4: of whole dimensions, in every layer and behind it", least=0, most=1)
     frames: int = option(1024, "context=s4: frames for which weights are stored; any input may be longer", least=2)
+    context_proj: bool = option(True, "context=s4: a linear layer before it; ECG-CPC has none")
 
     def __post_init__(self) -> None:
         check_even(self.state_dim)
@@ -40,6 +44,13 @@ class FcLstmConfig(BaseConfig):
                 f"model.conv_dim={self.conv_dim}, model.conv_kernel={self.conv_kernel} and model.conv_stride="
                 f"{self.conv_stride}: give each as many numbers as there are layers, at least one"
             )
+        if self.is_ecg_cpc and self.conv_dim[-1] != self.hidden_dim:
+            raise ConfigError(f"model.context_proj=false needs model.hidden_dim={self.conv_dim[-1]}, as conv_dim ends")
+
+    @property
+    def is_ecg_cpc(self) -> bool:
+        """Whether it has the form of ECG-CPC's files."""
+        return self.context == "s4" and not self.context_proj
 
 
 @register_model("fc_lstm", dataclass=FcLstmConfig)
@@ -48,6 +59,7 @@ class FcLstm(BaseModel):
     encoder_name = "fc_lstm"
     ARCHITECTURE: ClassVar[tuple[str, ...]] = (
         "in_d", "conv_dim", "conv_kernel", "conv_stride", "context", "hidden_dim", "num_layers", "state_dim", "frames",
+        "context_proj",
     )  # fmt: skip
 
     def __init__(self, cfg: FcLstmConfig) -> None:
@@ -59,7 +71,12 @@ class FcLstm(BaseModel):
     def _context(self, cfg: FcLstmConfig) -> nn.Module:
         if cfg.context != "s4":
             return recurrent(cfg.context, cfg.conv_dim[-1], cfg.hidden_dim, cfg.num_layers)
-        return S4Stack(cfg.conv_dim[-1], cfg.hidden_dim, cfg.num_layers, cfg.state_dim, cfg.frames, False, cfg.dropout)
+        return S4Stack(cfg.conv_dim[-1], cfg.hidden_dim, cfg.num_layers, cfg.state_dim, cfg.frames, False, cfg.dropout,
+                       cfg.context_proj)  # fmt: skip
+
+    @classmethod
+    def inputs(cls, cfg: Any) -> dict[str, SignalContract]:
+        return inputs(cfg.in_d) if cfg.is_ecg_cpc else {}
 
     @property
     def dim(self) -> int:

@@ -12,9 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecg_signals.config import BaseConfig, ConfigError, option
+from ecg_signals.interop.ked.contract import inputs
 from ecg_signals.models.encoders.residual import Map, ResidualEncoder
 from ecg_signals.modules.centred_conv import average_pool, check_odd, conv_norm, max_pool, passed, strided
 from ecg_signals.registry import register_model
+from ecg_signals.signal.contract import SignalContract
 
 DEPTHS = {  # layers -> blocks of every stage, and how much wider a block's output is than its inside
     18: ([2, 2, 2, 2], 1),
@@ -34,6 +36,7 @@ class XResNet1dConfig(BaseConfig):
         None, "width of a block's output over its inside; 1: blocks of two convolutions; null: as depth says", least=1
     )
     width: int = option(64, "channels inside the blocks of the first four stages; later ones have half", least=2)
+    widths: list[int] | None = option(None, "the same of every stage by itself; null: as width says", least=1)
     stem: list[int] = option([32, 32, 64], "channels of the convolutions before the blocks", least=1)
     kernel_size: int = option(5, "frames of the blocks' middle convolutions; odd", least=1)
     stem_kernel_size: int = option(5, "samples or frames of the convolutions before the blocks; odd", least=1)
@@ -49,6 +52,16 @@ class XResNet1dConfig(BaseConfig):
     def factor(self) -> int:
         """Width of a block's output over its inside."""
         return self.expansion or DEPTHS[self.depth][1]
+
+    @property
+    def inner(self) -> list[int]:
+        """Channels inside the blocks of every stage."""
+        stages = len(self.stages)
+        if self.widths is None:
+            return [self.width if stage < FULL_STAGES else self.width // 2 for stage in range(stages)]
+        if len(self.widths) != stages:
+            raise ConfigError(f"model.widths={self.widths}; give one for each of the {stages} stages")
+        return self.widths
 
 
 class XResBlock(nn.Module):
@@ -74,7 +87,8 @@ class XResNet1d(ResidualEncoder):
     cfg: XResNet1dConfig
     encoder_name = "xresnet1d"
     ARCHITECTURE: ClassVar[tuple[str, ...]] = (
-        "depth", "blocks", "expansion", "width", "stem", "kernel_size", "stem_kernel_size", "stem_bias", "in_d",
+        "depth", "blocks", "expansion", "width", "widths", "stem", "kernel_size", "stem_kernel_size", "stem_bias",
+        "in_d",
     )  # fmt: skip
 
     def __init__(self, cfg: XResNet1dConfig) -> None:
@@ -91,8 +105,7 @@ class XResNet1d(ResidualEncoder):
         )
         self.stages = nn.ModuleList()
         dim = cfg.stem[-1]
-        for stage, blocks in enumerate(cfg.stages):
-            width = cfg.width if stage < FULL_STAGES else cfg.width // 2
+        for stage, (blocks, width) in enumerate(zip(cfg.stages, cfg.inner)):
             self.stages.append(self._stage(dim, width, blocks, stride=2 if stage else 1))
             dim = width * cfg.factor
         self.width = dim
@@ -101,6 +114,10 @@ class XResNet1d(ResidualEncoder):
         factor, kernel = self.cfg.factor, self.cfg.kernel_size
         first = XResBlock(in_dim, width, factor, kernel, stride)
         return nn.ModuleList([first, *(XResBlock(width * factor, width, factor, kernel, 1) for _ in range(blocks - 1))])
+
+    @classmethod
+    def inputs(cls, cfg: Any) -> dict[str, SignalContract]:
+        return inputs(cfg.in_d) if cfg.widths else {}  # KED's
 
     @property
     def dim(self) -> int:

@@ -1,5 +1,6 @@
 """A classifier on any encoder: pool its frames, one head, and a say in which of its blocks train how fast."""
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,6 +59,12 @@ class ClassifierConfig(AnyEncoderOptions, FinetuneOptions):
     layer_decay: float = option(
         1.0, "the learning rate of each part of the encoder, over that of the next one", least=0, most=1
     )
+    layer_groups: list[int] | None = option(
+        None,
+        "layer_decay by groups: so many first parts learn alike, so many next ones, then all the rest; null: each part "
+        "by itself",
+        least=1,
+    )
     decay_all: bool = option(True, "weight decay acts on biases, norms and embeddings as well, as it usually did")
     normalize: bool = option(
         False, "the input was standardised with mean and std files", follows="task.normalize", as_pretrained=True
@@ -115,7 +122,14 @@ class Classifier(FinetunedModel):
         return self.depth(name) >= self.held
 
     def lr_scale(self, name: str, cfg: Any) -> float:
-        return self.cfg.layer_decay ** (len(self.encoder.parts()) - self.depth(name))
+        return self.cfg.layer_decay ** self.distance(self.depth(name))
+
+    def distance(self, depth: int) -> int:
+        """Groups of parts from a depth to the head, whose own is 0."""
+        parts, sizes = len(self.encoder.parts()), self.cfg.layer_groups
+        if sizes is None or depth >= parts:
+            return max(0, parts - depth)
+        return len(sizes) + 1 - sum(depth >= end for end in itertools.accumulate(sizes))
 
     def decays(self, name: str) -> bool:
         return self.cfg.decay_all or is_matrix(name, self.get_parameter(name))

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from ecg_signals.interop.hubert_ecg.contract import hubert_ecg
+from ecg_signals.interop.hubert_ecg.contract import hubert_ecg, inputs
 from ecg_signals.models.base import BaseModel
 from ecg_signals.signal.contract import SignalContract
 
@@ -27,6 +27,10 @@ class RegulatedModel(BaseModel):
     @classmethod
     def usual_input(cls) -> SignalContract:
         return hubert_ecg()
+
+    @classmethod
+    def inputs(cls, cfg: Any) -> dict[str, SignalContract]:
+        return inputs(cfg.conv_stride)
 
     def dropouts(self) -> dict[str, nn.Dropout]:
         """What is regulated: modules with `dropout` in their names."""

@@ -18,7 +18,7 @@ from ecg_signals.models.mae.tokens import Decoder, begin_weights, pad_ends, rows
 from ecg_signals.modules.recompute import RECOMPUTE
 from ecg_signals.modules.vit import VitBlock
 from ecg_signals.signal.contract import SignalContract
-from ecg_signals.signal.leads import LEADS, lead_indices
+from ecg_signals.signal.leads import LEADS, lead_places
 
 
 @dataclass
@@ -141,16 +141,7 @@ class MaskedAutoencoder(BaseModel):
 
         Raises: ConfigError for a number of rows that nothing explains.
         """
-        leads = self.cfg.leads
-        if self.signal is not None and len(self.signal.leads) == count:
-            return lead_indices(self.signal.leads, leads)
-        if count == len(leads):
-            return list(range(count))
-        stated = "no input contract" if self.signal is None else f"an input contract of {len(self.signal.leads)}"
-        raise ConfigError(
-            f"source has {count} leads, but the model has {len(leads)} ({', '.join(leads)}) and {stated}; give those, "
-            f"or name the leads of source: model.signal.leads = [...]"
-        )
+        return lead_places(count, self.cfg.leads, self.signal and self.signal.leads)
 
     def forward(
         self,

@@ -1,11 +1,13 @@
 """ST-MEM: tokens are patches of single leads, masked and decoded lead by lead, with a vector for every lead."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ecg_signals.config import option
+from ecg_signals.interop.st_mem.contract import inputs
 from ecg_signals.models.base import ModelOutput
 from ecg_signals.models.mae.masked_autoencoder import (
     MaskedAutoencoder,
@@ -15,6 +17,7 @@ from ecg_signals.models.mae.masked_autoencoder import (
 )
 from ecg_signals.modules.pooling import pool_frames
 from ecg_signals.registry import register_model
+from ecg_signals.signal.contract import SignalContract
 
 
 @dataclass
@@ -40,6 +43,10 @@ class StMem(MaskedAutoencoder):
         super().__init__(cfg)
         self.lead_embedding = nn.Parameter(torch.empty(len(cfg.leads), cfg.embed_dim))
         nn.init.normal_(self.lead_embedding, std=0.02)
+
+    @classmethod
+    def inputs(cls, cfg: Any) -> dict[str, SignalContract]:
+        return inputs(cfg.seq_len, cfg.leads)
 
     def token_shape(self) -> tuple[int, int]:
         return divided("seq_len", self.cfg.seq_len, self.cfg.patch_size), self.cfg.patch_size

@@ -25,3 +25,13 @@ class NanToMean(Step):
 
     def __call__(self, signal: np.ndarray, rate: float, contract_rate: float) -> tuple[np.ndarray, float]:
         return nan_to_mean(signal), rate
+
+
+@register_step("nan_to_zero")
+class NanToZero(Step):
+    """0 mV, which is no ECG's baseline: for models that were trained so."""
+
+    fills_nan = True
+
+    def __call__(self, signal: np.ndarray, rate: float, contract_rate: float) -> tuple[np.ndarray, float]:
+        return np.nan_to_num(signal, nan=0.0, posinf=0.0, neginf=0.0), rate

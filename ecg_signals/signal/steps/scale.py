@@ -7,7 +7,7 @@ import numpy as np
 
 from ecg_signals.config import BaseConfig, ConfigError, option
 from ecg_signals.registry import register_step
-from ecg_signals.signal.standardise import CONSTANT_LEADS, standardise_leads
+from ecg_signals.signal.standardise import CONSTANT_LEADS, centre_leads, scale_leads
 from ecg_signals.signal.steps.base import Leads, Step
 
 
@@ -19,6 +19,7 @@ def typical(measure: Callable[[np.ndarray], float], records: list[Leads]) -> flo
 class StandardiseConfig(BaseConfig):
     constant: str = option("zero", "what a flat lead becomes", choices=CONSTANT_LEADS)
     jointly: bool = option(False, "one mean and deviation of all leads together")
+    epsilon: float = option(0.0, "added to the deviation", least=0)
 
 
 @register_step("standardise", dataclass=StandardiseConfig)
@@ -29,9 +30,9 @@ class Standardise(Step):
     values = "z-scores"
 
     def __call__(self, signal: np.ndarray, rate: float, contract_rate: float) -> tuple[np.ndarray, float]:
-        if not self.cfg.jointly:
-            return standardise_leads(signal, self.cfg.constant), rate
-        return standardise_leads(signal.reshape(1, -1), self.cfg.constant).reshape(signal.shape), rate
+        rows = signal.reshape(1, -1) if self.cfg.jointly else signal
+        _, spread, centred = centre_leads(rows)
+        return scale_leads(centred, spread + self.cfg.epsilon, self.cfg.constant).reshape(signal.shape), rate
 
     def problem(self, records: list[Leads]) -> str | None:
         if self.cfg.jointly:
@@ -44,6 +45,24 @@ class Standardise(Step):
             return None
         found = f"source has the standard deviation {spread:.3g}"
         return f"{found}; the model was trained on z-scores of {kind} (deviation 1)"
+
+
+@register_step("min_max")
+class MinMax(Step):
+    """All leads together to [0, 1], by the smallest and the largest value; a flat signal becomes 0."""
+
+    values = "scaled to [0, 1]"
+
+    def __call__(self, signal: np.ndarray, rate: float, contract_rate: float) -> tuple[np.ndarray, float]:
+        low = signal.min()
+        return (signal - low) / (signal.max() - low + 1e-8), rate
+
+    def problem(self, records: list[Leads]) -> str | None:
+        low = min(lead.min() for record in records for lead in record)
+        high = max(lead.max() for record in records for lead in record)
+        if low >= -0.01 and 0.5 < high <= 1.01:
+            return None
+        return f"source has values from {low:.3g} to {high:.3g}; the model was trained on records scaled to [0, 1]"
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""ECG-CPC: the files of its project and the input of its weights."""

@@ -1,0 +1,1 @@
+"""ECGFounder: the files of its project and the input of its published weights."""

@@ -1,0 +1,1 @@
+"""KED: the files of its project and the input of its weights."""

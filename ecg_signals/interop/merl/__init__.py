@@ -1,0 +1,1 @@
+"""MERL: the files of its project and the input of its weights."""
