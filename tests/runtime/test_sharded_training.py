@@ -2,7 +2,6 @@
 
 import copy
 import json
-import shutil
 from pathlib import Path
 
 import ecg_signals.sample
@@ -137,18 +136,6 @@ def test_sharded_ranks_equal_whole_ones_and_a_single_one_and_take_over_from_each
         assert (folder / "from_one" / "checkpoint_last.pt").is_dir()
         assert (folder / "from_two" / "checkpoint_last.pt").is_file()  # which took the folder's place
         check_conversion(folder / "from_one" / "checkpoint_last.pt", tmp_path / f"{name}.pt")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_compiled_blocks_of_sharded_ranks_compute_what_plain_ones_do(families, tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
-    recipe = families["hubert_ecg"]
-    recipe["model"] = {**recipe["model"], "num_hidden_layers": 2}
-    both = [variant(recipe, tmp_path / name, 2, updates=4, **SHARDED) for name in ("plain", "compiled")]
-    both[1]["common"] |= {"compile": True}
-    on_ranks(2, both, tmp_path, timeout=900)
-    assert losses(tmp_path / "compiled") == pytest.approx(losses(tmp_path / "plain"), rel=1e-5)
 
 
 def check_conversion(folder, file):
