@@ -187,7 +187,7 @@ def killed_run(
     manifests: Path, folder: Path, workers: int, settings: str, kills: list[Callable[[], Due]]
 ) -> list[Life]:
     """Train to the end, killed so often; returns the lives that were killed, behind which every checkpoint is whole."""
-    lives = []
+    lives: list[Life] = []
     for kill in kills:
         life = train(manifests, folder, workers, settings, kill())
         if life.ended:
