@@ -55,8 +55,9 @@ def test_a_flat_lead_is_missing_to_a_model_that_knows_missing_leads(masked, sign
 
 
 def test_an_unusable_record_has_no_answer_but_a_picture(masked, signal, golden, tmp_path, monkeypatch, capsys):
-    path = saved(tmp_path / "zeros.npy", 0 * signal)
-    words = [path, FILE, "--sample-rate", "500", "--model", golden / "wcr" / "clf" / "checkpoint.pt", "--device", "cpu"]
+    path, sound = saved(tmp_path / "zeros.npy", 0 * signal), saved(tmp_path / "sound.npy", signal)
+    model = golden / "wcr" / "clf" / "checkpoint.pt"
+    words = [path, sound, "--sample-rate", "500", "--model", model, "--device", "cpu"]
     monkeypatch.setattr(sys, "argv", ["ecg-predict", *map(str, words), "--json", "--plot", str(tmp_path / "drawn")])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -64,7 +65,7 @@ def test_an_unusable_record_has_no_answer_but_a_picture(masked, signal, golden, 
     assert ended.value.code == 1 and "probabilities" not in bad and "probabilities" in good
     assert bad["quality"]["verdict"] == "unusable" and bad["quality"]["leads"]["V6"] == ["flat"]
     assert good["quality"] == {"verdict": "ok", "leads": {lead: [] for lead in LEADS}, "texts": [], "swap": None}
-    assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["00017_hr.png", "zeros.npy.png"]
+    assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["sound.npy.png", "zeros.npy.png"]
     assert masked.predict(path, force=True, sample_rate=500).probabilities
 
 
