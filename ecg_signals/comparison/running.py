@@ -16,10 +16,11 @@ import ecg_signals
 from ecg_signals.comparison.runs import Run, Test
 from ecg_signals.composition import resolve_config
 from ecg_signals.config import ConfigError
+from ecg_signals.evaluation.benchmarks.base import Tuning
 from ecg_signals.evaluation.evaluator import Evaluator
 from ecg_signals.evaluation.results import SplitResults, class_numbers, plain_json
 from ecg_signals.files import PARTIAL, replacing, writing
-from ecg_signals.metrics.challenge import g_beta_thresholds, predict
+from ecg_signals.metrics.challenge import predict
 from ecg_signals.metrics.logits import CLASSES, VALUES
 from ecg_signals.metrics.results import Results, evaluate
 from ecg_signals.reporting import stored_rows
@@ -132,8 +133,12 @@ def judge(run: Run, test: Test, out: Path, began: float) -> None:
     data = Path(sections["task"]["data"])
     evaluator = Evaluator(sections, Placement())
     answers = Predictions(run, test, _answers(run, test, evaluator, "test"))
-    cuts = thresholds(run, test, evaluator) if test.task.benchmark.tuned and (data / "train.tsv").is_file() else None
-    predicted = answers.scores > 0.5 if cuts is None else predict(answers.scores, cuts)
+    tuning = test.task.benchmark.tuning
+    tuning = tuning if tuning and (data / f"{tuning.split}.tsv").is_file() else None
+    cuts = thresholds(run, test, evaluator, tuning) if tuning else None
+    predicted = answers.scores > 0.5
+    if tuning is not None and cuts is not None:
+        predicted = predict(answers.scores, cuts, tuning.fallback)
     results = answers.results(None if cuts is None else predicted)
     answers.write(test.folder / PREDICTIONS)
     test.task.benchmark.write_outputs(test.folder, answers.ids.tolist(), answers.labels, predicted, answers.scores)
@@ -149,10 +154,10 @@ def _answers(run: Run, test: Test, evaluator: Evaluator, split: str) -> SplitRes
     return found
 
 
-def thresholds(run: Run, test: Test, evaluator: Evaluator) -> np.ndarray:
-    """[labels] of the test, chosen on the benchmark's training records."""
-    found = _answers(run, test, evaluator, "train")
-    return g_beta_thresholds(found.targets[:, test.columns], found.scores[:, test.columns])
+def thresholds(run: Run, test: Test, evaluator: Evaluator, tuning: Tuning) -> np.ndarray:
+    """[labels] of the test, chosen on the records of the benchmark's split that it names."""
+    found = _answers(run, test, evaluator, tuning.split)
+    return tuning.best(found.targets[:, test.columns], found.scores[:, test.columns])
 
 
 class Predictions:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ecg_signals.config import BaseConfig, option
 from ecg_signals.data.ptbxl_statements import frequent
-from ecg_signals.evaluation.benchmarks.base import Benchmark, one_hot
+from ecg_signals.evaluation.benchmarks.base import G2_ON_TRAINING, Benchmark, one_hot
 from ecg_signals.evaluation.benchmarks.data import DataSet
 from ecg_signals.metrics.base import Metric, make_metrics
 from ecg_signals.metrics.cinc import CincScore, encode_diagnoses
@@ -110,7 +110,7 @@ class Cpsc2018(Challenge):
     sources = ("cpsc2018", "physionet2021")
     names = r"A\d+"
     stratify_by = ("sex", "age")
-    tuned = True
+    tuning = G2_ON_TRAINING
 
     def metrics(self, labels: Sequence[str]) -> Mapping[str, Metric]:
         return {**super().metrics(labels), **make_metrics(("f2", "g2"), self.kind)}
