@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -66,6 +66,11 @@ class Examples:
     split: np.ndarray
     patients: np.ndarray
     remarks: list[str] = field(default_factory=list)
+
+    def of(self, records: np.ndarray) -> "Examples":
+        """Some of the records, by their places or as bool [records]."""
+        names = ("rows", "targets", "folds", "split", "patients")
+        return replace(self, **{name: getattr(self, name)[records] for name in names})
 
 
 class Benchmark(ABC):

@@ -60,10 +60,15 @@ class Hospital(Challenge):
     """
 
     cfg: HospitalConfig
+    only_named = False  # a code without a name is no label
+
+    def names_of_codes(self) -> dict[str, str]:
+        return dict(zip("|".join(SCORED.values()).split("|"), "_".join(SCORED).split("_")))
 
     def targets(self, data: DataSet, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
-        scored = dict(zip("|".join(SCORED.values()).split("|"), "_".join(SCORED).split("_")))
-        every = [{scored.get(code, code) for code in codes_of(text)} for text in self.diagnoses(data, rows)]
+        known = self.names_of_codes()
+        every = [{known.get(code, "" if self.only_named else code) for code in codes_of(text)} - {""}
+                 for text in self.diagnoses(data, rows)]  # fmt: skip
         found = frequent(every, self.cfg.min_records)
         names = sorted(set().union(*found))
         rare = len(set().union(*every)) - len(names)
