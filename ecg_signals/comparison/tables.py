@@ -116,6 +116,6 @@ def said(content: Mapping[str, Any]) -> list[str]:
         ends = f" [{row['interval'][0]:.4f}, {row['interval'][1]:.4f}]" if row["interval"] else ""
         without = f"; {len(row['undefined'])} labels undefined" if row["undefined"] else ""
         lines.append(f"{where:32} {row['protocol']:22} {row['model']:40}{part} {name} {value}{ends}{without}")
-        others = (f"{other} {scores[name]:.4f}" for other, scores in row["baselines"].items() if scores.get(name))
+        others = (f"{other} {scores[name]:.4f}" for other, scores in row["baselines"].items() if name in scores)
         lines += [f"{where:32} without a model: {text}" for text in others]
     return list(dict.fromkeys(lines))

@@ -23,6 +23,7 @@ from ecg_signals.comparison.signals import read_stored
 from ecg_signals.data.datasets.ecg_prepared import EcgPreparedConfig, EcgPreparedDataset
 from ecg_signals.evaluation.benchmarks.published import published_numbers
 from ecg_signals.metrics.ranking import ranking_metrics
+from ecg_signals.preprocess.datasets.mimic_iv_ecg import MEASURED
 
 SUPER, RHYTHM, SINGLE = "ptbxl/superdiagnostic", "ptbxl/rhythm", "ptbxl/superdiagnostic_single"
 
@@ -228,6 +229,18 @@ def test_values_are_learned_standardised_and_scored_in_their_own_units(
     model = next((tmp_path / "runs" / "ptbxl/age").rglob("checkpoint_best.pt"))
     assert ecg_eval(small_ptbxl, tmp_path / "as_is", model, "ptbxl/age", "as_is") == 1  # its scale is not stated
     assert "mean and deviation by which its values were standardised" in capsys.readouterr().err
+
+
+def test_values_that_are_not_known_of_every_record_are_scored_by_column(tiny: Path, tmp_path: Path):
+    measured = {name: [number] * RECORDS for name, number in zip(MEASURED, (800, 0, 90, 100, 200, 500, 40, -30, 10))}
+    measured["rr_interval"] = [29999 if idx % 2 else 700 + idx for idx in range(RECORDS)]
+    data = write_data(tmp_path / "mimic", source="mimic_iv_ecg", **measured)
+    assert ecg_eval(data, tmp_path / "out", tiny, "mimic_multitask/ecg,mimic_multitask/rr", "scratch", "steps=1") == 0
+    every, rr = results(tmp_path / "out")["runs"]
+    assert every["per_label"]["rr"]["known"] * 2 == every["per_label"]["qrs"]["known"] == every["counts"]["test"]
+    assert set(rr["baselines"]) == {"train median", "detected beats"}
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert ">nan" not in page.lower() and "not to be matched" in page and "a split by patient of its own" in page
 
 
 @pytest.fixture(scope="module")

@@ -172,7 +172,7 @@ class MimicAxes(MimicMultitask):
 
 @register_benchmark("mimic_multitask/ecg", dataclass=MimicMultitaskConfig)
 class MimicEcg(MimicMultitask):
-    """MIMIC-IV-ECG: RR, QRS, QT, QTc and the three axes together, by one head."""
+    """MIMIC-IV-ECG: RR, QRS, QT, QTc and the three axes together, by one head; the mean error mixes ms and degrees."""
 
     values = ECG
 
