@@ -60,14 +60,17 @@ class Hospital(Challenge):
     """
 
     cfg: HospitalConfig
-    only_named = False  # a code without a name is no label
+
+    def drops_unnamed(self) -> bool:
+        """Whether a code without a name is no label."""
+        return False
 
     def names_of_codes(self) -> dict[str, str]:
         return dict(zip("|".join(SCORED.values()).split("|"), "_".join(SCORED).split("_")))
 
     def targets(self, data: DataSet, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
         known = self.names_of_codes()
-        every = [{known.get(code, "" if self.only_named else code) for code in codes_of(text)} - {""}
+        every = [{known.get(code, "" if self.drops_unnamed() else code) for code in codes_of(text)} - {""}
                  for text in self.diagnoses(data, rows)]  # fmt: skip
         found = frequent(every, self.cfg.min_records)
         names = sorted(set().union(*found))

@@ -1,6 +1,7 @@
 """EchoNext: eleven findings of an echocardiogram, and the first of them, a weak left ventricle, alone."""
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -17,7 +18,7 @@ class Echonext(Benchmark):
 
     sources = ("echonext",)
     keeps_unlabelled = True
-    findings = FINDINGS
+    findings: ClassVar[tuple[str, ...]] = FINDINGS
 
     def chosen(self, meta: Table) -> np.ndarray:
         return meta["split"].isin(("train", "val", "test")).to_numpy()

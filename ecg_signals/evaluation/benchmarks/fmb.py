@@ -66,8 +66,7 @@ class FmbHospital(Hospital):
     cfg: FmbHospitalConfig
     comparable = DRAWN
 
-    @property
-    def only_named(self) -> bool:  # type: ignore[override]
+    def drops_unnamed(self) -> bool:
         return self.cfg.mappings is not None
 
     def names_of_codes(self) -> dict[str, str]:
