@@ -9,6 +9,7 @@ setup(
         "ecg_signals": ["py.typed"],
         "ecg_signals.evaluation.report": ["style.css"],
         "ecg_signals.signal": ["labels.csv"],
+        "ecg_signals.evaluation.benchmarks": ["merl_splits.*"],
         "ecg_signals.configs": ["**/*.yaml"],
         "ecg_signals.sample": ["**/*"],
     },

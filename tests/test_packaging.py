@@ -51,7 +51,8 @@ def test_the_wheel_holds_code_recipes_and_the_sample_and_nothing_else(wheel: Pat
     assert {f"ecg_signals/configs/{name}" for name in recipes} <= set(names)
     assert {"ecg_signals/sample/ptbxl_database.csv", "ecg_signals/py.typed"} <= set(names)
     assert sum(name.startswith("ecg_signals/sample/records500") and name.endswith(".dat") for name in names) == 92
-    assert any(name.endswith("LICENSE") for name in names)
+    tables = {f"ecg_signals/evaluation/benchmarks/merl_splits.{suffix}" for suffix in ("npz", "txt")}
+    assert any(name.endswith("LICENSE") for name in names) and tables <= set(names)
 
 
 def test_the_wheel_is_for_any_machine(wheel: Path):

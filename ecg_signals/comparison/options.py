@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ecg_signals.comparison.protocols import PROTOCOLS
+from ecg_signals.comparison.protocols import PRESETS, PROTOCOLS
 from ecg_signals.config import BaseConfig, option
 
 
@@ -20,7 +20,7 @@ class EvalOptions(BaseConfig):
     fractions: list[float] = option([1.0], "shares of the training records, drawn by the seed", above=0, most=1)
     folds: int | None = option(None, "train on that many of the training folds, in place of fractions", least=1)
     test_on: list[str] = option([], "further benchmarks that the trained models are tested on")
-    preset: str = option("usual", "windows, rule and rates of a published evaluation: usual, pb, ssl, ssm, jepa")
+    preset: str = option("usual", f"windows, rule and rates of a published evaluation: {', '.join(PRESETS)}")
     jobs: int = option(1, "runs at a time", least=1)
     share: str = option("1/1", "K/N: every N-th run from the K-th on, for one of N machines that share `out`")
     partial_labels: bool = option(False, "test also where a model lacks some of a benchmark's labels, on the others")

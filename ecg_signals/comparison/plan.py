@@ -13,7 +13,7 @@ import numpy as np
 
 from ecg_signals.comparison.models import Compared, Recipes, distinct, find_model
 from ecg_signals.comparison.options import EvalOptions
-from ecg_signals.comparison.protocols import PROTOCOLS, Protocol, preset_of, protocol_of
+from ecg_signals.comparison.protocols import PRESETS, PROTOCOLS, Protocol, preset_of, protocol_of
 from ecg_signals.comparison.running import with_paths
 from ecg_signals.comparison.runs import Plan, Run, Task, Test
 from ecg_signals.comparison.settings import composed
@@ -24,7 +24,7 @@ from ecg_signals.config import ConfigError, UsageError, listed, option_fields, r
 from ecg_signals.evaluation.benchmarks.base import SPLITS, Benchmark, Examples
 from ecg_signals.evaluation.benchmarks.data import find_data
 from ecg_signals.files import file_digest
-from ecg_signals.metrics.logits import CLASSES, KINDS, VALUES
+from ecg_signals.metrics.logits import CLASSES, KINDS, LABELS, VALUES
 from ecg_signals.registry import register_benchmark
 
 
@@ -121,7 +121,8 @@ class Maker:
 
     def runs(self, task: Task, model: Compared) -> Iterator[Run]:
         """Of a model on a benchmark; also those that others start from."""
-        parts = [Part(fraction) for fraction in self.options.fractions]
+        drawn_by = PRESETS[self.options.preset].drawn_by
+        parts = [Part(fraction, drawn_by=drawn_by) for fraction in self.options.fractions]
         parts = [Part(folds=self.options.folds)] if self.options.folds else parts
         for name in self.options.protocol:
             trains = PROTOCOLS[name].trains
@@ -132,6 +133,9 @@ class Maker:
 
     def run(self, task: Task, name: str, model: Compared, part: Part, seed: int) -> Run:
         protocol, preset = PROTOCOLS[name], preset_of(self.options.preset, name)
+        if protocol.watched and task.benchmark.kind != LABELS:
+            raise ConfigError(f"protocol {name} is for labels, but benchmark {task.name} has {task.benchmark.kind}; "
+                              f"give another one, such as protocol=[linear]")  # fmt: skip
         first = preset.after.get(name, protocol.after)
         after = self.run(task, first, model, part, seed) if first else None
         examples = part.of(task.examples, seed) if protocol.trains else self.as_labelled(task, model)

@@ -18,6 +18,9 @@ class Protocol:
         after: the protocol whose result it starts from.
         settings: dotted key -> value, over the recipe's.
         trains: False: the model is tested as it is.
+        called: the leading metric's further name, for a paper that has several; "": none.
+        watched: name -> what is printed of validations: its best value over all of them on the test split, which then
+            is validated, too, but selects nothing.
     """
 
     about: str
@@ -26,9 +29,13 @@ class Protocol:
     after: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     trains: bool = True
+    called: str = ""
+    watched: Mapping[str, str] = field(default_factory=dict)
 
 
 _LAYER = {"model.pool": "own", "dataset.crop_starts": "windows"}
+_MERL = {**_LAYER, "dataset.batch_size": 16, "optimization.lr": [1e-3], "optimization.max_epoch": 100,
+         "optimizer": {"_name": "adam", "weight_decay": 1e-8}}  # fmt: skip
 
 PROTOCOLS = {
     "linear": Protocol("one linear layer on the vector that heads of the family read; the encoder never trains",
@@ -43,6 +50,15 @@ PROTOCOLS = {
                         "jepa/finetune", pretrained=False),
     "random": Protocol("`linear` on an encoder of random weights", "linear/diagnosis", pretrained=False,
                        settings=_LAYER),
+    "merl": Protocol("MERL's probe as its script runs it: batch norms of the encoder follow the batches, a tenth of "
+                     "the rate from about the 40th update on, and the best test value of all epochs",
+                     "linear/diagnosis", called="merl_val",
+                     watched={"merl_reported": "auroc", "merl_reported_max_f1": "max_f1"},
+                     settings={**_MERL, "model.freeze_statistics": False,
+                               "lr_scheduler": {"_name": "multi_step", "counts": "both"}}),
+    "merl_fixed": Protocol("MERL's probe repaired: the encoder stays as it is, a tenth of the rate from epoch 41 on, "
+                           "selection on validation", "linear/diagnosis", called="merl_fixed",
+                           settings={**_MERL, "lr_scheduler": {"_name": "multi_step"}}),
     "as_is": Protocol("the model's own head, tested without training", trains=False),
 }  # fmt: skip
 
@@ -60,6 +76,9 @@ class Preset:
         recurrent: settings of encoders that say `is_recurrent`, over these.
         after: protocol -> the one whose result it starts from, over the protocol's.
         selecting: the rule by which answers are joined in validation, where it is another one.
+        apart: windows of an evaluation do not overlap, whatever the model's own do, and `rule` joins them.
+        drawn_by: `fractions` are drawn as scikit-learn's train_test_split draws them with this random_state, for all
+            seeds alike; None: by the seed of the run.
     """
 
     about: str
@@ -71,12 +90,18 @@ class Preset:
     recurrent: Mapping[str, Any] = field(default_factory=dict)
     after: Mapping[str, str] = field(default_factory=dict)
     selecting: str = ""
+    apart: bool = False
+    drawn_by: int | None = None
 
 
 _ADAMW = {"optimizer": {"_name": "adamw", "weight_decay": 1e-3}, "lr_scheduler": {"_name": "fixed"},
           "dataset.batch_size": 128, "optimization.max_update": 0, "optimization.clip_norm": 0.0,
           "checkpoint.patience_updates": -1, "checkpoint.save_interval_updates": 0,
           "dataset.validate_interval": 1}  # fmt: skip
+
+_FMB = {**_ADAMW, "dataset.batch_size": 64, "dataset.crop_starts": "any", "optimization.lr": [1e-3],
+        "optimization.max_epoch": 100, "model.encoder_dropout": None}  # fmt: skip
+_MEAN = {"model.pool": "mean"}
 
 PRESETS = {
     "usual": Preset("the model's own windows, probabilities averaged, selection on validation"),
@@ -97,6 +122,11 @@ PRESETS = {
         "attentive": {}, "finetune_after_linear": {}, "scratch": {},
         "finetune": {"optimization.lr": [1e-3], "lr_scheduler.min_lr": 1e-5},
     }),
+    "fmb": Preset("arXiv:2509.25095", settings={
+        "linear": {**_FMB, **_MEAN}, "random": {**_FMB, **_MEAN}, "attentive": _FMB, "scratch": _FMB,
+        "finetune": {**_FMB, **_MEAN, "model.layer_decay": 0.1, "model.layer_groups": []},
+    }, apart=True),
+    "merl": Preset("Liu et al. 2024, arXiv:2403.06659", settings={"merl": {}, "merl_fixed": {}}, drawn_by=42),
 }  # fmt: skip
 
 

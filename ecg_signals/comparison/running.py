@@ -13,13 +13,15 @@ import numpy as np
 import torch
 
 import ecg_signals
-from ecg_signals.comparison.runs import Run, Test
+from ecg_signals.comparison.protocols import PROTOCOLS
+from ecg_signals.comparison.runs import Run, Test, lead_metric
 from ecg_signals.composition import resolve_config
 from ecg_signals.config import ConfigError
+from ecg_signals.evaluation.benchmarks.base import Tuning
 from ecg_signals.evaluation.evaluator import Evaluator
 from ecg_signals.evaluation.results import SplitResults, class_numbers, plain_json
 from ecg_signals.files import PARTIAL, replacing, writing
-from ecg_signals.metrics.challenge import g_beta_thresholds, predict
+from ecg_signals.metrics.challenge import predict
 from ecg_signals.metrics.logits import CLASSES, VALUES
 from ecg_signals.metrics.results import Results, evaluate
 from ecg_signals.reporting import stored_rows
@@ -132,14 +134,44 @@ def judge(run: Run, test: Test, out: Path, began: float) -> None:
     data = Path(sections["task"]["data"])
     evaluator = Evaluator(sections, Placement())
     answers = Predictions(run, test, _answers(run, test, evaluator, "test"))
-    cuts = thresholds(run, test, evaluator) if test.task.benchmark.tuned and (data / "train.tsv").is_file() else None
-    predicted = answers.scores > 0.5 if cuts is None else predict(answers.scores, cuts)
+    tuning = test.task.benchmark.tuning
+    tuning = tuning if tuning and (data / f"{tuning.split}.tsv").is_file() else None
+    cuts = thresholds(run, test, evaluator, tuning) if tuning else None
+    predicted = answers.scores > 0.5
+    if tuning is not None and cuts is not None:
+        predicted = predict(answers.scores, cuts, tuning.fallback)
     results = answers.results(None if cuts is None else predicted)
     answers.write(test.folder / PREDICTIONS)
     test.task.benchmark.write_outputs(test.folder, answers.ids.tolist(), answers.labels, predicted, answers.scores)
+    results.means.update(further_numbers(run, results.means) if test is run.tests[0] else {})
     content = result_of(run, test, results, place, answers.known) | {"seconds": round(time.monotonic() - began, 1)}
+    content["baselines"], content["comparable"] = baselines(run, test, answers), test.task.benchmark.comparable
     content["thresholds"] = None if cuts is None else dict(zip(answers.labels, cuts.tolist()))
     write_text(test.folder / RESULT, json.dumps(plain_json(content), indent=1, ensure_ascii=False) + "\n")
+
+
+def baselines(run: Run, test: Test, answers: "Predictions") -> dict[str, dict[str, float]]:
+    """How the benchmark's answers without a model score on the records that the model answered to."""
+    if test is not run.tests[0]:
+        return {}
+    place = {int(row): at for at, row in enumerate(run.examples.rows)}
+    tested = [place[row] for row in answers.rows]
+    found = test.task.benchmark.baselines(test.task.data, run.examples)
+    scored = {name: values[tested][:, test.columns] for name, values in found.items()}
+    shared: dict[str, Any] = {"metrics": answers.metrics, "owners": None}
+    return {name: evaluate(values, answers.targets, answers.labels, run.kind, **shared).means
+            for name, values in scored.items()}  # fmt: skip
+
+
+def further_numbers(run: Run, means: Mapping[str, float]) -> dict[str, float]:
+    """Those that the protocol names: of the state that validation chose, and the best of all validations."""
+    protocol = PROTOCOLS[run.protocol]
+    found = {protocol.called: means[lead_metric(run.kind)]} if protocol.called else {}
+    rows = [row for row in stored_rows(run.folder / "metrics.jsonl") if row.get("split") == "test"]
+    for name, printed in protocol.watched.items():
+        values = [row[printed] for row in rows if row.get(printed) is not None]
+        found |= {name: max(values)} if values else {}
+    return found
 
 
 def _answers(run: Run, test: Test, evaluator: Evaluator, split: str) -> SplitResults:
@@ -149,10 +181,10 @@ def _answers(run: Run, test: Test, evaluator: Evaluator, split: str) -> SplitRes
     return found
 
 
-def thresholds(run: Run, test: Test, evaluator: Evaluator) -> np.ndarray:
-    """[labels] of the test, chosen on the benchmark's training records."""
-    found = _answers(run, test, evaluator, "train")
-    return g_beta_thresholds(found.targets[:, test.columns], found.scores[:, test.columns])
+def thresholds(run: Run, test: Test, evaluator: Evaluator, tuning: Tuning) -> np.ndarray:
+    """[labels] of the test, chosen on the records of the benchmark's split that it names."""
+    found = _answers(run, test, evaluator, tuning.split)
+    return tuning.best(found.targets[:, test.columns], found.scores[:, test.columns])
 
 
 class Predictions:
@@ -168,7 +200,8 @@ class Predictions:
         self.targets, self.scores = (values[:, test.columns] for values in scaled)
         rows = {str(name): row for row, name in enumerate(test.task.data.meta["save_file"])}
         places = {int(row): place for place, row in enumerate(test.task.examples.rows)}
-        order = [places[rows[name]] for name in names]
+        self.rows = [rows[name] for name in names]
+        order = [places[row] for row in self.rows]
         self.ids, self.patients = np.array(names), test.task.examples.patients[order]
         self.files = np.array([str(test.task.data.signal_file(rows[name])) for name in names])
 

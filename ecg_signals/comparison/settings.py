@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from ecg_signals.comparison.protocols import Protocol, put
@@ -46,6 +46,9 @@ def composed(
                           "log_interval": (sections.get("common") or {}).get("log_interval", 100)}  # fmt: skip
     sections["task"] = {"_name": "ecg_classification"}
     sections["dataset"] = _dataset(run, sections.get("dataset") or {}, counts)
+    if protocol.watched:
+        sections["dataset"]["valid_subset"] = "valid,test"  # the first of them selects
+        sections["common_eval"] = {"metrics": sorted({*protocol.watched.values()} - {"auroc"})}
     criterion, (metric, maximize), _ = JUDGED[run.kind]
     sections["criterion"] = dict(criterion)
     sections["model"] = _model(run, protocol, sections.get("model") or {})
@@ -59,7 +62,7 @@ def composed(
     counted = sections.get("optimization") or {}
     if (counted.get("max_epoch") or 0) > 0 and not sections["dataset"].get("validate_interval", 1):
         put(sections, "dataset.validate_interval", 1)  # else a run of few epochs ends without a state that was chosen
-    return {key: value for key, value in sections.items() if key != "common_eval"}
+    return {key: value for key, value in sections.items() if key != "common_eval" or protocol.watched}
 
 
 def _published(run: Run) -> Mapping[str, Any]:
@@ -77,7 +80,10 @@ def _dataset(run: Run, values: Mapping[str, Any], counts: Mapping[str, int]) -> 
     kept = {key: value for key, value in values.items() if key in KEPT_IN_DATASET}
     size = kept.get("batch_size") or 64
     contract, preset = run.model.contract, run.preset
-    rule = preset.rule if preset.window_seconds else kept.get("window_rule") if run.model.own else contract.rule("*")
+    contract = replace(contract, stride_samples=None, window_count=None) if preset.apart else contract
+    rule = kept.get("window_rule") if run.model.own else contract.rule("*")
+    if preset.window_seconds or preset.apart:
+        rule = preset.rule
     return {
         **kept,
         "_name": "ecg_prepared",

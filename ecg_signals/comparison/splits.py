@@ -23,10 +23,12 @@ class Part:
     Attributes:
         fraction: of its records, drawn by the seed; smaller parts lie within larger ones.
         folds: that many of its folds, the first ones; None: all.
+        drawn_by: the fraction is drawn as by scikit-learn's train_test_split with this random_state; None: by the seed.
     """
 
     fraction: float = 1.0
     folds: int | None = None
+    drawn_by: int | None = None
 
     @property
     def name(self) -> str:
@@ -40,16 +42,13 @@ class Part:
             if self.folds > len(there):
                 raise ConfigError(f"folds={self.folds}, but the training split has {len(there)}; set 1 to {len(there)}")
             kept = train[np.isin(examples.folds[train], there[: self.folds])]
+        elif self.drawn_by is not None and self.fraction < 1:
+            order = np.random.RandomState(self.drawn_by).permutation(len(train))
+            kept = train[order[len(train) - max(1, int(self.fraction * len(train))) :]]
         else:
             order = np.random.default_rng(seed).permutation(len(train))
             kept = train[order[: max(1, round(self.fraction * len(train)))]]
-        return chosen(examples, np.union1d(kept, np.flatnonzero(examples.split != "train")))
-
-
-def chosen(examples: Examples, rows: np.ndarray) -> Examples:
-    """Some of the records, by their place."""
-    names = ("rows", "targets", "folds", "split", "patients")
-    return replace(examples, **{name: getattr(examples, name)[rows] for name in names})
+        return examples.of(np.union1d(kept, np.flatnonzero(examples.split != "train")))
 
 
 def in_columns(examples: Examples, labels: Sequence[str]) -> Examples:
@@ -80,7 +79,7 @@ def write_splits(
         scale: mean and deviation by which targets are standardised.
     Returns: records of every split.
     """
-    examples = chosen(examples, np.flatnonzero([row in prepared.samples for row in examples.rows.tolist()]))
+    examples = examples.of(np.flatnonzero([row in prepared.samples for row in examples.rows.tolist()]))
     counts = {}
     for split in SPLITS:
         rows = examples.rows[examples.split == split].tolist()

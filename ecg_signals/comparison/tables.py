@@ -62,6 +62,7 @@ def summary(members: Sequence[tuple[Path, Mapping[str, Any]]], rounds: int) -> d
         "lead": lead,
         "interval": interval([folder for folder, _ in members], lead, KINDS[results[0]["kind"]], rounds),
         "undefined": results[0]["undefined"],
+        "baselines": results[0].get("baselines", {}),
     }
 
 
@@ -115,4 +116,6 @@ def said(content: Mapping[str, Any]) -> list[str]:
         ends = f" [{row['interval'][0]:.4f}, {row['interval'][1]:.4f}]" if row["interval"] else ""
         without = f"; {len(row['undefined'])} labels undefined" if row["undefined"] else ""
         lines.append(f"{where:32} {row['protocol']:22} {row['model']:40}{part} {name} {value}{ends}{without}")
-    return lines
+        others = (f"{other} {scores[name]:.4f}" for other, scores in row["baselines"].items() if name in scores)
+        lines += [f"{where:32} without a model: {text}" for text in others]
+    return list(dict.fromkeys(lines))

@@ -23,6 +23,7 @@ from ecg_signals.comparison.signals import read_stored
 from ecg_signals.data.datasets.ecg_prepared import EcgPreparedConfig, EcgPreparedDataset
 from ecg_signals.evaluation.benchmarks.published import published_numbers
 from ecg_signals.metrics.ranking import ranking_metrics
+from ecg_signals.preprocess.datasets.mimic_iv_ecg import MEASURED
 
 SUPER, RHYTHM, SINGLE = "ptbxl/superdiagnostic", "ptbxl/rhythm", "ptbxl/superdiagnostic_single"
 
@@ -101,6 +102,14 @@ def test_published_numbers_of_the_benchmarks_stand_beside_ours(compared: Path):
     assert len(published_numbers(["cpsc2018"])) == 21 and not published_numbers(["georgia"])
 
 
+def test_public_numbers_of_ecg_fm_stand_under_what_made_them():
+    found = {row["benchmark"]: row for row in published_numbers(["merl/form", "mimic_multitask/age"])}
+    assert found["merl/form"]["metric"] == found["merl/form"]["protocol"] + "_reported" == "merl_reported"
+    assert found["merl/form"]["value"] == 0.7819 and "not ECG-FM's own" in found["merl/form"]["source"]
+    age = found["mimic_multitask/age"]
+    assert age["metric"] == "mae" and "not to be matched" in age["source"]
+
+
 def test_published_probes_stand_under_the_protocol_that_made_them():
     found = {(row["benchmark"], row["model"], row["protocol"]): row for row in published_numbers(["ptbxl/all", SINGLE])}
     of_jepa = {protocol for _, model, protocol in found if model.startswith("JEPA")}
@@ -172,6 +181,20 @@ def test_all_weights_train_on_from_the_head_that_was_trained_alone(checkpoint: P
     assert {run["protocol"] for run in results(tmp_path)["runs"]} == {"linear", "finetune"}
 
 
+def test_merls_probe_gives_its_three_numbers(checkpoint: Path, small_ptbxl: Path, tmp_path: Path):
+    words = ("preset=merl", "protocol.optimization.max_epoch=2")
+    assert ecg_eval(small_ptbxl, tmp_path, checkpoint, "merl/super", "merl,merl_fixed", *words) == 0
+    found = {run["protocol"]: run["metrics"] for run in results(tmp_path)["runs"]}
+    lines = next((tmp_path / "runs/merl/super/merl").rglob("metrics.jsonl")).read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    best = {name: max(row[name] for row in rows if row["split"] == "test") for name in ("auroc", "max_f1")}
+    assert found["merl"]["merl_reported"] == pytest.approx(best["auroc"], abs=1e-3)
+    assert found["merl"]["merl_val"] == found["merl"]["auroc"] <= found["merl"]["merl_reported"] + 1e-3
+    assert found["merl"]["merl_reported_max_f1"] == pytest.approx(best["max_f1"], abs=1e-3)
+    assert found["merl_fixed"]["merl_fixed"] == found["merl_fixed"]["auroc"]
+    assert "MERL: best test AUROC" in (tmp_path / "report.html").read_text()
+
+
 def test_trained_on_one_benchmark_and_tested_on_another(small_ptbxl: Path, tiny: Path, tmp_path: Path):
     assert ecg_eval(small_ptbxl, tmp_path, tiny, "ptbxl/all", "scratch", f"test_on=[{SUPER}]") == 1
     assert ecg_eval(small_ptbxl, tmp_path, tiny, "ptbxl/all", "scratch", "steps=2", f"test_on=[{RHYTHM}]") == 0
@@ -200,9 +223,24 @@ def test_values_are_learned_standardised_and_scored_in_their_own_units(
     arrays = np.load(tmp_path / "runs" / "ptbxl/rr" / "scratch" / rr["model"] / "1" / "seed1" / "predictions.npz")
     assert set(arrays["targets"].round(-1).ravel()) == {800, 1000}
     assert rr["metrics"]["mae"] == pytest.approx(np.abs(arrays["scores"] - arrays["targets"]).mean())
+    assert age["baselines"]["train median"]["mae"] > 1
+    assert "<b>Without a model</b>: train median" in (tmp_path / "report.html").read_text()
+    assert "without a model: train median" in capsys.readouterr().out
     model = next((tmp_path / "runs" / "ptbxl/age").rglob("checkpoint_best.pt"))
     assert ecg_eval(small_ptbxl, tmp_path / "as_is", model, "ptbxl/age", "as_is") == 1  # its scale is not stated
     assert "mean and deviation by which its values were standardised" in capsys.readouterr().err
+
+
+def test_values_that_are_not_known_of_every_record_are_scored_by_column(tiny: Path, tmp_path: Path):
+    measured = {name: [number] * RECORDS for name, number in zip(MEASURED, (800, 0, 90, 100, 200, 500, 40, -30, 10))}
+    measured["rr_interval"] = [29999 if idx % 2 else 700 + idx for idx in range(RECORDS)]
+    data = write_data(tmp_path / "mimic", source="mimic_iv_ecg", **measured)
+    assert ecg_eval(data, tmp_path / "out", tiny, "mimic_multitask/ecg,mimic_multitask/rr", "scratch", "steps=1") == 0
+    every, rr = results(tmp_path / "out")["runs"]
+    assert every["per_label"]["rr"]["known"] * 2 == every["per_label"]["qrs"]["known"] == every["counts"]["test"]
+    assert set(rr["baselines"]) == {"train median", "detected beats"}
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert ">nan" not in page.lower() and "not to be matched" in page and "a split by patient of its own" in page
 
 
 @pytest.fixture(scope="module")

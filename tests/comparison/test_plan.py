@@ -19,6 +19,7 @@ from ecg_signals.comparison.running import of_test
 from ecg_signals.comparison.runs import Plan
 from ecg_signals.comparison.schedule import differences, missing
 from ecg_signals.config import ConfigError, UsageError
+from ecg_signals.registry import build
 
 recipes = cache(read_recipe)  # composing one takes half a second
 
@@ -152,3 +153,45 @@ def test_presets_are_the_published_trainings_of_an_encoder(small_ptbxl: Path, ti
     assert (head.protocol, whole.after.folder) == ("linear", head.folder)
     assert [run.sections["optimization"]["max_epoch"] for run in (head, whole)] == [50, 20]
     assert [run.sections["model"]["freeze_encoder"] for run in (head, whole)] == [True, False]
+
+
+def test_merls_probe_runs_as_its_script_does_and_repaired(small_ptbxl: Path, tiny: Path, tmp_path: Path):
+    words = ("benchmark=[merl/super]", "preset=merl", "protocol=[merl,merl_fixed]")
+    published, fixed = planned(small_ptbxl, tmp_path, tiny, *words).runs
+    assert published.sections["dataset"]["valid_subset"] == "valid,test"
+    assert not published.sections["model"]["freeze_statistics"] and published.sections["model"]["freeze_encoder"]
+    rates = {}
+    for run in (published, fixed):
+        settings = dict(run.sections["lr_scheduler"])
+        found = build("lr_scheduler", settings.pop("_name"), lr=run.sections["optimization"]["lr"], **settings)
+        rates[run.protocol] = [found.rate(updates, epoch) for updates, epoch in ((39, 1), (40, 1), (35, 6), (9999, 41))]
+    assert rates["merl"] == pytest.approx([1e-3, 1e-4, 1e-4, 1e-4])  # 35 updates and five epochs are 40 steps
+    assert rates["merl_fixed"] == pytest.approx([1e-3, 1e-3, 1e-3, 1e-4])
+    assert fixed.sections["dataset"]["valid_subset"] == "valid" and "common_eval" not in fixed.sections
+    with pytest.raises(ConfigError, match="protocol merl is for labels"):
+        planned(small_ptbxl, tmp_path, tiny, "benchmark=[ptbxl/age]", "protocol=[merl]")
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.3])
+def test_merls_parts_are_those_of_train_test_split(fraction: float, small_ptbxl: Path, tiny: Path, tmp_path: Path):
+    from sklearn.model_selection import train_test_split
+
+    words = ("benchmark=[merl/super]", "preset=merl", "protocol=[merl_fixed]", f"fractions=[{fraction}]", "seeds=2")
+    for run in planned(small_ptbxl, tmp_path, tiny, *words).runs:
+        whole = run.task.examples.rows[run.task.examples.split == "train"]
+        wanted, _ = train_test_split(whole, train_size=fraction, random_state=42)
+        assert set(run.examples.rows[run.examples.split == "train"]) == set(wanted)
+
+
+def test_the_reference_comparisons_protocol_reads_windows_that_do_not_overlap(
+    small_ptbxl: Path, tiny: Path, tmp_path: Path
+):
+    words = ("preset=fmb", "protocol=[linear,attentive,finetune]")
+    linear, attentive, finetune = planned(small_ptbxl, tmp_path, tiny, *words).runs
+    for run in (linear, attentive, finetune):
+        dataset, training = run.sections["dataset"], run.sections["optimization"]
+        assert dataset["window_stride"] == dataset["max_sample_size"] == 250 and dataset["window_rule"] == "mean"
+        assert dataset["crop_starts"] == "any" and training["max_epoch"] == 100 and training["lr"] == [1e-3]
+        assert run.sections["optimizer"] == {"_name": "adamw", "weight_decay": 1e-3}
+    assert linear.sections["model"]["freeze_encoder"] and attentive.sections["model"]["pool"] == "attentive"
+    assert finetune.sections["model"]["layer_decay"] == 0.1 and finetune.sections["model"]["layer_groups"] == []

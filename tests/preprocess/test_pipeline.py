@@ -404,7 +404,8 @@ def mimic(tmp_path):
         write_wfdb((base / path).parent, str(study), counts[order], leads=[LEADS[i] for i in order], comments=())
         rows.append(f"{subject},{study},{study},21{study - 90}-03-01 10:00:00,{path}")
     (base / "record_list.csv").write_text("subject_id,study_id,file_name,ecg_time,path\n" + "\n".join(rows) + "\n")
-    reports = "subject_id,study_id,cart_id,report_0,report_1,report_2\n10,101,1,Sinus rhythm,,Normal ECG\n11,103,1,,,\n"
+    reports = "subject_id,study_id,cart_id,report_0,report_1,report_2,rr_interval,p_axis\n"
+    reports += "10,101,1,Sinus rhythm,,Normal ECG,810,40\n11,103,1,,,,29999,-12\n"
     (base / "machine_measurements.csv").write_text(reports)
     hosp = tmp_path / "iv" / "hosp"
     hosp.mkdir(parents=True)
@@ -420,6 +421,7 @@ def test_mimic_iv_ecg_keeps_reports_and_patients_and_orders_leads_by_name(mimic)
     meta = pd.read_csv(dest / "meta.csv")
     assert list(meta["study_id"]) == [101, 102, 103, 104] and list(meta["patient_id"]) == [10, 10, 11, 11]
     assert meta["report"][0] == "Sinus rhythm; Normal ECG"
+    assert meta["rr_interval"].fillna(0).tolist() == [810, 0, 29999, 0] and meta["p_axis"][2] == -12
     assert list(meta["sex"]) == [1, 1, 0, 0]
     np.testing.assert_allclose(meta["age"], [50.2, 51.2, 33.2, 34.2], atol=0.05)
     assert meta["anchored_date"][0].startswith("2009")

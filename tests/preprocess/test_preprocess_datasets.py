@@ -8,6 +8,7 @@ import pytest
 from scipy.io import loadmat
 
 from ecg_signals.config import ConfigError
+from ecg_signals.preprocess.datasets.echonext import FINDINGS
 from ecg_signals.preprocess.options import parse_options
 from ecg_signals.preprocess.pipeline import preprocess_dataset
 from ecg_signals.registry import register_source
@@ -38,6 +39,7 @@ def positives(labels):
 def test_every_name_of_the_contract_is_a_dataset():
     wanted = "ptbxl physionet2021 code15 mimic_iv_ecg sph samitrop hefei ecg_id ludb cpsc2018 chapman incart ptb"
     wanted += " wfdb npy csv files"  # `files`: records of any format
+    wanted += " echonext"
     assert set(wanted.split()) == set(register_source.names())
 
 
@@ -58,6 +60,50 @@ def test_sph_labels_are_the_primary_statements(tmp_path):
     assert positives(labels) == [["Normal ECG"], ["Sinus bradycardia", "Ventricular premature"], ["Sinus bradycardia"]]
     assert list(meta["sex"]) == [0, 1, 0] and list(meta["patient_id"]) == ["S0", "S0", "S1"]
     assert list(meta["save_file"]) == [f"sph_A0000{i}.mat" for i in range(3)]
+
+
+def echonext(folder, counts, listed):
+    """EchoNext with so many records in the arrays, and in the table, of each split."""
+    folder.mkdir()
+    flags = [f"{name}_flag" for name in FINDINGS]
+    rows, waves = [], {}
+    for split, count in counts.items():
+        waves[split] = np.random.default_rng(count).standard_normal((count, 1, 2500, 12)).astype(np.float32)
+        np.save(folder / f"EchoNext_{split}_waveforms.npy", waves[split])
+    for split, count in listed.items():
+        for number in range(count):
+            values = dict.fromkeys(flags, number % 2) | {flags[0]: 1}
+            about = {"ecg_key": f"{split}{number}", "patient_key": f"{split}{number // 2}", "age_at_ecg": 60}
+            rows.append({**about, "sex": "Female", "split": split, **values})
+    pd.DataFrame(rows).sample(frac=1, random_state=0).sort_values("split", kind="stable").to_csv(
+        folder / "EchoNext_metadata_100k.csv", index=False
+    )
+    return waves
+
+
+def test_echonext_rows_of_a_split_are_those_of_its_array(tmp_path):
+    counts = {"train": 4, "val": 2, "test": 2, "no_split": 2}
+    waves = echonext(tmp_path / "raw", counts, counts)
+    meta, labels = run("echonext", tmp_path / "raw", tmp_path / "dest", "segment_seconds=10")
+    assert list(labels.columns[1:]) == list(FINDINGS) and (labels["lvef_lte_45"] == 1).all()
+    keys = pd.read_csv(tmp_path / "raw/EchoNext_metadata_100k.csv").query("split == 'train'")["ecg_key"]
+    for place, key in enumerate(keys):
+        feats = loadmat(tmp_path / f"dest/org/echonext_{key}.mat")["feats"]
+        np.testing.assert_array_equal(feats, waves["train"][place, 0].T)
+    split = pd.read_csv(tmp_path / "dest/meta_split.csv")["split"]
+    assert split.value_counts().to_dict() == {"train": 4, "valid": 2, "test": 2} and (meta["sample_rate"] == 250).all()
+    assert (meta["sex"] == 1).all() and (meta["age"] == 60).all()
+
+
+def test_echonext_tables_and_arrays_of_two_versions_do_not_mix(tmp_path):
+    echonext(tmp_path / "raw", {"train": 3, "test": 2}, {"train": 4, "test": 2})
+    with pytest.raises(ConfigError, match=r"train_waveforms.npy holds 3 records, but .* lists 4 of the split train"):
+        run("echonext", tmp_path / "raw", tmp_path / "dest")
+    shutil.rmtree(tmp_path / "raw")
+    echonext(tmp_path / "raw", {"train": 2}, {"train": 2, "val": 3})
+    options = parse_options([], register_source.get("echonext").dataclass)
+    report = preprocess_dataset("echonext", tmp_path / "raw", tmp_path / "dest", options, 1)
+    assert report.remarks[0] == "3 records are left out, as EchoNext_val_waveforms.npy is not there"
 
 
 def test_samitrop_rows_of_table_and_tracings_belong_together(tmp_path):

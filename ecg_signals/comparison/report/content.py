@@ -17,7 +17,9 @@ from ecg_signals.metrics.logits import VALUES
 from ecg_signals.readers.npy_file import load_npz
 
 NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "fmax": "Fmax", "ece": "ECE", "f2": "F2", "g2": "G2",
-         "cinc_score": "CinC score", "mae": "mean absolute error", "rmse": "RMSE", "r2": "R²"}  # fmt: skip
+         "cinc_score": "CinC score", "balanced_accuracy": "balanced accuracy", "merl_reported": "MERL: best test AUROC",
+         "merl_val": "MERL: AUROC at the best validation", "merl_fixed": "MERL repaired: AUROC",
+         "mae": "mean absolute error", "rmse": "RMSE", "r2": "R²"}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,10 @@ from ecg_signals.evaluation.report.charts import interval_bar
 from ecg_signals.evaluation.report.page import note, table
 from ecg_signals.metrics.logits import VALUES
 
-BESIDE = ("rmse", "r2", "auprc", "fmax", "f2", "g2", "cinc_score", "ece")  # further metrics
+BESIDE = (  # further metrics
+    "rmse", "r2", "auprc", "fmax", "f2", "g2", "cinc_score", "ece", "balanced_accuracy", "merl_reported", "merl_val",
+    "merl_fixed",
+)  # fmt: skip
 
 
 def glance(sections: Sequence[Section]) -> str:
@@ -21,10 +24,11 @@ def glance(sections: Sequence[Section]) -> str:
     for place, section in enumerate(sections):
         entry = section.entries[0]
         known = [row["value"] for row in section.published if row["metric"] == section.lead]
+        best = max if section.metric.higher_is_better else min
         rows.append(("", (
             f'<a href="#s{place + 1}">{html.escape(section.title)}</a><br><small>{section.lead_name}</small>',
             value_of(entry, section), interval_of(entry, section), named(entry.row),
-            str(entry.row["seeds"]), f"{entry.first['counts']['test']:,}", number(max(known, default=None)),
+            str(entry.row["seeds"]), f"{entry.first['counts']['test']:,}", number(best(known, default=None)),
         )))  # fmt: skip
     return f'<div class="card">{table(head, rows)}</div>'
 
@@ -68,6 +72,10 @@ def _below(section: Section) -> str:
     if section.kind != VALUES:
         defined = count(len(answers.labels) - len(undefined), "label")
         text += f" Macro: the plain mean over the {defined} that define a value."
+    without = section.entries[0].row["baselines"]
+    if without:
+        values = (f"{name} {number(scores.get(section.lead), section.decimals)}" for name, scores in without.items())
+        text += f" <b>Without a model</b>: {html.escape(', '.join(values))}; one that is no better is of no use."
     if undefined:
         text += " <b>Undefined, and in no mean</b>, since all test records have them or none has: "
         text += f"{html.escape(', '.join(undefined))}."

@@ -8,6 +8,8 @@ from ecg_signals.comparison.report.leaderboard import named
 from ecg_signals.evaluation.benchmarks.published import TEST_RECORDS
 from ecg_signals.evaluation.report.page import table
 
+LOWER = ("mae", "rmse", "mse")  # metrics of which the lowest is the best
+
 
 def published(section: Section) -> str:
     """Ours among the numbers of papers, and why they may not be compared; "" where none is known."""
@@ -34,7 +36,8 @@ def _merged(section: Section, metric: str) -> str:
         if value is not None:
             cells = (named(entry.row), f"<b>{plus_minus(value, deviation)}</b>", "this report; ± deviation of seeds")
             rows.append((value, ("ours", cells)))
-    ordered = [row for _, row in sorted(rows, key=lambda one: -one[0])]
+    sign = 1 if metric in LOWER else -1
+    ordered = [row for _, row in sorted(rows, key=lambda one: sign * one[0])]
     return table(("model, protocol", f"{NAMES.get(metric, metric)}#", "source"), ordered)
 
 
@@ -44,6 +47,9 @@ def _source(text: str) -> str:
 
 def unlike(section: Section) -> Iterator[str]:
     """In what the runs differ from published ones."""
+    stated = section.full[0].first.get("comparable")
+    if stated:
+        yield f"The benchmark: {stated}."
     tested, known = section.full[0].first["counts"]["test"], TEST_RECORDS.get(section.benchmark)
     if known and abs(tested - known) > 0.05 * known:
         yield (f"Another test set: {tested:,} records here, about {known:,} in the published benchmark. Ours are not "

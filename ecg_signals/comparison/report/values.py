@@ -33,14 +33,16 @@ def value_tables(section: Section) -> str:
 def scatter(section: Section) -> str:
     """Predictions of the best model over the truth, and their differences over their means."""
     one = section.full[0].one
-    drawn = [figure for place in range(len(one.labels)) for figure in _pair(one, place)]
+    known = np.flatnonzero(~np.isnan(one.targets).all(axis=0)).tolist()
+    drawn = [figure for place in known for figure in _pair(one, place)]
     about = f"{html.escape(section.full[0].name)}, first seed, {count(min(len(one.ids), DOTS), 'test record')}."
     return f"<h3>Predictions of the best model</h3>{note(f'{about} Dotted: prediction equals truth.')}{charts(drawn)}"
 
 
 def _pair(answers: Answers, place: int) -> Iterator[str]:
     """Of one value. Source of the second: Bland and Altman 1986, doi:10.1016/S0140-6736(86)90837-8."""
-    label, truth, found = answers.labels[place], answers.targets[:, place], answers.scores[:, place]
+    known = ~np.isnan(answers.targets[:, place])
+    label, truth, found = answers.labels[place], answers.targets[known, place], answers.scores[known, place]
     kept = np.unique(np.linspace(0, len(truth) - 1, min(len(truth), DOTS)).astype(int))
     ends = (float(np.nanmin((truth, found))), float(np.nanmax((truth, found))))
     dots = Line("", truth[kept], found[kept], 0, "only")

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from ecg_signals.comparison.protocols import PROTOCOLS
 from ecg_signals.comparison.report.content import Content, Section, count, read_content
 from ecg_signals.comparison.report.examples import missed
 from ecg_signals.comparison.report.label_curves import curves
@@ -55,7 +56,10 @@ def lead(content: Content) -> str:
         f"{name}: {', '.join(dict.fromkeys(str(entry.row[key]) for entry in entries))}."
         for name, key in (("Models", "model"), ("Protocols", "protocol"))
     )
-    return f"Models compared on benchmarks. {of} No state is selected on test records." if entries else ""
+    used = {entry.row["protocol"] for entry in entries}
+    watched = [name for protocol, one in PROTOCOLS.items() if protocol in used for name in one.watched]
+    best = f" The best test values of all validations, which flatter: {', '.join(watched)}." if watched else ""
+    return f"Models compared on benchmarks. {of} No state is selected on test records.{best}" if entries else ""
 
 
 def tiles(content: Content) -> Sequence[tuple[str, str]]:

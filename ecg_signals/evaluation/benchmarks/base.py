@@ -1,8 +1,8 @@
 """What a benchmark is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,6 +11,7 @@ import numpy as np
 from ecg_signals.config import ConfigError
 from ecg_signals.evaluation.benchmarks.data import DataSet
 from ecg_signals.metrics.base import Metric, make_metrics
+from ecg_signals.metrics.challenge import g_beta_thresholds, youden_thresholds
 from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES
 from ecg_signals.preprocess.stratify import stratified_folds
 from ecg_signals.tables import Table
@@ -25,9 +26,28 @@ METRICS = {
 AGES = (20, 40, 60, 80)  # years at which the age groups of stratified folds begin
 
 
+@dataclass(frozen=True)
+class Tuning:
+    """How the threshold of a label is chosen, above which it is predicted.
+
+    Attributes:
+        split: on whose records.
+        best: targets and scores [records, labels] -> thresholds [labels].
+        fallback: of a record without any label the likeliest is predicted.
+    """
+
+    split: str
+    best: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    fallback: bool
+
+
+G2_ON_TRAINING = Tuning("train", g_beta_thresholds, True)  # as published for CPSC 2018
+BALANCE_ON_VALIDATION = Tuning("valid", youden_thresholds, False)  # the best balanced accuracy
+
+
 @dataclass
 class Examples:
-    """The records of a benchmark.
+    """The records of a benchmark, in the order in which parts of them are drawn.
 
     Attributes:
         labels: names of the columns of `targets`.
@@ -47,6 +67,11 @@ class Examples:
     patients: np.ndarray
     remarks: list[str] = field(default_factory=list)
 
+    def of(self, records: np.ndarray) -> "Examples":
+        """Some of the records, by their places or as bool [records]."""
+        names = ("rows", "targets", "folds", "split", "patients")
+        return replace(self, **{name: getattr(self, name)[records] for name in names})
+
 
 class Benchmark(ABC):
     """Extend it, write `targets`, and name it with `@register_benchmark("name")`; `ecg-eval benchmark=name` finds it.
@@ -57,7 +82,8 @@ class Benchmark(ABC):
         keeps_unlabelled: a record without any label is scored, too.
         stratify_by: columns of meta.csv by which folds are stratified beside the labels.
         valid_fold, test_fold: that are not trained on.
-        tuned: a label is predicted above the threshold that is best for G2 on training records, else above 0.5.
+        tuning: how thresholds are chosen; None: 0.5.
+        comparable: with which published numbers its results can be compared, one line; "": nothing to say.
     """
 
     sources: ClassVar[tuple[str, ...]]
@@ -66,7 +92,8 @@ class Benchmark(ABC):
     stratify_by: ClassVar[tuple[str, ...]] = ()
     valid_fold: ClassVar[int] = 9
     test_fold: ClassVar[int] = 10
-    tuned: ClassVar[bool] = False
+    tuning: ClassVar[Tuning | None] = None
+    comparable: ClassVar[str] = ""
 
     def __init__(self, cfg: Any) -> None:
         self.cfg = cfg
@@ -76,6 +103,10 @@ class Benchmark(ABC):
         """Bool [records]: those of meta.csv that belong to it."""
         return np.ones(len(meta), dtype=bool)
 
+    def rows(self, data: DataSet) -> np.ndarray:
+        """Of meta.csv, those that belong to it; in the order of published tables where parts are drawn by that."""
+        return np.flatnonzero(self.chosen(data.meta))
+
     @abstractmethod
     def targets(self, data: DataSet, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
         """Names of the labels and their values [rows, labels], NaN where unknown, of some rows of meta.csv.
@@ -84,9 +115,13 @@ class Benchmark(ABC):
         """
 
     def folds(self, data: DataSet, rows: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """[rows] from 1 to `test_fold`: stratified by the labels, a patient's records together.
+        """[rows] from 1 to `test_fold`: stratified by the labels, a patient's records together."""
+        return self.stratified(data, rows, targets, self.test_fold)
 
-        Source: Strodthoff et al. 2021, arXiv:2004.13701, for CPSC 2018; seed 0.
+    def stratified(self, data: DataSet, rows: np.ndarray, targets: np.ndarray, count: int) -> np.ndarray:
+        """[rows] from 1 to `count`, seed 0.
+
+        Source: Strodthoff et al. 2021, arXiv:2004.13701, for CPSC 2018.
         """
         meta = data.meta.iloc[rows]
         extra = [stratum(meta[name].to_numpy(dtype=float), name) for name in self.stratify_by if name in meta.columns]
@@ -94,14 +129,13 @@ class Benchmark(ABC):
         labels: list[list[str]] = [[] for _ in patients]
         for row, own in enumerate(group):
             labels[own] += [str(column) for column in np.flatnonzero(targets[row] == 1)] + [one[row] for one in extra]
-        shares = [1 / self.test_fold] * self.test_fold
-        found = stratified_folds(labels, shares, np.bincount(group).tolist())[group]
+        found = stratified_folds(labels, [1 / count] * count, np.bincount(group).tolist())[group]
         return np.where(found < 0, 1, found + 1)  # what has no label is trained on
 
     def examples(self, data: DataSet) -> Examples:
         """All of it. Raises: ConfigError when no record is left, or none to train, select or test on."""
-        self.remarks = []
-        rows = np.flatnonzero(self.chosen(data.meta))
+        self.remarks = [self.comparable] if self.comparable else []
+        rows = self.rows(data)
         labels, targets = self.targets(data, rows)
         kept = self.kept(targets)
         if not kept.all():
@@ -126,6 +160,17 @@ class Benchmark(ABC):
         return {LABELS: "they have none of the labels", CLASSES: "they have not exactly one of the classes"}.get(
             self.kind, "the value is not known"
         )
+
+    def baselines(self, data: DataSet, examples: Examples) -> dict[str, np.ndarray]:
+        """What answers without a model: name -> values [records, labels], finite at least in the test split.
+
+        Args:
+            examples: the part that a model trains on, and all records of the other splits.
+        """
+        if self.kind != VALUES:
+            return {}
+        medians = np.nanmedian(examples.targets[examples.split == "train"], axis=0)
+        return {"train median": np.broadcast_to(medians, examples.targets.shape)}
 
     def metrics(self, labels: Sequence[str]) -> Mapping[str, Metric]:
         """What is scored."""

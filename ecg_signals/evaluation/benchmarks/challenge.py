@@ -10,7 +10,7 @@ import numpy as np
 
 from ecg_signals.config import BaseConfig, option
 from ecg_signals.data.ptbxl_statements import frequent
-from ecg_signals.evaluation.benchmarks.base import Benchmark, one_hot
+from ecg_signals.evaluation.benchmarks.base import G2_ON_TRAINING, Benchmark, one_hot
 from ecg_signals.evaluation.benchmarks.data import DataSet
 from ecg_signals.metrics.base import Metric, make_metrics
 from ecg_signals.metrics.cinc import CincScore, encode_diagnoses
@@ -61,9 +61,17 @@ class Hospital(Challenge):
 
     cfg: HospitalConfig
 
+    def drops_unnamed(self) -> bool:
+        """Whether a code without a name is no label."""
+        return False
+
+    def names_of_codes(self) -> dict[str, str]:
+        return dict(zip("|".join(SCORED.values()).split("|"), "_".join(SCORED).split("_")))
+
     def targets(self, data: DataSet, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
-        scored = dict(zip("|".join(SCORED.values()).split("|"), "_".join(SCORED).split("_")))
-        every = [{scored.get(code, code) for code in codes_of(text)} for text in self.diagnoses(data, rows)]
+        known = self.names_of_codes()
+        every = [{known.get(code, "" if self.drops_unnamed() else code) for code in codes_of(text)} - {""}
+                 for text in self.diagnoses(data, rows)]  # fmt: skip
         found = frequent(every, self.cfg.min_records)
         names = sorted(set().union(*found))
         rare = len(set().union(*every)) - len(names)
@@ -110,7 +118,7 @@ class Cpsc2018(Challenge):
     sources = ("cpsc2018", "physionet2021")
     names = r"A\d+"
     stratify_by = ("sex", "age")
-    tuned = True
+    tuning = G2_ON_TRAINING
 
     def metrics(self, labels: Sequence[str]) -> Mapping[str, Metric]:
         return {**super().metrics(labels), **make_metrics(("f2", "g2"), self.kind)}

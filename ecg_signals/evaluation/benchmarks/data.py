@@ -74,12 +74,21 @@ class DataSet:
         digest.update(json.dumps(told).encode())
         return digest.hexdigest()[:16]
 
-    def measured(self, name: str, measure: Callable[[np.ndarray, float], float]) -> np.ndarray:
-        """[records] a number of every stored record, by its signal [leads, samples] and Hz; computed once."""
-        path = self.cache / f"{name}-{self.version}.npy"
+    def measured(
+        self, name: str, measure: Callable[[np.ndarray, float], float], rows: np.ndarray | None = None
+    ) -> np.ndarray:
+        """A number of every stored record, by its signal [leads, samples] and Hz; computed once.
+
+        Args:
+            rows: of meta.csv; None: all.
+        Returns: [rows].
+        """
+        some = "" if rows is None else f"-{hashlib.sha256(rows.astype(np.int64).tobytes()).hexdigest()[:12]}"
+        path = self.cache / f"{name}-{self.version}{some}.npy"
         if path.is_file():
             return load_npy(path)
-        segments = (read_segment(str(self.signal_file(row))) for row in range(len(self.meta)))
+        wanted = range(len(self.meta)) if rows is None else rows.tolist()
+        segments = (read_segment(str(self.signal_file(row))) for row in wanted)
         values = np.array([measure(segment.signal, float(segment.rate or 0)) for segment in segments])
         with replacing(path) as partial, partial.open("wb") as file:
             np.save(file, values)

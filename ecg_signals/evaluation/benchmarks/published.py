@@ -1,6 +1,6 @@
 """Numbers that papers report on benchmarks, each with its source."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 PB = "Strodthoff et al. 2021, arXiv:2004.13701; ± bootstrap half width"
@@ -9,10 +9,20 @@ SSL = "Mehari & Strodthoff 2022, arXiv:2103.12676; ± deviation of 10 runs"
 SSM = "Mehari & Strodthoff 2022, arXiv:2211.07579; ± deviation of 10 runs"
 JEPA = "ECG-JEPA's README (Weimann & Conrad 2024, arXiv:2410.13867); ± deviation of 10 runs"
 ST_MEM = "Na et al. 2024, arXiv:2402.09450, on a split of its own; ± deviation"
+MERL = ("public list of ECG-FM's results, by MERL's probe (arXiv:2403.06659), not ECG-FM's own; best test value of all "
+        "epochs")  # fmt: skip
+MTB = ("arXiv:2512.08954: 26 output logits behind a projection that was never trained, another input and another order "
+       "of leads; not to be matched")  # fmt: skip
 TASKS = ("all", "diagnostic", "subdiagnostic", "superdiagnostic", "form", "rhythm")
 
 # records that the PTB-XL benchmark tests on, in version 1.0.3
 TEST_RECORDS = {f"ptbxl/{task}": count for task, count in zip(TASKS, (2198, 2158, 2158, 2158, 880, 2098))}
+TEST_RECORDS |= {
+    "merl/super": 2158, "merl/sub": 2158, "merl/form": 880, "merl/rhythm": 2098, "merl/cpsc2018": 1376,
+    "merl/csn": 4620, "echonext/all": 5442, "echonext/lvef45": 5442,
+}  # fmt: skip
+_MERL = {"merl/super": 0.859, "merl/form": 0.7819, "merl/csn": 0.887, "merl/cpsc2018": 0.947}
+_MTB = {"mimic_multitask/age": 13.49, "mimic_multitask/rr": 147.3}  # years, ms
 
 # model: value of TASKS, then their half widths, in thousandths
 _PTBXL = """
@@ -113,7 +123,15 @@ def _pretrained(text: str, benchmark: str, protocols: tuple[str, str], source: s
     return rows
 
 
+def _of_ecg_fm(values: Mapping[str, float], protocol: str, metric: str, source: str) -> list[dict[str, Any]]:
+    """`values` by benchmark."""
+    row = _row("", "ECG-FM", protocol, metric, ("-", "-"), source)
+    return [{**row, "benchmark": benchmark, "value": value} for benchmark, value in values.items()]
+
+
 PUBLISHED: list[dict[str, Any]] = [
+    *_of_ecg_fm(_MERL, "merl", "merl_reported", MERL),
+    *_of_ecg_fm(_MTB, "finetune", "mae", MTB),
     *_supervised(_PTBXL, [(f"ptbxl/{task}", "auroc") for task in TASKS], PB),
     *_supervised(_CPSC, [("cpsc2018", metric) for metric in ("auroc", "f2", "g2")], CPSC),
     *_pretrained(_SSL, "ptbxl/all", ("finetune", "linear"), SSL),

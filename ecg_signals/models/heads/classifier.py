@@ -53,6 +53,10 @@ class ClassifierConfig(AnyEncoderOptions, FinetuneOptions):
         None, "in place of the encoder's own option `dropout`, if it has one", least=0, most=1
     )
     freeze_encoder: bool = option(False, "a linear probe: the encoder never trains, nor drops anything out")
+    freeze_statistics: bool = option(
+        True, "parts that never train run as in evaluation: without dropout, and their batch norms keep their "
+        "statistics; false: as in training",
+    )  # fmt: skip
     freeze_blocks: int = option(
         0, "first parts of the encoder that never train: 1, its embeddings; 2, one block more", least=0
     )
@@ -61,8 +65,8 @@ class ClassifierConfig(AnyEncoderOptions, FinetuneOptions):
     )
     layer_groups: list[int] | None = option(
         None,
-        "layer_decay by groups: so many first parts learn alike, so many next ones, then all the rest; null: each part "
-        "by itself",
+        "layer_decay by groups: so many first parts learn alike, so many next ones, then all the rest; []: the first "
+        "half, of an odd number the larger one, and the rest; null: each part by itself",
         least=1,
     )
     decay_all: bool = option(True, "weight decay acts on biases, norms and embeddings as well, as it usually did")
@@ -129,6 +133,7 @@ class Classifier(FinetunedModel):
         parts, sizes = len(self.encoder.parts()), self.cfg.layer_groups
         if sizes is None or depth >= parts:
             return max(0, parts - depth)
+        sizes = sizes or [-(-parts // 2)]
         return len(sizes) + 1 - sum(depth >= end for end in itertools.accumulate(sizes))
 
     def decays(self, name: str) -> bool:
@@ -139,9 +144,10 @@ class Classifier(FinetunedModel):
         self.frozen = self.frozen or self.cfg.freeze_encoder
 
     def train(self, mode: bool = True) -> "Classifier":
-        """Parts that never train stay in eval mode: no dropout, and batch norms keep their statistics."""
+        """Parts that never train stay in eval mode, unless `freeze_statistics` says otherwise."""
         super().train(mode)
-        held = {name for names in self.encoder.parts()[: self.held] for name in names}
+        still = self.held if self.cfg.freeze_statistics else 0
+        held = {name for names in self.encoder.parts()[:still] for name in names}
         for name, module in self.encoder.named_modules() if held else ():
             if name in held:
                 module.eval()
@@ -153,7 +159,7 @@ class Classifier(FinetunedModel):
 
     @property
     def encoder_fixed(self) -> bool:
-        return self.cfg.freeze_encoder
+        return self.cfg.freeze_encoder and self.cfg.freeze_statistics
 
     def read_by_head(self, encoded: ModelOutput) -> dict[str, Tensor]:
         """`frames` and their `padding`, if any, where the pool learns; else `pooled`."""

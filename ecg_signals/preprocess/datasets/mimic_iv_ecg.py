@@ -11,6 +11,7 @@ from ecg_signals.registry import register_source
 from ecg_signals.tables import Table, check_columns, numbers, read_table
 
 DAYS_PER_YEAR = 365.25
+MEASURED = ("rr_interval", "p_onset", "p_end", "qrs_onset", "qrs_end", "t_end", "p_axis", "qrs_axis", "t_axis")
 
 
 @dataclass
@@ -20,7 +21,10 @@ class MimicIvEcgConfig(SplitConfig):
 
 @register_source("mimic_iv_ecg", dataclass=MimicIvEcgConfig)
 class MimicIvEcg(Source):
-    """Labels come from report texts: give the labeler's table with label_file=FILE.csv (column study_id or idx)."""
+    """Labels come from report texts: give the labeler's table with label_file=FILE.csv (column study_id or idx).
+
+    meta.csv has the machine's measurements as they are stored, also values that stand for none, such as 29999.
+    """
 
     title = "MIMIC-IV-ECG 1.0 (physionet.org/content/mimic-iv-ecg)"
     layout = "record_list.csv, machine_measurements.csv and files/, at SOURCE or in one folder below it"
@@ -47,7 +51,7 @@ class MimicIvEcg(Source):
         raise ConfigError(f"there is no record_list.csv in {self.folder} or a folder in it; expected {self.layout}")
 
     def _reports(self, base: Path) -> Table:
-        """study_id, report: the lines that are not empty, joined by '; '."""
+        """study_id, report (the lines that are not empty, joined by '; ') and the measurements that are there."""
         import pandas as pd
 
         path = base / "machine_measurements.csv"
@@ -57,7 +61,9 @@ class MimicIvEcg(Source):
         columns = [name for name in table.columns if name.startswith("report_")]
         lines = table[columns].astype(object).where(table[columns].notna(), "").to_numpy()
         texts = ["; ".join(str(line).strip() for line in row if str(line).strip()) for row in lines]
-        return pd.DataFrame({"study_id": table["study_id"], "report": texts}).drop_duplicates("study_id")
+        measured = {name: numbers(table, name, path) for name in MEASURED if name in table.columns}
+        found = pd.DataFrame({"study_id": table["study_id"], "report": texts, **measured})
+        return found.drop_duplicates("study_id")
 
     def _with_patients(self, table: Table) -> Table:
         """Adds sex, age at the recording, and its date moved to the middle of the patient's real years."""

@@ -11,6 +11,9 @@ from ecg_signals.registry import register_source
 from ecg_signals.signal.record import Record
 from ecg_signals.tables import Table
 
+DATES = {"ecg_date": "ecg date", "infarction_date": "infarction date (acute)",
+         "catheterization_date": "catheterization date"}  # fmt: skip
+
 
 @register_source("ptb", dataclass=SplitConfig)
 class Ptb(Source):
@@ -27,7 +30,8 @@ class Ptb(Source):
     def facts(self, record: Record) -> dict[str, Any]:
         reason = known(record.metadata.get("reason for admission"))
         more = known(record.metadata.get("additional diagnoses"))
-        return patient_facts(record.metadata) | {"diagnosis": reason, "additional_diagnoses": more}
+        dates = {name: known(record.metadata.get(key)) for name, key in DATES.items()}
+        return patient_facts(record.metadata) | {"diagnosis": reason, "additional_diagnoses": more} | dates
 
     def labels(self, meta: Table) -> Table | None:
         found = [{text} if isinstance(text, str) and text.lower() != "n/a" else None for text in meta["diagnosis"]]

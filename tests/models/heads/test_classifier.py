@@ -173,6 +173,24 @@ def test_a_linear_probe_sees_the_encoder_as_in_inference(name):
     assert [len(group["params"]) for group in model.param_groups(None)] == [2]
 
 
+def test_a_frozen_encoder_that_runs_as_in_training_learns_statistics_and_no_weights():
+    model = classifier(ENCODERS["nejedly2021resnet"], freeze_encoder=True, freeze_statistics=False)
+    before = copy.deepcopy(model.encoder.state_dict())
+    model.train()(torch.randn(4, 12, 400))["logits"].sum().backward()
+    after = model.encoder.state_dict()
+    changed = {key.rpartition(".")[2] for key, value in after.items() if not torch.equal(value, before[key])}
+    assert changed == {"running_mean", "running_var", "num_batches_tracked"} and not model.encoder_fixed
+    assert all(value.grad is None for value in model.encoder.parameters())
+
+
+def test_head_and_halves_of_the_encoder_have_rates_of_their_own():
+    model = classifier(TRANSFORMER, layer_decay=0.1, layer_groups=[])
+    parts = len(model.encoder.parts())
+    rates = {model.depth(name): model.lr_scale(name, None) for name, _ in model.named_parameters()}
+    wanted = [0.01] * -(-parts // 2) + [0.1] * (parts // 2) + [1.0]
+    assert [rates[depth] for depth in sorted(rates)] == pytest.approx(wanted)
+
+
 def test_weight_decay_can_leave_out_biases_norms_and_embeddings():
     assert all("weight_decay" not in group for group in classifier().param_groups(None))
     model = classifier(decay_all=False, layer_decay=0.5)
