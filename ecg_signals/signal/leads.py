@@ -9,6 +9,7 @@ from ecg_signals.config import ConfigError, nearest, parse_literal
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 LIMB_LEADS = LEADS[:6]
+MIMIC_LEADS = (*LEADS[:4], "aVF", "aVL", *LEADS[6:])  # as MIMIC-IV-ECG stores them
 OTHER_LEADS = ("MLI", "MLII", "MLIII", "V7", "V8", "V9", "V3R", "V4R", "V5R", "V6R", "Vx", "Vy", "Vz")
 _SPELLING = {name.lower(): name for name in LEADS}
 _LONGEST = 64  # characters of a name that is looked at; a longer one means no standard lead

@@ -6,9 +6,8 @@ Classification Performance, arXiv:2410.13867.
 
 from dataclasses import dataclass
 
-from ecg_signals.signal.leads import LEADS
+from ecg_signals.signal.leads import LEADS, MIMIC_LEADS
 
-MIMIC_LEADS = (*LEADS[:4], "aVF", "aVL", *LEADS[6:])  # as MIMIC-IV-ECG stores them
 ZEROS = (0.0,) * len(LEADS)
 
 

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from ecg_signals.interop.ecg_jepa.datasets import MIMIC_LEADS
 from ecg_signals.signal.contract import SignalContract
-from ecg_signals.signal.leads import LEADS
+from ecg_signals.signal.leads import LEADS, MIMIC_LEADS
 from ecg_signals.signal.millivolt import FMB, PUBLISHED, millivolt
 
 
