@@ -56,7 +56,7 @@ class AttentionPool(nn.Module):
         """
         frames, most = x.shape[1], self.positional_embedding.shape[1] - 1
         if frames > most:
-            raise ConfigError(f"the encoder gives {frames} frames, model.frames={most} have places; cut shorter windows")
+            raise ConfigError(f"the encoder gives {frames} frames, but model.frames={most}; cut shorter windows")
         query = (self.cls_token + self.positional_embedding[:, :1]).expand(len(x), -1, -1).to(x.dtype)
         x = torch.cat([query, x], dim=1) + self.positional_embedding[:, : frames + 1].to(x.dtype)
         hidden = None if padding is None else F.pad(padding, (1, 0))
