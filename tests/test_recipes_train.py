@@ -24,7 +24,10 @@ from ecg_signals.checkpoint.convert import convert
 from ecg_signals.cli import inference, preprocess, train
 from ecg_signals.clustering.rows import RowWriter
 from ecg_signals.interop.ecg_jepa.datasets import DATASETS
+from ecg_signals.interop.layout import ModelSource, get_layout, inputs_of
 from ecg_signals.readers.read import read_record
+from ecg_signals.registry import build
+from ecg_signals.signal.leads import LEADS
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "examples" / "sample"
@@ -266,7 +269,73 @@ def test_a_recipe_of_masked_autoencoders_trains_two_updates(
         assert model.signal.window_samples == 300 and model.signal.sample_rate == 250
 
 
-@pytest.mark.parametrize("name", [name for name in OWN if not name.startswith(("hubert/", "jepa/vit_", "mae/"))])
+FOUNDATION = ("ecgfounder/", "ecg_jepa_kim/", "ecg_cpc/", "fmb/")
+ELSEWHERE = ("hubert/", "jepa/vit_", "mae/", *FOUNDATION)
+CPC_SIZES = {"conv_dim": [8] * 4, "hidden_dim": 8, "num_layers": 1}
+KIM_SIZES = {"dim": 16, "depth": 1, "num_heads": 2}
+TINY_ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {  # of a recipe's folder or file
+    "ecgfounder": ("net1d", {"base_dim": 8, "dims": [8, 16], "blocks": [1, 1], "group_width": 4}),
+    "ecg_jepa_kim": ("cropa_vit", KIM_SIZES),
+    "ecg_cpc": ("fc_lstm", {**CPC_SIZES, "conv_kernel": [3, 1, 1, 1], "conv_stride": [2, 1, 1, 1], "context": "s4",
+                            "context_proj": False}),
+    "merl": ("merl_resnet", {"width": 4}),
+    "ked": ("xresnet1d", {"blocks": [1, 1], "widths": [4, 8], "stem": [4, 4, 8]}),
+    "st_mem": ("st_mem", {**MAE_SIZES, "decoder": False}),
+    "ecg_fm": ("ecg_transformer", {"encoder_embed_dim": 16, "encoder_layers": 1, "encoder_ffn_embed_dim": 16,
+                                   "encoder_attention_heads": 2, "conv_pos": 8, "conv_pos_groups": 2,
+                                   "conv_feature_layers": "[(16, 2, 2)] * 4"}),
+    "finetune": ("merl_resnet", {"width": 4}),
+}  # fmt: skip
+
+
+def foundation_settings(name: str, content: dict[str, Any], material: Material, folder: Path) -> list[str]:
+    """Overrides that make a foundation model's recipe run here, from a tiny file of its family."""
+    samples = 300 if content["task"]["sample_rate"] < 500 else 600
+    settings = [f"task.data={material.segments}", f"dataset.crop_samples={samples}", *QUICK]
+    if content["dataset"].get("window_stride"):
+        settings.append(f"dataset.window_stride={samples}")
+    if content["model"]["_name"] != "classifier":
+        sizes = CPC_SIZES if content["model"]["_name"] == "cpc" else {
+            **KIM_SIZES, "pred_dim": 8, "pred_depth": 1, "pred_num_heads": 2}  # fmt: skip
+        return [*settings, *(f"++model.{key}={value}" for key, value in sizes.items())]
+    family, _, file = name.partition("/")
+    kind, options = TINY_ENCODERS[file if family == "fmb" else family]
+    model = build("model", kind, **options)
+    source = ModelSource(kind, {key: value for key, value in model.cfg.to_dict().items() if key != "_name"},
+                         model.state_dict(), where="memory")  # fmt: skip
+    get_layout("ecg_signals").save(source, folder / "tiny.pt")
+    return [*settings, f"+task.label_file={material.labels}/y.npy", "model.num_labels=71",
+            f"model.model_path={folder}/tiny.pt"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in OWN if name.startswith(FOUNDATION)])
+def test_a_recipe_of_foundation_models_trains_two_updates(name: str, material: Material, tmp_path: Path):
+    content = packaged(name)
+    settings = foundation_settings(name, content, material, tmp_path)
+    run(train.main, ["--config-name", name, *settings, f"hydra.run.dir={tmp_path}/run"])
+    check_two_updates(tmp_path / "run")
+    model = ecg_signals.load_model(tmp_path / "run/checkpoints/checkpoint_last.pt")
+    assert model.signal.sample_rate == content["task"]["sample_rate"]
+    steps = [step for step in content["dataset"]["steps"] if step["name"] != "window"]
+    assert [step for step in model.signal.steps if step["name"] != "window"][-len(steps) :] == steps
+
+
+def test_recipes_of_foundation_models_make_the_input_that_their_files_state():
+    """But for the length of the window, which the comparison's recipe of ST-MEM has by itself."""
+    kinds = {"fmb": "fmb", "ecgfounder": "published", "ecg_jepa_kim": "published", "ecg_cpc": "published"}
+    for name in (name for name in OWN if name.startswith(FOUNDATION) and name != "fmb/finetune"):
+        content, (family, _, file) = packaged(name), name.partition("/")
+        kind, options = TINY_ENCODERS[file if family == "fmb" else family]
+        options = {**options, "seq_len": 2250} if kind == "st_mem" else options
+        contract = inputs_of(kind, build("model", kind, **options).cfg.to_dict())[kinds[family]]
+        assert content["task"]["sample_rate"] == contract.sample_rate, name
+        assert content["dataset"]["crop_samples"] == contract.window_samples, name
+        assert (content["task"].get("leads_to_load") or list(LEADS)) == contract.leads, name
+        steps = [step for step in contract.steps if step["name"] != "window"]
+        assert [step for step in content["dataset"]["steps"] if step["name"] != "window"] == steps, name
+
+
+@pytest.mark.parametrize("name", [name for name in OWN if not name.startswith(ELSEWHERE)])
 def test_a_recipe_of_ours_trains_two_updates(name: str, material: Material, tmp_path: Path):
     run(train.main, ["--config-name", name, *material.settings(packaged(name)), f"hydra.run.dir={tmp_path}"])
     check_two_updates(tmp_path, -4.01 if name == "byol" else 0.0)  # its loss is -4 where all views agree

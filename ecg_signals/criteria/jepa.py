@@ -1,6 +1,6 @@
 """JEPA's loss: the distance between predicted and target features of the masked patches."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from ecg_signals.registry import register_criterion
 SPREADS = ("target_std", "predicted_std")
 
 
-DISTANCES = {"l1": F.l1_loss, "smooth_l1": F.smooth_l1_loss}
+DISTANCES: dict[str, Callable[..., Tensor]] = {"l1": F.l1_loss, "smooth_l1": F.smooth_l1_loss}
 
 
 @dataclass

@@ -12,7 +12,6 @@ from ecg_signals.interop.hubert_ecg.contract import LICENCE as CC_BY_NC
 from ecg_signals.interop.hubert_ecg.contract import hubert_ecg
 from ecg_signals.interop.ked.contract import inputs as ked
 from ecg_signals.interop.merl.contract import merl
-from ecg_signals.interop.st_mem.contract import st_mem
 from ecg_signals.registry import get_entry, register_model
 from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.millivolt import PUBLISHED as AS_PUBLISHED
@@ -80,11 +79,10 @@ PUBLISHED = (
     _published("Edoardo-BS/hubert-ecg-small", "hubert_ecg", 30_209_664, HUBERT_ECG, CC_BY_NC),
     _published("Edoardo-BS/hubert-ecg-base", "hubert_ecg", 92_798_848, HUBERT_ECG, CC_BY_NC),
     _published("Edoardo-BS/hubert-ecg-large", "hubert_ecg", 187_644_736, HUBERT_ECG, CC_BY_NC),
-    _published("st_mem_vit_base_full.pth", "st_mem", 88_534_753, st_mem(), CC_BY_NC),
     _published(f"{FOUNDER}/12_lead_ECGFounder.pth", "classifier", 30_819_014, ecgfounder(), ON_ITS_PAGE),
     _published(f"{FOUNDER}/1_lead_ECGFounder.pth", "classifier", 30_807_750, ecgfounder(["I"]), ON_ITS_PAGE),
     _published("multiblock_epoch100.pth", "cropa_vit", 85_374_720, ecg_jepa_kim(), ON_ITS_PAGE),
-    _published("ecg_cpc.ckpt", "cpc", 3_194_880, ecg_cpc(12)[AS_PUBLISHED], ON_ITS_PAGE),
+    _published("FILE.ckpt", "cpc", 3_194_880, ecg_cpc(12)[AS_PUBLISHED], ON_ITS_PAGE),
     _published("res18_best_encoder.pth", "merl_resnet", 3_853_962, merl(), ON_ITS_PAGE),
     _published(
         "best_valid_all_increase_with_augment_epoch_3.pt", "xresnet1d", 7_865_984, ked(12)[AS_PUBLISHED], ON_ITS_PAGE

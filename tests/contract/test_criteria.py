@@ -31,6 +31,7 @@ def make(name: str) -> tuple[nn.Module, nn.Module, dict[str, Any]]:
     source = torch.randn(ITEMS, model_entry.get("leads", 12), model_entry.get("samples", 400))
     number = torch.arange(ITEMS)
     batch = {"id": number, "net_input": {"source": source}, "patient_id": number // 2, "segment": number % 2}
+    batch["net_input"] |= {key: torch.randn(ITEMS, width) for key, width in model_entry.get("drawn", {}).items()}
     labels = {
         "columns": torch.randint(2, (ITEMS, 3)).float(),
         "class": torch.randint(3, (ITEMS, 1)).float(),

@@ -27,7 +27,8 @@ def make(name: str, seed: int = 0) -> tuple[BaseModel, Tensor]:
 
 def training_pass(name: str, model: nn.Module, source: Tensor, seed: int = 0) -> dict[str, Any]:
     torch.manual_seed(seed)
-    return model.train()(source, **SMALL[name].get("forward", {}))
+    drawn = {key: torch.randn(len(source), width).to(source) for key, width in SMALL[name].get("drawn", {}).items()}
+    return model.train()(source, **SMALL[name].get("forward", {}), **drawn)
 
 
 def floats(output: dict[str, Any]) -> dict[str, Tensor]:

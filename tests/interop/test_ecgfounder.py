@@ -10,6 +10,7 @@ import ecg_signals
 from ecg_signals import load_model
 from ecg_signals.checkpoint.convert import convert
 from ecg_signals.cli import predict
+from ecg_signals.comparison.models import distinct, find_model
 from ecg_signals.config import UsageError
 from ecg_signals.interop.ecgfounder.names import to_state
 from ecg_signals.metrics.logits import LABELS
@@ -153,3 +154,13 @@ def test_rates_go_by_groups_of_stages():
     }  # fmt: skip
     assert {name: pytest.approx(rates[name]) for name in expected} == expected
     assert sorted(round(group["lr_scale"], 6) for group in model.param_groups(None)) == [0.01, 0.1, 1.0]
+
+
+def test_a_comparison_takes_the_same_file_with_either_input(golden):
+    path = golden / FILE
+    models = [find_model(str(path), lambda _: None), find_model(f"{path} signal=fmb", lambda _: None)]
+    assert [model.contract.window_samples for model in models] == [5000, 1250]
+    assert models[0].file == models[1].file and models[0].name != models[1].name
+    assert distinct(models) == models
+    with pytest.raises(UsageError, match="did you mean 'fmb'"):
+        find_model(f"{path} signal=fbm", lambda _: None)

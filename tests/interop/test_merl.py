@@ -11,6 +11,7 @@ import ecg_signals
 from ecg_signals import load_model
 from ecg_signals.checkpoint.convert import convert
 from ecg_signals.config import ConfigError
+from ecg_signals.interop.layout import ModelSource, get_layout
 from ecg_signals.interop.merl.names import to_state
 from ecg_signals.registry import build
 
@@ -37,7 +38,7 @@ def same(found, expected, tolerance=1e-5):
 
 
 def test_the_residual_encoder_of_a_whole_model_equals_the_programs(whole, published):
-    model = load_model(whole)
+    model = load_model(whole).encoder
     assert model.cfg._name == "merl_resnet" and model.cfg.depth == 18
     with torch.no_grad():
         found = model(published["source"])
@@ -45,12 +46,42 @@ def test_the_residual_encoder_of_a_whole_model_equals_the_programs(whole, publis
     same(found["pooled"], published["resnet/pooled"])
 
 
+@pytest.mark.parametrize("kind", ["resnet", "vit"])
+def test_pretraining_beside_texts_equals_the_programs(kind, whole, golden, published):
+    path = whole if kind == "resnet" else golden / "merl/vit.pt"
+    model = load_model(path)
+    assert model.cfg._name == "merl" and (model.cfg.out_dim, model.cfg.hidden_dim, model.cfg.text_dim) == (16, 12, 24)
+    source = published["source"] if kind == "resnet" else published["source"][..., :600]
+    net_input = {"source": source, "text_pooled": published["text_pooled"]}
+    with torch.no_grad():
+        found = model(**net_input)
+    for key, ours in (("proj_ecg", "projected"), ("e1", "view_1"), ("e2", "view_2"), ("proj_text", "projected_text")):
+        unit = torch.nn.functional.normalize(found[ours], dim=-1)
+        same(unit, torch.nn.functional.normalize(published[f"{kind}/{key}"], dim=-1))
+    model.train().view_dropout.p = 0.0
+    told = build("criterion", "merl")(model, {"net_input": net_input})
+    for key in ("cma", "uma"):
+        same((told.logs[key] / told.sample_size).double(), published[f"{kind}/train_{key}"])
+    (told.loss / told.sample_size).backward()
+    layout = get_layout("merl")
+    grads = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
+    found = layout.write(ModelSource("merl", {}, grads))
+    expected = {key.split("/grad/")[1]: value for key, value in published.items() if key.startswith(f"{kind}/grad/")}
+    for key, value in expected.items():
+        assert (found[key] - value).abs().max() <= 1e-4 * value.abs().max() + 1e-8, key
+    raw = torch.load(path, weights_only=True)
+    raw = raw if kind == "resnet" else raw["clip"]
+    written = layout.write(ModelSource("merl", {}, load_model(path).state_dict()))
+    assert list(written) == list(raw) and all(torch.equal(written[key], value) for key, value in raw.items())
+
+
 def test_the_vision_transformer_equals_the_programs(golden, published):
     model = load_model(golden / "merl/vit.pt")
+    assert model.signal.window_samples == 600
+    model = model.encoder
     assert model.cfg._name == "merl_vit" and (model.cfg.num_heads, model.cfg.head_dim) == (2, 12)
     with torch.no_grad():
         same(model(published["source"][..., :600])["pooled"], published["vit/pooled"])
-    assert model.signal.window_samples == 600
     with pytest.raises(ConfigError, match="source has 650 samples; the model takes 50 to 600"):
         model(torch.zeros(1, 12, 650))
 

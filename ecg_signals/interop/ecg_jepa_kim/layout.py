@@ -9,7 +9,7 @@ from typing import Any
 
 from ecg_signals.checkpoint.plain import plain_values
 from ecg_signals.interop.ecg_jepa_kim.names import from_state, is_encoder, is_whole, sizes, to_state
-from ecg_signals.interop.layout import Layout, ModelSource, config_beside, own_part, with_own_part
+from ecg_signals.interop.layout import OWN, Layout, ModelSource, config_beside, own_part, with_own_part
 from ecg_signals.registry import register_layout
 
 
@@ -24,7 +24,7 @@ class EcgJepaKimFiles(Layout):
     def read(self, raw: dict[str, Any], where: str) -> ModelSource:
         whole = not is_encoder(raw.get("encoder"))
         state = raw["model" if whole else "encoder"]
-        options = sizes(state, config_beside(where), where)
+        options = {} if OWN in raw else sizes(state, config_beside(where), where)
         name = "cropa_jepa" if whole else "cropa_vit"
         return with_own_part(
             ModelSource(name, options, from_state(state), raw=raw, layout="ECG-JEPA (Kim) .pth", where=where)

@@ -1,4 +1,4 @@
-"""The files of MERL's project: bare weights of an ECG encoder, or of a whole model, of which the encoder is read.
+"""The files of MERL's project: bare weights of an ECG encoder, or of a whole model but for its language model.
 
 They have no place for anything else: options, labels and another input than the published one go into other layouts.
 """
@@ -11,7 +11,17 @@ from torch import Tensor
 
 from ecg_signals.config import listed
 from ecg_signals.interop.layout import Layout, ModelSource, config_beside, inputs_of
-from ecg_signals.interop.merl.names import WHOLE, encoder_within, from_state, is_encoder, sizes, to_state
+from ecg_signals.interop.merl.names import (
+    ENCODER,
+    HEADS,
+    WHOLE,
+    encoder_within,
+    from_state,
+    head_sizes,
+    is_encoder,
+    sizes,
+    to_state,
+)
 from ecg_signals.registry import register_layout
 from ecg_signals.signal.millivolt import PUBLISHED
 
@@ -21,28 +31,47 @@ logger = logging.getLogger(__name__)
 @register_layout("merl")
 class MerlFiles(Layout):
     title = "MERL .pth"
-    models = ("merl_resnet", "merl_vit")
+    models = ("merl_resnet", "merl_vit", "merl")
 
     def recognise(self, raw: Mapping[str, Any]) -> bool:
         return bool(_encoder_of(raw))
 
     def read(self, raw: dict[str, Any], where: str) -> ModelSource:
-        state = _encoder_of(raw)
-        name, options = sizes(state, config_beside(where), where)
-        parts = sorted({str(key).split(".")[0] for key in raw if is_encoder(encoder_within(raw))} - {WHOLE[:-1]})
-        if parts:
-            logger.info("%s: not taken over, as only its pretraining with texts needs them: %s", where, listed(parts))
-        signal = inputs_of(name, options).get(PUBLISHED)
-        return ModelSource(name, options, from_state(state), signal=signal, raw=raw, layout="MERL .pth", where=where)
+        encoder, whole = _encoder_of(raw), _whole_of(raw)
+        name, options = sizes(encoder, config_beside(where), where)
+        signal, state = inputs_of(name, options).get(PUBLISHED), from_state(encoder)
+        if whole:
+            left = sorted({key.split(".")[0] for key in whole if not key.startswith((WHOLE, *HEADS))})
+            if left:
+                logger.info("%s: not taken over, as texts are read as vectors here: %s", where, listed(left))
+            options = {"encoder": {"_name": name, **options}, **head_sizes(whole)}
+            state = {f"{ENCODER}{key}": value for key, value in state.items()}
+            state |= {key: value for key, value in whole.items() if key.startswith(HEADS)}
+            name = "merl"
+        return ModelSource(name, options, state, signal=signal, raw=raw, layout="MERL .pth", where=where)
 
     def write(self, source: ModelSource) -> dict[str, Any]:
-        """The encoder's weights alone."""
-        return to_state(source.state)
+        """The weights alone, under the project's names and in its order."""
+        if source.name != "merl":
+            return to_state(source.state)
+        parts = {part: {key: value for key, value in source.state.items() if key.startswith(part)}
+                 for part in (ENCODER, *HEADS)}  # fmt: skip
+        inner = to_state({key.removeprefix(ENCODER): value for key, value in parts.pop(ENCODER).items()})
+        before = {key: value for part in HEADS[:-1] for key, value in parts[part].items()}
+        return before | {f"{WHOLE}{key}": value for key, value in inner.items()} | parts[HEADS[-1]]
+
+
+def _whole_of(raw: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights of a whole model, a file's or those under `clip`; {} for others."""
+    for state in (raw, raw.get("clip")):
+        if isinstance(state, Mapping) and is_encoder(encoder_within(state)) and "linear1.weight" in state:
+            return dict(state)
+    return {}
 
 
 def _encoder_of(raw: Mapping[str, Any]) -> dict[str, Tensor]:
     """The weights of an encoder: a file's, those within a whole model's, or those beside such ones; {} for others."""
-    for state in (raw, encoder_within(raw), raw.get(WHOLE[:-1])):
+    for state in (raw, encoder_within(raw), encoder_within(raw.get("clip")), raw.get(WHOLE[:-1])):
         if is_encoder(state):
             return dict(state)  # type: ignore[arg-type]
     return {}

@@ -11,6 +11,8 @@ from ecg_signals.interop.layout import stated_heads
 from ecg_signals.interop.st_mem.names import BLOCK
 
 WHOLE = "ecg_encoder."  # how an encoder's names begin in a whole model
+ENCODER = "encoder."  # the same here
+HEADS = ("downconv.", "att_pool_head.", "proj_e.", "linear1.", "linear2.", "proj_t.")  # of a whole model, alike in both
 HEAD_DIM = 64  # of every published vision transformer
 DEPTHS = {(False, 2): 18, (False, 6): 34, (True, 6): 50, (True, 23): 101}  # three convolutions, blocks of stage 3
 _OF_BLOCK = {theirs: ours for ours, theirs in BLOCK.items()}
@@ -94,6 +96,17 @@ def sizes(state: Mapping[str, Tensor], config: Mapping[str, Any], where: str) ->
     classes = len(state["linear.weight"]) if "linear.weight" in state else 0
     return "merl_resnet", {"depth": DEPTHS[deep, blocks], "width": len(first), "in_d": first.shape[1],
                            "unused_classes": classes}  # fmt: skip
+
+
+def head_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Options of `merl` beside its encoder. Raises: ConfigError where parts of a whole model are missing."""
+    places, text = state.get("att_pool_head.positional_embedding"), state.get("proj_t.0.weight")
+    if text is None:
+        raise ConfigError("weights of a whole MERL model lack proj_t.0.weight; get the file again")
+    return {
+        "frames": 0 if places is None else places.shape[1] - 1, "out_dim": len(state["linear1.weight"]),
+        "hidden_dim": len(text), "text_dim": text.shape[1],
+    }  # fmt: skip
 
 
 def _vit(state: Mapping[str, Tensor], config: Mapping[str, Any], where: str) -> dict[str, Any]:

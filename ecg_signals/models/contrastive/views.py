@@ -23,6 +23,20 @@ class ViewsOptions(AnyEncoderOptions):
     out_dim: int = option(16, "width of what is compared", least=1)
 
 
+def encoder_without_head(cfg: Any) -> tuple[type[BaseModel], Any]:
+    """The class and the options of the encoder that `cfg.encoder` names. Raises: ConfigError for no encoder alone."""
+    if not isinstance(cfg.encoder, BaseConfig):
+        raise ConfigError("model.encoder names no encoder; set model.encoder._name=NAME (`ecg-list model`)")
+    name = str(cfg.encoder._name)
+    found = get_entry("model", name).cls
+    if issubclass(found, EncoderWithHead) or not issubclass(found, found.encoder_class or found):
+        inner = found.encoder_class.encoder_name if found.encoder_class else ""
+        raise ConfigError(
+            f"model.encoder._name={name} is around an encoder; set model.encoder._name={inner or 'NAME'}"
+        )
+    return found, cfg.encoder
+
+
 class Views(EncoderWithHead):
     """Rows of a batch are views; those of one ECG stand next to each other (dataset `perturbed_views`).
 
@@ -44,16 +58,7 @@ class Views(EncoderWithHead):
 
     @classmethod
     def encoder_of(cls, cfg: Any, usual: type[BaseModel] | None = None) -> tuple[type[BaseModel], Any]:
-        if not isinstance(cfg.encoder, BaseConfig):
-            raise ConfigError("model.encoder names no encoder; set model.encoder._name=NAME (`ecg-list model`)")
-        name = str(cfg.encoder._name)
-        found = get_entry("model", name).cls
-        if issubclass(found, EncoderWithHead) or not issubclass(found, found.encoder_class or found):
-            inner = found.encoder_class.encoder_name if found.encoder_class else ""
-            raise ConfigError(
-                f"model.encoder._name={name} is around an encoder; set model.encoder._name={inner or 'NAME'}"
-            )
-        return found, cfg.encoder
+        return encoder_without_head(cfg)
 
     @property
     def dim(self) -> int:
