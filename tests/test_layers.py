@@ -20,7 +20,7 @@ interop.fairseq_signals.ignored
 registry sections files limits pulse processes
 composition tables
 signal runtime
-readers optim metrics sheet
+readers optim metrics sheet labeler
 quality
 interop.fairseq_signals.contract interop.hubert_ecg.contract interop.ecg_jepa.contract interop.st_mem.contract
 interop.ecgfounder.contract interop.ecg_jepa_kim.contract interop.ecg_cpc.contract

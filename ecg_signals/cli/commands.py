@@ -7,6 +7,7 @@ COMMANDS = {
     "inference": "outputs, embeddings and attention of a checkpoint as .npy files",
     "view": "a record as a sheet of ECG paper: SVG, PDF, PNG",
     "predict": "probabilities for record files",
+    "label": "report texts -> labels with probabilities",
     "convert": "a checkpoint into another layout",
     "pack": "the files of a manifest into few large shards, for faster loading",
     "cluster": "HuBERT-ECG's cluster targets",

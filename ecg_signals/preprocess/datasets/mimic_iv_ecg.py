@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ecg_signals.config import ConfigError, option
+from ecg_signals.labeler.reports import joined_reports
 from ecg_signals.preprocess.comments import sex_code
 from ecg_signals.preprocess.options import SplitConfig
 from ecg_signals.preprocess.source import Source
@@ -58,9 +59,7 @@ class MimicIvEcg(Source):
         if not path.is_file():
             return pd.DataFrame({"study_id": pd.Series(dtype="int64"), "report": pd.Series(dtype=object)})
         table = read_table(path, ["study_id"])
-        columns = [name for name in table.columns if name.startswith("report_")]
-        lines = table[columns].astype(object).where(table[columns].notna(), "").to_numpy()
-        texts = ["; ".join(str(line).strip() for line in row if str(line).strip()) for row in lines]
+        texts = joined_reports(table, [name for name in table.columns if name.startswith("report_")])
         measured = {name: numbers(table, name, path) for name in MEASURED if name in table.columns}
         found = pd.DataFrame({"study_id": table["study_id"], "report": texts, **measured})
         return found.drop_duplicates("study_id")

@@ -1,0 +1,76 @@
+"""ecg-label: report texts -> labels with probabilities."""
+
+import argparse
+from pathlib import Path
+
+from ecg_signals.cli.app import run_command
+from ecg_signals.cli.arguments import Parser
+
+EXAMPLE = """examples:
+  ecg-label machine_measurements.csv --templates ECG-FM/data/mimic_iv_ecg/labeler --out labels
+  ecg-preprocess mimic_iv_ecg SOURCE DEST label_file=labels/labels.csv
+results: OUT/labels.csv, the probability of every label; OUT/label_def.csv, how often each was found; OUT/matches.csv,
+what was found in which text, and what was not understood"""
+
+
+def main() -> None:
+    run_command(run)
+
+
+def parser() -> Parser:
+    parser = Parser(
+        prog="ecg-label",
+        description="Find what ECG reports say: patterns in the text, with negation and doubt, and what follows from "
+        "them in a graph of findings. A record without a report has no labels: they are unknown, not absent.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("reports", metavar="REPORTS", help="MIMIC-IV-ECG's machine_measurements.csv, another .csv with a column report "
+        "or text (such as a meta.csv), a .json list, or a text file with a report per line")  # fmt: skip
+    add("--templates", required=True, metavar="DIR", help="entity_tem.json, entity_pat.json and others; ECG-FM's for "
+        "MIMIC-IV-ECG are in its repository (bowang-lab/ECG-FM), folder data/mimic_iv_ecg/labeler")  # fmt: skip
+    add("--out", default="labels", metavar="DIR", help="folder for the results (labels)")
+    add("--column", metavar="NAME", help="of the .csv, that holds the reports")
+    add("--labels", metavar="FILE", help="these labels in this order: label_def.csv, or a name per line (all, sorted)")
+    add("--hard", action="store_true", help="1 for every label found, however doubtful, instead of probabilities")
+    add("--as-is", action="store_true", help="the texts are in the templates' spelling already")
+    add("--published", action="store_true", help="as ECG-FM published it: negation has no effect, and doubt only "
+        "beside a connective")  # fmt: skip
+    return parser
+
+
+def run(argv: list[str]) -> None:
+    """Label one file of reports. Raises: ConfigError for files that cannot be read, or labels that no template has."""
+    label(parser().parse_args(argv))
+
+
+def label(arguments: argparse.Namespace) -> None:
+    from ecg_signals.cli.predict import read_labels
+    from ecg_signals.config import resolve_input
+    from ecg_signals.labeler import reports as files
+    from ecg_signals.labeler.templates import read_templates
+    from ecg_signals.limits import check_no_input
+    from ecg_signals.tables import write_table
+
+    path, out = resolve_input(arguments.reports), Path(arguments.out).expanduser()
+    check_no_input([out / name for name in ("labels.csv", "label_def.csv", "matches.csv")], [path])
+    templates = read_templates(resolve_input(arguments.templates))
+    names = read_labels(arguments.labels) if arguments.labels else None
+    for name in names or ():
+        templates.check_label(name)
+    reports = files.read_reports(path, arguments.column)
+    found = files.label_reports(reports, templates, published=arguments.published, as_is=arguments.as_is)
+    table = files.label_table(reports, found, names, arguments.hard)
+    for name, content in {
+        "labels": table, "label_def": files.label_counts(table), "matches": files.matches_table(reports, found)
+    }.items():  # fmt: skip
+        write_table(out / f"{name}.csv", content)
+    said = [labelled for labelled in found if labelled.labels]
+    without = sum(not text.strip() for text in reports.texts)
+    counts = f"{len(found)} records, {len(said)} with labels, {without} without a report"
+    print(f"{counts}; {table.shape[1] - 1} labels -> {out}")
+
+
+if __name__ == "__main__":
+    main()
