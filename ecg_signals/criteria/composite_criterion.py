@@ -25,8 +25,8 @@ class CompositeCriterionConfig(BaseConfig):
 class CompositeCriterion(BaseCriterion):
     """Sum of weight * loss / sample_size; its own `sample_size` is 1.
 
-    Where the model's `logits` are a list, criterion i sees the i-th; else all see the same. Statistics of criterion i
-    are printed as `<i>_<name>`.
+    Where the model has several `heads`, or its `logits` are a list, criterion i sees the i-th; else all see the same.
+    Statistics of criterion i are printed as `<i>_<name>`.
     """
 
     def __init__(self, cfg: CompositeCriterionConfig) -> None:
@@ -60,6 +60,10 @@ class CompositeCriterion(BaseCriterion):
     def select_labels(self, columns: Sequence[int], found: int) -> None:
         for part in self.parts:
             part.select_labels(columns, found)
+
+    def prepare(self, model: nn.Module, dataset: Any) -> None:
+        for part in self.parts:
+            part.prepare(model, dataset)
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
         shared = _OneCall(model)
@@ -96,14 +100,14 @@ class _OneCall:
         self.outputs: dict[bool, Mapping[str, Any]] = {}
 
     def view(self, number: int) -> Any:
-        """A callable like the model whose `logits` are entry `number` where the model gives a list."""
+        """A callable like the model whose `logits` are those of head `number` where it has several."""
 
         def call(**net_input: Any) -> Mapping[str, Any]:
             masked = bool(net_input.get("mask", False))
             if masked not in self.outputs:
                 self.outputs[masked] = self.model(**net_input)
             output = self.outputs[masked]
-            logits = output.get("logits")
+            logits = output["heads"] if "heads" in output else output.get("logits")
             return {**output, "logits": logits[number]} if isinstance(logits, (list, tuple)) else output
 
         return call

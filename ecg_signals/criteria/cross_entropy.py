@@ -1,8 +1,10 @@
 """Cross entropy over classes, plain or focal, of whole items or of every sample of a segmentation."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,6 +12,7 @@ from torch.nn import functional as F
 from ecg_signals.config import BaseConfig, ConfigError, option
 from ecg_signals.criteria.base import CountingCriterion, CriterionOutput
 from ecg_signals.criteria.labels import check_label_weights, logged, sample_size_of
+from ecg_signals.metrics.delineation import as_logs, compare, matches_in, summed
 from ecg_signals.metrics.logits import CLASSES
 from ecg_signals.registry import register_criterion
 
@@ -27,7 +30,8 @@ class CrossEntropyCriterion(CountingCriterion):
 
     Logits [items, classes] go with `label`: class numbers, or one column per class of which one is 1. Logits
     [items, samples, classes] go with `segment_label`, whose samples are left out where `segment_mask` is True.
-    Negative and NaN targets are unknown, and so are rows with no class or several.
+    Negative and NaN targets are unknown, and so are rows with no class or several. Validations of a model that marks
+    waves also compare their boundaries: see metrics/delineation.py.
     """
 
     logits = CLASSES
@@ -39,10 +43,16 @@ class CrossEntropyCriterion(CountingCriterion):
     def __init__(self, cfg: CrossEntropyConfig) -> None:
         super().__init__(cfg)
         self.checked = False
+        self.waves: Mapping[str, int] = {}
+        self.rate: float | None = None
         self.register_buffer("weight", None if cfg.weight is None else torch.tensor(cfg.weight), persistent=False)
 
     def set_labels(self, labels: list[str]) -> None:
         check_label_weights("weight", self.cfg.weight, labels)
+
+    def prepare(self, model: nn.Module, dataset: Any) -> None:
+        super().prepare(model, dataset)
+        self.waves, self.rate = getattr(model, "waves", {}), getattr(dataset, "sample_rate", None)
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
         return self.from_logits(model(**batch["net_input"])["logits"].float(), batch)
@@ -52,6 +62,7 @@ class CrossEntropyCriterion(CountingCriterion):
         if not self.checked:
             check_label_weights("weight", self.cfg.weight, [str(number) for number in range(logits.size(-1))])
             self.checked = True
+        answered = logits
         logits, target, known = class_targets(logits, batch)
         losses = F.cross_entropy(logits, target, weight=self.weight, reduction="none")
         if self.cfg.focal_loss:
@@ -59,7 +70,24 @@ class CrossEntropyCriterion(CountingCriterion):
         loss = losses.masked_fill(~known, 0.0).sum()
         count, correct = known.sum(), ((logits.argmax(dim=-1) == target) & known).sum()
         logs = logged(loss, batch, correct=correct, count=count)
+        if self.waves and self.rate and not self.training:
+            logs |= self._boundaries(answered, batch)
         return CriterionOutput(loss, sample_size=sample_size_of(batch, count), logs=logs)
+
+    def _boundaries(self, logits: Tensor, batch: dict[str, Any]) -> dict[str, float]:
+        """What was found of the waves' boundaries, to be summed."""
+        assert self.rate is not None
+        answers, marks = (values.cpu().numpy() for values in (logits.argmax(dim=-1), batch["segment_label"]))
+        mask = batch.get("segment_mask")
+        judged = np.ones(marks.shape, bool) if mask is None else ~mask.cpu().numpy()
+        rows = [compare(*row, self.waves, self.rate) for row in zip(answers, marks, judged)]
+        return as_logs(rows)
+
+    def metrics(self, logs: Mapping[str, float], scores: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """`accuracy` and, of waves, `wave_f1` over all boundaries, `<wave>_<boundary>_f1` of each."""
+        found = matches_in(logs)
+        every = {f"{wave}_{boundary}_f1": one.f1 for (wave, boundary), one in found.items()}
+        return super().metrics(logs, scores) | ({"wave_f1": summed(found.values()).f1, **every} if found else {})
 
 
 def class_targets(logits: Tensor, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """The input contract of a model that is trained on a manifest of segments, read off the segments themselves."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,20 +18,24 @@ if TYPE_CHECKING:
 LOOKED_AT = 8  # segments whose values tell whether records were standardised
 
 
-def contract_of_segments(dataset: "EcgFileDataset") -> SignalContract | None:
+def contract_of_segments(dataset: "EcgFileDataset", names: Sequence[str] = LEADS) -> SignalContract | None:
     """Rate, leads, window and steps that bring a raw record to what `dataset` yields.
+
+    Args:
+        names: of the rows of files, where every row is taken.
 
     Returns: None where no fixed contract exists: the rate is unknown, leads are drawn per item, or rows have no name.
     """
     cfg, selection = dataset.cfg, dataset.selection
-    unnamed = selection.every_row and len(dataset.first.signal) != len(LEADS)
+    unnamed = selection.every_row and len(dataset.first.signal) != len(names)
     if not dataset.sample_rate or selection.bucket or cfg.enable_padding_leads or unnamed:
         return None
-    leads = list(range(len(LEADS))) if selection.every_row else selection.fixed
+    leads = list(range(len(names))) if selection.every_row else selection.fixed
+    chosen = list(names) if selection.every_row else [LEADS[lead] for lead in leads]
     statistics = zip(("mean", "std"), dataset.preparation.statistics or ())
     contract = segment_contract(
         dataset.sample_rate,
-        [LEADS[lead] for lead in leads],
+        chosen,
         _window(dataset.sizes, cfg.max_sample_size),
         zero_missing_leads=loses_leads(cfg, dataset.sample_rate),
         filtered=cfg.filter,

@@ -20,6 +20,7 @@ from ecg_signals.evaluation.bootstrap import write_predictions
 from ecg_signals.evaluation.extract import Extraction
 from ecg_signals.evaluation.results import Answers, printed, undefined_labels, write_results
 from ecg_signals.evaluation.run import batches_of, evaluate_split, run
+from ecg_signals.evaluation.waves import write_waves
 from ecg_signals.evaluation.windows import by_windows, judge_of_windows
 from ecg_signals.files import check_writable, sized
 from ecg_signals.interop.layout import ModelSource, logit_kind_of
@@ -181,6 +182,8 @@ class Evaluator:
                 results[split] = judged, found
                 if found:
                     answered[split] = found.targets, found.scores
+                if folder and self.placement.rank == 0:
+                    written += write_waves(folder, split, judged[0])
                 if folder and found and self.placement.rank == 0:
                     written += found.write(folder, split)
                     summaries[split] = found.summary(section.intervals)

@@ -16,7 +16,9 @@ class PreprocessConfig(BaseConfig):
     """Options that every dataset has. Those of `SIGNAL_OPTIONS` change the stored signals, the others only tables."""
 
     sample_rate: int = option(500, "Hz of the segments; other rates are resampled linearly")
-    segment_seconds: float = option(5.0, "length of a segment; a remainder at the end of a record is dropped")
+    segment_seconds: float = option(
+        5.0, "length of a segment; a remainder at the end of a record is dropped. 0: the whole record"
+    )
     leads: list[str] = option(list(LEADS), "leads to keep, in this order, by name or by number in the standard order")
     standardise: bool = option(True, "z-score every lead over the whole record; false keeps mV")
     constant_leads: str = option(
@@ -136,7 +138,7 @@ def _listed(value: str) -> list[str]:
 def _check(cfg: PreprocessConfig) -> None:
     if cfg.sample_rate <= 0:
         raise UsageError(f"sample_rate is {cfg.sample_rate}; it must be above 0, such as sample_rate=500")
-    if int(cfg.segment_seconds * cfg.sample_rate) < 1:
+    if cfg.segment_seconds and int(cfg.segment_seconds * cfg.sample_rate) < 1:
         raise UsageError(f"segment_seconds is {cfg.segment_seconds}; a segment must hold at least one sample")
     cfg.leads = lead_names(cfg.leads)
     place(cfg.executor, cfg.executor_options)

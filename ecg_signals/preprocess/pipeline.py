@@ -34,6 +34,7 @@ from ecg_signals.preprocess.splits import (
 )
 from ecg_signals.preprocess.workers import UNREADABLE, Job, Work, process_all
 from ecg_signals.registry import register_source
+from ecg_signals.signal.resample import resampled_length
 from ecg_signals.tables import Column, Table, check_columns, write_table
 
 CHUNK = 10_000  # records whose facts are parsed at a time
@@ -241,7 +242,8 @@ def meta_table(records: Table, journal: Journal, cfg: PreprocessConfig, dest: Pa
         kept = kept.drop(columns=[name])
     folder = f"{dest / 'org'}{os.sep}"
     paths = texts(folder + name for name in kept["save_file"])
-    return pd.concat([kept.assign(save_path=paths, lead_order=str(cfg.leads)), found], axis=1)
+    order = {} if "lead_order" in found else {"lead_order": str(cfg.leads)}
+    return pd.concat([kept.assign(save_path=paths, **order), found], axis=1)
 
 
 def fact_table(facts: Iterator[dict[str, Any]]) -> Table:
@@ -268,7 +270,10 @@ def segment_table(meta: Table, journal: Journal, cfg: PreprocessConfig, dest: Pa
     number = np.arange(len(names)) - np.repeat(np.cumsum(counts) - counts, counts)  # within its record
     folder = f"{dest / 'segmented'}{os.sep}"
     paths = texts(folder + segment_name(name, i) for name, i in zip(names, number))
-    size = int(cfg.segment_seconds * cfg.sample_rate)
+    size: Any = int(cfg.segment_seconds * cfg.sample_rate)
+    if not size:
+        rows = zip(meta["sample_size"], meta["sample_rate"])
+        size = np.repeat([resampled_length(samples, rate, cfg.sample_rate) for samples, rate in rows], counts)
     return pd.DataFrame({"path": paths, "save_file": names, "sample_size": size})
 
 

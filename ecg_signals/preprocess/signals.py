@@ -2,6 +2,7 @@
 
 import hashlib
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.mat_writer import write_mat
 from ecg_signals.preprocess.options import PreprocessConfig
+from ecg_signals.signal.resample import resample_linear
 
 if TYPE_CHECKING:
     from ecg_signals.preprocess.source import Row, Source
@@ -51,7 +53,10 @@ def read_ordered(source: "Source", row: "Row") -> Ordered:
         record = source.read(row)
     wrong_checksum = bool(record.metadata.get("wrong_checksum"))
     notes = [str(item.message) for item in caught if not ("checksum" in str(item.message) and wrong_checksum)]
-    org = ordered(record, source.cfg)
+    cfg = source.settings(row)
+    org = ordered(record, cfg)
+    if cfg.leads != source.cfg.leads:
+        org.facts["lead_order"] = list(cfg.leads)
     org.facts.update({"wrong_checksum": wrong_checksum, "notes": "; ".join(dict.fromkeys(notes))})
     org.facts.update(source.facts(record))
     return org
@@ -103,7 +108,11 @@ def _whole(rate: float) -> float:
 
 
 def preprocess(
-    org: np.ndarray, rate: float, cfg: PreprocessConfig, centre: Centre | None = None
+    org: np.ndarray,
+    rate: float,
+    cfg: PreprocessConfig,
+    centre: Centre | None = None,
+    resample: Callable[[np.ndarray, float, float], np.ndarray] = resample_linear,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Resample and standardise a whole record.
 
@@ -111,13 +120,13 @@ def preprocess(
         org: [leads, samples], mV; its type decides about the last bits, as in the published segments.
         rate: its Hz.
         centre: what `centre_leads` gives of `org`, where that is known; its last part is used up.
+        resample: (signal, its Hz, Hz wanted) -> the signal at these.
     Returns: float64 [leads, samples] at `cfg.sample_rate` Hz, z-scores or, with standardise=false, mV; mean and
         deviation [leads] after resampling, mV.
     """
-    from ecg_signals.signal.resample import resample_linear
     from ecg_signals.signal.standardise import centre_leads, scale_leads
 
-    resampled = resample_linear(org, rate, cfg.sample_rate)
+    resampled = resample(org, rate, cfg.sample_rate)
     if not resampled.shape[-1]:
         raise ConfigError(f"has {org.shape[-1]} samples at {rate} Hz, less than one at {cfg.sample_rate} Hz")
     mean, deviation, centred = centre if centre and resampled is org else centre_leads(resampled)
@@ -136,7 +145,7 @@ def store(record: Ordered, row: "Row", source: "Source", dest: Path) -> int:
     from ecg_signals.signal.windows import segment
 
     cfg, (org, rate, _, centre) = source.cfg, record
-    result, mean, deviation = preprocess(org, rate, cfg, centre)
+    result, mean, deviation = preprocess(org, rate, cfg, centre, source.resample)
     common: dict[str, Any] = {"idx": int(row["idx"]), "org_sample_rate": _whole(rate), "org_sample_size": org.shape[1]}
     if row.get("patient_number") is not None:
         common["patient_id"] = int(row["patient_number"])
@@ -146,9 +155,10 @@ def store(record: Ordered, row: "Row", source: "Source", dest: Path) -> int:
     common |= {"mean": mean[:, None], "std": deviation[:, None]}
     if cfg.keep_preprocessed:
         write_signal(dest / "preprocessed" / name, result, cfg.sample_rate, cfg, common)
-    size = int(cfg.segment_seconds * cfg.sample_rate)
+    size = int(cfg.segment_seconds * cfg.sample_rate) or result.shape[-1]
     pieces = segment(result, size)  # [segments, leads, samples]
-    tracks = source.tracks(row, org.shape[-1], result.shape[-1])
+    tracks = source.tracks(row, org.shape[-1], result.shape[-1], rate)
+    common |= source.values(record.facts)
     for i, piece in enumerate(pieces):
         path = dest / "segmented" / segment_name(row["save_file"], i)
         cut = {key: values[i * size : (i + 1) * size] for key, values in tracks.items()}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ecg_signals.config import ConfigError
 from ecg_signals.preprocess.options import PreprocessConfig
 from ecg_signals.signal.record import Record
+from ecg_signals.signal.resample import resample_linear
 from ecg_signals.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -102,12 +103,25 @@ class Source(ABC):
         """Further columns of meta.csv that only the record itself tells."""
         return {}
 
-    def tracks(self, row: Row, stored: int, samples: int) -> "dict[str, np.ndarray]":
+    def settings(self, row: Row) -> Any:
+        """`cfg` as it holds for one row, which may have leads of its own."""
+        return self.cfg
+
+    def resample(self, signal: "np.ndarray", rate: float, wanted: float) -> "np.ndarray":
+        """[leads, samples] at `rate` Hz -> the same at `wanted` Hz."""
+        return resample_linear(signal, rate, wanted)
+
+    def values(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Further arrays of every segment's .mat file, from what is known of the record."""
+        return {}
+
+    def tracks(self, row: Row, stored: int, samples: int, rate: float) -> "dict[str, np.ndarray]":
         """Values per sample that are cut into segments together with the signal, by their key in the .mat file.
 
         Args:
             stored: samples of the record as read.
             samples: samples of the resampled record.
+            rate: Hz of the record as read.
         Returns: arrays [samples].
         """
         return {}

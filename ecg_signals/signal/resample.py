@@ -44,6 +44,29 @@ def resample_linear(signal: np.ndarray, rate_in: float, rate_out: float) -> np.n
     return slope + left
 
 
+def resample_spline(signal: np.ndarray, rate_in: float, rate_out: float) -> np.ndarray:
+    """Cubic spline (not-a-knot), as fairseq-signals resamples LUDB, to int(samples * rate_out / rate_in) samples.
+
+    The result is spread from the first sample to one behind the last, which is extrapolated.
+
+    Args:
+        signal: [leads, samples], at least 2; a lead with a NaN becomes NaN throughout.
+        rate_in: Hz of `signal`.
+        rate_out: Hz wanted; equal rates return `signal` itself.
+    """
+    if rate_in == rate_out:
+        return signal
+    from scipy.interpolate import CubicSpline
+
+    samples = signal.shape[-1]
+    out = np.full((len(signal), resampled_length(samples, rate_in, rate_out)), np.nan)
+    whole = np.isfinite(signal).all(axis=-1)
+    if whole.any() and samples > 1:
+        places = np.linspace(0, samples, out.shape[-1])
+        out[whole] = CubicSpline(np.arange(samples), signal[whole].astype(np.float64), axis=-1)(places)
+    return out
+
+
 def resample_fourier(signal: np.ndarray, rate_in: float, rate_out: float) -> np.ndarray:
     """Resampling in the frequency domain to int(samples * rate_out / rate_in) samples; the record is taken as periodic.
 

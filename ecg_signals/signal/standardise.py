@@ -32,6 +32,12 @@ def standardise_leads(signal: np.ndarray, constant: str = "zero") -> np.ndarray:
     return scale_leads(centred, spread, constant)
 
 
+def jointly_standardised(signal: np.ndarray, eps: float) -> np.ndarray:
+    """All leads minus their common mean, over the root of their common variance + `eps`, as a layer norm does."""
+    centred = signal - signal.mean(dtype=np.float64)
+    return centred / np.sqrt(np.square(centred).mean() + eps)
+
+
 def scale_leads(centred: np.ndarray, spread: np.ndarray, constant: str = "zero") -> np.ndarray:
     """The second half of `standardise_leads`: what `centre_leads` gave becomes z-scores, in place."""
     if constant not in CONSTANT_LEADS:

@@ -33,7 +33,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             name = f"r{record}_{segment}"
             feats = rng.standard_normal((12, SAMPLES)).astype(np.float32)
             numbers = {"curr_sample_rate": 500, "idx": record, "patient_id": record // 2}
-            savemat(home / f"{name}.mat", {"feats": feats, **numbers})
+            tracks = {"segment_label": np.arange(SAMPLES) // 50 % 4, "segment_mask": np.arange(SAMPLES) < 50}
+            savemat(home / f"{name}.mat", {"feats": feats, **numbers, **tracks})
             savemat(home / f"to_{name}.mat", {"ecg_path": str(home / f"{name}.mat"), "label": [[0, 1]], "idx": record})
             np.save(home / f"{name}.npy", feats)
             rows["plain"].append(f"{name}.mat\t{SAMPLES}")

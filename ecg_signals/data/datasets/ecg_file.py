@@ -118,7 +118,7 @@ class EcgFileDataset(BaseDataset):
         self.cropping = Cropping(self.manifest.samples, cfg.enable_padding or self.whole, self.longest, buckets)
         self.first = self.read_first()
         self.sample_rate = cfg.sample_rate if (cfg.sample_rate or 0) > 0 else self.first.rate
-        self.preparation = Preparation(self.sample_rate, cfg)
+        self.preparation = self.make_preparation()
         self.pipeline = build_pipeline(cfg, self.sample_rate) if training else None
         self.noise = NoiseLevel(cfg.noise_level, self.sample_rate) if cfg.noise_level and not training else None
 
@@ -135,6 +135,10 @@ class EcgFileDataset(BaseDataset):
     def open_source(self) -> SegmentSource:
         """What reads the segments that the manifest names."""
         return FileSource(self.manifest.root, self.tracks, int((self.cfg.remote_cache or 0) * 1e9))
+
+    def make_preparation(self) -> Preparation:
+        """What brings stored signals into the form of items."""
+        return Preparation(self.sample_rate, self.cfg)
 
     def fetch(self, indices: Sequence[int]) -> None:
         if isinstance(self.source, FileSource) and self.source.remote:

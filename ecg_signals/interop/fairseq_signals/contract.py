@@ -8,6 +8,7 @@ from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.leads import LEADS, lead_indices
 from ecg_signals.signal.segments import segment_contract
 
+SEGMENTORS = ("unet_segmentor", "unet_cgm_segmentor")
 ECG_FM_MAX = (
     "Poor data quality",
     "Premature ventricular contraction",
@@ -24,6 +25,19 @@ def ecg_fm() -> SignalContract:
     return contract
 
 
+def _segmentation(task: Mapping[str, Any], options: Mapping[str, Any]) -> SignalContract | None:
+    """Whole records of 10 s in mV, all leads or any one alone, which is named after lead II."""
+    leads = {1: ["II"], len(LEADS): list(LEADS)}.get(options.get("in_d", 1))
+    rate = task.get("sample_rate")
+    rate = float(rate) if isinstance(rate, (int, float)) and rate > 0 else 500.0
+    if leads is None:
+        return None
+    steps: list[dict[str, Any]] = [{"name": "resample", "method": "linear"}]
+    if task.get("normalize"):
+        steps += [{"name": "window"}, {"name": "standardise", "jointly": True, "variance_eps": 1e-5}]
+    return SignalContract(rate, leads, round(10 * rate), steps)
+
+
 def built_in_contract(cfg: Mapping[str, Any], options: Mapping[str, Any]) -> SignalContract | None:
     """The input of fairseq-signals' files: ECG-FM's, with the rate, leads and filter that the recipe names.
 
@@ -32,6 +46,8 @@ def built_in_contract(cfg: Mapping[str, Any], options: Mapping[str, Any]) -> Sig
     """
     contract = ecg_fm()
     task = cfg.get("task") or {}
+    if (cfg.get("model") or {}).get("_name") in SEGMENTORS:
+        return _segmentation(task, options)
     if task.get("normalize"):
         return None
     rate = task.get("sample_rate")

@@ -119,16 +119,13 @@ class EncoderWithHead(BaseModel):
             parameter.requires_grad_(self.trains(name))
 
 
-class FinetunedModel(EncoderWithHead):
-    """A head whose encoder may wait for it; `cfg` extends FinetuneOptions."""
+class WaitingEncoder(EncoderWithHead):
+    """A head whose encoder may wait for it, `cfg.freeze_finetune_updates`."""
 
     encoder: BaseModel
-    usually_pretrained = True
-    HEAD: ClassVar[tuple[str, ...]] = ()  # options that say which weights a head has
 
     def __init__(self, cfg: Any) -> None:
         super().__init__(cfg)
-        self.final_dropout = Dropout(cfg.final_dropout)
         self.before_forward(0)
 
     @property
@@ -137,3 +134,14 @@ class FinetunedModel(EncoderWithHead):
 
     def before_forward(self, num_updates: int) -> None:
         self.frozen = num_updates < self.cfg.freeze_finetune_updates
+
+
+class FinetunedModel(WaitingEncoder):
+    """A head with labels; `cfg` extends FinetuneOptions."""
+
+    usually_pretrained = True
+    HEAD: ClassVar[tuple[str, ...]] = ()  # options that say which weights a head has
+
+    def __init__(self, cfg: Any) -> None:
+        super().__init__(cfg)
+        self.final_dropout = Dropout(cfg.final_dropout)

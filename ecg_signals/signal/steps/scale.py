@@ -20,6 +20,7 @@ class StandardiseConfig(BaseConfig):
     constant: str = option("zero", "what a flat lead becomes", choices=CONSTANT_LEADS)
     jointly: bool = option(False, "one mean and deviation of all leads together")
     epsilon: float = option(0.0, "added to the deviation", least=0)
+    variance_eps: float = option(0.0, "added to the variance, as layer norms do", least=0)
 
 
 @register_step("standardise", dataclass=StandardiseConfig)
@@ -32,6 +33,8 @@ class Standardise(Step):
     def __call__(self, signal: np.ndarray, rate: float, contract_rate: float) -> tuple[np.ndarray, float]:
         rows = signal.reshape(1, -1) if self.cfg.jointly else signal
         _, spread, centred = centre_leads(rows)
+        if self.cfg.variance_eps:
+            spread = np.sqrt(np.square(spread) + self.cfg.variance_eps)
         return scale_leads(centred, spread + self.cfg.epsilon, self.cfg.constant).reshape(signal.shape), rate
 
     def problem(self, records: list[Leads]) -> str | None:

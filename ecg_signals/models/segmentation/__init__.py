@@ -1,0 +1,1 @@
+"""Models that say of every sample which wave it belongs to."""
