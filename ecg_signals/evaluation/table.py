@@ -162,7 +162,7 @@ def run_table(model: Any, options: TableOptions) -> Outcome:
     """
     outcome = Outcome()
     logits = logit_columns(model.cfg.to_dict())
-    if logits is None or model.logit_kind == COSINES:
+    if logits is None or model.of_samples or model.logit_kind == COSINES:
         raise ConfigError(
             f"ecg-test takes a fine-tuned model, and {model.cfg._name} has no classification head; fine-tune it first"
         )

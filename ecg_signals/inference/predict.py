@@ -78,6 +78,8 @@ class Predictor:
         found = load_source(source)
         self.model = build_source(found).to(self.device)
         self.signal = stated_contract(self.model.signal, str(source))
+        if self.model.of_samples:
+            raise ConfigError(f"{source} marks waves; see them with ecg-view RECORD --waves {source}")
         count = logit_columns(self.model.cfg.to_dict())
         if count is None or self.model.logit_kind == COSINES:
             raise ConfigError(

@@ -73,7 +73,7 @@ def with_cells(sheet: Sheet, cells: Mapping[str, Sequence[Cell]]) -> Sheet:
     Args:
         cells: of every lead, by its name; what lies outside the time that a trace shows is left out.
     """
-    height = _height(sheet)
+    height = row_height(sheet)
     largest = max((abs(value) for own in cells.values() for *_, value in own), default=0.0)
     boxes = []
     for trace in sheet.traces:
@@ -89,8 +89,8 @@ def with_cells(sheet: Sheet, cells: Mapping[str, Sequence[Cell]]) -> Sheet:
     return replace(sheet, boxes=(*sheet.boxes, *boxes))
 
 
-def _height(sheet: Sheet) -> float:
-    """Of the largest cell: no cell leaves the grid or meets one of a neighbouring row."""
+def row_height(sheet: Sheet) -> float:
+    """mm above or below a baseline that meet no neighbouring row and do not leave the grid, TALLEST_CELL at most."""
     bases = sorted({trace.base for trace in sheet.traces})
     if not bases:
         return TALLEST_CELL

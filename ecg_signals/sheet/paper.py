@@ -9,7 +9,7 @@ PAGES = {"a4": (297.0, 210.0), "letter": (279.4, 215.9)}  # mm, landscape
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle; `role` says what it is: "grid", "for", "against" (a reason's cells), "value-bar"."""
+    """A rectangle; `role` says what it is: "grid", "for", "against" (a reason's cells), "value-bar", "wave-p" ..."""
 
     x: float
     y: float

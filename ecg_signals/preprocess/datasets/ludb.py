@@ -22,7 +22,7 @@ from ecg_signals.tables import Table
 
 WAVES = ("p", "qrs", "t")  # numbers of the classes, in this order; where waves overlap, the first one counts
 NONE = 3
-SAME_WAVE_SECONDS = 0.2  # peaks of one class that are closer than this to a group's first, in any leads, are of one wave
+SAME_WAVE_SECONDS = 0.2  # peaks, in any leads, that are closer than this to a group's first one are of one wave
 LONGEST_SECONDS = {"p": 0.3, "qrs": 0.3, "t": 0.4}  # of a wave; a longer one is an error in the marks
 _FIELD = re.compile(r"<(age|sex)>:?\s*(\S+)")
 _RESAMPLING = {"linear": resample_linear, "spline": resample_spline}
