@@ -8,7 +8,6 @@ import re
 FAMILIES = {  # what it is -> beginnings of the words that its names are made of
     "ECGs together with text (M3AE, MedViLL)": ("m3ae", "medvill", "text", "language", "blind", "deaf", "lstm"),
     "question answering on ECGs": ("question", "ecgqa", "qa"),
-    "segmentation (U-Net)": ("unet", "segment"),
     "import of GE MUSE XML files": ("muse",),
 }
 

@@ -6,6 +6,7 @@ Those that fairseq-signals ships too (test_recipes says which) train from its ow
 import csv
 import json
 import math
+import runpy
 import shutil
 import sys
 from collections.abc import Iterator
@@ -74,6 +75,7 @@ class Material:
     questions: Path  # manifests of files that point to records
     pretrained: Path
     probes: Path  # where one is made if it is asked for
+    waves: Path  # segments with marked waves: folders `together` and `alone`
 
     @property
     def probe(self) -> Path:
@@ -90,7 +92,10 @@ class Material:
         criterion = content.get("criterion", {}).get("_name", "")
         folder = self.segments / "cmsc" if "cmsc" in criterion or criterion == "clocs" else self.segments
         out = [*QUICK, *NARROW_BY_MODEL.get(model.get("_name", ""), [])]
-        if task["_name"] == "ecg_identification":
+        if task["_name"] == "ecg_segmentation":
+            folder = self.waves / ("together" if model.get("in_d") == 12 else "alone") / "manifest"
+            out.append("+model.initial_dim=2")
+        elif task["_name"] == "ecg_identification":
             folder = self.people
             out.append(f"model.num_labels={people_in(self.people)}")
         elif task.get("path_dataset"):
@@ -99,7 +104,7 @@ class Material:
         elif task["_name"] == "ecg_classification":
             labels = self.labels / "single" if criterion == "multi_class" else self.labels
             out += [f"+task.label_file={labels}/y.npy", "model.num_labels=71"]
-        if model.get("no_pretrained_weights") and model["_name"] == "classifier":
+        if model.get("no_pretrained_weights") and model["_name"].startswith(("classifier", "unet")):
             pass  # its encoder is small enough
         elif "no_pretrained_weights" in model and "resnet" not in model["_name"] and "se_wrn" not in model["_name"]:
             scratch = model["no_pretrained_weights"]
@@ -134,8 +139,18 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Material]:
     run(train.main, [*pretrain, f"hydra.run.dir={folder}/pretrain"])
     yield Material(
         segments, folder / "sample" / "labels", folder / "people", folder / "questions",
-        folder / "pretrain" / "checkpoints" / "checkpoint_last.pt", folder / "probe",
+        folder / "pretrain" / "checkpoints" / "checkpoint_last.pt", folder / "probe", write_waves(folder / "ludb"),
     )  # fmt: skip
+
+
+def write_waves(folder: Path) -> Path:
+    """The sample with marks by rule, in LUDB's layout, preprocessed with leads together and alone."""
+    runpy.run_path(str(ROOT / "examples/segmentation/stand_in.py"))["main"](SAMPLE, folder / "raw", 10)
+    settings = {"together": [], "alone": ["separate_leads=true", "leads=II"]}
+    for name, more in settings.items():
+        words = ["segment_seconds=2", "keep_org=false", *more, "--workers", "1"]
+        preprocess.run(["ludb", str(folder / "raw"), str(folder / name), *words])
+    return folder
 
 
 def write_people(segments: Path, data: Path, out: Path) -> None:

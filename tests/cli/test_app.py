@@ -39,7 +39,7 @@ def test_a_misspelt_recipe_gets_its_nearest_neighbour():
         find_recipe("w2v_cmcs_rlm", None)
 
 
-@pytest.mark.parametrize("name", ["m3ae", "scratch/ecg_segmentation/unet", "medvill_pretrain"])
+@pytest.mark.parametrize("name", ["m3ae", "scratch/ecg_question_answering/m3ae", "medvill_pretrain"])
 def test_a_recipe_of_fairseq_signals_that_is_not_here_is_said_to_be_missing(name):
     with pytest.raises(UsageError, match=f"no recipe '{name}' .*does not have it yet") as told:
         find_recipe(name, None)

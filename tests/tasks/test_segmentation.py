@@ -1,7 +1,7 @@
 """From LUDB's layout to marked waves on a sheet: preprocess, train, validate, draw."""
 
-import importlib.util
 import json
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +23,12 @@ from ecg_signals.signal.record import Record
 
 ROOT = Path(__file__).parents[2]
 WAVES = {"p": 0, "qrs": 1, "t": 2}
-TINY = ["+model.initial_dim=4", "+model.kernel_size=5", "dataset.num_workers=0", "dataset.batch_size=4",
+TINY = ["+model.initial_dim=4", "+model.kernel_size=5", "dataset.num_workers=0", "dataset.batch_size=8",
         "common.log_interval=1", "hydra/job_logging=none", "dataset.valid_subset=valid"]  # fmt: skip
 
 
 def stand_in(source, dest, count):
-    spec = importlib.util.spec_from_file_location("stand_in", ROOT / "examples/segmentation/stand_in.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.main(source, dest, count)
+    runpy.run_path(str(ROOT / "examples/segmentation/stand_in.py"))["main"](source, dest, count)
     return dest
 
 
@@ -45,8 +42,9 @@ def ludb(data, tmp_path_factory):
     """Records of PTB-XL in LUDB's layout, preprocessed with leads together and alone."""
     home = tmp_path_factory.mktemp("ludb")
     raw = stand_in(data / "ptbxl_500/records500", home / "raw", 10)
-    preprocess.run(["ludb", str(raw), str(home / "together"), "--workers", "1"])
-    preprocess.run(["ludb", str(raw), str(home / "alone"), "separate_leads=true", "leads=I,II,V5", "--workers", "1"])
+    preprocess.run(["ludb", str(raw), str(home / "together"), "segment_seconds=2", "--workers", "1"])
+    alone = ["separate_leads=true", "leads=II,V5", "segment_seconds=2"]
+    preprocess.run(["ludb", str(raw), str(home / "alone"), *alone, "--workers", "1"])
     return home
 
 
@@ -54,8 +52,8 @@ def ludb(data, tmp_path_factory):
 def trained(ludb):
     """A small model of all leads, trained until it knows the rule of the marks, and its run's folder."""
     monkeypatch = pytest.MonkeyPatch()
-    words = [f"task.data={ludb}/together/manifest", "optimization.max_update=30", "optimization.lr=[1e-2]",
-             "task.perturbation_mode=null", "dataset.validate_interval=100"]  # fmt: skip
+    words = [f"task.data={ludb}/together/manifest", "optimization.max_update=25", "optimization.lr=[2e-2]",
+             "model.backbone=unet", "task.perturbation_mode=null", "dataset.validate_interval=100"]  # fmt: skip
     argv = ["--config-name", "scratch/segmentation", *words, *TINY, f"hydra.run.dir={ludb}/run"]
     command(monkeypatch, train.main, *argv)
     monkeypatch.undo()
@@ -72,7 +70,7 @@ def test_training_learns_where_waves_are(trained):
 
 def test_the_checkpoint_states_records_in_millivolt(trained):
     model = ecg_signals.load_model(trained / "checkpoints/checkpoint_last.pt")
-    assert model.of_samples and model.signal.window_samples == 5000
+    assert model.of_samples and model.signal.window_samples == 1000
     assert [step["name"] for step in model.signal.steps] == ["resample"]
 
 
@@ -153,10 +151,10 @@ def test_padding_counts_neither_in_the_loss_nor_among_the_marks(ludb):
     entry = get_entry("dataset", "segmentation")
     dataset = entry.cls(entry.dataclass(enable_padding=True), manifest)
     items = [dataset[0], dataset[1]]
-    items[1]["source"] = items[1]["source"][:, :3000]
-    items[1]["tracks"] = {name: track[..., :3000] for name, track in items[1]["tracks"].items()}
+    items[1]["source"] = items[1]["source"][:, :600]
+    items[1]["tracks"] = {name: track[..., :600] for name, track in items[1]["tracks"].items()}
     batch = dataset.collate(items)
-    assert batch["segment_label"].shape == (2, 5000) and batch["segment_mask"][1, 3000:].all()
+    assert batch["segment_label"].shape == (2, 1000) and batch["segment_mask"][1, 600:].all()
     assert "label" not in batch
 
 
