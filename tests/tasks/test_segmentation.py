@@ -167,7 +167,7 @@ def test_a_layer_norm_is_over_all_leads_together_and_in_the_contract(ludb):
     wanted = torch.nn.functional.layer_norm(torch.from_numpy(stored), stored.shape)
     torch.testing.assert_close(dataset[0]["source"], wanted, atol=1e-5, rtol=1e-5)
     steps = dataset.input_contract().steps
-    assert steps[-1] == {"name": "standardise", "jointly": True, "eps": 1e-5}
+    assert steps[-1] == {"name": "standardise", "jointly": True, "variance_eps": 1e-5}
 
 
 def test_the_nearest_pairs_are_matched_first_and_each_boundary_once():
