@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,6 @@ import torch
 from ecg_signals.checkpoint.load import load_model
 from ecg_signals.config import ConfigError, listed
 from ecg_signals.metrics.delineation import delineate
-from ecg_signals.models.base import BaseModel
 from ecg_signals.runtime.placement import compute_device
 from ecg_signals.signal.contract import SignalContract, stated_contract
 from ecg_signals.signal.leads import LEADS
@@ -28,7 +28,7 @@ Waves = dict[str, dict[str, np.ndarray]]  # lead -> wave -> [waves, 2], first an
 class Delineator:
     """A model that marks waves, and how records become its input."""
 
-    model: BaseModel
+    model: Any  # with `waves`, see BaseModel.of_samples
     contract: SignalContract
 
     def __call__(self, record: Record) -> Waves:

@@ -20,14 +20,14 @@ def with_waves(sheet: Sheet, waves: Mapping[str, Mapping[str, Sequence[Span]]]) 
     Args:
         waves: lead -> wave, of KEYS -> its spans in the record; what lies outside the time of a trace is left out.
     """
-    high, boxes = row_height(sheet), []
+    high, boxes, texts = row_height(sheet), list[Box](), list[Text]()
     for trace in sheet.traces:
         end = trace.start + (trace.x[-1] - trace.x0) / sheet.speed
         for wave, spans in waves.get(trace.lead.removeprefix("-"), {}).items():
             for first, last in ((max(a, trace.start), min(b, end)) for a, b in spans if b >= trace.start and a <= end):
                 x, width = trace.x0 + (first - trace.start) * sheet.speed, (last - first) * sheet.speed
                 boxes.append(Box(x, trace.base - high, width, 2 * high, f"wave-{wave}"))
-    x, y, texts = sheet.grid.x, sheet.grid.bottom + 2.0, []
+    x, y = sheet.grid.x, sheet.grid.bottom + 2.0
     for wave, name in KEYS.items():
         boxes.append(Box(x, y, PATCH, SMALL, f"wave-{wave}"))
         texts.append(Text(x + PATCH + 1.5, y + SMALL - 0.4, name, SMALL, role="key"))
