@@ -7,7 +7,7 @@ An Open Electrocardiogram Foundation Model, arXiv:2408.05178.
 import json
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from itertools import product
 from typing import Any
@@ -87,12 +87,12 @@ def first_stage(text: str) -> str:
 def _each_lead(text: str) -> str:
     """One phrase per lead in place of a list of leads."""
     for pattern, each in _LEAD_LISTS.items():
-        text = re.sub(pattern, lambda found, each=each: _phrases(each, found[1]), text)
+        text = re.sub(pattern, partial(_phrases, each), text)
     return text
 
 
-def _phrases(each: str, leads: str) -> str:
-    return "; ".join(each.format(lead) for lead in re.split("[ ,]+", leads))
+def _phrases(each: str, found: re.Match[str]) -> str:
+    return "; ".join(each.format(lead) for lead in re.split("[ ,]+", found[1]))
 
 
 @cache
@@ -120,5 +120,7 @@ def combined(groups: list[Mapping[str, str]], templates: Mapping[str, str]) -> d
         parts = re.split(r"\[(\d+)\]", template)
         for words in product(*(groups[int(number)].items() for number in parts[1::2])):
             phrase = parts[0] + "".join(word + after for (word, _), after in zip(words, parts[2::2]))
-            found[phrase] = re.sub(r"\[(\d+)\]", lambda place, words=words: words[int(place[1])][1], normal)
+            pieces = re.split(r"\[(\d+)\]", normal)
+            pieces[1::2] = [words[int(place)][1] for place in pieces[1::2]]
+            found[phrase] = "".join(pieces)
     return found
