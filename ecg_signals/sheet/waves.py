@@ -1,6 +1,6 @@
 """P waves, QRS complexes and T waves as bands behind the traces, with a key below the grid."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from ecg_signals.sheet.panel import row_height
@@ -14,7 +14,7 @@ PATCH, APART = 5.0, 6.0  # mm: width of a colour in the key, and between one ent
 Span = tuple[float, float]  # first and last second of a wave
 
 
-def with_waves(sheet: Sheet, waves: Mapping[str, Mapping[str, Sequence[Span]]]) -> Sheet:
+def with_waves(sheet: Sheet, waves: Mapping[str, Mapping[str, Iterable[Span]]]) -> Sheet:
     """The sheet with a band for every wave, and a key.
 
     Args:
