@@ -73,7 +73,9 @@ def ordered(record: "Record", cfg: PreprocessConfig) -> Ordered:
         found = ", ".join(record.leads) if not available else "no samples"
         raise ConfigError(f"holds {found}; expected {', '.join(cfg.leads)}. Set leads={','.join(record.leads)}")
     signal = order_leads(record.signal, record.leads, cfg.leads)
-    signal[np.isinf(signal)] = np.nan
+    infinite = np.isinf(signal)
+    if infinite.any():
+        signal[infinite] = np.nan
     derived: list[str] = []
     if cfg.derive_leads:
         signal, derived = derive_limb_leads(signal, cfg.leads)

@@ -68,6 +68,17 @@ def test_fourier_resampling_keeps_a_sine():
     np.testing.assert_allclose(result[0], np.sin(2 * np.pi * 5 * time_out), atol=1e-9)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_the_spread_is_numpys_to_the_last_bit(dtype, order):
+    signal = np.array(1000 * np.random.default_rng(0).standard_normal((12, 5000)) + 77, dtype=dtype, order=order)
+    mean, spread = lead_statistics(signal)
+    centred = signal - mean[:, None]
+    np.testing.assert_array_equal(mean, signal.mean(axis=-1, dtype=np.float64))
+    np.testing.assert_array_equal(spread, centred.std(axis=-1))
+    np.testing.assert_array_equal(standardise_leads(signal), centred / spread[:, None])
+
+
 def test_a_constant_lead_has_no_spread_whatever_rounding_does():
     signal = np.full((1, 4999), 0.1)
     mean, spread = lead_statistics(signal)

@@ -26,7 +26,7 @@ class NpyFolder(SegmentSource):
                 f"{path} holds {signal.dtype} {list(signal.shape)}; expected numbers [12, samples] at {RATE} Hz, "
                 f"leads I II III aVR aVL aVF V1-V6"
             )
-        if found.rate not in (None, RATE):
+        if found.rate is not None and found.rate != RATE:
             raise ConfigError(f"{path} has {found.rate:g} Hz; expected {RATE} Hz, see `ecg-preprocess hubert`")
         return Segment(path, signal, RATE)
 
