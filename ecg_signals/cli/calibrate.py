@@ -67,12 +67,14 @@ def tell(made: "Calibration") -> str:
     stored = made.stored
     validated = sum(points is not None for points in stored["thresholds"])
     labels = len(made.log_pos_weight)
+    worse = stored["ece_after"] >= min(stored["ece_before"], stored["ece_uncalibrated"])
+    warning = "\nwarning: unseen patients gain nothing by it; these records are too few, give more of them" * worse
     return (
         f"{stored['n_records']} records of {stored['n_patients']} patients ({stored['subset']})\n"
         f"expected calibration error: {stored['ece_before']:.4f} as trained, {stored['ece_uncalibrated']:.4f} without "
         f"pos_weight, {stored['ece_after']:.4f} calibrated (patients that the fit has not seen)\n"
         f"slope {stored['a']:.3f}; {validated} of {labels} labels are validated, with 10 records that have them and 10 "
-        f"that lack them; others are answered 'not validated'"
+        f"that lack them; others are answered 'not validated'{warning}"
     )
 
 
