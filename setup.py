@@ -6,7 +6,7 @@ setup(
     packages=[*find_packages(include=["ecg_signals", "ecg_signals.*"]), "ecg_signals.configs", "ecg_signals.sample"],
     package_dir={"ecg_signals.configs": "configs", "ecg_signals.sample": "examples/sample"},
     package_data={
-        "ecg_signals": ["py.typed"],
+        "ecg_signals": ["py.typed", "answer.schema.json"],
         "ecg_signals.evaluation.report": ["style.css"],
         "ecg_signals.signal": ["labels.csv"],
         "ecg_signals.evaluation.benchmarks": ["merl_splits.*"],

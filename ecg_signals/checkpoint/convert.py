@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,11 @@ from torch import Tensor
 
 from ecg_signals.checkpoint.initialise import encoder_alone
 from ecg_signals.checkpoint.load import complete, files_read, load_source
+from ecg_signals.checkpoint.sharded import is_sharded
 from ecg_signals.config import ConfigError
-from ecg_signals.interop.layout import ModelSource, get_layout, layout_of
+from ecg_signals.interop.layout import Layout, ModelSource, get_layout, layout_of
 from ecg_signals.limits import check_no_input
+from ecg_signals.metrics.calibrated import Calibration
 
 SHORT = {"fairseq": "ecg_signals", "hf": "huggingface"}  # a file of ours is one of fairseq-signals that says more
 
@@ -60,6 +62,32 @@ def convert(
     return Converted(model.name, count, model.labels, place, _has_optimizer(model.raw) and not _has_optimizer(content))
 
 
+def check_calibrates(source: ModelSource, where: str | os.PathLike[str], dest: Path) -> None:
+    """Raises: ConfigError when a calibration of `source` cannot be written to `dest`."""
+    place = Path(where)
+    if dest != place:
+        check_no_input(_layout_for(source).places(dest), files_read(where))
+    elif place.is_dir() and is_sharded(place):
+        raise ConfigError(f"{where} is a sharded checkpoint, which stays as it is; give a file, --out calibrated.pt")
+    elif not any(get_layout(name).recognise(source.raw) for name in SHORT.values()):
+        raise ConfigError(
+            f"{where} was not written by ecg-signals ({source.layout}) and stays as it is; give a file, "
+            f"--out calibrated.pt"
+        )
+
+
+def store_calibration(source: ModelSource, calibration: Calibration, dest: Path) -> None:
+    """The same model with a calibration, in one step, and read back. Raises: ConfigError if it cannot be written."""
+    model = complete(replace(source, calibration=calibration))
+    _layout_for(source).save(model, dest)
+    _check_written(model, dest)
+
+
+def _layout_for(source: ModelSource) -> Layout:
+    """A folder stays one; everything else becomes a file of ours."""
+    return get_layout("huggingface" if isinstance(source.raw.get("huggingface"), Mapping) else "ecg_signals")
+
+
 def _has_optimizer(content: Mapping[str, Any]) -> bool:
     """Whether a file holds what a run needs to go on, in any layout that holds it."""
     return any(content.get(key) for key in ("last_optimizer_state", "optimizer_state_dict", "optimizer"))
@@ -68,6 +96,8 @@ def _has_optimizer(content: Mapping[str, Any]) -> bool:
 def _check_written(model: ModelSource, dest: str | os.PathLike[str]) -> None:
     written = complete(load_source(dest))
     wrong = [key for key, value in model.state.items() if not _equal(value, written.state.get(key))]
+    if written.calibration != model.calibration:
+        wrong.append("calibration")
     if wrong or written.name != model.name:
         raise ConfigError(f"{dest} was written, but reads back differently: {', '.join(wrong[:8]) or written.name}")
 

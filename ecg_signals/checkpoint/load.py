@@ -21,12 +21,14 @@ from ecg_signals.config import ConfigError, listed, resolve_input
 from ecg_signals.interop.huggingface.folder import CONFIG, files_of, read_folder
 from ecg_signals.interop.layout import (
     ModelSource,
+    calibration_of,
     check_logit_kind,
     input_named,
     is_state_dict,
     logit_columns,
     recognise,
 )
+from ecg_signals.metrics.calibrated import check_count
 from ecg_signals.models.base import BaseModel
 from ecg_signals.registry import get_entry
 from ecg_signals.runtime.placement import compute_device
@@ -58,6 +60,9 @@ def load_source(source: str | os.PathLike[str]) -> ModelSource:
     check_logit_kind(found.logit_kind, str(source))
     if found.labels is not None and not all(isinstance(label, str) for label in found.labels):
         raise ConfigError(f"{source}: the names of its labels are no texts; store them as a list of texts")
+    with naming(str(source), "its number of labels is no number"):
+        found.calibration = found.calibration or calibration_of(found.cfg, found.logits)
+        check_count(found.calibration, found.logits, str(source))
     return found
 
 
@@ -93,6 +98,7 @@ def load_model(
     found = load_source(source)
     if signal is not None:
         found.signal = input_named(found, signal)
+        found.calibration = found.calibration and found.calibration.of_training()  # it was made with the other input
     if found.signal is None:
         logger.warning(no_contract(found.where))
     return build_source(found, **overrides).to(place)
@@ -121,6 +127,7 @@ def build_source(source: ModelSource, **overrides: Any) -> BaseModel:
     model.signal = source.signal
     model.logit_kind = model.logit_kind or source.logit_kind
     model.origin = dict(source.origin)
+    model.calibration = source.calibration if same_head else None
     if source.signal is not None:
         model.register_forward_pre_hook(FirstBatchCheck(source.signal), with_kwargs=True)
     return model.float().eval()

@@ -64,6 +64,14 @@ class BaseCriterion(nn.Module):
         """What the logits of a model trained with these options are; stored in checkpoints, asked by who reads them."""
         return cls.logits
 
+    @classmethod
+    def pos_weight_of(cls, options: Mapping[str, Any]) -> Any:
+        """How much more the positives of each label counted in training, as stored; None: as much as its negatives.
+
+        Logits of such a model lie log pos_weight too high, which its answers take back (metrics/calibrated.py).
+        """
+        return options.get("pos_weight") if "pos_weight" in cls.per_label else None
+
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
         raise TypeError(f"{type(self).__name__} must define forward(model, batch)")
 

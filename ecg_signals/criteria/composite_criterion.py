@@ -53,6 +53,12 @@ class CompositeCriterion(BaseCriterion):
         kinds = {get_entry("criterion", name).cls.logits_of(args.get(name) or {}) for name in names}
         return kinds.pop() if len(kinds) == 1 else None
 
+    @classmethod
+    def pos_weight_of(cls, options: Mapping[str, Any]) -> Any:
+        """That of its only part; what several losses of the same logits add up to has no closed form."""
+        names, args = options.get("criterion_names") or [], options.get("args") or {}
+        return get_entry("criterion", names[0]).cls.pos_weight_of(args.get(names[0]) or {}) if len(names) == 1 else None
+
     def set_labels(self, labels: list[str]) -> None:
         for part in self.parts:
             part.set_labels(labels)

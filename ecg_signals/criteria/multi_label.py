@@ -40,6 +40,8 @@ class MultiLabel(BinaryCrossEntropyWithLogitsCriterion):
         if self.cfg.use_loss_weights:
             weights = torch.from_numpy(label_weights(training_targets(dataset))).float()
             self.pos_weight = weights.to(next(model.parameters()).device)
+            if getattr(dataset, "training", False):
+                self.cfg.pos_weight = weights.tolist()  # checkpoints say what their logits were trained with
 
     def metrics(self, logs: Mapping[str, float], scores: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Also means over labels: `f1_macro`, `recall_macro`, `precision_macro`, `specificity_macro`."""

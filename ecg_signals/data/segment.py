@@ -54,3 +54,8 @@ def owner_of(segment: Segment, index: int) -> int:
     if segment.patient is not None:
         return segment.patient
     return -1 - (index if segment.idx is None else segment.idx)
+
+
+def record_of(segment: Segment, index: int) -> int:
+    """The record of a segment; a negative number of the item itself where it is not known."""
+    return -1 - index if segment.idx is None else segment.idx

@@ -151,7 +151,8 @@ class Evaluator:
             )
         return names
 
-    def _batches(self, split: str) -> BatchIterator:
+    def batches(self, split: str) -> BatchIterator:
+        """Of a split, in order."""
         section = self.config.dataset
         size, tokens = section.batch_size, section.max_tokens
         dataset = self.task.load_dataset(split)
@@ -202,8 +203,8 @@ class Evaluator:
     def judge(self, split: str, criterion: Any = None) -> tuple[Any, Answers]:
         """What `evaluate_split` gives of a split, and the answers to its items; `criterion`: made of the task's."""
         criterion = self.task.build_criterion().to(self.device) if criterion is None else criterion
-        batches = self._batches(split)
-        dataset = self._aligned(split, criterion)
+        batches = self.batches(split)
+        dataset = self.aligned(split, criterion)
         self.task.prepare(self.model, criterion, dataset)
         extraction = self._extraction(split, len(dataset), required=False)
         kind = self.model.logit_kind or logit_kind_of(self.config.to_dict())
@@ -226,7 +227,7 @@ class Evaluator:
                            len(missing), dataset.path, listed(missing))  # fmt: skip
         return result, answers
 
-    def _aligned(self, split: str, criterion: Any) -> BaseDataset:
+    def aligned(self, split: str, criterion: Any) -> BaseDataset:
         """The split's dataset, its labels matched with the model's by name.
 
         Stored options with one value per label are in the model's order; those of the command line in the label file's.
@@ -259,7 +260,7 @@ class Evaluator:
                 assert extraction is not None
                 kind = self.model.logit_kind or logit_kind_of(self.config.to_dict())
                 model = by_windows(self.model, dataset.cutting, kind)
-                run(model, self._batches(split).batches(1), self.device, [extraction], autocast=self._autocast)
+                run(model, self.batches(split).batches(1), self.device, [extraction], autocast=self._autocast)
                 self._close(extraction)
 
     def _close(self, extraction: Extraction | None) -> None:

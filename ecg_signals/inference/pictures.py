@@ -21,14 +21,14 @@ PAGE_SECONDS = 10.0  # of a sheet that shows a reason
 
 
 def answered(record: Record, prediction: Prediction, title: str | None = None, model: str = "") -> Sheet:
-    """The record, and below it the labels with the highest probabilities; a thin line spans the single windows."""
+    """The record, and below it the labels with the highest numbers; a thin line spans the single windows."""
     shown = sorted(prediction.probabilities.items(), key=lambda item: -item[1])[:MOST]
     values = []
     for name, value in shown:
         every = [window["probabilities"][name] for window in prediction.windows]
         values.append(Value(name, value, (min(every), max(every)) if len(every) > 1 else None))
     count = len(prediction.windows)
-    caption = "; ".join([f"probability, {count} window{'s' if count != 1 else ''}", *prediction.notes])
+    caption = "; ".join([f"{prediction.word}, {count} window{'s' if count != 1 else ''}", *prediction.notes])
     style, line = Style(panel=PANEL, patient=bool(record.patient)), _quality(prediction)
     return with_values(layout(record, style, _title(prediction, title), model, line), values, caption)
 

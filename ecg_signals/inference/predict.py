@@ -3,24 +3,35 @@
 import logging
 import os
 import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ecg_signals.checkpoint.load import build_source, load_source
+from ecg_signals.checkpoint.load import build_source, files_read, load_source
 from ecg_signals.checkpoint.origin import notes
 from ecg_signals.config import ConfigError, UsageError, unknown_message
 from ecg_signals.data.label_names import listed
 from ecg_signals.evaluation.run import run
 from ecg_signals.evaluation.windows import Logits, model_batches, record_batches
+from ecg_signals.inference.facts import digest, facts, version_of
+from ecg_signals.inference.prediction import (
+    ABSENT,
+    NOT_VALIDATED,
+    PRESENT,
+    UNCERTAIN,
+    Prediction,
+    as_dict,
+    as_text,
+)
 from ecg_signals.inference.reasons import FEW_LEADS, LARGE, Occlusion, Reason, Windows, explain
 from ecg_signals.interop.layout import logit_columns
-from ecg_signals.metrics.logits import CLASSES, COSINES, joined_logits
+from ecg_signals.metrics.calibrated import POINTS, log_odds, probability_of
+from ecg_signals.metrics.logits import CLASSES, COSINES, joined_logits, probabilities_of
 from ecg_signals.quality.assess import Quality, assess, refuse_unusable, without_flat
 from ecg_signals.readers.plausible import refuse_scale
 from ecg_signals.readers.read import read_record
@@ -28,37 +39,12 @@ from ecg_signals.runtime.placement import compute_device
 from ecg_signals.signal.contract import stated_contract
 from ecg_signals.signal.record import Record
 
+__all__ = ["TOP", "Prediction", "Predictor", "as_dict", "as_text"]
+
 logger = logging.getLogger(__name__)
 
 BATCH = 64  # windows per forward pass
 TOP = "top"  # in place of a label to be explained: the one with the highest probability
-
-
-@dataclass
-class Prediction:
-    """What a model says about one record.
-
-    Attributes:
-        record: the file.
-        probabilities: label -> one number for the record, 0 to 1 (a value, for a regression).
-        windows: one dict per window: `start` and `end` in seconds, `probabilities` by label.
-        warnings: what was unusual about the record, such as a missing lead.
-        error: why there is no prediction, None if there is one.
-        notes: what must stand beside the numbers: terms of the weights, how little a model was trained on.
-        patient: names and ids of the record's file, where they were asked for.
-        reasons: why a label got its probability, where that was asked for.
-        quality: how far the record can be trusted, None where it could not be read.
-    """
-
-    record: str
-    probabilities: dict[str, float] = field(default_factory=dict)
-    windows: list[dict[str, Any]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    error: str | None = None
-    notes: list[str] = field(default_factory=list)
-    patient: dict[str, str] = field(default_factory=dict)
-    reasons: list[Reason] = field(default_factory=list)
-    quality: Quality | None = None
 
 
 class Predictor:
@@ -68,12 +54,24 @@ class Predictor:
         source: as for `load_model`.
         device: where to compute.
         labels: names of the logits' columns, for checkpoints that do not hold them.
-    Raises: ConfigError when the model has no head or no input contract, or `labels` are not as many as the logits.
+        published: answer by the plain sigmoid, as the projects do whose files these are.
+        prevalence: label -> its share among the people asked about, where it is not that of the validation records.
+        point: which of the stored thresholds decides, one of metrics.calibrated.POINTS.
+    Raises: ConfigError when the model has no head or no input contract, or `labels` are not as many as the logits;
+        UsageError for a prevalence that cannot be.
     """
 
     def __init__(
-        self, source: str | os.PathLike[str], device: str | torch.device = "cpu", labels: Sequence[str] | None = None
+        self,
+        source: str | os.PathLike[str],
+        device: str | torch.device = "cpu",
+        labels: Sequence[str] | None = None,
+        *,
+        published: bool = False,
+        prevalence: Mapping[str, float] | None = None,
+        point: str = POINTS[0],
     ) -> None:
+        self.place = source
         self.device = compute_device(device)
         found = load_source(source)
         self.model = build_source(found).to(self.device)
@@ -96,10 +94,58 @@ class Predictor:
         self.labels = list(labels or self.model.labels or [f"label_{index}" for index in range(count)])
         if len(self.labels) != count:
             raise ConfigError(f"{len(self.labels)} label names for a model with {count} logits; give one per logit")
+        self.calibration = None if published else self.model.calibration
+        self.calibrated = self.calibration is not None and self.calibration.fitted
+        self.point = point
+        self.shifts = self._shifts(prevalence or {})
+
+    def _shifts(self, prevalence: Mapping[str, float]) -> Tensor:
+        """[labels] what another prevalence than that of the validation records adds to a logit."""
+        shifts = torch.zeros(len(self.labels), dtype=torch.float64)
+        for label, share in prevalence.items():
+            self.check_label(label, "whose prevalence is given")
+            column = self.labels.index(label)
+            found = self.calibration.stored["prevalence"][column] if self.calibration and self.calibrated else 0.0
+            if not 0 < found < 1:
+                raise UsageError(
+                    f"a prevalence of '{label}' needs a calibrated model whose validation records have the label and "
+                    f"lack it: run ecg-calibrate, or leave it out"
+                )
+            if not 0 < share < 1:
+                raise UsageError(f"the prevalence of '{label}' is {share}; give a share between 0 and 1, such as 0.02")
+            shifts[column] = log_odds(share) - log_odds(found)
+        return shifts
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """What an answer says of the model: `name`, `sha256`, `labels_version`, `calibrated`, `trained_on` and more."""
+        records = self.model.origin.get("records")
+        stored = self.calibration.stored if self.calibration is not None and self.calibrated else {}
+        keys = ("subset", "n_records", "date", "method", "ece_before", "ece_after")
+        return {
+            "name": Path(self.place).name,
+            "architecture": self.model.cfg.to_dict().get("_name"),
+            "sha256": digest(files_read(self.place)),
+            "labels_version": version_of(self.labels),
+            "calibrated": self.calibrated,
+            "trained_on": None if records is None else {"records": records},
+            "validated_on": {key: stored[key] for key in keys} if stored else None,
+        }
 
     def windows(self, record: Record) -> np.ndarray:
         """[windows, labels]: probabilities of every window of a record."""
-        return self.model.probabilities(self.logits(record)).numpy()
+        return self._probabilities(self._unweighted(self.logits(record)))
+
+    def _unweighted(self, windows: Tensor) -> Tensor:
+        """[windows, labels] logits without what pos_weight added to them, in double precision."""
+        return windows.double() if self.calibration is None else self.calibration.of_windows(windows.double())
+
+    def _probabilities(self, logits: Tensor) -> np.ndarray:
+        """[..., labels] unweighted logits -> probabilities, or values, as they are printed."""
+        return probabilities_of(self._calibrated(logits), self.model.logit_kind).float().numpy()
+
+    def _calibrated(self, logits: Tensor) -> Tensor:
+        return logits if self.calibration is None else self.calibration.of_record(logits) + self.shifts
 
     def logits(self, record: Record) -> Tensor:
         """[windows, labels] of every window of a record, on the CPU."""
@@ -108,20 +154,47 @@ class Predictor:
         (windows,) = found.windows()
         return windows
 
+    def joined(self, windows: Tensor) -> Tensor:
+        """Logits of windows [windows, labels] -> unweighted ones of the record [labels], as the contract joins them."""
+        rules = [self.signal.rule(label) for label in self.labels]
+        return joined_logits(self._unweighted(windows), rules, self.model.logit_kind)
+
     def aggregate(self, logits: Tensor) -> np.ndarray:
         """Logits of windows, [windows, labels] -> probabilities [labels], as the input contract joins windows."""
-        joined = joined_logits(logits, [self.signal.rule(label) for label in self.labels], self.model.logit_kind)
-        return self.model.probabilities(joined).numpy()
+        return self._probabilities(self.joined(logits))
 
     def logit(self, windows: Tensor, label: str) -> float:
         """The logit of a record's answer, from those of its windows [windows, labels]; a value, for a regression."""
-        joined = joined_logits(
-            windows.double(), [self.signal.rule(name) for name in self.labels], self.model.logit_kind
-        )
-        own = joined[self.labels.index(label)]
+        answer = self._calibrated(self.joined(windows))
+        own = answer[self.labels.index(label)]
         if self.model.logit_kind == CLASSES:
-            own = own - joined[[name != label for name in self.labels]].logsumexp(dim=0)
+            own = own - answer[[name != label for name in self.labels]].logsumexp(dim=0)
         return float(own)
+
+    def decisions(self, joined: Tensor) -> list[dict[str, Any]]:
+        """What is decided of each label, from the record's unweighted logits [labels].
+
+        An interval that holds the threshold leaves it open. Both are of the validation records: another prevalence
+        moves them as it moves the probability, so that sensitivity and specificity stay what they were.
+        """
+        if self.calibration is None or not self.calibrated:
+            return [{"threshold": None, "interval": None, "decision": NOT_VALIDATED} for _ in self.labels]
+        logits = self.calibration.of_record(joined).tolist()
+        return [self._decision(column, logit) for column, logit in enumerate(logits)]
+
+    def _decision(self, column: int, logit: float) -> dict[str, Any]:
+        assert self.calibration is not None
+        shift, probability = float(self.shifts[column]), probability_of(logit)
+        ends, reached = self.calibration.band(probability), self.calibration.threshold(column, self.point)
+        interval = None if ends is None else [moved(end, shift) for end in ends]
+        if reached is None:
+            return {"threshold": None, "interval": interval, "decision": NOT_VALIDATED}
+        cut = reached["threshold"]
+        if ends is not None and ends[0] < cut < ends[1]:
+            decision = UNCERTAIN
+        else:
+            decision = PRESENT if probability >= cut else ABSENT
+        return {**reached, "threshold": moved(cut, shift), "interval": interval, "decision": decision}
 
     def explain(self, record: Record, label: str) -> Reason:
         """What the answer for one label rests on, by lead and time. `label` is one of `labels`."""
@@ -147,10 +220,11 @@ class Predictor:
         starts = signal.starts(length) if signal.window_count else [number * stride for number in range(count)]
         return [start / signal.sample_rate for start in starts]
 
-    def check_label(self, label: str) -> None:
-        """Raises: UsageError for a label to be explained that the model does not have."""
-        if label != TOP and label not in self.labels:
-            raise UsageError(unknown_message(f"label '{label}'", label, self.labels, f"{TOP}, or one of"))
+    def check_label(self, label: str, role: str = "to be explained", also: Sequence[str] = ()) -> None:
+        """Raises: UsageError for a label that the model does not have; `also`: what may stand in its place."""
+        if label not in (*also, *self.labels):
+            words = "".join(f"{word}, or " for word in also)
+            raise UsageError(unknown_message(f"label {role}, '{label}'", label, self.labels, f"{words}one of"))
 
     def predict(
         self, path: str | os.PathLike[str], force: bool = False, explain: str | None = None, **reading: Any
@@ -164,73 +238,45 @@ class Predictor:
             reading: options of `read_record`.
         """
         quality: Quality | None = None
+        known: dict[str, Any] = {}
         stated = force or reading.get("units") is not None
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
                 record = read_record(path, **reading)
+                known = facts(path, record)
                 quality = assess(record, scale_stated=stated)
                 if not stated:
                     refuse_scale(path, record)
                 if not force:
                     refuse_unusable(path, quality)
-                known = without_flat(record, quality) if self.signal.zero_missing_leads else record
-                prediction = self._predict(str(path), known, explain)
+                shown = without_flat(record, quality) if self.signal.zero_missing_leads else record
+                prediction = self._predict(str(path), shown, explain)
                 prediction.patient = record.patient
             except ConfigError as error:
                 prediction = Prediction(str(path), error=str(error))
-        prediction.quality = quality
+        prediction.quality, prediction.facts = quality, known
         prediction.warnings = list(dict.fromkeys(str(item.message) for item in caught if item.category is UserWarning))
         return prediction
 
     def _predict(self, path: str, record: Record, why: str | None) -> Prediction:
+        found = Prediction(path, notes=notes(self.model.origin))
         logits, seconds = self.logits(record), self.signal.window_samples / self.signal.sample_rate
-        windows = [
+        found.windows = [
             {"start": at, "end": at + seconds, "probabilities": self._named(row)}
-            for at, row in zip(self.starts(record, len(logits)), self.model.probabilities(logits).numpy())
+            for at, row in zip(self.starts(record, len(logits)), self._probabilities(self._unweighted(logits)))
         ]
-        named = self._named(self.aggregate(logits))
+        joined = self.joined(logits)
+        found.probabilities = named = self._named(self._probabilities(joined))
+        found.decisions, found.calibrated = self.decisions(joined), self.calibrated
         label = max(named, key=lambda name: named[name]) if why == TOP else why
-        reasons = [] if label is None else [self.explain(record, label)]
-        return Prediction(path, named, windows, notes=notes(self.model.origin), reasons=reasons)
+        found.reasons = [] if label is None else [self.explain(record, label)]
+        return found
 
     def _named(self, row: np.ndarray) -> dict[str, float]:
         return {label: float(value) for label, value in zip(self.labels, row)}
 
 
-def as_text(predictions: Iterable[Prediction]) -> str:
-    """One block per record: labels by falling probability, with the lowest and highest window behind them; then what
-    holds for all of them.
-    """
-    predictions = list(predictions)
-    said = dict.fromkeys(f"note: {note}" for prediction in predictions for note in prediction.notes)
-    return "\n\n".join([*map(_block, predictions), *(["\n".join(said)] if said else [])])
-
-
-def _block(prediction: Prediction) -> str:
-    lines = [prediction.record]
-    quality = [f"  quality: {prediction.quality.line()}"] if prediction.quality else []
-    if prediction.error:
-        return "\n".join([*lines, *quality, f"  error: {prediction.error}"])
-    lines[0] += f": {len(prediction.windows)} window{'s' if len(prediction.windows) != 1 else ''}"
-    lines += quality
-    lines += [f"  {key}: {value}" for key, value in prediction.patient.items()]
-    lines += [f"  warning: {text}" for text in prediction.warnings]
-    width = max(map(len, prediction.probabilities))
-    for label, value in sorted(prediction.probabilities.items(), key=lambda item: -item[1]):
-        every = [window["probabilities"][label] for window in prediction.windows]
-        span = f"  windows {min(every):.3f} to {max(every):.3f}" if len(every) > 1 else ""
-        lines.append(f"  {label:<{width}}  {value:.3f}{span}")
-    for reason in prediction.reasons:
-        lines += [f"  why {reason.label}: {reason.words()}", f"    {reason.ranked()}"]
-    return "\n".join(lines)
-
-
-def as_dict(prediction: Prediction) -> dict[str, Any]:
-    """For json; `error` and what is known of the record's quality alone when there is no prediction."""
-    quality = {"quality": prediction.quality.to_dict()} if prediction.quality else {}
-    if prediction.error:
-        return {"record": prediction.record, "error": prediction.error, **quality}
-    found = {key: value for key, value in vars(prediction).items() if key != "error"}
-    found["reasons"] = [reason.to_dict() for reason in prediction.reasons]
-    return {key: value for key, value in found.items() if value or key not in ("patient", "reasons")} | quality
+def moved(probability: float, shift: float) -> float:
+    """A probability whose log odds are changed by `shift`; 0 and 1 stay."""
+    return probability_of(log_odds(probability) + shift) if shift and 0 < probability < 1 else probability

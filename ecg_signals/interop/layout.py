@@ -15,6 +15,7 @@ from ecg_signals.checkpoint.origin import read_origin
 from ecg_signals.checkpoint.plain import plain_values
 from ecg_signals.checkpoint.write import write_checkpoint
 from ecg_signals.config import BaseConfig, ConfigError, UsageError, known_options, resolve_input, unknown_message
+from ecg_signals.metrics.calibrated import Calibration, of_weights, read_calibration
 from ecg_signals.metrics.logits import KINDS
 from ecg_signals.registry import Entry, build, get_entry, installed_plugins, register_layout
 from ecg_signals.signal.contract import SignalContract
@@ -43,6 +44,7 @@ class ModelSource:
         layout: name of the layout that was recognised.
         where: the file or folder, for messages.
         origin: where the weights come from (checkpoint/origin.py), {} when the file does not tell.
+        calibration: how its logits become probabilities, None when the file does not tell.
     """
 
     name: str
@@ -56,6 +58,7 @@ class ModelSource:
     where: str = ""
     logit_kind: str | None = None
     origin: dict[str, Any] = field(default_factory=dict)
+    calibration: Calibration | None = None
 
     @property
     def logits(self) -> int | None:
@@ -194,6 +197,15 @@ def logit_kind_of(cfg: Mapping[str, Any]) -> str | None:
     return entry.cls.logits_of(criterion)
 
 
+def calibration_of(cfg: Mapping[str, Any], count: int | None) -> Calibration | None:
+    """What this recipe's criterion says of the logits of a model with `count` of them, where it weighs positives."""
+    criterion = cfg.get("criterion") or {}
+    try:
+        return of_weights(get_entry("criterion", criterion["_name"]).cls.pos_weight_of(criterion), count)
+    except (KeyError, UsageError):
+        return None
+
+
 def check_logit_kind(kind: Any, where: str) -> None:
     """Raises: ConfigError when a file says something about its logits that is not known here."""
     if kind is not None and not (isinstance(kind, str) and kind in KINDS):
@@ -250,7 +262,8 @@ def own_part(source: ModelSource) -> dict[str, Any]:
     """What a published form without a place for options, labels and input contract says of them under a key of ours."""
     signal = source.signal and source.signal.to_dict()
     ours = {"name": source.name, "options": source.options, "labels": source.labels, "signal": signal,
-            "logit_kind": source.logit_kind, "origin": dict(source.origin)}  # fmt: skip
+            "logit_kind": source.logit_kind, "origin": dict(source.origin),
+            "calibration": source.calibration and dict(source.calibration.stored)}  # fmt: skip
     return {OWN: plain_values(ours)}
 
 
@@ -288,4 +301,5 @@ def with_own_part(found: ModelSource) -> ModelSource:
         found, name=entry.name, options=model_options(entry.dataclass, ours["options"]), labels=ours.get("labels"),
         signal=SignalContract.from_dict(ours["signal"]) if ours.get("signal") else None,
         logit_kind=ours.get("logit_kind"), origin=read_origin(ours.get("origin")),
+        calibration=read_calibration(ours.get("calibration"), found.where),
     )  # fmt: skip

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ecg_signals.config import BaseConfig, option
+from ecg_signals.metrics.calibrated import Calibration
 from ecg_signals.metrics.logits import probabilities_of
 from ecg_signals.models.encoder import Encoder
 from ecg_signals.signal.contract import SignalContract
@@ -62,6 +63,7 @@ class BaseModel(Encoder):
         signal: the input contract (`model.signal.prepare(record)`), None when unknown.
         logit_kind: what its logits are, by the criterion it was trained with (metrics/logits.py); None when unknown.
         origin: where the weights come from (checkpoint/origin.py), {} when unknown.
+        calibration: how its logits become probabilities; None for a model that is being trained, or says nothing of it.
     """
 
     # What starting from a file (checkpoint/initialise.py) asks of a model, beside what it asks of its encoder:
@@ -82,10 +84,17 @@ class BaseModel(Encoder):
         self.labels: list[str] | None = None
         self.signal: SignalContract | None = None
         self.origin: dict[str, Any] = {}
+        self.calibration: Calibration | None = None
 
-    def probabilities(self, logits: Tensor) -> Tensor:
-        """[..., labels] logits as what they were trained to be: probabilities, or the values of a regression."""
-        return probabilities_of(logits, self.logit_kind)
+    def probabilities(self, logits: Tensor, published: bool = False) -> Tensor:
+        """[..., labels] logits as what they were trained to be: probabilities, or the values of a regression.
+
+        Args:
+            published: the plain sigmoid, as other projects print it; else log pos_weight of the training criterion is
+                taken back, and what ecg-calibrate found is applied.
+        """
+        calibrated = logits if published or self.calibration is None else self.calibration(logits)
+        return probabilities_of(calibrated, self.logit_kind)
 
     def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> Mapping[str, Any]:
         """source [batch, leads, samples] float32 -> at least `features` [batch, frames, dim]."""

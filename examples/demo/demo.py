@@ -1,8 +1,8 @@
 """The main job on the ECGs of this repository, as `make demo` runs it.
 
-Raw PTB-XL records -> segments, manifests and CMSC pairs -> W2V+CMSC+RLM pretraining -> fine-tuning with weighted
-BCE -> a test on patients never seen -> one HTML page. Every command is printed before it runs and can be typed as
-it stands; a second run does only what is missing.
+Raw PTB-XL records -> segments, manifests and CMSC pairs -> W2V+CMSC+RLM pretraining -> fine-tuning with weighted BCE
+-> probabilities and thresholds from the validation patients -> a test on patients never seen -> one HTML page. Every
+command is printed before it runs and can be typed as it stands; a second run does only what is missing.
 """
 
 import json
@@ -19,6 +19,7 @@ RUN = Path("runs/demo")  # below ROOT, where every command runs
 DATA = RUN / "data"
 PRETRAINED = RUN / "pretrain/checkpoints/checkpoint_last.pt"
 FINETUNED = RUN / "finetune/checkpoints/checkpoint_best.pt"
+CALIBRATED = RUN / "calibrated.pt"
 PAGE = RUN / "report.html"
 SET = {"OMP_NUM_THREADS": "1"}  # so small a model gains little from a second thread and loses much to a busy machine
 
@@ -60,6 +61,8 @@ ecg-train --config-name finetune/diagnosis \\
   checkpoint.no_epoch_checkpoints=true common.log_format=simple \\
   hydra.run.dir={RUN}/finetune"""
 
+CALIBRATE = f"ecg-calibrate {FINETUNED} --data {DATA} --subset valid --out {CALIBRATED}"
+
 VALIDATE = f"""\
 ecg-validate --config-name finetune/diagnosis \\
   task.data={DATA}/manifest \\
@@ -73,6 +76,7 @@ STEPS = [
     Step("preprocess", "records -> segments, labels, manifests, pairs", PREPROCESS, DATA / "manifest/cmsc/train.tsv"),
     Step("pretrain", "W2V+CMSC+RLM on pairs of adjacent segments", PRETRAIN, PRETRAINED),
     Step("finetune", "71 labels, positives weighted, validated on other patients", FINETUNE, FINETUNED),
+    Step("calibrate", "what makes probabilities of its answers, from the validation patients", CALIBRATE, CALIBRATED),
     Step("validate", "the best checkpoint on the test patients", VALIDATE, RUN / "test/outputs_test.npy"),
 ]
 
@@ -110,7 +114,7 @@ def main() -> None:
     from summary import summarise
 
     summarise(ROOT, RUN, done)
-    print(f"\ncheckpoint  {FINETUNED}\nmetrics     {FINETUNED.parent / 'metrics.jsonl'}\npage        {PAGE}")
+    print(f"\ncheckpoint  {CALIBRATED}\nmetrics     {FINETUNED.parent / 'metrics.jsonl'}\npage        {PAGE}")
 
 
 if __name__ == "__main__":

@@ -66,11 +66,14 @@ def test_a_value_outside_0_to_1_lies_on_the_axis_and_what_must_be_said_stands_ab
     for window in said.windows:
         window["probabilities"] = dict(said.probabilities)
     said.notes = ["toy model trained on 55 records"]
+    said.calibrated = True
     sheet = answered(record, said)
     high, low = bars(sheet)
     assert (high.width, low.width) == pytest.approx((26 * 7.5 / 10.5, 26 * 3 / 10.5))
     assert high.x == pytest.approx(low.right) and words(sheet, "value") == ["7.50", "\u22123.00"]
     assert words(sheet, "caption") == ["probability, 2 windows; toy model trained on 55 records"]
+    said.calibrated = False
+    assert words(answered(record, said), "caption") == ["score, 2 windows; toy model trained on 55 records"]
 
 
 def reason(**changed) -> Reason:

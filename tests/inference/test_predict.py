@@ -33,7 +33,7 @@ def test_a_record_is_the_mean_of_its_windows_and_the_maximum_for_the_published_l
     model, record = load_model(golden / "wcr" / "clf" / "checkpoint.pt"), read_record(records[0])
     source = model.signal.prepare(record)
     with torch.no_grad():
-        wanted = model(source)["logits"].sigmoid().numpy()
+        wanted = model.probabilities(model(source)["logits"]).numpy()
     found = predictor.predict(records[0])
     assert list(found.probabilities) == NAMES and len(found.windows) == 2
     np.testing.assert_allclose([found.windows[1]["probabilities"][name] for name in NAMES], wanted[1], rtol=1e-6)

@@ -78,7 +78,7 @@ class BaseDataset(Dataset[dict[str, Any]]):
             0  # how often the item at hand was drawn before in this epoch, where items are drawn with replacement
         )
         self.label_file: LabelFile | None = None  # a dataset that has another table of labels says so in what is below
-        self.with_owners = False  # batches also hold `owner`: whom an item is of, so that they are resampled together
+        self.with_owners = False  # batches also hold `owner` and maybe `record`: what belongs together
 
     @classmethod
     def find(cls, cfg: DatasetConfig, task: BaseConfig, split: str) -> Path:

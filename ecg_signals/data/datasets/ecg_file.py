@@ -20,7 +20,7 @@ from ecg_signals.data.label_file import LabelFile
 from ecg_signals.data.lead_selection import LeadSelection, pad_leads
 from ecg_signals.data.manifest import Listing, Manifest
 from ecg_signals.data.preparation import Preparation
-from ecg_signals.data.segment import Segment, SegmentSource, owner_of
+from ecg_signals.data.segment import Segment, SegmentSource, owner_of, record_of
 from ecg_signals.data.sources.files import FileSource
 from ecg_signals.data.transforms.noise_levels import LEVELS, NoiseLevel
 from ecg_signals.data.transforms.pipeline import build_pipeline
@@ -151,7 +151,8 @@ class EcgFileDataset(BaseDataset):
     def facts(self, segments: Sequence[Segment], index: int) -> dict[str, Any]:
         """What else an item holds: numbers and arrays that batches stack; lists have one entry for each view."""
         label = self.label(segments[0])
-        owner = {"owner": owner_of(segments[0], index)} if self.with_owners else {}
+        owner = {"owner": owner_of(segments[0], index), "record": record_of(segments[0], index)}
+        owner = owner if self.with_owners else {}
         return owner if label is None else {**owner, "label": label}
 
     def __getitem__(self, index: int) -> dict[str, Any]:

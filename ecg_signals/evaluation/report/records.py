@@ -1,35 +1,35 @@
 """Segments as records: what stands in a table of labels, and the headline, from what `ecg-validate` extracted."""
 
 import csv
-import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from ecg_signals.evaluation.report.page import LabelScore, note, prediction_list
-from ecg_signals.metrics.logits import LABELS
+from ecg_signals.evaluation.report.page import LabelScore
+from ecg_signals.metrics.calibrated import Calibration
+from ecg_signals.metrics.logits import LABELS, joined_logits
 from ecg_signals.metrics.results import Results, evaluate
-from ecg_signals.sheet.layout import layout
-from ecg_signals.sheet.svg import svg
-from ecg_signals.signal.record import Record
 
 LEAST = 5  # records that must have a label, and as many that must lack it, before the headline counts it
 ROUNDS = 1000  # of the bootstrap
 
 
 def by_record(
-    files: Sequence[str], outputs: np.ndarray, targets: np.ndarray
+    files: Sequence[str], outputs: np.ndarray, targets: np.ndarray, calibration: Calibration | None = None
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Names of the records, their probabilities [records, labels] and targets, from logits [segments, labels].
 
-    A record's probability is the mean over its segments, as `ecg-predict` says it.
+    A record's probability is the mean over its segments, as `ecg-predict` says it: of the plain sigmoid, or calibrated.
     """
     stems = [name.rsplit("_", 1)[0] for name in files]
     names, first, record = np.unique(stems, return_index=True, return_inverse=True)
-    probabilities = np.zeros((len(names), outputs.shape[1]))
-    np.add.at(probabilities, record, 1 / (1 + np.exp(-outputs.astype(np.float64))))
-    return list(names), probabilities / np.bincount(record)[:, None], targets[first]
+    logits = torch.from_numpy(outputs.astype(np.float64))
+    free = logits if calibration is None else calibration.of_windows(logits)
+    joined = torch.stack([joined_logits(free[record == number], "mean", LABELS) for number in range(len(names))])
+    own = joined if calibration is None else calibration.of_record(joined)
+    return list(names), own.sigmoid().numpy(), targets[first]
 
 
 def measurable(targets: np.ndarray) -> np.ndarray:
@@ -90,14 +90,3 @@ def label_scores(
         for name, positives, auroc, auprc in zip(train, found.positives, *found.values.values())
     ]
     return scores, headline
-
-
-def example(
-    record: Record, scores: Sequence[LabelScore], probabilities: np.ndarray, truth: np.ndarray, about: str
-) -> str:
-    """One record on paper, and below what it is about what a model says of it: [labels] probabilities and answers."""
-    names = [score.name for score in scores]
-    true = {names[k] for k in np.flatnonzero(truth == 1)}
-    said = prediction_list(names, list(probabilities), true, {score.name: score.meaning for score in scores})
-    sheet = svg(layout(record, title=about), inline=True)
-    return f'<div class="card">{sheet}</div><div class="card">{note(html.escape(about))}{said}</div>'

@@ -26,6 +26,7 @@ from ecg_signals.interop.ecg_jepa.names import (
 )
 from ecg_signals.interop.ecg_jepa.tasks import SINGLE_LABEL, labels_of, task_of
 from ecg_signals.interop.layout import Layout, ModelSource
+from ecg_signals.metrics.calibrated import read_calibration
 from ecg_signals.metrics.logits import CLASSES, LABELS
 from ecg_signals.registry import register_layout
 from ecg_signals.signal.contract import SignalContract
@@ -59,6 +60,7 @@ class EcgJepaFiles(Layout):
         source.cfg = {KEPT: _as_lists(kept)}
         source.raw, source.layout, source.where = raw, self.title.split(" (")[0], where
         source.origin = read_origin(raw.get("origin"))
+        source.calibration = read_calibration(raw.get("calibration"), where)
         return source
 
     def _pretrained(self, raw: Mapping[str, Any], config: Mapping[str, Any]) -> ModelSource:
@@ -108,7 +110,9 @@ class EcgJepaFiles(Layout):
         single = source.logit_kind == CLASSES
         found = task_of(source.labels, single)
         statistics = kept.get("preprocess") or _statistics(source.signal)
+        stated = {} if source.calibration is None else {"calibration": plain_values(source.calibration.stored)}
         return {
+            **stated,
             "model": published_state(source.state, attentive),
             "config": {**config, "dropout": source.options["encoder"]["dropout"]},
             "eval_config": published_head(source.options, kept.get("eval_config") or {}),

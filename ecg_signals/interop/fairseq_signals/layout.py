@@ -28,6 +28,7 @@ from ecg_signals.interop.layout import (
     model_entry,
     model_options,
 )
+from ecg_signals.metrics.calibrated import Calibration, read_calibration
 from ecg_signals.registry import Entry, get_entry, register_layout
 from ecg_signals.sections import REGISTERED_GROUPS, Config
 from ecg_signals.signal.contract import SignalContract
@@ -72,12 +73,15 @@ class FairseqSignals(Layout):
             layout="fairseq-signals",
             where=where,
             logit_kind=logit_kind_of(cfg),
+            calibration=_calibration(raw, where),
         )
 
     def write(self, source: ModelSource) -> dict[str, Any]:
         state = self.peer_content(source)
         if source.signal != built_in_contract(state["cfg"], source.options):  # else it would be read back as another
             state["extra_state"]["signal"] = plain_values(source.signal.to_dict()) if source.signal else None
+        if source.calibration is not None and source.calibration.fitted:
+            state["extra_state"]["calibration"] = plain_values(source.calibration.stored)
         return state
 
     def save(self, source: ModelSource, dest: Path) -> dict[str, Any]:
@@ -101,6 +105,12 @@ def _contract(raw: Mapping[str, Any], cfg: Mapping[str, Any], options: Mapping[s
     if isinstance(extra, Mapping) and "signal" in extra:
         return SignalContract.from_dict(extra["signal"]) if extra["signal"] else None
     return built_in_contract(cfg, options)
+
+
+def _calibration(raw: Mapping[str, Any], where: str) -> Calibration | None:
+    """What `ecg-convert --to original` wrote of it; pos_weight stands in the recipe."""
+    extra = raw.get("extra_state")
+    return read_calibration(extra.get("calibration"), where) if isinstance(extra, Mapping) else None
 
 
 def _peer_cfg(source: ModelSource) -> dict[str, Any]:

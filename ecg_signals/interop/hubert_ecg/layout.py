@@ -20,6 +20,7 @@ from ecg_signals.interop.hubert_ecg.names import (
     to_config,
 )
 from ecg_signals.interop.layout import Layout, ModelSource
+from ecg_signals.metrics.calibrated import read_calibration
 from ecg_signals.metrics.logits import KINDS_OF_TASKS
 from ecg_signals.registry import register_layout
 from ecg_signals.signal.contract import SignalContract
@@ -46,12 +47,15 @@ class HubertEcgFiles(Layout):
             name, options, state, labels, _contract(raw, options), raw=raw, layout="HuBERT-ECG .pt", where=where,
             logit_kind=KINDS_OF_TASKS.get(str(config.get("task_type"))),  # of its later package; older ones do not tell
             origin=read_origin(raw.get("origin", {"licence": LICENCE})),  # files of ours say it
+            calibration=read_calibration(raw.get("calibration"), where),
         )  # fmt: skip
 
     def write(self, source: ModelSource) -> dict[str, Any]:
         content = to_checkpoint(source.name, source.options, source.state, source.labels)
         content["model_config"] |= _task_type(source)
         content["origin"] = dict(source.origin)
+        if source.calibration is not None:
+            content["calibration"] = plain_values(source.calibration.stored)
         if is_published_checkpoint(source.raw):
             content |= {key: plain_values(source.raw[key]) for key in source.raw if _is_training_state(key)}
         return content if source.signal is None else {**content, "signal": source.signal.to_dict()}

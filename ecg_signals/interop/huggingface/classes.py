@@ -37,6 +37,7 @@ from ecg_signals.interop.layout import (
     logits_option,
     model_options,
 )
+from ecg_signals.metrics.calibrated import read_calibration, unweighted
 from ecg_signals.models.hubert.layers import Attention, Block
 from ecg_signals.modules.attention import SelfAttention, attention_weights
 from ecg_signals.modules.transformer import TransformerLayer
@@ -104,6 +105,12 @@ class EcgSignalsModel(PreTrainedModel):
         self.register_load_state_dict_pre_hook(_with_prefix)
         self.post_init()
 
+    def train(self, mode: bool = True) -> Any:
+        """In training the model stops being the one that its calibration was made for."""
+        if mode and self.model.calibration is not None:
+            self.model.calibration = unweighted(len(self.model.calibration.log_pos_weight))
+        return super().train(mode)
+
     def _init_weights(self, module: torch.nn.Module) -> None:
         """Nothing: our models initialise themselves."""
 
@@ -165,6 +172,7 @@ class EcgSignalsModel(PreTrainedModel):
             layout=self.source.layout if self.source else "",
             logit_kind=KINDS_OF_PROBLEMS.get(str(self.config.problem_type), self.model.logit_kind),
             origin=self.model.origin,
+            calibration=self.model.calibration,
         )
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], *_: Any, **kwargs: Any) -> None:
@@ -266,6 +274,7 @@ def _from_config(config: PretrainedConfig) -> Any:
     model = entry.cls(entry.dataclass.from_mapping({"_name": entry.name, **options}, where="model"))
     model.labels, model.logit_kind = labels, model.logit_kind or ours.get("logit_kind")
     model.origin = read_origin(ours.get("origin"))
+    model.calibration = read_calibration(ours.get("calibration"), "this config.json")
     model.signal = SignalContract.from_dict(ours["signal"]) if ours.get("signal") else None
     return model
 

@@ -16,6 +16,7 @@ from ecg_signals.files import cannot_write, replacing
 from ecg_signals.interop.huggingface.card import model_card
 from ecg_signals.interop.huggingface.folder import CONFIG, INDEX, WEIGHTS
 from ecg_signals.interop.layout import Layout, ModelSource, label_entries, layout_of, logit_kind_of, model_options
+from ecg_signals.metrics.calibrated import read_calibration
 from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES
 from ecg_signals.registry import get_entry, register_layout
 from ecg_signals.signal.contract import SignalContract
@@ -61,6 +62,7 @@ class HuggingFace(Layout):
             raw=raw,
             layout=ours.get("layout", ""),
             origin=read_origin(ours.get("origin")),
+            calibration=read_calibration(ours.get("calibration"), where),
             where=where,
             logit_kind=ours.get("logit_kind") or logit_kind_of(ours.get("cfg") or {}),
         )
@@ -87,6 +89,7 @@ def folder_config(source: ModelSource) -> dict[str, Any]:
         "signal": source.signal.to_dict() if source.signal is not None else None,
         "layout": source.layout,
         "origin": source.origin,
+        "calibration": source.calibration.stored if source.calibration is not None else None,
         "cfg": source.cfg,
     }
     problems = [name for name, kind in KINDS_OF_PROBLEMS.items() if kind == source.logit_kind]

@@ -11,6 +11,7 @@ from ecg_signals.checkpoint.origin import read_origin
 from ecg_signals.checkpoint.plain import plain_values
 from ecg_signals.interop.fairseq_signals.layout import FairseqSignals, peer_config_of
 from ecg_signals.interop.layout import ModelSource, logit_kind_of, model_entry, model_options
+from ecg_signals.metrics.calibrated import read_calibration
 from ecg_signals.registry import register_layout
 from ecg_signals.signal.contract import SignalContract
 
@@ -38,6 +39,7 @@ def our_part(options: Mapping[str, Any], model: Any, logit_kind: str | None) -> 
         "logit_kind": logit_kind,
         "signal": plain_values(model.signal.to_dict()) if model.signal is not None else None,
         "origin": plain_values(model.origin),
+        "calibration": plain_values(model.calibration.stored) if model.calibration is not None else None,
     }
 
 
@@ -63,6 +65,7 @@ class EcgSignals(FairseqSignals):
             labels=list(ours["labels"]) if ours.get("labels") else None,
             signal=SignalContract.from_dict(signal) if signal else None,
             origin=read_origin(ours.get("origin")),
+            calibration=read_calibration(ours.get("calibration"), where),
             cfg=cfg,
             raw=raw,
             layout="ecg-signals",

@@ -14,6 +14,7 @@ from ecg_signals.config import ConfigError
 from ecg_signals.interop.layout import Layout, ModelSource, model_options
 from ecg_signals.interop.st_mem.contract import contract_of, section
 from ecg_signals.interop.st_mem.names import from_state, is_st_mem, model_name, sizes, to_state
+from ecg_signals.metrics.calibrated import read_calibration
 from ecg_signals.metrics.logits import CLASSES, LABELS
 from ecg_signals.registry import get_entry, register_layout
 from ecg_signals.signal.contract import SignalContract
@@ -54,6 +55,7 @@ class StMemFiles(Layout):
             signal=stated if ours else contract_of(config, *_input(options)),  # nothing is guessed for a file of ours
             raw=raw, layout="ST-MEM .pth", where=where, logit_kind=ours.get("logit_kind") or _logit_kind(config),
             origin=read_origin(ours.get("origin", {"licence": LICENCE})),
+            calibration=read_calibration(ours.get("calibration"), where),
         )  # fmt: skip
 
     def write(self, source: ModelSource) -> dict[str, Any]:
@@ -68,7 +70,8 @@ class StMemFiles(Layout):
         usual = {"model_name": model_name(name, options, head or not options["decoder"]), "model": {**sizes, **size}}
         ours = {"name": source.name, "options": source.options, "labels": source.labels,
                 "logit_kind": source.logit_kind, "signal": source.signal and source.signal.to_dict(),
-                "origin": dict(source.origin)}  # fmt: skip
+                "origin": dict(source.origin),
+                "calibration": source.calibration and dict(source.calibration.stored)}  # fmt: skip
         return {
             "epoch": 0,
             "model": to_state(state),
