@@ -17,15 +17,21 @@ _SECTIONS = (  # in the order of their files
     "criterion", "lr_scheduler", "optimizer",
 )  # fmt: skip
 PEER_NAMES: dict[str, frozenset[str]] = {
-    "task": frozenset({"ecg_pretraining", "ecg_classification", "ecg_identification", "ecg_segmentation"}),
+    "task": frozenset((
+        "ecg_pretraining", "ecg_classification", "ecg_identification", "ecg_segmentation", "ecg_text_pretraining",
+        "ecg_question_answering",
+    )),
     "model": frozenset((
         "wav2vec2", "wav2vec2_cmsc", "ecg_transformer", "ecg_transformer_classifier", "arcface", "nejedly2021resnet",
         "nejedly2021resnet_classifier", "se_wrn", "se_wrn_classifier", "convnet", "unet_segmentor",
         "unet_cgm_segmentor",
+        "m3ae", "m3ae_qa", "medvill", "ecg_language_transformer_classifier", "resnet_lstm_classifier",
+        "blind_transformer_qa", "deaf_transformer_qa",
     )),
     "criterion": frozenset((  # checkpoints name their classes, which are called here as they are there
         "3kg", "arcface", "binary_cross_entropy", "binary_cross_entropy_with_logits", "cmsc", "composite_criterion",
         "cross_entropy", "mse", "multi_head_binary_cross_entropy", "simclr", "wav2vec2", "wav2vec2_with_cmsc",
+        "m3ae", "medvill",
     )),
     "optimizer": frozenset({"adam"}),
     "lr_scheduler": frozenset({"fixed", "step", "tri_stage"}),
