@@ -413,7 +413,8 @@ STEPS: dict[str, tuple[str, Any, Any]] = {  # what it is for, what adds its opti
     "statistics": ("mean and standard deviation per lead of such a dump", add_statistics, statistics),
     "identify": ("split tables -> identification manifests: train.tsv, valid_gallery.tsv, valid_probe.tsv, ...",
         add_identify, identify),
-    "ecgqa": ("ECG-QA's questions -> manifests and one file each, as dataset ecg_qa reads them", add_questions, questions),
+    "ecgqa": ("ECG-QA's questions -> manifests and one file each, as dataset ecg_qa reads them",
+        add_questions, questions),
     "ecgqa_grounding": ("ECG-QA's questions -> which attributes which leads show (finetune/grounding)",
         add_grounding, grounding),
 }  # fmt: skip

@@ -66,8 +66,11 @@ class Question:
 
 
 def read_questions(folder: Path, split: str, form: str) -> Iterator[Question]:
-    """Those of a split, in the order of the files' names. Raises: ConfigError naming file and what is wrong with it."""
-    for path in sorted((folder / form / split).glob("*.json")):
+    """Those of a split, in the order of the files' names; older versions have one file, <split>.json.
+
+    Raises: ConfigError naming file and what is wrong with it.
+    """
+    for path in [*(folder / form).glob(f"{split}.json"), *sorted((folder / form / split).glob("*.json"))]:
         for number, found in enumerate(_content(path)):
             yield _question(found, f"{path}, question {number}")
 
@@ -114,8 +117,12 @@ class Answers:
         self.names = [name for name in names if name != NONE]
         self.numbers = {name: number for number, name in enumerate(self.names)}
         table = read_table(folder / "answers_for_each_template.csv", ["template_id", "classes"], text=["classes"])
-        lists = {int(number): parse_literal(text, "classes") for number, text in zip(table["template_id"], table["classes"])}
-        self.templates = {number: [self._number(name) for name in found if name != NONE] for number, found in lists.items()}
+        lists = {
+            int(number): parse_literal(text, "classes") for number, text in zip(table["template_id"], table["classes"])
+        }
+        self.templates = {
+            number: [self._number(name) for name in found if name != NONE] for number, found in lists.items()
+        }
 
     def _number(self, name: str) -> int:
         if name not in self.numbers:

@@ -126,7 +126,9 @@ def grounding_step(root: Path, dest: Path, apply_paraphrase: bool, records: Path
             print(f"{split}: {both} attributes were both confirmed and denied of the same leads; they count as denied")
     classes = sorted({fact.attribute for fact in facts["test"]})
     if not classes:
-        raise ConfigError(f"no question of {root}'s test split asks one ECG to be confirmed of an attribute; {DOWNLOAD}")
+        raise ConfigError(
+            f"no question of {root}'s test split asks one ECG to be confirmed of an attribute; {DOWNLOAD}"
+        )
     found, left = Records(records), 0
     for split, own in facts.items():
         rows, missing = _write(dest / split, own, classes, found)

@@ -83,7 +83,7 @@ def test_a_word_of_which_anything_is_unknown_is_unknown_and_so_is_an_endless_one
 
 
 def test_a_missing_vocabulary_says_where_to_get_one(tmp_path):
-    with pytest.raises(ConfigError, match="task.tokenizer=FOLDER_OR_FILE.*huggingface.co"):
+    with pytest.raises(ConfigError, match=r"task\.tokenizer=FOLDER_OR_FILE.*huggingface\.co"):
         Tokenizer(tmp_path / "bert-base-uncased")
     (tmp_path / "vocab.txt").write_text("one\ntwo\n")
     with pytest.raises(ConfigError, match=r"has no \[PAD\]"):

@@ -1,4 +1,4 @@
-"""ECG-QA's questions become files, manifests, batches and facts as the published scripts make them, and are answered."""
+"""ECG-QA's questions become files, manifests, batches and facts as published, and are answered."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,14 @@ def made(folder, records, tmp_path_factory) -> Path:
     """Both forms of the questions, numbered as published."""
     place = tmp_path_factory.mktemp("qa")
     for form, more in (("template", []), ("paraphrased", ["--apply_paraphrase"])):
-        argv = ["--dest", str(place / form), "--tokenizer", str(folder / "bert_tiny_uncased"), "--records", str(records)]
+        argv = [
+            "--dest",
+            str(place / form),
+            "--tokenizer",
+            str(folder / "bert_tiny_uncased"),
+            "--records",
+            str(records),
+        ]
         preprocess.run(["ecgqa", str(folder / "ecgqa"), *argv, "--attribute_ids", "split", *more])
     return place
 
@@ -107,7 +114,7 @@ def test_a_question_of_another_form_is_named(change, tmp_path):
            "answer": ["yes"], "ecg_id": [1], "attribute": None, "ecg_path": ["r"]}  # fmt: skip
     (tmp_path / "template" / "train").mkdir(parents=True)
     (tmp_path / "template" / "train" / "00000.json").write_text(json.dumps([one, {**one, **change}]))
-    with pytest.raises(ConfigError, match="00000.json, question 1"):
+    with pytest.raises(ConfigError, match=r"00000\.json, question 1"):
         list(read_questions(tmp_path, "train", "template"))
 
 
@@ -134,8 +141,10 @@ def test_batches_are_the_published_ones(made, folder):
 
 
 def test_a_model_learns_to_answer_the_questions(made, folder, tmp_path, monkeypatch):
-    sizes = ["encoder_layers=1", "encoder_embed_dim=32", "encoder_ffn_embed_dim=32", "encoder_attention_heads=2",
-             "conv_feature_layers='[(16, 16, 16)] * 2'", "conv_pos=8", "conv_pos_groups=2", "vocab_size=272"]  # fmt: skip
+    sizes = [
+        "encoder_layers=1", "encoder_embed_dim=32", "encoder_ffn_embed_dim=32", "encoder_attention_heads=2",
+        "conv_feature_layers='[(16, 16, 16)] * 2'", "conv_pos=8", "conv_pos_groups=2", "vocab_size=272",
+    ]  # fmt: skip
     argv = ["ecg-train", "--config-name", "qa/transformer", f"task.data={made / 'template'}", "dataset.batch_size=26",
             f"task.tokenizer={folder / 'bert_tiny_uncased'}", "dataset.num_workers=0", "dataset.valid_subset=train",
             "optimization.max_update=60", "optimization.update_freq=[1]", "optimization.lr=[0.005]",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ecg_signals.config import ConfigError, option, resolve_input
 from ecg_signals.data.collation import cut, padding_mask, stacked_columns
-from ecg_signals.data.datasets.base import BaseDataset, SignalsConfig
+from ecg_signals.data.datasets.base import BaseDataset, LongestConfig, SignalsConfig
 from ecg_signals.data.label_file import read_label_names
 from ecg_signals.data.lead_selection import LeadSelection
 from ecg_signals.data.text.options import TextConfig, longest_text, tokenizer_of
@@ -30,8 +30,7 @@ NUMBERS = KEYS[4:]
 
 
 @dataclass
-class EcgQaConfig(TextConfig, SignalsConfig):
-    max_sample_size: int | None = option(None, "leave samples behind this many out", least=1, section="task")
+class EcgQaConfig(TextConfig, LongestConfig, SignalsConfig):
     standardise: bool = option(
         True, "every lead of a record minus its mean, by its deviation, as pretrained encoders want it; false, as "
         "published: mV", ours=True,
@@ -64,8 +63,8 @@ class EcgQaDataset(BaseDataset):
         names = read_label_names(self.label_source) if self.label_source.is_file() else None
         if names is not None and len(names) != self._answers:
             raise ConfigError(
-                f"{self.label_source} names {len(names)} answers, but the files of {self.path} have {self._answers}; make "
-                f"both with `ecg-preprocess ecgqa`"
+                f"{self.label_source} names {len(names)} answers, but the files of {self.path} have {self._answers}; "
+                f"make both with `ecg-preprocess ecgqa`"
             )
         return names
 

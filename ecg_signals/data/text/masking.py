@@ -29,7 +29,7 @@ def mask_whole_words(
     """A row as the model sees it, and the tokens it is asked for (IGNORED elsewhere).
 
     Words are drawn until `prob` of the row's tokens, padding included, at least one, are chosen; one that would make
-    them more is passed over. Padding is drawn like words, so that a row that is mostly padding may be asked for nothing.
+    them more is passed over. Padding is drawn like words, so that a row of mostly padding may be asked for nothing.
 
     Args:
         ids: of one row of a batch, padded.

@@ -9,9 +9,7 @@ from ecg_signals.sections import DatasetConfig
 
 @dataclass
 class TextConfig(DatasetConfig):
-    tokenizer: str | None = option(
-        None, "folder or vocab.txt of bert-base-uncased on this machine", section="task"
-    )
+    tokenizer: str | None = option(None, "folder or vocab.txt of bert-base-uncased on this machine", section="task")
     lower_case: bool | None = option(
         None, "take capitals and accents off words; None: as the vocabulary says", ours=True
     )
@@ -31,7 +29,9 @@ def tokenizer_of(cfg: TextConfig) -> Tokenizer:
     found = Tokenizer(cfg.tokenizer, cfg.lower_case)
     for key, number in (("pad_token", found.pad), ("sep_token", found.separator)):
         if getattr(cfg, key) != number:
-            raise ConfigError(f"task.{key}={getattr(cfg, key)}, but it is {number} in {found.path}; set task.{key}={number}")
+            raise ConfigError(
+                f"task.{key}={getattr(cfg, key)}, but it is {number} in {found.path}; set task.{key}={number}"
+            )
     return found
 
 

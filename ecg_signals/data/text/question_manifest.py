@@ -31,8 +31,8 @@ def read_question_manifest(path: Path) -> QuestionManifest:
         name, *sizes = line.rstrip("\r").split("\t")
         if len(sizes) not in (2, 3) or not all(size.isdecimal() for size in sizes):
             raise ConfigError(
-                f"{path}, line {number}: {line[:100]!r} is no row of path, samples (of one ECG or two) and tokens; make "
-                f"it with `ecg-preprocess ecgqa`"
+                f"{path}, line {number}: {line[:100]!r} is no row of path, samples (of one ECG or two) and tokens; "
+                f"make it with `ecg-preprocess ecgqa`"
             )
         rows.append((name, min(map(int, sizes[:-1])), int(sizes[-1])))
     if not rows:
@@ -48,5 +48,7 @@ def _folder(path: Path, root: str) -> Path:
     if not found.is_dir() and beside.is_dir():
         return beside
     if not found.is_dir():
-        raise ConfigError(f"{path}, line 1: the root {root!r} is not a folder here; write the folder of its files there")
+        raise ConfigError(
+            f"{path}, line 1: the root {root!r} is not a folder here; write the folder of its files there"
+        )
     return found

@@ -17,5 +17,7 @@ def read_reports(path: Path, column: str, diagnoses: str | None) -> Mapping[int,
     said = table[diagnoses] if diagnoses else [""] * len(table)
     found = {int(idx): (str(text), str(codes)) for idx, text, codes in zip(table["idx"], table[column], said)}
     if not any(text for text, _ in found.values()):
-        raise ConfigError(f"the column {column} of {path} is empty; name the one with reports: dataset.report_column=NAME")
+        raise ConfigError(
+            f"the column {column} of {path} is empty; name the one with reports: dataset.report_column=NAME"
+        )
     return found

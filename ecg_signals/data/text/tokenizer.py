@@ -44,7 +44,9 @@ class Tokenizer:
         self.ids = {token: number for number, token in enumerate(self.tokens)}
         missing = [token for token in SPECIAL if token not in self.ids]
         if missing:
-            raise ConfigError(f"{self.path} has no {', '.join(missing)}, so it is no vocabulary of BERT's kind; {WHERE}")
+            raise ConfigError(
+                f"{self.path} has no {', '.join(missing)}, so it is no vocabulary of BERT's kind; {WHERE}"
+            )
         self.pad, self.unknown, self.first, self.separator, self.mask = (self.ids[token] for token in SPECIAL)
         self.special = frozenset(self.ids[token] for token in SPECIAL)
         stated = _stated(self.path.parent) if lower_case is None else lower_case

@@ -133,7 +133,9 @@ class M3AE(BaseModel):
     @classmethod
     def stored_sizes(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
         """Sizes of the text's side, which fairseq-signals takes from BERT and does not store."""
-        text = {key.partition("language_encoder.")[2]: value for key, value in state.items() if "language_encoder." in key}
+        text = {
+            key.partition("language_encoder.")[2]: value for key, value in state.items() if "language_encoder." in key
+        }
         places, inner = text.get("embeddings.position_embeddings.weight"), "encoder.layer.{}.intermediate.dense.weight"
         if places is None:
             return {}
@@ -186,9 +188,7 @@ class M3AE(BaseModel):
             ecgs, kept = self._keep(ecgs, noise)
         frames = self._with_class(ecgs)
         padding = attended(frames.padding)
-        x, saliency = self.ecg_encoder.encoder(
-            frames.x, frames.padding, need_weights=self.cfg.saliency, hidden=hidden
-        )
+        x, saliency = self.ecg_encoder.encoder(frames.x, frames.padding, need_weights=self.cfg.saliency, hidden=hidden)
         x = self.multi_modal_ecg_proj(x) + self.modality_type_embeddings.weight[1]
         attend = attended(texts.padding)
         words = self.multi_modal_language_proj(self.language_encoder(texts.ids, attend))
