@@ -54,6 +54,7 @@ class EcgQaDataset(BaseDataset):
         self.tokenizer = tokenizer_of(cfg)
         self.selection = LeadSelection(cfg.leads_to_load, None)
         self.columns: list[int] | None = None
+        self._answers = 0
         first = self._read(0)
         self._answers = first["answer"].size
         self.names = self._names()
@@ -107,6 +108,12 @@ class EcgQaDataset(BaseDataset):
         missing = [key for key in KEYS if key not in found]
         if missing:
             raise ConfigError(f"{path} holds no {', '.join(missing)}; make it with `ecg-preprocess ecgqa`")
+        valid, count = found["valid_classes"], self._answers or found["answer"].size
+        if found["answer"].size != count or (valid.size and not 0 <= valid.min() <= valid.max() < count):
+            raise ConfigError(
+                f"{path} holds {found['answer'].size} answers, or numbers of others in valid_classes; expected {count}, as "
+                f"in the first file of {self.path}. Make all of them with `ecg-preprocess ecgqa`"
+            )
         return found
 
     def _record(self, path: str) -> tuple[np.ndarray, float]:

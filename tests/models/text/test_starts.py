@@ -110,7 +110,7 @@ def test_medvill_asks_for_as_many_tokens_of_every_text_and_for_no_separator():
 
 
 def test_a_token_of_bi_ar_reads_no_later_one():
-    model = build("model", "medvill", **options("medvill", encoder_layers=1)).eval()  # more of them read through the ECG
+    model = build("model", "medvill", **options("medvill", encoder_layers=1)).eval()  # more read through the ECG
     text = torch.tensor([[1, 5, 6, 7]] * 2)
     other = text.clone()
     other[:, 3] = 9
