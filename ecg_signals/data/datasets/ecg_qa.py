@@ -111,8 +111,8 @@ class EcgQaDataset(BaseDataset):
         valid, count = found["valid_classes"], self._answers or found["answer"].size
         if found["answer"].size != count or (valid.size and not 0 <= valid.min() <= valid.max() < count):
             raise ConfigError(
-                f"{path} holds {found['answer'].size} answers, or numbers of others in valid_classes; expected {count}, as "
-                f"in the first file of {self.path}. Make all of them with `ecg-preprocess ecgqa`"
+                f"{path} holds {found['answer'].size} answers, or numbers of others in valid_classes; expected {count}, "
+                f"as in the first file of {self.path}. Make all of them with `ecg-preprocess ecgqa`"
             )
         return found
 
