@@ -149,7 +149,8 @@ def test_a_model_learns_to_answer_the_questions(made, folder, tmp_path, monkeypa
             f"task.tokenizer={folder / 'bert_tiny_uncased'}", "dataset.num_workers=0", "dataset.valid_subset=train",
             "optimization.max_update=25", "optimization.update_freq=[1]", "optimization.lr=[0.005]",
             "dataset.validate_interval=25", "checkpoint.save_interval=25", "model.num_labels=19",
-            "criterion.report_auc=false", "hydra/job_logging=none", f"hydra.run.dir={tmp_path}", *(f"+model.{size}" for size in sizes)]  # fmt: skip
+            "criterion.report_auc=false", "hydra/job_logging=none", f"hydra.run.dir={tmp_path}",
+            *(f"+model.{size}" for size in sizes)]  # fmt: skip
     monkeypatch.setattr("sys.argv", argv)
     train.main()
     rows = [json.loads(line) for line in (tmp_path / "checkpoints/metrics.jsonl").read_text().splitlines()]

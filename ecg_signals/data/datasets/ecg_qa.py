@@ -111,7 +111,7 @@ class EcgQaDataset(BaseDataset):
         valid, count = found["valid_classes"], self._answers or found["answer"].size
         if found["answer"].size != count or (valid.size and not 0 <= valid.min() <= valid.max() < count):
             raise ConfigError(
-                f"{path} holds {found['answer'].size} answers, or numbers of others in valid_classes; expected {count}, "
+                f"{path} holds {found['answer'].size} answers, or valid_classes of others; expected {count}, "
                 f"as in the first file of {self.path}. Make all of them with `ecg-preprocess ecgqa`"
             )
         return found

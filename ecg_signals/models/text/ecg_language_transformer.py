@@ -27,7 +27,7 @@ class ECGLanguageTransformer(ECGTransformer):
     cfg: ECGLanguageTransformerConfig
     encoder_name = "ecg_language_transformer"
     ARCHITECTURE: ClassVar[tuple[str, ...]] = (
-        *ECGTransformer.ARCHITECTURE, "vocab_size", "max_text_size", "pad_token", "sep_token",
+        *ECGTransformer.ARCHITECTURE, "vocab_size", "max_text_size", "pad_token", "sep_token", "empty_text",
     )  # fmt: skip
     ECG_DROPOUT: ClassVar[bool] = True  # of its frames before the transformer
 

@@ -53,9 +53,9 @@ class M3AE(BaseModel):
     encoder_name = "m3ae"
     AS_ENCODER: ClassVar[dict[str, Any]] = {"pretraining_heads": False}
     ARCHITECTURE: ClassVar[tuple[str, ...]] = (
-        *ECGTransformer.ARCHITECTURE, "vocab_size", "max_text_size", "hidden_dim", "num_heads", "num_top_layer",
-        "language_layers", "language_embed_dim", "language_ffn_embed_dim", "language_attention_heads",
-        "language_positions",
+        *ECGTransformer.ARCHITECTURE, "vocab_size", "max_text_size", "empty_text", "hidden_dim", "num_heads",
+        "num_top_layer", "language_layers", "language_embed_dim", "language_ffn_embed_dim",
+        "language_attention_heads", "language_positions",
     )  # fmt: skip
     NEW_WEIGHTS = ("mask_emb", "sep_embedding")
 
@@ -91,9 +91,10 @@ class M3AE(BaseModel):
     @staticmethod
     def _check(cfg: M3AEConfig) -> None:
         check_size("model.hidden_dim", cfg.hidden_dim, {"num_heads": cfg.num_heads})
-        heads = {"mim_decoder_num_heads": cfg.mim_decoder_num_heads}
-        check_size("model.mim_decoder_hidden_dim", cfg.mim_decoder_hidden_dim, heads)
-        if not -1 <= cfg.mim_layer < cfg.num_top_layer:
+        if cfg.pretraining_heads:
+            heads = {"mim_decoder_num_heads": cfg.mim_decoder_num_heads}
+            check_size("model.mim_decoder_hidden_dim", cfg.mim_decoder_hidden_dim, heads)
+        if cfg.pretraining_heads and not -1 <= cfg.mim_layer < cfg.num_top_layer:
             raise ConfigError(
                 f"model.mim_layer={cfg.mim_layer}, but there are model.num_top_layer={cfg.num_top_layer} layers; set "
                 f"model.mim_layer to 0 to {cfg.num_top_layer - 1}, or to -1 for the last one's output"
