@@ -78,7 +78,7 @@ class ECGLanguageTransformer(ECGTransformer):
         """
         texts = text_of(self.cfg, source, text, text_padding_mask)
         ecgs = self.frames_of(source, padding_mask, ecg_2, ecg_2_padding_mask, mask)
-        return self.read(ecgs, Frames(self.embed(texts), texts.padding), hidden)
+        return self.read(ecgs, Frames(self.embed(texts), texts.padding), hidden, self.attention(ecgs, texts))
 
     def extract_features(
         self,
@@ -90,6 +90,10 @@ class ECGLanguageTransformer(ECGTransformer):
         hidden = hidden_states_list(layers)
         output = ECGLanguageTransformer.forward(self, source, padding_mask, **question, hidden=hidden)
         return output if hidden is None else ModelOutput(output, hidden_states=hidden)
+
+    def attention(self, ecgs: Frames, texts: Text) -> Tensor | None:
+        """Which position reads which, bool [positions, positions], ECGs first; None where all read all."""
+        return None
 
     def frames_of(
         self,

@@ -73,10 +73,10 @@ class MedViLL(ECGLanguageTransformer):
         Returns: with mask=True also mlm_logits [n, vocab_size] and mlm_targets [n] of the n tokens that are asked for,
             row by row, and align_logits [batch].
         """
+        if not mask:
+            return super().forward(source, padding_mask, text, text_padding_mask)
         texts = text_of(self.cfg, source, text, text_padding_mask)
         ecgs = self.frames_of(source, padding_mask, mask=mask)
-        if not mask:
-            return self.read(ecgs, Frames(self.embed(texts), texts.padding), attend=self.attention(ecgs, texts))
         kind = self.draw_tokens(texts) if text_mask_kind is None else text_mask_kind
         words = Frames(self._hidden(texts, kind, text_random_ids), texts.padding)
         output = self.read(ecgs, words, attend=self.attention(ecgs, texts))
@@ -90,7 +90,6 @@ class MedViLL(ECGLanguageTransformer):
         return output
 
     def attention(self, ecgs: Frames, texts: Text) -> Tensor | None:
-        """Which position reads which, bool [positions, positions]; None where all read all."""
         if self.cfg.attn_mask_type == "bidirectional":
             return None
         frames, tokens = ecgs.x.shape[1], texts.ids.shape[1]
