@@ -175,7 +175,7 @@ class Records:
     unusable: dict[str, str] = field(default_factory=dict)
 
     def place(self, path: str) -> str:
-        return path if self.folder is None else str(self.folder / path)
+        return path if self.folder is None else str(self.folder.absolute() / path)
 
     def length(self, path: str) -> int | None:
         """Samples of a record; None for one that cannot be read or has gaps."""
