@@ -105,7 +105,8 @@ def test_batches_are_a_function_of_seed_and_epoch(name, folder):
     assert same(loaded(make(name, folder), epoch=2), first)
     sources = [batch["net_input"]["source"] for batch in first]
     for other in (loaded(make(name, folder, seed=2), epoch=2), loaded(make(name, folder), epoch=3)):
-        assert not same([batch["net_input"]["source"] for batch in other], sources)
+        found = [batch["net_input"]["source"] for batch in other]
+        assert same(found, sources) == SMALL[name].get("draws_nothing", False)
 
 
 @pytest.mark.parametrize("name", NAMES)
