@@ -16,7 +16,8 @@ from ecg_signals.registry import REGISTRIES, register_dataset
 from ecg_signals.sections import REGISTERED_GROUPS, Config
 
 # What a model and a schedule keep of other sections, as fairseq-signals' schema has it: it has no value of its own.
-COPIED = {"all_gather", "data", "filter", "lr", "max_epoch", "max_update", "normalize", "weight_decay"}
+COPIED = {"all_gather", "data", "filter", "lr", "max_epoch", "max_update", "normalize", "weight_decay",
+          "max_text_size", "pad_token", "sep_token"}  # fmt: skip
 
 
 def declarations():

@@ -19,6 +19,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from test_recipes import NAMES, PACKAGED, packaged
+from text_material import TOKENS, write_questions_of_ecgqa
 
 import ecg_signals
 from ecg_signals.checkpoint.convert import convert
@@ -42,6 +43,7 @@ NARROW = [
     "+model.encoder_attention_heads=2", "+model.conv_pos=8", "+model.conv_pos_groups=2",
     "+model.conv_feature_layers='[(16, 2, 2)] * 4'",
 ]  # fmt: skip
+NARROW_SIZES = [setting.lstrip("+") for setting in NARROW]
 WAV2VEC2 = [*NARROW, "model.final_dim=8", "+model.latent_vars=4", "+model.num_negatives=5"]
 HUBERT = [
     "model.hidden_size=16", "model.num_hidden_layers=1", "model.num_attention_heads=2", "model.intermediate_size=16",
@@ -285,7 +287,8 @@ def test_a_recipe_of_masked_autoencoders_trains_two_updates(
 
 
 FOUNDATION = ("ecgfounder/", "ecg_jepa_kim/", "ecg_cpc/", "fmb/")
-ELSEWHERE = ("hubert/", "jepa/vit_", "mae/", *FOUNDATION)
+TEXTS = ("text/", "qa/")
+ELSEWHERE = ("hubert/", "jepa/vit_", "mae/", *FOUNDATION, *TEXTS)
 CPC_SIZES = {"conv_dim": [8] * 4, "hidden_dim": 8, "num_layers": 1}
 KIM_SIZES = {"dim": 16, "depth": 1, "num_heads": 2}
 TINY_ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {  # of a recipe's folder or file
@@ -348,6 +351,66 @@ def test_recipes_of_foundation_models_make_the_input_that_their_files_state():
         assert (content["task"].get("leads_to_load") or list(LEADS)) == contract.leads, name
         steps = [step for step in contract.steps if step["name"] != "window"]
         assert [step for step in content["dataset"]["steps"] if step["name"] != "window"] == steps, name
+
+
+LANGUAGE = [
+    "+model.hidden_dim=16", "+model.num_heads=2", "+model.num_top_layer=2", "+model.mim_layer=1",
+    "+model.language_layers=1", "+model.language_embed_dim=16", "+model.language_ffn_embed_dim=16",
+    "+model.mim_decoder_hidden_dim=8", "+model.mim_decoder_num_layers=1", "+model.mim_decoder_num_heads=2",
+]  # fmt: skip
+FROM_NOTHING = [f"++{setting}" for setting in NARROW_SIZES]
+RECURRENT = ["+model.lstm_input_dim=8", "+model.lstm_embed_dim=8", "+model.configuration=resnet18",
+             "+model.final_dim=8"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_questions_of_ecgqa(tmp_path_factory.mktemp("questions"))
+
+
+def text_settings(name: str, material: Material, questions: Path, pretrained: dict[str, Path]) -> list[str]:
+    """Overrides that make a recipe of ECG and text run here, from `pretrained` where it starts from a file."""
+    model = packaged(name)["model"]
+    settings = [*QUICK, *TOKENS, f"task.tokenizer={questions.parent / 'vocab.txt'}"]
+    if name.startswith("text/"):
+        settings += [f"task.data={material.segments}", "optimization.update_freq=[1]"]
+        settings += [f"+dataset.text_file={material.segments.parent}/meta.csv", *FROM_NOTHING]
+        bert = "load_pretrained_weights" if name == "text/m3ae" else "load_bert_embedding"
+        return [*settings, f"model.{bert}=false", *(LANGUAGE if name == "text/m3ae" else [])]
+    settings += [f"task.data={questions}", "model.num_labels=3", "optimization.update_freq=[1]"]
+    if model.get("model_path") == "???":
+        return [*settings, f"model.model_path={pretrained[name.removeprefix('qa/')]}"]
+    if model["_name"] == "resnet_lstm_classifier":
+        return [*settings, *RECURRENT]
+    unread = {"qa/blind": "model.conv_", "qa/deaf": "model.vocab_size"}.get(name, "nothing")
+    return [one for one in (*settings, *FROM_NOTHING) if unread not in one]
+
+
+@pytest.fixture(scope="module")
+def read_reports(material: Material, questions: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One model of each kind that was pretrained on reports."""
+    folder = tmp_path_factory.mktemp("reports")
+    for name in ("m3ae", "medvill"):
+        settings = text_settings(f"text/{name}", material, questions, {})
+        run(train.main, ["--config-name", f"text/{name}", *settings, f"hydra.run.dir={folder}/{name}"])
+        check_two_updates(folder / name)
+    return {path.name: path / "checkpoints" / "checkpoint_last.pt" for path in folder.iterdir()}
+
+
+def test_texts_are_read_by_models_pretrained_on_reports(read_reports: dict[str, Path]):
+    assert {name: ecg_signals.load_model(path).cfg._name for name, path in read_reports.items()} == {
+        "m3ae": "m3ae", "medvill": "medvill"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in OWN if name.startswith("qa/")])
+def test_a_recipe_of_questions_trains_two_updates(
+    name: str, material: Material, questions: Path, read_reports: dict[str, Path], tmp_path: Path
+):
+    settings = text_settings(name, material, questions, read_reports)
+    run(train.main, ["--config-name", name, *settings, f"hydra.run.dir={tmp_path}"])
+    rows = check_two_updates(tmp_path)
+    assert "question_type1_0_em_accuracy" in [row for row in rows if row["split"] == "valid"][-1]
+    assert ecg_signals.load_model(tmp_path / "checkpoints/checkpoint_last.pt").labels == ["no", "yes", "static noise"]
 
 
 @pytest.mark.parametrize("name", [name for name in OWN if not name.startswith(ELSEWHERE)])

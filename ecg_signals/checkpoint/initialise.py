@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from torch import Tensor
 
+from ecg_signals.checkpoint.bert import begin_from_bert
 from ecg_signals.checkpoint.building import check_size
 from ecg_signals.checkpoint.load import fill, load_source
 from ecg_signals.checkpoint.origin import inherited
@@ -32,7 +33,7 @@ def begin_model(cfg: Any) -> BaseModel:
     cls = _class_of(cfg)
     source = _pretrained(cfg, cls)
     if source is None:
-        return cls(cfg)
+        return begin_parts(cfg, cls)
     take_over(cfg, source)
     model = cls(cfg)
     encoder = cast(BaseModel, model.get_submodule(_key(cls, cfg)))
@@ -44,6 +45,30 @@ def begin_model(cfg: Any) -> BaseModel:
         fill(model, kept | head, source.where)
         model.labels = source.labels
     return _inheriting(model, source)
+
+
+def begin_parts(cfg: Any, cls: type[BaseModel]) -> BaseModel:
+    """A model that begins from no file as a whole, though parts of it may: its ECG encoder, and what BERT knows.
+
+    Raises: ConfigError when such a part's file is not there, or is not of its size.
+    """
+    parts = {name: load_source(path) for name, path in cls.encoder_files(cfg).items()}
+    for source in parts.values():
+        check_size(source)
+        found = get_entry("model", source.name)
+        their_class, theirs = found.cls.encoder_of(found.dataclass.from_mapping(source.options))
+        for key in their_class.ARCHITECTURE or ():
+            if key in type(cfg).__dataclass_fields__:
+                _take(cfg, theirs, key, source.where, fixed=True)
+    model = cls(cfg)
+    for name, source in parts.items():
+        encoder = cast(BaseModel, model.get_submodule(name))
+        fill(encoder, _encoder_state(source, encoder), source.where)
+        model.origin = inherited(source.origin)
+    for owner in (module for module in model.modules() if isinstance(module, BaseModel)):
+        for name, what in owner.bert_parts().items():
+            begin_from_bert(owner.get_submodule(name), what, getattr(cfg, "language_model_path", None))
+    return model
 
 
 def continue_model(cfg: Any, restored: RestoredState) -> BaseModel:

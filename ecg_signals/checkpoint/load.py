@@ -176,7 +176,14 @@ def fill(model: BaseModel, state: Mapping[str, Tensor], where: str, load: Load =
     """Load weights into a model, strictly. Raises: ConfigError listing the keys that do not fit."""
     if not is_state_dict(state):
         raise ConfigError(f"{where}: its weights are no dict of names and tensors; save model.state_dict()")
-    state = model.upgrade_state_dict(dict(state))
+    name = getattr(model.cfg, "_name", None) or type(model).__name__
+    fill_strictly(model, model.upgrade_state_dict(dict(state)), where, f"the model '{name}'", load)
+
+
+def fill_strictly(
+    model: torch.nn.Module, state: Mapping[str, Tensor], where: str, what: str = "the part", load: Load = load_whole
+) -> None:
+    """The same of any module; `what` it is, for messages."""
     wanted = model.state_dict()
     problems = {
         "missing in the file": [key for key in wanted if key not in state],
@@ -191,9 +198,8 @@ def fill(model: BaseModel, state: Mapping[str, Tensor], where: str, load: Load =
         fits_not = "; ".join(
             f"{kind}: {listed([limits.shown(key) for key in keys])}" for kind, keys in problems.items() if keys
         )
-        name = getattr(model.cfg, "_name", None) or type(model).__name__
         raise ConfigError(
-            f"{where} does not fit the model '{name}' it is loaded into. Weights {fits_not}. The architectures must "
+            f"{where} does not fit {what} it is loaded into. Weights {fits_not}. The architectures must "
             f"match: use the checkpoint of this model, or set the options that differ (model.KEY=VALUE)."
         )
     with naming(where, "its weights cannot be taken as numbers of the model's type"):

@@ -347,6 +347,38 @@ def windows(args: argparse.Namespace) -> None:
     print(printable(told))
 
 
+def add_ecgqa(add: Add) -> None:
+    add("root", type=Path, help="ECG-QA's folder of one data set, with answers.csv, template/ and paraphrased/")
+    add("--dest", required=True, type=Path, help="folder of the manifests, and of a folder of files for each split")
+    add("--apply_paraphrase", action="store_true", help="the paraphrased questions instead of the templates'")
+    add("--records", type=Path, help="folder that the questions' ecg_path follows (default: as it stands)")
+
+
+def add_questions(add: Add) -> None:
+    add_ecgqa(add)
+    add("--tokenizer", required=True, help="folder or vocab.txt of bert-base-uncased, to count tokens with")
+    add("--attribute_ids", default="all", choices=("all", "split"),
+        help="number attributes over all splits (default), or in each of them, as published")  # fmt: skip
+
+
+def questions(args: argparse.Namespace) -> None:
+    from ecg_signals.preprocess.ecgqa import ecgqa_step
+
+    ecgqa_step(**vars(args))
+
+
+def add_grounding(add: Add) -> None:
+    add_ecgqa(add)
+    add("--posterior", default="v1_v3", choices=("v1_v3", "v4_v6"),
+        help="which leads posterior ones are: V1 to V3 (default), or V4 to V6, as published")  # fmt: skip
+
+
+def grounding(args: argparse.Namespace) -> None:
+    from ecg_signals.preprocess.ecgqa_grounding import grounding_step
+
+    grounding_step(**vars(args))
+
+
 def add_settings(add: Add) -> None:
     add("folder", type=Path, help="folder that `ecg-preprocess prepare` made")
     add("--run", required=True, type=Path, help="folder of the run; refused if one there started from other labels")
@@ -381,6 +413,10 @@ STEPS: dict[str, tuple[str, Any, Any]] = {  # what it is for, what adds its opti
     "statistics": ("mean and standard deviation per lead of such a dump", add_statistics, statistics),
     "identify": ("split tables -> identification manifests: train.tsv, valid_gallery.tsv, valid_probe.tsv, ...",
         add_identify, identify),
+    "ecgqa": ("ECG-QA's questions -> manifests and one file each, as dataset ecg_qa reads them",
+        add_questions, questions),
+    "ecgqa_grounding": ("ECG-QA's questions -> which attributes which leads show (finetune/grounding)",
+        add_grounding, grounding),
 }  # fmt: skip
 
 

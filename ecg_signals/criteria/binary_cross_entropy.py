@@ -54,13 +54,13 @@ class BinaryCrossEntropyCriterion(BaseCriterion):
         if not self.checked:
             self.set_labels([str(number) for number in range(logits.size(-1))])
         target, known = label_matrix(logits, batch)
-        losses = self.losses(logits, target).masked_fill(~known, 0.0)
         counted = self.counted(logits, known, batch)
+        losses = self.losses(logits, target).masked_fill(~counted, 0.0)
         logs = self.counts(logits.detach(), target, counted)
-        loss = self.reduce(losses, known)
+        loss = self.reduce(losses, counted)
         return CriterionOutput(
             loss,
-            sample_size=sample_size_of(batch, self.sample_size(target, known)),
+            sample_size=sample_size_of(batch, self.sample_size(target, counted)),
             logs=logged(loss, batch, **logs),
             scores={} if self.training else self.scores(logits, target.masked_fill(~counted, math.nan), batch),
         )
@@ -75,7 +75,7 @@ class BinaryCrossEntropyCriterion(BaseCriterion):
         return ((target == 1) & known).sum()
 
     def counted(self, logits: Tensor, known: Tensor, batch: dict[str, Any]) -> Tensor:
-        """Which pairs the statistics count."""
+        """Which pairs count, in the loss and in the statistics."""
         return known
 
     def counts(self, logits: Tensor, target: Tensor, counted: Tensor) -> Logs:

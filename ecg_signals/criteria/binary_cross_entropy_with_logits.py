@@ -43,7 +43,7 @@ class BinaryCrossEntropyWithLogitsConfig(BinaryCrossEntropyConfig):
 class BinaryCrossEntropyWithLogitsCriterion(BinaryCrossEntropyCriterion):
     """Summed over all known (item, label) pairs; `sample_size` is their number.
 
-    With `valid_classes` in the batch (ECG-QA) the statistics count those classes of each item; the loss counts all.
+    With `valid_classes` in the batch (ECG-QA), those classes of each item count alone: the answers it may have.
     Statistics by `per_log_keys` need the whole subset, so they are printed after validation.
     """
 

@@ -157,6 +157,20 @@ class BaseModel(Encoder):
         return {}
 
     @classmethod
+    def stored_sizes(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Options that the weights of another project's file tell, where the file itself does not store them."""
+        return {}
+
+    def bert_parts(self) -> dict[str, str]:
+        """Submodules that begin with weights of BERT: name -> "all", or "word embeddings" for these alone."""
+        return {}
+
+    @classmethod
+    def encoder_files(cls, cfg: Any) -> dict[str, str]:
+        """Submodules that begin with the encoder of a checkpoint, beside those of model_path: name -> the file."""
+        return {}
+
+    @classmethod
     def encoder_of(cls, cfg: Any, usual: "type[BaseModel] | None" = None) -> "tuple[type[BaseModel], Any]":
         """The class of the encoder within and the options that build it; `usual`: the class where `cfg` names none."""
         return cls.encoder_class or cls, cfg

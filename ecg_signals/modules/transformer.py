@@ -100,16 +100,17 @@ class TransformerEncoder(nn.Module):
         *,
         need_weights: bool = False,
         hidden: list[Tensor] | None = None,
+        attend: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """x [batch, frames, dim] -> (the same shape, attention [batch, layers, query, key] or None).
 
         padding_mask: bool [batch, frames], True = padding. hidden: receives the input of the first layer, then
-        every layer's output.
+        every layer's output. attend: bool [query, key], False where a frame does not read another.
         """
-        attend = None
         if padding_mask is not None:
             x = x.masked_fill(padding_mask.unsqueeze(-1), 0.0)
-            attend = ~padding_mask[:, None, None, :]
+            unpadded = ~padding_mask[:, None, None, :]
+            attend = unpadded if attend is None else unpadded & attend
         if not self.layer_norm_first:
             x = self.layer_norm(x)
         x = self.dropout(x)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ecg_signals.config import ConfigError, option
 from ecg_signals.criteria.base import BaseCriterion
@@ -24,6 +24,8 @@ class EcgClassificationConfig(EcgPretrainingConfig):
 
 @register_task("ecg_classification", dataclass=EcgClassificationConfig)
 class EcgClassification(BaseTask):
+    LABELS: ClassVar[str] = "task.label_file"  # where labels come from, for messages
+
     @classmethod
     def dataset_name(cls, cfg: Mapping[str, Any], usual: str) -> str:
         return "ecg_path" if cfg.get("path_dataset") else usual
@@ -57,10 +59,10 @@ class EcgClassification(BaseTask):
         """Name the labels, and check that model, criterion and labels agree on their number."""
         wanted, found = getattr(model.cfg, "num_labels", None), dataset.num_labels
         one_column = self._class_numbers(criterion, dataset)
-        checked = not one_column and not self.cfg.path_dataset
+        checked = not one_column and not getattr(self.cfg, "path_dataset", False)
         if checked and wanted is not None and found is not None and int(wanted) != found:
             raise ConfigError(
-                f"task.label_file has {found} labels, but model.num_labels={wanted}; set model.num_labels={found}"
+                f"{self.LABELS} has {found} labels, but model.num_labels={wanted}; set model.num_labels={found}"
             )
         if dataset.labels and not one_column and not model.labels:
             model.labels = list(dataset.labels)

@@ -14,6 +14,7 @@ from ecg_signals.registry import build, get_entry, register_model
 from ecg_signals.signal.contract import SignalContract
 
 SMALL = yaml.safe_load((Path(__file__).parent / "small.yaml").read_text())["model"]
+TEXTS_ALONE = {name for name, entry in SMALL.items() if entry.get("reads_no_signal")}
 OURS = "ecg_signals."  # other tests may have registered plugins
 NAMES = [name for name in register_model.names() if get_entry("model", name).cls.__module__.startswith(OURS)]
 

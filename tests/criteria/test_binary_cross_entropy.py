@@ -57,7 +57,7 @@ def test_positive_weights_and_threshold_equal_the_reference(given, wanted):
     assert agreeing
 
 
-def test_valid_classes_restrict_the_statistics_as_in_the_reference(given, wanted):
+def test_valid_classes_restrict_loss_and_statistics_as_in_the_reference(given, wanted):
     criterion = build("criterion", WITH_LOGITS, report_auc=True).eval()
     classes = ragged(given["valid_classes_flat"], given["valid_classes_len"])
     out = run(criterion, given["logits"], label=given["target"], valid_classes=classes)
@@ -69,11 +69,12 @@ def test_valid_classes_restrict_the_statistics_as_in_the_reference(given, wanted
     every = float(wanted["bcewl_valid/auprc_macro"]) * asked  # the reference counts a label without positives as 0
     assert printed["auprc"] == pytest.approx(every / with_positives)
 
-    without = run(criterion, given["logits"], label=given["target"])
-    assert torch.equal(out.loss, without.loss)
     mask = torch.zeros(given["logits"].shape, dtype=torch.bool)
     for row, own in enumerate(classes):
         mask[row, own] = True
+    asked = torch.where(mask, given["target"], math.nan)
+    without = run(criterion, given["logits"], label=asked)
+    assert torch.equal(out.loss, without.loss) and out.sample_size == mask.sum() == without.sample_size
     as_mask = run(criterion, given["logits"], label=given["target"], valid_classes=mask)
     assert numbers(as_mask.logs) == numbers(out.logs)
 

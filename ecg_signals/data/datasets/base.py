@@ -38,6 +38,15 @@ class SignalsConfig(DatasetConfig):
 
 
 @dataclass
+class LongestConfig(DatasetConfig):
+    """What several datasets have: a limit to the length of items."""
+
+    max_sample_size: int | None = option(
+        None, "crop longer items to this many samples, at random (ecg_qa: their first ones)", least=1, section="task"
+    )
+
+
+@dataclass
 class WindowsConfig(DatasetConfig):
     """What several datasets have: items of one length."""
 

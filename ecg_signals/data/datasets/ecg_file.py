@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ecg_signals.config import ConfigError, option
 from ecg_signals.data.collation import SIGNALS, Cropping, split_views, stacked_columns
-from ecg_signals.data.datasets.base import CROP, BaseDataset, SignalsConfig
+from ecg_signals.data.datasets.base import CROP, BaseDataset, LongestConfig, SignalsConfig
 from ecg_signals.data.input_contract import contract_of_segments
 from ecg_signals.data.label_file import LabelFile
 from ecg_signals.data.lead_selection import LeadSelection, pad_leads
@@ -35,7 +35,7 @@ NOISE = 1 << 18  # that of an evaluation's noise
 
 
 @dataclass
-class EcgFileConfig(SignalsConfig):
+class EcgFileConfig(LongestConfig, SignalsConfig):
     options_of = ("transform", "task")
 
     leads_bucket: list[str | int] | str | None = option(
@@ -52,9 +52,6 @@ class EcgFileConfig(SignalsConfig):
     )
     enable_padding_leads: bool = option(
         False, "zeros in place of leads that are not loaded, so that there are always 12", section="task"
-    )
-    max_sample_size: int | None = option(
-        None, "crop longer items to this many samples, at random", least=1, section="task"
     )
     min_sample_size: int | None = option(None, "leave out manifest rows with fewer samples", least=0, section="task")
     num_batch_buckets: int = option(

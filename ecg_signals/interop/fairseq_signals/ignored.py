@@ -35,10 +35,13 @@ def _unstored(meaning: str, usual: Any = False) -> Ignored:
     return Ignored(meaning, usual, stored=False)
 
 
-_PRETRAINING = ("ecg_pretraining", "ecg_classification", "ecg_identification")
+_PRETRAINING = ("ecg_pretraining", "ecg_classification", "ecg_identification", "ecg_text_pretraining",
+                "ecg_question_answering")  # fmt: skip
 _ENCODERS = (
     *("ecg_transformer", "ecg_transformer_classifier", "arcface", "wav2vec2", "wav2vec2_cmsc"),
     *("nejedly2021resnet", "nejedly2021resnet_classifier", "se_wrn", "se_wrn_classifier"),
+    *("m3ae", "m3ae_qa", "medvill", "ecg_language_transformer_classifier", "resnet_lstm_classifier"),
+    *("blind_transformer_qa", "deaf_transformer_qa"),
 )
 
 IGNORED: dict[str, dict[str, Ignored]] = {
@@ -99,7 +102,11 @@ IGNORED: dict[str, dict[str, Ignored]] = {
         "inferred_w2v_config": Ignored("copied from the model", None, names=_PRETRAINING),
         "visualize": Ignored("plot the embedding space", False, names=("ecg_identification",)),
     },
-    "model": {"args": Ignored("always null", None, names=_ENCODERS)},
+    "model": {
+        "args": Ignored("always null", None, names=_ENCODERS),
+        "batch_first": Ignored("the order of the LSTM's axes", True, names=("resnet_lstm_classifier",)),
+        "apply_norm": Ignored("read by nothing", False, names=("resnet_lstm_classifier",)),
+    },
     "optimizer": {"use_old_adam": Ignored("an older implementation of the same arithmetic", False, names=("adam",))},
 }
 

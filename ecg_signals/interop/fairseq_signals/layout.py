@@ -62,7 +62,7 @@ class FairseqSignals(Layout):
         found = cfg.get("model") or {}
         entry = model_entry(found.get("_name") or found.get("arch"), cfg, where)
         options = {**entry.cls.published_options(), **model_options(entry.dataclass, found)}
-        options |= _sizes_that_differ(options, entry, raw["model"], where)
+        options |= _sizes_that_differ(options, entry, raw["model"], where) | entry.cls.stored_sizes(raw["model"])
         return ModelSource(
             name=entry.name,
             options=options,

@@ -17,15 +17,21 @@ _SECTIONS = (  # in the order of their files
     "criterion", "lr_scheduler", "optimizer",
 )  # fmt: skip
 PEER_NAMES: dict[str, frozenset[str]] = {
-    "task": frozenset({"ecg_pretraining", "ecg_classification", "ecg_identification", "ecg_segmentation"}),
+    "task": frozenset((
+        "ecg_pretraining", "ecg_classification", "ecg_identification", "ecg_segmentation", "ecg_text_pretraining",
+        "ecg_question_answering",
+    )),
     "model": frozenset((
         "wav2vec2", "wav2vec2_cmsc", "ecg_transformer", "ecg_transformer_classifier", "arcface", "nejedly2021resnet",
         "nejedly2021resnet_classifier", "se_wrn", "se_wrn_classifier", "convnet", "unet_segmentor",
         "unet_cgm_segmentor",
+        "m3ae", "m3ae_qa", "medvill", "ecg_language_transformer_classifier", "resnet_lstm_classifier",
+        "blind_transformer_qa", "deaf_transformer_qa",
     )),
     "criterion": frozenset((  # checkpoints name their classes, which are called here as they are there
         "3kg", "arcface", "binary_cross_entropy", "binary_cross_entropy_with_logits", "cmsc", "composite_criterion",
         "cross_entropy", "mse", "multi_head_binary_cross_entropy", "simclr", "wav2vec2", "wav2vec2_with_cmsc",
+        "m3ae", "medvill",
     )),
     "optimizer": frozenset({"adam"}),
     "lr_scheduler": frozenset({"fixed", "step", "tri_stage"}),
@@ -36,6 +42,10 @@ _IDENTIFICATION = {  # keys that fairseq-signals' identification task copies fro
     "num_workers": "dataset", "data_buffer_size": "dataset", "fp16": "common",
 }  # fmt: skip
 _OF_CLASSIFICATION = {"label_file", "load_specific_lead"}  # of the section `task`; its other tasks have no such key
+_OF_TEXTS = {"tokenizer", "pad_token", "sep_token", "max_text_size", "compute_mlm_indices", "mlm_prob", "medvill"}
+_KEYS_OF_TASKS = {  # task -> such keys as it has
+    "ecg_classification": _OF_CLASSIFICATION, "ecg_text_pretraining": _OF_TEXTS, "ecg_question_answering": _OF_TEXTS,
+}  # fmt: skip
 _HISTORY = ("criterion_name", "optimizer_name", "lr_scheduler_state", "num_updates")  # keys of one entry
 SAME_OPTIMIZER = {"FairseqAdam": "Adam", "FP16Optimizer": "Adam", "MemoryEfficientFP16Optimizer": "Adam"}
 
@@ -77,7 +87,7 @@ def task_options(config: Config) -> dict[str, Any]:
     Where this run's dataset has no such option, with the usual value. Plugins' options are left out.
     """
     here, ignored = config.dataset.to_dict(), config.ignored.get("task", {})
-    others = () if config.task._name == "ecg_classification" else _OF_CLASSIFICATION
+    others = (_OF_CLASSIFICATION | _OF_TEXTS) - _KEYS_OF_TASKS.get(config.task._name, set())
     ours = [register_dataset.get(name).dataclass for name in register_dataset.ours()]
     return {
         key: here[key] if key in here else ignored.get(key, field_default(item))

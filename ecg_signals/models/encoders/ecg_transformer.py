@@ -40,7 +40,9 @@ class ModelConfig(BaseConfig):
 
 
 @dataclass
-class ECGTransformerConfig(ModelConfig):
+class TransformerConfig(ModelConfig):
+    """A transformer over frames, some of which may be hidden from it."""
+
     encoder_layers: int = option(12, "transformer layers", least=0)
     encoder_embed_dim: int = option(768, "width of the transformer", least=1)
     encoder_ffn_embed_dim: int = option(3072, "width inside the perceptrons", least=1)
@@ -67,6 +69,10 @@ class ECGTransformerConfig(ModelConfig):
     mask_channel_other: float = option(0.0, "second parameter of that distribution", least=0)
     no_mask_channel_overlap: bool = option(False, "channel spans do not overlap")
     mask_channel_min_space: int = option(1, "channels between spans that do not overlap", least=0)
+
+
+@dataclass
+class ECGTransformerConfig(TransformerConfig):
     extractor_mode: str = option(
         "default", "group norm after the first convolution, or layer norm after each", choices=("default", "layer_norm")
     )
@@ -214,9 +220,14 @@ class ECGTransformer(BaseModel):
         self, frames: Tensor, padding: Tensor | None, hidden: list[Tensor] | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Position and transformer: [batch, frames, width] -> (the same shape, attention maps or None)."""
+        placed = self.place(frames, padding)
+        return self.encoder(placed, padding, need_weights=self.cfg.saliency, hidden=hidden)
+
+    def place(self, frames: Tensor, padding: Tensor | None) -> Tensor:
+        """Frames [batch, frames, width] with their position."""
         if padding is not None and not self.cfg.include_padding:
             frames = frames.masked_fill(padding.unsqueeze(-1), 0.0)
-        return self.encoder(self.conv_pos(frames), padding, need_weights=self.cfg.saliency, hidden=hidden)
+        return self.conv_pos(frames)
 
     def hide(self, frames: Tensor, mask_indices: Tensor | None, channels: bool) -> Tensor:
         """Mask embedding where bool `mask_indices` [batch, frames] is True; `channels` also zeroes channels."""

@@ -1,0 +1,1 @@
+"""Text beside the signal: tokens, masks of words, questions and answers."""

@@ -1,0 +1,119 @@
+"""What models of texts begin with: BERT's weights, a pretrained ECG encoder, a model pretrained on reports."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from ecg_signals import load_model
+from ecg_signals.config import ConfigError
+from ecg_signals.registry import build
+
+SMALL = yaml.safe_load((Path(__file__).parents[2] / "contract/small.yaml").read_text())["model"]
+SOURCE = torch.randn(2, 12, 400, generator=torch.Generator().manual_seed(0))
+
+
+def options(name, **more):
+    return {**SMALL[name]["options"], **more}
+
+
+def stored(model, path):
+    section = {**model.cfg.to_dict(), "_name": model.cfg._name}
+    torch.save({"cfg": {"model": section}, "model": model.state_dict()}, path)
+    return str(path)
+
+
+@pytest.fixture
+def bert(tmp_path):
+    """A folder as BERT's is: names of older files, a pooler, another model around it."""
+    torch.manual_seed(1)
+    state = build("model", "m3ae", **options("m3ae")).language_encoder.state_dict()
+    names = {key: f"bert.{key}".replace("LayerNorm.weight", "LayerNorm.gamma") for key in state}
+    extra = {"bert.pooler.dense.weight": torch.zeros(12, 12), "bert.embeddings.position_ids": torch.arange(8)}
+    folder = tmp_path / "bert"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    save_file({**{names[key]: value for key, value in state.items()}, **extra}, folder / "model.safetensors")
+    return folder, state
+
+
+def test_the_texts_side_begins_with_bert(bert):
+    folder, state = bert
+    model = build("model", "m3ae", **options("m3ae", load_pretrained_weights=True, language_model_path=str(folder)))
+    assert all(torch.equal(value, state[key]) for key, value in model.language_encoder.state_dict().items())
+    sizes = {"encoder_embed_dim": 12, "load_bert_embedding": True, "language_model_path": str(folder)}
+    blind = build("model", "blind_transformer_qa", **options("blind_transformer_qa", **sizes))
+    assert torch.equal(blind.language_embedding.weight, state["embeddings.word_embeddings.weight"])
+
+
+def test_without_a_folder_of_berts_weights_the_message_says_what_to_type(bert):
+    with pytest.raises(ConfigError, match=r"model\.language_model_path.*model\.load_pretrained_weights=false"):
+        build("model", "m3ae", **options("m3ae", load_pretrained_weights=True))
+    with pytest.raises(ConfigError, match=r"model\.load_bert_embedding=false"):
+        build("model", "medvill", **options("medvill", load_bert_embedding=True))
+    with pytest.raises(ConfigError, match="of another shape"):
+        build("model", "medvill", **options("medvill", load_bert_embedding=True, language_model_path=str(bert[0])))
+
+
+def test_the_ecgs_side_begins_with_a_pretrained_encoder_and_its_sizes(tmp_path):
+    torch.manual_seed(2)
+    encoder = build("model", "wav2vec2_cmsc", **options("wav2vec2_cmsc", encoder_layers=3))
+    path = stored(encoder, tmp_path / "encoder.pt")
+    kept = {key: value for key, value in options("m3ae").items() if not key.startswith("encoder_")}
+    model = build("model", "m3ae", **kept, pretrained_model_path=path)
+    assert model.cfg.encoder_layers == 3
+    torch.testing.assert_close(model.ecg_encoder.eval()(SOURCE)["features"], encoder.eval()(SOURCE)["features"])
+
+
+@pytest.mark.parametrize(("pretrained", "head"), [
+    ("m3ae", "m3ae_qa"), ("medvill", "ecg_language_transformer_classifier"), ("wav2vec2_cmsc", "deaf_transformer_qa"),
+])  # fmt: skip
+def test_a_head_takes_over_the_encoder_that_was_pretrained(pretrained, head, tmp_path):
+    torch.manual_seed(3)
+    before = build("model", pretrained, **options(pretrained)).eval()
+    path = stored(before, tmp_path / "before.pt")
+    model = build("model", head, model_path=path, num_labels=4, num_ecgs=2).eval()
+    encoder = model.encoder if head != "deaf_transformer_qa" else model
+    after, published = encoder(SOURCE)["features"], load_model(path)  # as trained by fairseq-signals
+    expected = before if head == "deaf_transformer_qa" else published
+    if pretrained == "medvill":  # which was trained to read no later token
+        expected.cfg.attn_mask_type = "bidirectional"
+    torch.testing.assert_close(after, expected(SOURCE)["features"], rtol=1e-4, atol=1e-4)
+    assert model(SOURCE, ecg_2=SOURCE)["logits"].shape == (2, 4)
+
+
+def test_another_separator_than_the_pretrained_models_is_refused(tmp_path):
+    path = stored(build("model", "medvill", **options("medvill")), tmp_path / "before.pt")
+    with pytest.raises(ConfigError, match=r"model\.sep_token=5"):
+        build("model", "ecg_language_transformer_classifier", model_path=path, num_labels=4, sep_token=5)
+
+
+def test_texts_that_do_not_fit_are_named():
+    model = build("model", "medvill", **options("medvill"))
+    with pytest.raises(ConfigError, match=r"task\.max_text_size=8"):
+        model(SOURCE, text=torch.zeros(2, 9, dtype=torch.long))
+    with pytest.raises(ConfigError, match="a row for each of 2 ECGs"):
+        model(SOURCE, text=torch.zeros(3, 4, dtype=torch.long))
+
+
+def test_medvill_asks_for_as_many_tokens_of_every_text_and_for_no_separator():
+    model = build("model", "medvill", **options("medvill", mask_ratio=[0.5, 0.5, 0.25, 0.25]))
+    text = torch.tensor([[1, 5, 6, 7, 2, 0, 0, 0], [1, 5, 6, 7, 8, 9, 2, 0]])
+    for seed in range(10):
+        torch.manual_seed(seed)
+        output = model(SOURCE, text=text, text_padding_mask=text == 0, mask=True)
+        assert len(output["mlm_targets"]) in (2, 4, 6)
+        assert not set(output["mlm_targets"].tolist()) & {0, 2}
+
+
+def test_a_token_of_bi_ar_reads_no_later_one():
+    model = build("model", "medvill", **options("medvill", encoder_layers=1)).eval()  # more read through the ECG
+    text = torch.tensor([[1, 5, 6, 7]] * 2)
+    other = text.clone()
+    other[:, 3] = 9
+    first, second = (model(SOURCE, text=one)["text_features"] for one in (text, other))
+    torch.testing.assert_close(first[:, :3], second[:, :3])
+    assert not torch.allclose(first[:, 3], second[:, 3])
