@@ -57,9 +57,10 @@ def floats(output):
 def test_a_number_gives_a_working_model_or_one_error_that_names_option_value_and_range(name, key, value):
     entry = SMALL[name]
     torch.manual_seed(0)
-    source = torch.randn(3, 12, 400)
+    source = torch.randn(3, entry.get("leads", 12), entry.get("samples", 400))
     numbers = value if isinstance(value, list) else [value]
-    below = any(isinstance(number, (int, float)) and number < 0 for number in numbers)
+    least = next(item.metadata.get("least") for item in fields(get_entry("model", name).dataclass) if item.name == key)
+    below = any(isinstance(number, (int, float)) and number < min(0, least or 0) for number in numbers)
     above = any(share in key for share in SHARES) and 1.5 in numbers
     try:
         model = build("model", name, **{**entry["options"], key: value})

@@ -30,7 +30,9 @@ class M3AEConfig(VocabularyOptions, ECGTransformerConfig):
     num_heads: int = option(12, "attention heads of these layers; they divide hidden_dim", least=1)
     drop_rate: float = option(0.1, "dropout of these layers and of the text's side", least=0, most=1)
     num_top_layer: int = option(6, "layers in which both sides read each other", least=1)
-    mim_layer: int = option(3, "the layer of these whose input tells the hidden frames; -1: the last one's output")
+    mim_layer: int = option(
+        3, "the layer of these whose input tells the hidden frames; -1: the last one's output", least=-1
+    )
     mim_prob: float = option(0.75, "share of the frames that are hidden", least=0, most=1)
     mim_decoder_hidden_dim: int = option(384, "width of the decoder of hidden frames", least=1)
     mim_decoder_num_layers: int = option(4, "its layers", least=0)

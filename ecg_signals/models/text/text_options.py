@@ -44,10 +44,10 @@ def text_of(cfg: Any, source: Tensor, text: Tensor | None, padding: Tensor | Non
     Raises: ConfigError for texts that are longer than the model takes, or for another number of them than of items.
     """
     if text is None:
-        if max(cfg.empty_text, default=0) >= cfg.vocab_size:
+        if not cfg.empty_text or max(cfg.empty_text) >= cfg.vocab_size:
             raise ConfigError(
-                f"model.empty_text={list(cfg.empty_text)} names tokens behind model.vocab_size={cfg.vocab_size}; give "
-                f"a text, or set model.empty_text to the numbers of [CLS] and [SEP]"
+                f"model.empty_text={list(cfg.empty_text)}, expected tokens below model.vocab_size={cfg.vocab_size}; "
+                f"give a text, or set model.empty_text to the numbers of [CLS] and [SEP]"
             )
         text, padding = torch.tensor(cfg.empty_text, device=source.device).expand(len(source), -1), None
     if text.dim() != 2 or len(text) != len(source):

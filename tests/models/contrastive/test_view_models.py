@@ -10,13 +10,20 @@ import yaml
 
 from ecg_signals.config import ConfigError
 from ecg_signals.criteria.swav import sinkhorn
+from ecg_signals.models.heads.finetuned import EncoderWithHead
 from ecg_signals.modules.queue import Queue
 from ecg_signals.registry import build, get_entry
+
+
+def stands_alone(model):
+    """Whether it is an encoder, and not around one."""
+    return not issubclass(model, EncoderWithHead) and issubclass(model, model.encoder_class or model)
+
 
 SMALL = yaml.safe_load((Path(__file__).parents[2] / "contract/small.yaml").read_text())["model"]
 ENCODERS = [
     name for name, entry in SMALL.items()
-    if not {"num_labels", "encoder"} & set(entry["options"]) and name != "jepa"
+    if not {"num_labels", "encoder"} & set(entry["options"]) and stands_alone(get_entry("model", name).cls)
 ]  # fmt: skip
 TINY = {"encoder": {"_name": "xresnet1d", **SMALL["xresnet1d"]["options"]}, "hidden_dim": 8, "out_dim": 6}
 METHODS = ("simclr", "byol", "moco_v3", "moco", "swav")
