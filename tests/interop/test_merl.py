@@ -67,8 +67,9 @@ def test_pretraining_beside_texts_equals_the_programs(kind, whole, golden, publi
     grads = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
     found = layout.write(ModelSource("merl", {}, grads))
     expected = {key.split("/grad/")[1]: value for key, value in published.items() if key.startswith(f"{kind}/grad/")}
+    largest = max(value.abs().max() for value in expected.values())  # what float32 rounds off behind batch norms of six
     for key, value in expected.items():
-        assert (found[key] - value).abs().max() <= 1e-4 * value.abs().max() + 1e-8, key
+        assert (found[key] - value).abs().max() <= 1e-4 * value.abs().max() + 4e-6 * largest, key
     raw = torch.load(path, weights_only=True)
     raw = raw if kind == "resnet" else raw["clip"]
     written = layout.write(ModelSource("merl", {}, load_model(path).state_dict()))
