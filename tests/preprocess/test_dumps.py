@@ -80,7 +80,10 @@ def test_a_dump_is_made_of_a_dump_with_bridged_gaps_and_without_wander(shared, t
     bridged = np.load(dumped(tmp_path / "code-15.npy", tmp_path / "b.npy", "--interpolate-nans"))[0]
     np.testing.assert_array_equal(bridged, stages["interpolated"])
     steady = dumped(tmp_path / "code-15.npy", tmp_path / "s.npy", "--interpolate-nans", "--remove-baseline-wander")
-    np.testing.assert_array_equal(np.load(steady)[0], stages["highpass_fs400"])
+    found, wanted = np.load(steady)[0], stages["highpass_fs400"]
+    assert found.dtype == wanted.dtype == np.float16  # of which the last digit depends on the processor
+    assert (np.abs(found - wanted) <= np.spacing(np.maximum(np.abs(found), np.abs(wanted)))).all()
+    assert (found != wanted).mean() < 0.001
     assert read_notes(steady).baseline_removed and read_notes(steady).sample_rate == 400
 
 
