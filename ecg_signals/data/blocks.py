@@ -56,7 +56,7 @@ class Block:
     def content(self) -> np.ndarray:
         """[size] uint8."""
         # Arrays made of an array refer to it, not to what it was made of, only where that is no array itself.
-        found = np.frombuffer(memoryview(self._bytes)[HEAD:], dtype=np.uint8)
+        found = np.frombuffer(self._bytes.data[HEAD:], dtype=np.uint8)
         self._content = weakref.ref(found)
         return found
 

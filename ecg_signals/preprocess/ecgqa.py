@@ -212,7 +212,7 @@ def ecgqa_step(
     left = 0
     for split, own in questions.items():
         numbers = attribute_numbers(own) if attribute_ids == "split" else every
-        rows = []
+        rows: list[tuple[Any, ...]] = []
         for one in own:
             lengths = [found.length(path) for path in one.paths]
             if None in lengths:

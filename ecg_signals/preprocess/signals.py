@@ -95,7 +95,7 @@ def ordered(record: "Record", cfg: PreprocessConfig) -> Ordered:
         "constant_leads_any": bool(constant),
         "constant_leads": constant,
     }
-    facts["signal_sha1"] = hashlib.sha1(np.ascontiguousarray(signal)).hexdigest()[:16]  # finds records that are equal
+    facts["signal_sha1"] = hashlib.sha1(np.ascontiguousarray(signal).data).hexdigest()[:16]  # tells equal records
     facts |= {"mean": mean.astype(float).tolist(), "std": deviation.astype(float).tolist()}
     return Ordered(signal, record.sample_rate, facts, centre)
 

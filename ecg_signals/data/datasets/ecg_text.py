@@ -63,7 +63,7 @@ class EcgTextDataset(EcgFileDataset):
     def _report(self, segment: Segment) -> tuple[str, str]:
         """The report of a segment, and what it says in codes."""
         if self.reports is not None:
-            if segment.idx not in self.reports:
+            if segment.idx is None or segment.idx not in self.reports:
                 raise ConfigError(f"{self.cfg.text_file} has no row with idx {segment.idx}, which {segment.path} names")
             return self.reports[segment.idx]
         found = read_mat_arrays(segment.path, ("text", "diagnoses")) if segment.path.endswith(".mat") else {}

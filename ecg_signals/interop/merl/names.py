@@ -110,7 +110,8 @@ def head_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _vit(state: Mapping[str, Tensor], config: Mapping[str, Any], where: str) -> dict[str, Any]:
-    stated = config.get("vit") if isinstance(config.get("vit"), Mapping) else config
+    own = config.get("vit")
+    stated = own if isinstance(own, Mapping) else config
     (_, patches, width), (_, leads, size) = state["pos_embedding"].shape, state["to_patch_embedding.weight"].shape
     inner = len(state["block0.attn.fn.to_qkv.weight"]) // 3
     published = inner % HEAD_DIM == 0 and "heads" not in stated

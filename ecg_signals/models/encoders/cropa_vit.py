@@ -118,7 +118,7 @@ class CropaVit(BaseModel):
 
     def leads_of(self, count: int) -> list[int]:
         """The place of each row of an input among the options' leads."""
-        return lead_places(count, self.cfg.leads, self.signal and self.signal.leads)
+        return lead_places(count, self.cfg.leads, self.signal.leads if self.signal else None)
 
     def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
         """source [batch, leads, samples], padding_mask bool [batch, (leads,) samples] -> features, pooled, ...
@@ -151,7 +151,7 @@ class CropaVit(BaseModel):
             patches, places = patches[:, :, visible], places[:, visible]
             padded = None if padded is None else padded[:, :, visible]
         padded = None if padded is None else padded.flatten(1)
-        unseen = across(*patches.shape[1:3], patches.device)
+        unseen = across(patches.shape[1], patches.shape[2], patches.device)
         if padded is not None:
             itself = torch.eye(padded.shape[1], dtype=torch.bool, device=padded.device)
             unseen = (unseen | padded[:, None]) & ~itself

@@ -141,7 +141,7 @@ class CropaJepa(BaseModel):
         return output
 
     def leads_of(self, count: int) -> list[int]:
-        return lead_places(count, self.cfg.leads, self.signal and self.signal.leads)
+        return lead_places(count, self.cfg.leads, self.signal.leads if self.signal else None)
 
     def extract_features(
         self, source: Tensor, padding_mask: Tensor | None = None, layers: str | None = None

@@ -141,7 +141,7 @@ class MaskedAutoencoder(BaseModel):
 
         Raises: ConfigError for a number of rows that nothing explains.
         """
-        return lead_places(count, self.cfg.leads, self.signal and self.signal.leads)
+        return lead_places(count, self.cfg.leads, self.signal.leads if self.signal else None)
 
     def forward(
         self,

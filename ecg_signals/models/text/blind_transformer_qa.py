@@ -60,7 +60,7 @@ class BlindTransformerQA(BaseModel):
     def bert_parts(self) -> dict[str, str]:
         return {"language_embedding": "word embeddings"} if self.cfg.load_bert_embedding else {}
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         source: Tensor,
         padding_mask: Tensor | None = None,
@@ -79,7 +79,7 @@ class BlindTransformerQA(BaseModel):
         output = ModelOutput(features=x, pooled=pooled, padding_mask=texts.padding, logits=self.proj(pooled))
         return output if saliency is None else ModelOutput(output, saliency=saliency)
 
-    def extract_features(  # type: ignore[override]
+    def extract_features(
         self, source: Tensor, padding_mask: Tensor | None = None, layers: str | None = None, **question: Tensor | None
     ) -> ModelOutput:
         hidden = hidden_states_list(layers)

@@ -54,7 +54,7 @@ class ECGLanguageTransformer(ECGTransformer):
     def training_pass(self, source: Tensor, padding_mask: Tensor | None, **question: Tensor | None) -> ModelOutput:
         return self(source, padding_mask, mask=self.cfg.apply_mask and self.training, **question)
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         source: Tensor,
         padding_mask: Tensor | None = None,
@@ -88,7 +88,7 @@ class ECGLanguageTransformer(ECGTransformer):
         **question: Tensor | None,
     ) -> ModelOutput:
         hidden = hidden_states_list(layers)
-        output = ECGLanguageTransformer.forward(self, source, padding_mask, **question, hidden=hidden)
+        output = ECGLanguageTransformer.forward(self, source, padding_mask, **question, hidden=hidden)  # type: ignore[arg-type]
         return output if hidden is None else ModelOutput(output, hidden_states=hidden)
 
     def attention(self, ecgs: Frames, texts: Text) -> Tensor | None:

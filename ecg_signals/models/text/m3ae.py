@@ -162,7 +162,7 @@ class M3AE(BaseModel):
     def training_pass(self, source: Tensor, padding_mask: Tensor | None, **question: Tensor | None) -> ModelOutput:
         return self(source, padding_mask, **question)
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         source: Tensor,
         padding_mask: Tensor | None = None,
@@ -214,7 +214,7 @@ class M3AE(BaseModel):
             output.update(kept)
         return output
 
-    def extract_features(  # type: ignore[override]
+    def extract_features(
         self, source: Tensor, padding_mask: Tensor | None = None, layers: str | None = None, **question: Tensor | None
     ) -> ModelOutput:
         """`hidden_states` are those of the ECG's side before both sides read each other, without class token."""

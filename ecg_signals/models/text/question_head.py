@@ -38,7 +38,7 @@ class QuestionHead(FinetunedModel):
             encoded = ModelOutput(self.underneath.training_pass(source, padding_mask, **question))
         return self.answers(encoded, source)
 
-    def extract_features(  # type: ignore[override]
+    def extract_features(
         self, source: Tensor, padding_mask: Tensor | None = None, layers: Any = None, **question: Tensor | None
     ) -> ModelOutput:
         encoded = ModelOutput(self.underneath.extract_features(source, padding_mask, layers, **question))
