@@ -246,6 +246,11 @@ for name in register_optimizer.names():
     assert "torch._dynamo" not in modules_after(code)
 
 
+def test_a_model_with_normalised_weights_is_loaded_without_the_compiler(golden):
+    file = str(golden / "wcr/w2v/checkpoint.pt")
+    assert "torch._dynamo" not in modules_after(f"from ecg_signals import load_model; load_model({file!r})")
+
+
 HELP = """
 import sys
 from {module} import {function}
