@@ -1,7 +1,7 @@
 """ecg-calibrate: what makes probabilities of a checkpoint's answers, from validation records, into the checkpoint."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ecg_signals.cli.app import load_plugins, run_command
 from ecg_signals.cli.arguments import Parser
@@ -51,7 +51,7 @@ def run(argv: list[str]) -> None:
     from ecg_signals.inference.calibrate import answers_to, calibrate, log_pos_weight_of
 
     try:
-        settings = OmegaConf.to_container(OmegaConf.from_dotlist(arguments.settings))
+        settings: Any = OmegaConf.to_container(OmegaConf.from_dotlist(arguments.settings))
     except OmegaConfBaseException as error:
         raise UsageError(f"{' '.join(arguments.settings)} are no settings key=value: {error}") from None
     dest = Path(arguments.out or arguments.checkpoint)

@@ -112,10 +112,11 @@ def answers_to(
         sections["common"] = {**sections.get("common", {}), "cpu": device == "cpu"}
     evaluator = Evaluator(sections, Placement())
     parts = [_answers(evaluator, split) for each in evaluator.subsets() for split in evaluator.task.splits_of(each)]
-    joined = [np.concatenate([part[key] for part in parts]) for key in ("logits", "free", "targets", "owners")]
+    keys = ("logits", "free", "targets", "owners")
+    logits, free, targets, owners = (np.concatenate([part[key] for part in parts]) for key in keys)
     names = hashlib.sha256("\n".join(name for part in parts for name in part["names"]).encode())
-    names.update(np.ascontiguousarray(joined[2]).tobytes())
-    return Validation(*joined, subset=subset, data_hash=names.hexdigest())
+    names.update(np.ascontiguousarray(targets).tobytes())
+    return Validation(logits, free, targets, owners, subset, names.hexdigest())
 
 
 def _sections(

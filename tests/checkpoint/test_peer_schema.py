@@ -172,6 +172,7 @@ def test_criteria_are_called_as_the_peer_calls_their_classes():
     classes = {get_entry("criterion", name).cls.__name__ for name in PEER_NAMES["criterion"]}
     assert classes == {
         "ThreeKGCriterion", "ArcFaceCriterion", "BinaryCrossEntropyCriterion", "BinaryCrossEntropyWithLogitsCriterion",
-        "CMSCCriterion", "CompositeCriterion", "CrossEntropyCriterion", "MSECriterion", "SimCLRCriterion",
-        "MultiHeadBinaryCrossEntropyCriterion", "Wav2Vec2Criterion", "Wav2Vec2WithCMSCCriterion",
+        "CMSCCriterion", "CompositeCriterion", "CrossEntropyCriterion", "M3AECriterion", "MSECriterion",
+        "MedViLLCriterion", "SimCLRCriterion", "MultiHeadBinaryCrossEntropyCriterion", "Wav2Vec2Criterion",
+        "Wav2Vec2WithCMSCCriterion",
     }  # fmt: skip

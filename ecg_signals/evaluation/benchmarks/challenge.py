@@ -117,7 +117,7 @@ class Cpsc2018(Challenge):
 
     sources = ("cpsc2018", "physionet2021")
     names = r"A\d+"
-    stratify_by = ("sex", "age")
+    stratify_by: ClassVar[tuple[str, ...]] = ("sex", "age")
     tuning = G2_ON_TRAINING
 
     def metrics(self, labels: Sequence[str]) -> Mapping[str, Metric]:

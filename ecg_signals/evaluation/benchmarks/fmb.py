@@ -206,8 +206,8 @@ class FmbPtb(Benchmark):
             names = {text.strip() for text in [reason, *further.split(",")]} - _NO_DIAGNOSIS
             every.append({infarction if name == INFARCTION else self.one_name.get(name, name) for name in names})
         found = frequent(every, self.cfg.min_records)
-        names = sorted(set().union(*found))
-        return list(names), one_hot(found, list(names))
+        labels = sorted(set().union(*found))
+        return labels, one_hot(found, labels)
 
 
 def infarctions(meta: Table) -> list[str]:

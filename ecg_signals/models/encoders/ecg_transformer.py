@@ -102,7 +102,7 @@ class ECGTransformer(BaseModel):
         "encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim", "encoder_attention_heads", "layer_norm_first",
         "extractor_mode", "conv_feature_layers", "in_d", "conv_bias", "conv_pos", "conv_pos_groups", "include_padding",
     )  # fmt: skip
-    NEW_WEIGHTS = ("mask_emb",)  # fine-tuning may mask although pretraining did not
+    NEW_WEIGHTS: ClassVar[tuple[str, ...]] = ("mask_emb",)  # fine-tuning may mask although pretraining did not
 
     @classmethod
     def inputs(cls, cfg: Any) -> dict[str, SignalContract]:

@@ -82,7 +82,7 @@ class DeafTransformerQA(ECGTransformer):
     def training_pass(self, source: Tensor, padding_mask: Tensor | None, **question: Any) -> ModelOutput:
         return self(source, padding_mask, **question)
 
-    def extract_features(  # type: ignore[override]
+    def extract_features(
         self, source: Tensor, padding_mask: Tensor | None = None, layers: str | None = None, **question: Tensor | None
     ) -> ModelOutput:
         hidden = hidden_states_list(layers)

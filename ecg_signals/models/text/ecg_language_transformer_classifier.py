@@ -1,7 +1,7 @@
 """A linear head on the means of one ECG or two and of a text, as one transformer reads them together."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -58,7 +58,7 @@ class ECGLanguageTransformerClassifier(QuestionHead):
 
     def answers(self, encoded: ModelOutput, source: Tensor) -> ModelOutput:
         x, padding = self.final_dropout(encoded["features"]), encoded["padding_mask"]
-        frames = self.encoder.feature_extractor.frames(source.shape[-1])
+        frames = cast(ECGLanguageTransformer, self.encoder).feature_extractor.frames(source.shape[-1])
         means = [self._mean(x, padding, slice(0, frames))]
         if self.cfg.num_ecgs == 2:
             published = self.cfg.ecg_2_from_separator

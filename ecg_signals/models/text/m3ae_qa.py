@@ -40,7 +40,7 @@ class M3AEQA(QuestionHead):
         return M3AE.stored_sizes(state)
 
     @property
-    def head(self) -> nn.Sequential:  # type: ignore[override]
+    def head(self) -> nn.Sequential:
         """The perceptron, whose published name is that of a method elsewhere."""
         return cast(nn.Sequential, self._modules["head"])
 

@@ -76,7 +76,7 @@ class ResnetLSTM(BaseModel):
     def training_pass(self, source: Tensor, padding_mask: Tensor | None, **question: Tensor | None) -> ModelOutput:
         return self(source, padding_mask, **question)
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         source: Tensor,
         padding_mask: Tensor | None = None,
@@ -99,7 +99,7 @@ class ResnetLSTM(BaseModel):
         padding = None if padding_mask is None else _padded(padding_mask, x.shape[-1])
         return ModelOutput(features=x.transpose(1, 2), pooled=signal * self._words(texts), padding_mask=padding)
 
-    def extract_features(  # type: ignore[override]
+    def extract_features(
         self, source: Tensor, padding_mask: Tensor | None = None, layers: str | None = None, **question: Tensor | None
     ) -> ModelOutput:
         hidden: list[Tensor] = []
