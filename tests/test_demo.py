@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import ecg_signals.sample
 import numpy as np
 import pytest
 
@@ -19,6 +20,7 @@ from ecg_signals.evaluation.report.page import LabelScore, label_table, page, pr
 from ecg_signals.evaluation.report.records import by_record, measurable, measure
 from ecg_signals.inference.calibrate import Validation, calibrate
 from ecg_signals.interop.layout import ModelSource, get_layout
+from ecg_signals.readers.read import read_record
 from ecg_signals.registry import build
 from ecg_signals.sheet.layout import layout
 from ecg_signals.sheet.svg import svg
@@ -187,10 +189,8 @@ def test_the_summary_names_records_positives_interval_and_what_the_loss_is(
     (run / "data/org").mkdir()
     from scipy.io import savemat
 
-    savemat(
-        run / "data/org/r0.mat",
-        {"feats": rng.standard_normal((12, 5000)).astype(np.float32), "curr_sample_rate": 500.0},
-    )
+    signal = read_record(sorted(Path(next(iter(ecg_signals.sample.__path__))).rglob("*.hea"))[0]).signal
+    savemat(run / "data/org/r0.mat", {"feats": signal.astype(np.float32), "curr_sample_rate": 500.0})
     calibrated_model(run / "calibrated.pt")
     root, steps = FOLDER.parents[1], ("preprocess", "pretrain", "finetune", "calibrate", "validate")
     summary.summarise(root, run, {name: {"command": "c", "seconds": 1.0} for name in steps})

@@ -174,7 +174,7 @@ def test_it_is_converted_to_every_form_and_back(place, model):
 
 def test_a_record_is_predicted_as_training_saw_it(model, data, place):
     def predict(source: Path) -> dict[str, Any]:
-        words = ["raw/00.toy", "--user-dir", "wardlab", "--json", "--model", source]
+        words = ["raw/00.toy", "--user-dir", "wardlab", "--json", "--force", "--model", source]  # noise
         return json.loads(command("ecg-predict", *words, cwd=place))[0]
 
     found, content = predict(model), stored(model)

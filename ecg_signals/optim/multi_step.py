@@ -10,7 +10,7 @@ from ecg_signals.registry import register_lr_scheduler
 @dataclass
 class MultiStepConfig(BaseConfig):
     milestones: list[int] = option([40], "counts behind which the rate falls")
-    gamma: float = option(0.1, "factor of each fall", least=0, most=1)
+    lr_decay: float = option(0.1, "factor of each fall", least=0, most=1)
     counts: str = option(
         "epochs", "what is counted; both: updates and epochs together, as MERL's probe steps its schedule after each "
         "update and again after each epoch", choices=("epochs", "updates", "both"),
@@ -35,4 +35,4 @@ class MultiStep(Schedule):
     def rate(self, num_updates: int, epoch: int) -> float:
         cfg = self.cfg
         count = num_updates * (cfg.counts != "epochs") + (epoch - 1) * (cfg.counts != "updates")
-        return float(cfg.lr[0]) * cfg.gamma ** sum(count >= milestone for milestone in cfg.milestones)
+        return float(cfg.lr[0]) * cfg.lr_decay ** sum(count >= milestone for milestone in cfg.milestones)
