@@ -61,7 +61,9 @@ def test_outputs_answer_our_names_and_the_peers(name):
     assert output["pooled"].shape[0] == batch and output["saliency"] is None
     assert torch.equal(output["encoder_out"], output["features"]) and torch.equal(output["x"], output["features"])
     count = getattr(model.cfg, "num_labels", getattr(model.cfg, "output_dim", None))
-    if count is not None:
+    if model.of_samples:
+        assert output["logits"].shape[:2] == (batch, source.shape[-1]) and output["logits"].dim() == 3
+    elif count is not None:
         assert output["logits"].shape == (batch, count) and "out" in output
     else:
         assert "logits" not in output and "out" not in output

@@ -104,3 +104,13 @@ class UNetEncoder(BaseModel):
         padding = padding_of(lengths, source.shape[-1])
         features = hide_padding(self.way_up(maps), lengths).transpose(1, 2)  # [batch, samples, dim]
         return ModelOutput(features=features, pooled=pool_frames(features, padding), padding_mask=padding, maps=maps)
+
+    def extract_features(
+        self, source: Tensor, padding_mask: Tensor | None = None, layers: str | None = None
+    ) -> ModelOutput:
+        """layers="all" adds `hidden_states`: the input, the maps of the way down and the middle, the features."""
+        output: ModelOutput = self(source, padding_mask)
+        if layers == "all":
+            maps = [part.transpose(1, 2) for part in (source, *output["maps"])]
+            output["hidden_states"] = [*maps, output["features"]]
+        return output
