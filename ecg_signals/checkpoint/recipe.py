@@ -115,6 +115,8 @@ def _section_differences(
             continue
         if _decided_elsewhere(item.metadata, then[key], now[key], stored, config):
             continue
+        if key == "pos_weight" and then.get("use_loss_weights") and now.get("use_loss_weights"):
+            continue  # the run counts it in its training data, which are compared
         before = _typed(then[key], hints[key])
         order_is_free = key in per_label and isinstance(before, list) and isinstance(now[key], list)
         values = (sorted(before), sorted(now[key])) if order_is_free else (before, now[key])

@@ -155,7 +155,7 @@ def test_validation_test_and_prediction_see_every_window_and_join_them_as_the_re
     rows = np.loadtxt(tmp_path / "predictions_valid.csv", delimiter=",", skiprows=1, usecols=[3, 4, 5])
     np.testing.assert_allclose(rows, wanted[rule], rtol=1e-5)
 
-    predictor = Predictor(path)
+    predictor = Predictor(path, published=True)  # as validations do, without taking pos_weight back
     predictor.signal.steps = []
     root, first, *_ = sample_lines(recipe, "valid").splitlines()
     signal = loadmat(f"{root}/{first.split()[0]}")["feats"]

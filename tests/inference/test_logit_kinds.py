@@ -34,8 +34,8 @@ KINDS = {
 }
 UNKNOWN = r"logit_kind.*labels, classes, values, cosines"
 PRETRAINING = {
-    "3kg", "byol", "clocs", "cmsc", "cpc", "hubert_pretraining", "jepa", "mae", "moco", "moco_v3", "simclr", "swav",
-    "wav2vec2", "wav2vec2_with_cmsc",
+    "3kg", "byol", "clocs", "cmsc", "cpc", "hubert_pretraining", "jepa", "m3ae", "mae", "medvill", "merl", "moco",
+    "moco_v3", "simclr", "swav", "wav2vec2", "wav2vec2_with_cmsc",
 }  # fmt: skip
 
 
