@@ -17,7 +17,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from ecg_signals.absent import absence
 from ecg_signals.config import BaseConfig, ConfigError, UsageError, field_default, nearest, option_fields
 from ecg_signals.interop.fairseq_signals.ignored import live_values
 from ecg_signals.interop.hubert_ecg.old_names import todays_name
@@ -74,9 +73,9 @@ def _scan(kind: str, folder: Path) -> dict[str, str]:
 
 
 def hint(name: str, known: Iterable[str]) -> str:
-    """What stands behind an unknown name: why it is not here, or its nearest neighbour."""
-    guess, missing = nearest(name, known), absence(name)
-    return f": {missing}" if missing else f"; did you mean '{guess}'?" if guess else "."
+    """What stands behind an unknown name: its nearest neighbour."""
+    guess = nearest(name, known)
+    return f"; did you mean '{guess}'?" if guess else "."
 
 
 class Registry(Generic[T]):

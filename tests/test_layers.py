@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "ecg_signals"
 # A line may import the lines above it; never a line below, nor a neighbour on its own line. A file that is named there
 # stands on that line, not with its folder.
 ORDER = """
-config absent interop.hubert_ecg.old_names
+config interop.hubert_ecg.old_names
 interop.fairseq_signals.ignored
 registry sections files limits pulse processes
 composition tables

@@ -39,13 +39,6 @@ def test_a_misspelt_recipe_gets_its_nearest_neighbour():
         find_recipe("w2v_cmcs_rlm", None)
 
 
-@pytest.mark.parametrize("name", ["m3ae", "scratch/ecg_question_answering/m3ae", "medvill_pretrain"])
-def test_a_recipe_of_fairseq_signals_that_is_not_here_is_said_to_be_missing(name):
-    with pytest.raises(UsageError, match=f"no recipe '{name}' .*does not have it yet") as told:
-        find_recipe(name, None)
-    assert "did you mean" not in str(told.value)
-
-
 def test_a_users_folder_wins_over_the_packaged_recipes(tmp_path):
     (tmp_path / "w2v.yaml").touch()
     assert find_recipe("w2v", str(tmp_path)) == (tmp_path, "w2v")

@@ -183,11 +183,11 @@ def test_ecg_predict_explains_one_label_or_the_first(golden: Path, coarse, monke
     monkeypatch.setattr(sys, "argv", [*words, "--explain", "label_9"])
     with pytest.raises(SystemExit, match="2"):
         main()
-    assert "unknown label 'label_9'" in capsys.readouterr().err
+    assert "unknown label to be explained, 'label_9'" in capsys.readouterr().err
 
 
 def test_the_answer_that_is_explained_is_that_of_the_record(golden: Path):
-    predictor = Predictor(golden / "wcr" / "clf" / "checkpoint.pt")
+    predictor = Predictor(golden / "wcr" / "clf" / "checkpoint.pt", published=True)
     record = read_record(FILES[0].with_suffix(""))
     found = predictor.predict(FILES[0].with_suffix(""))
     logits = predictor.logits(record)
