@@ -208,7 +208,7 @@ class BaseModel(Encoder):
             getattr(module, hook)(num_updates, *more)
 
     def _hooked(self, hook: str) -> Iterator[nn.Module]:
-        return (module for module in self.modules() if callable(getattr(module, hook, None)))
+        return (module for module in self.modules() if callable(getattr(type(module), hook, None)))
 
 
 def upgrade_weight_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -94,6 +94,7 @@ class Trainer:
         self.task: BaseTask = get_entry("task", config.task._name).cls(config.task, config)
         train = self.task.load_dataset(config.dataset.train_subset, training=True)
         self.model, self.criterion = model, criterion = build_model(config, self.task, train, self.device, ranks, start)
+        model.train()  # parts that never train know it from here on
         batches = Batches(config, self.placement, self.device, self.task)
         self.iterator = batches.train(train)
         self.validation = Validation(config, self.task, model, criterion, self.device, batches, self.manager.is_better)
@@ -167,7 +168,8 @@ class Trainer:
         """
         began, common = time.perf_counter(), self.config.common
         self.profile.mark("data")
-        self.model.train()
+        if not self.model.training:  # a way through all layers, which only a validation makes necessary
+            self.model.train()
         self.criterion.train()
         self.model.set_each("before_forward", self.at.num_updates)
         self.optimizer.zero_grad(set_to_none=True)
