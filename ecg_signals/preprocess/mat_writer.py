@@ -55,10 +55,10 @@ def _by_scipy(arrays: Mapping[str, np.ndarray]) -> bytes:
     return HEADER + file.getvalue()[len(HEADER) :]
 
 
-def _matrix(name: str, values: np.ndarray) -> tuple[bytes, bytes, bytes]:
+def _matrix(name: str, values: np.ndarray) -> tuple[bytes, memoryview, bytes]:
     rows, columns = values.shape if values.ndim == 2 else (1, values.size)
     head, tail = _frame(name, values.dtype.str, rows, columns)
-    return head, values.tobytes("F"), tail
+    return head, np.ascontiguousarray(values.T).data, tail
 
 
 @lru_cache(maxsize=256)

@@ -73,13 +73,13 @@ def ordered(record: "Record", cfg: PreprocessConfig) -> Ordered:
         found = ", ".join(record.leads) if not available else "no samples"
         raise ConfigError(f"holds {found}; expected {', '.join(cfg.leads)}. Set leads={','.join(record.leads)}")
     signal = order_leads(record.signal, record.leads, cfg.leads)
-    infinite = np.isinf(signal)
-    if infinite.any():
-        signal[infinite] = np.nan
     derived: list[str] = []
-    if cfg.derive_leads:
-        signal, derived = derive_limb_leads(signal, cfg.leads)
-    missing = np.isnan(signal)
+    missing = ~np.isfinite(signal)
+    if missing.any():
+        signal[missing] = np.nan
+        if cfg.derive_leads:
+            signal, derived = derive_limb_leads(signal, cfg.leads)
+            missing = np.isnan(signal)
     mean, deviation, _ = centre = centre_leads(signal)
     nan_leads = named(cfg.leads, missing.all(axis=1))
     constant = named(cfg.leads, deviation == 0)
@@ -175,5 +175,5 @@ def segment_name(save_file: str, i: int) -> str:
 
 def write_signal(path: Path, feats: np.ndarray, rate: float, cfg: PreprocessConfig, more: dict[str, Any]) -> None:
     """A .mat with `feats` [leads, samples], mV or z-scores, its `rate` in Hz and `more`."""
-    content = {"feats": np.asarray(feats, dtype=cfg.dtype), "curr_sample_rate": _whole(rate)}
+    content = {"feats": np.asarray(feats, dtype=cfg.dtype, order="F"), "curr_sample_rate": _whole(rate)}
     write_mat(path, {**content, "curr_sample_size": feats.shape[-1], **more})

@@ -45,6 +45,11 @@ class Reader(ABC):
     def __init__(self, cfg: BaseConfig) -> None:
         self.cfg = cfg
 
+    @classmethod
+    def by_content_alone(cls) -> bool:
+        """Whether `recognise` adds nothing to what `sniff` says of an existing file."""
+        return not cls.suffixes and cls.recognise is Reader.recognise
+
     def sniff(self, head: bytes) -> bool:
         """Whether a file is of this format, whatever its name, by its first HEAD_BYTES. Here: never."""
         return False

@@ -124,6 +124,7 @@ def _recognised(path: Path) -> tuple[Reader, Any] | None:
     if path.is_file():
         head = read_head(path)
         by_content = [(reader, lambda reader=reader: reader.sniffed(path, head)) for reader in readers]
+        asked = [ask for ask in asked if not ask[0].by_content_alone()]
     answers = ((reader, ask()) for reader, ask in [*first, *by_content, *asked])
     return next(((reader, found) for reader, found in answers if found is not None), None)
 

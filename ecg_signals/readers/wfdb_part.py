@@ -181,7 +181,10 @@ def _divide(signal: np.ndarray, counts: np.ndarray, plain: list[tuple[int, int, 
         return
     rows, columns, gains = (list(part) for part in zip(*plain))
     if rows == list(range(len(signal))) and columns == list(range(counts.shape[1])):
-        np.divide(counts.T, np.array(gains)[:, None], out=signal, dtype=np.float64, casting="unsafe")
+        divisors = np.array(gains)[:, None]
+        # a float64 quotient of two exact float32 numbers, rounded, is their float32 quotient (Figueroa 1995)
+        single = counts.dtype == np.int16 and signal.dtype == np.float32 and (np.float32(divisors) == divisors).all()
+        np.divide(counts.T, divisors, out=signal, dtype=np.float32 if single else np.float64, casting="unsafe")
         return
     for row, column, gain in plain:
         np.divide(counts[:, column], gain, out=signal[row], dtype=np.float64, casting="unsafe")

@@ -45,6 +45,9 @@ def segment(signal: np.ndarray, samples: int, stride: int | None = None) -> np.n
     stride = samples if stride is None else stride
     if signal.shape[-1] < samples:
         return np.zeros((0, signal.shape[0], samples), dtype=signal.dtype)
+    if stride == samples:
+        whole = signal[:, : signal.shape[-1] // samples * samples]
+        return whole.reshape(len(signal), -1, samples).transpose(1, 0, 2)
     windows = np.lib.stride_tricks.sliding_window_view(signal, samples, axis=-1)  # [leads, starts, samples]
     return windows[:, ::stride].transpose(1, 0, 2)
 
