@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from pathlib import Path
 
 import ecg_signals.sample
@@ -145,3 +146,28 @@ def check_conversion(folder, file):
     content = torch.load(file, weights_only=True)
     assert not done.optimizer_left and content["last_optimizer_state"]["state"]
     assert content["extra_state"]["ecg_signals"]["position"]["epoch"] > 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_blocks_of_sharded_ranks_compute_what_plain_ones_do(families, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    without = (
+        "dropout",
+        "attention_dropout",
+        "activation_dropout",
+        "dropout_input",
+        "dropout_features",
+        "encoder_layerdrop",
+    )
+    families["wav2vec2_cmsc"]["model"] |= dict.fromkeys(without, 0.0)  # compiled, dropout draws other numbers
+    together = []
+    for name in ("wav2vec2_cmsc", "jepa"):
+        both = [
+            variant(families[name], tmp_path / name / kind, 2, updates=4, **SHARDED) for kind in ("plain", "compiled")
+        ]
+        both[1]["common"] |= {"compile": True}
+        together += both
+    on_ranks(2, together, tmp_path, timeout=600)
+    for name in ("wav2vec2_cmsc", "jepa"):
+        assert losses(tmp_path / name / "compiled") == pytest.approx(losses(tmp_path / name / "plain"), rel=1e-5)
