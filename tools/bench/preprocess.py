@@ -1,14 +1,14 @@
 """What a record costs ecg-preprocess, against the same steps with the wfdb package and scipy's savemat.
 
-    OMP_NUM_THREADS=1 python tools/bench/preprocess.py SOURCE [--dataset ptbxl] [--records 100] [--rounds 5] [--folder /tmp]
+    OMP_NUM_THREADS=1 python tools/bench/preprocess.py SOURCE [--dataset ptbxl] [--records 100] [--rounds 5]
 
 SOURCE: PTB-XL, or another dataset of WFDB records. Every record is read, checked, measured, resampled, standardised,
 cut and written (org/ and segmented/), by one process. "wfdb" replaces the reading by `wfdb.rdrecord`; "wfdb, savemat"
 also the writing by `scipy.io.savemat`, which together is what fairseq-signals' scripts do. Whatever else the machine
 does, the ways take turns at every record, in the other order every second round, and a record counts with the least
 processor time of its rounds. Files go to memory where the system has a folder for that: to make one on a disk costs 10
-to 500 us, whoever writes it, and `--folder` includes it. Printed are the means of these in milliseconds and the ratios, in brackets those of the
-rounds' sums (median, least to greatest); and whether the files hold the same bits.
+to 500 us, whoever writes it; `--folder /tmp` includes it. Printed are the means of these in milliseconds and the
+ratios, in brackets those of the rounds' sums (median, least to greatest); and whether the files hold the same bits.
 """
 
 import argparse
