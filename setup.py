@@ -10,7 +10,7 @@ setup(
         "ecg_signals.evaluation.report": ["style.css"],
         "ecg_signals.signal": ["labels.csv"],
         "ecg_signals.evaluation.benchmarks": ["merl_splits.*"],
-        "ecg_signals.labeler": ["word_lists.json"],
+        "ecg_signals.labeler": ["word_lists.json", "ecg_fm.txt", "mimic_iv_ecg/*"],
         "ecg_signals.configs": ["**/*.yaml"],
         "ecg_signals.sample": ["**/*"],
     },

@@ -52,7 +52,9 @@ def test_the_wheel_holds_code_recipes_and_the_sample_and_nothing_else(wheel: Pat
     assert {"ecg_signals/sample/ptbxl_database.csv", "ecg_signals/py.typed"} <= set(names)
     assert sum(name.startswith("ecg_signals/sample/records500") and name.endswith(".dat") for name in names) == 92
     tables = {f"ecg_signals/evaluation/benchmarks/merl_splits.{suffix}" for suffix in ("npz", "txt")}
+    labeler = {path.relative_to(ROOT).as_posix() for path in (ROOT / "ecg_signals/labeler").rglob("*.[jct]*[nvt]")}
     assert any(name.endswith("LICENSE") for name in names) and tables <= set(names)
+    assert len(labeler) == 12 and labeler <= set(names)  # .json and .csv files, and the notice
 
 
 def test_the_wheel_is_for_any_machine(wheel: Path):

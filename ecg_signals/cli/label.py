@@ -7,7 +7,8 @@ from ecg_signals.cli.app import run_command
 from ecg_signals.cli.arguments import Parser
 
 EXAMPLE = """examples:
-  ecg-label machine_measurements.csv --templates ECG-FM/data/mimic_iv_ecg/labeler --out labels
+  ecg-label machine_measurements.csv --out labels
+  ecg-label machine_measurements.csv --labels ecg_fm --hard --published --out labels  # as ECG-FM was fine-tuned
   ecg-preprocess mimic_iv_ecg SOURCE DEST label_file=labels/labels.csv
 results: OUT/labels.csv, the probability of every label; OUT/label_def.csv, how often each was found; OUT/matches.csv,
 what was found in which text, and what was not understood"""
@@ -28,11 +29,11 @@ def parser() -> Parser:
     add = parser.add_argument
     add("reports", metavar="REPORTS", help="MIMIC-IV-ECG's machine_measurements.csv, another .csv with a column report "
         "or text (such as a meta.csv), a .json list, or a text file with a report per line")  # fmt: skip
-    add("--templates", required=True, metavar="DIR", help="entity_tem.json, entity_pat.json and others; ECG-FM's for "
-        "MIMIC-IV-ECG are in its repository (bowang-lab/ECG-FM), folder data/mimic_iv_ecg/labeler")  # fmt: skip
+    add("--templates", metavar="DIR", help="entity_tem.json, entity_pat.json and others (ECG-FM's for MIMIC-IV-ECG)")
     add("--out", default="labels", metavar="DIR", help="folder for the results (labels)")
     add("--column", metavar="NAME", help="of the .csv, that holds the reports")
-    add("--labels", metavar="FILE", help="these labels in this order: label_def.csv, or a name per line (all, sorted)")
+    add("--labels", metavar="FILE", help="these labels in this order: label_def.csv, or a name per line; ecg_fm: the "
+        "17 of ECG-FM's fine-tuned model (all, sorted)")  # fmt: skip
     add("--hard", action="store_true", help="1 for every label found, however doubtful, instead of probabilities")
     add("--as-is", action="store_true", help="the texts are in the templates' spelling already")
     add("--published", action="store_true", help="as ECG-FM published it: negation has no effect, and doubt only "
@@ -49,14 +50,15 @@ def label(arguments: argparse.Namespace) -> None:
     from ecg_signals.cli.predict import read_labels
     from ecg_signals.config import resolve_input
     from ecg_signals.labeler import reports as files
-    from ecg_signals.labeler.templates import read_templates
+    from ecg_signals.labeler.templates import MIMIC_IV_ECG, read_templates
     from ecg_signals.limits import check_no_input
     from ecg_signals.tables import write_table
 
     path, out = resolve_input(arguments.reports), Path(arguments.out).expanduser()
     check_no_input([out / name for name in ("labels.csv", "label_def.csv", "matches.csv")], [path])
-    templates = read_templates(resolve_input(arguments.templates))
-    names = read_labels(arguments.labels) if arguments.labels else None
+    templates = read_templates(resolve_input(arguments.templates) if arguments.templates else MIMIC_IV_ECG)
+    chosen = str(MIMIC_IV_ECG / "label_def.csv") if arguments.labels == "ecg_fm" else arguments.labels
+    names = read_labels(chosen) if chosen else None
     for name in names or ():
         templates.check_label(name)
     reports = files.read_reports(path, arguments.column)

@@ -1,7 +1,7 @@
 """Report texts in one spelling: typing errors, abbreviations and ways to say the same thing.
 
-The word lists are ECG-FM's (word_lists.json, MIT License, Copyright (c) 2024 bowang-lab): McKeen et al. 2024, ECG-FM:
-An Open Electrocardiogram Foundation Model, arXiv:2408.05178.
+The word lists are ECG-FM's (word_lists.json, MIT License, notice in ecg_fm.txt): McKeen et al. 2024, ECG-FM: An Open
+Electrocardiogram Foundation Model, arXiv:2408.05178.
 """
 
 import json

@@ -11,6 +11,7 @@ from typing import Any
 from ecg_signals.config import ConfigError, unknown_message
 from ecg_signals.limits import read_json, shown
 
+MIMIC_IV_ECG = Path(__file__).with_name("mimic_iv_ecg")  # ECG-FM's, and its labels; notice in ecg_fm.txt
 ABSENCE = "Absence"  # the descriptor of what a text says is not there
 _FILES = {  # name of the file -> keys of its entries that must be there
     "entity_tem": ("name",),
@@ -113,13 +114,16 @@ class Templates:
         raise ConfigError(unknown_message(f"label '{name}'", name, self.entities, "the templates have"))
 
 
-def read_templates(folder: Path) -> Templates:
+def read_templates(folder: Path = MIMIC_IV_ECG) -> Templates:
     """Read a folder with entity_tem.json, entity_pat.json and those of the other files that there are.
 
     Raises: ConfigError naming the file, and the entry, that is missing or cannot be understood.
     """
     if not folder.is_dir():
-        raise ConfigError(f"--templates {folder} is not a folder; give one that holds {', '.join(_NEEDED)} as .json")
+        raise ConfigError(
+            f"--templates {folder} is not a folder; give one that holds {', '.join(_NEEDED)} as .json, "
+            "or leave it out for ECG-FM's"
+        )
     return _Folder(folder).templates()
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from ecg_signals.cli.label import run
 from ecg_signals.config import ConfigError
+from ecg_signals.data.label_file import read_label_names
+from ecg_signals.labeler.templates import MIMIC_IV_ECG
 
 
 @pytest.fixture
@@ -30,6 +32,26 @@ def test_statements_of_a_study_are_one_report(tmp_path, templates, capsys):
     matches = pd.read_csv(tmp_path / "out/matches.csv")
     assert matches["text"][0] == "sinus rhythm; no ischemia" and matches["patterns"][0] == "sinus rhythm; no; ischemia"
     assert "2 records, 1 with labels, 1 without a report; 1 labels" in capsys.readouterr().out
+
+
+def test_without_templates_reports_are_read_by_ecg_fms(tmp_path):
+    texts = ["Possible inferior infarct", "A-fib", "RBBB with left anterior fascicular block", "No ischemia"]
+    table = machine(tmp_path / "reports.csv", *enumerate(texts, start=1))
+    run([table, "--out", str(tmp_path / "out")])
+    labels = pd.read_csv(tmp_path / "out/labels.csv").set_index("study_id")
+    assert labels["Infarction"].tolist() == [0.65, 0, 0, 0] and labels["Inferior ischemia"].tolist() == [0.755, 0, 0, 0]
+    assert labels["Tachycardia"].tolist() == [0, 1, 0, 0] and labels["Bifascicular block"].tolist() == [0, 0, 1, 0]
+    assert (labels.loc[4] == 0).all()
+
+
+def test_the_labels_of_ecg_fms_fine_tuned_model_are_called_ecg_fm(tmp_path):
+    (tmp_path / "reports.txt").write_text("Sinus rhythm. Possible 1st degree A-V block\nPoor quality data\n")
+    run([str(tmp_path / "reports.txt"), "--labels", "ecg_fm", "--hard", "--out", str(tmp_path)])
+    labels = pd.read_csv(tmp_path / "labels.csv").set_index("idx")
+    assert list(labels.columns) == read_label_names(MIMIC_IV_ECG / "label_def.csv") and len(labels.columns) == 17
+    assert list(labels.columns)[::16] == ["Poor data quality", "Electronic pacemaker"]
+    found = [set(labels.columns[row > 0]) for row in labels.to_numpy()]
+    assert found[0] == {"Sinus rhythm", "Atrioventricular block", "1st degree atrioventricular block"}
 
 
 def test_counts_are_ecg_fms(tmp_path, golden, templates):
@@ -66,6 +88,7 @@ def test_the_labels_of_a_meta_csv_fit_its_records(tmp_path, templates):
         ("idx,report\n1,x\n1,y\n", [], "twice"),
         ("idx,report\n1,x\n", ["--labels", "NAMES"], "did you mean 'Paced'"),
         ("idx,report\n1,x\n", ["--column", "reprot"], "did you mean 'report'"),
+        ("idx,report\n1,x\n", ["--templates", "nowhere"], "nowhere is not a folder.*leave it out"),
     ],
 )
 def test_what_does_not_fit_is_said(tmp_path, templates, content, more, said):
