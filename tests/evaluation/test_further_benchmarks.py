@@ -150,6 +150,23 @@ def test_chapmans_code15s_and_echonexts_labels_are_those_of_the_reference_compar
     assert 0 in found.rows and 75 not in found.rows and "1 records of validation and test" in benchmark.remarks[-1]
 
 
+def test_of_zzu_pecg_whole_records_of_twelve_leads_count_by_their_aha_codes():
+    count, about = 60, ["'C21'", "'C21';'Left ventricular high voltage'", "'D31'", "Null", "'B7'"]
+    table = {
+        "AHA_code": [about[number % 4] if number else about[4] for number in range(count)],
+        "Lead": [9 if number in (4, 8) else 12 for number in range(count)],
+        "Sampling_point": [4999 if number == 3 else 5000 + number for number in range(count)],
+        "patient_id": [f"P{number // 2:05d}" for number in range(count)], "sex": [0, 1] * 30,
+        "age": [number % 18 for number in range(count)],
+    }  # fmt: skip
+    _, found = made("fmb/zzu_pecg", table)
+    assert found.labels == ["C21", "D31"] and found.targets.sum(axis=0).tolist() == [27, 15]
+    assert set(range(count)) - set(found.rows.tolist()) == {3, 4, 8}  # a record without a statement is scored, too
+    assert all(len(set(found.folds[found.patients == patient])) == 1 for patient in np.unique(found.patients))
+    groups = [made("fmb/zzu_pecg", table)[0].stratum(np.array([0.5, 4, 17]), "age")]
+    assert groups == [["age 0", "age 1", "age 3"]]
+
+
 def mimic(count: int) -> dict[str, list]:
     return {
         "patient_id": [number // 2 for number in range(count)], "study_id": [1000 + number for number in range(count)],

@@ -39,7 +39,7 @@ def positives(labels):
 def test_every_name_of_the_contract_is_a_dataset():
     wanted = "ptbxl physionet2021 code15 mimic_iv_ecg sph samitrop hefei ecg_id ludb cpsc2018 chapman incart ptb"
     wanted += " wfdb npy csv files"  # `files`: records of any format
-    wanted += " echonext"
+    wanted += " echonext zzu_pecg"
     assert set(wanted.split()) == set(register_source.names())
 
 
@@ -60,6 +60,33 @@ def test_sph_labels_are_the_primary_statements(tmp_path):
     assert positives(labels) == [["Normal ECG"], ["Sinus bradycardia", "Ventricular premature"], ["Sinus bradycardia"]]
     assert list(meta["sex"]) == [0, 1, 0] and list(meta["patient_id"]) == ["S0", "S0", "S1"]
     assert list(meta["save_file"]) == [f"sph_A0000{i}.mat" for i in range(3)]
+
+
+def test_zzu_pecg_has_aha_statements_ages_in_days_and_records_of_nine_leads(tmp_path):
+    raw = tmp_path / "raw"
+    nine = [lead for lead in LEADS if lead not in ("V2", "V4", "V6")]
+    write_wfdb(raw / "Child_ecg/P00/P00001", "P00001_E01", LEADS, 500)
+    signals = write_wfdb(raw / "Child_ecg/P00/P00002", "P00002_E01", nine, 500)
+    (raw / "ECGCode.csv").write_text(
+        'Description,AHA(Category&Code),CHN(Category&Code)\nSinus tachycardia,C21,C13\n'
+        '"Atrial premature complexes, nonconducted",D31,D22\nLeft ventricular high voltage,N/A,J106\n'
+    )
+    header = "Filename,ECG_ID,Patient_ID,Age,Gender,Acquisition_date,Sampling_point,Lead,AHA_code,CHN_code,ICD-10 code,"
+    rows = [
+        "P00/P00001/P00001_E01,P00001_E01,P00001,731d,'Female',2017-11-22 10:46:08,3000,12,'C21','C13','Q21.0','I':0.2",
+        "P00/P00002/P00002_E01,P00002_E01,P00002,1d,'Male',2018-01-02 03:04:05,3000,9,"
+        "'D31';'Left ventricular high voltage','D22';'J106',,'I':0.5;'V2':Null",
+    ]
+    (raw / "AttributesDictionary.csv").write_text("\n".join([f"{header}pSQI", *rows]) + "\n")
+    meta, labels = run("zzu_pecg", raw, tmp_path / "dest")
+    assert positives(labels) == [
+        ["Sinus tachycardia"], ["Atrial premature complexes, nonconducted", "Left ventricular high voltage"]
+    ]  # fmt: skip
+    assert list(meta["sex"]) == [1, 0] and list(meta["Lead"]) == [12, 9] and meta["patient_id"][1] == "P00002"
+    np.testing.assert_allclose(meta["age"], [731 / 365.25, 1 / 365.25])
+    feats = loadmat(tmp_path / "dest/org/zzu_pecg_P00002_E01.mat")["feats"]
+    np.testing.assert_allclose(feats[[LEADS.index(lead) for lead in nine]], signals, atol=1e-6)
+    assert np.isnan(feats[LEADS.index("V2")]).all()
 
 
 def echonext(folder, counts, listed):

@@ -23,7 +23,6 @@ METRICS = {
     CLASSES: ("accuracy", *_OF_LABELS),
     VALUES: ("mae", "rmse", "r2"),
 }
-AGES = (20, 40, 60, 80)  # years at which the age groups of stratified folds begin
 
 
 @dataclass(frozen=True)
@@ -81,6 +80,7 @@ class Benchmark(ABC):
         kind: what is predicted, see metrics/logits.py.
         keeps_unlabelled: a record without any label is scored, too.
         stratify_by: columns of meta.csv by which folds are stratified beside the labels.
+        ages: years at which the age groups of stratified folds begin.
         valid_fold, test_fold: that are not trained on.
         tuning: how thresholds are chosen; None: 0.5.
         comparable: with which published numbers its results can be compared, one line; "": nothing to say.
@@ -90,6 +90,7 @@ class Benchmark(ABC):
     kind: ClassVar[str] = LABELS
     keeps_unlabelled: ClassVar[bool] = False
     stratify_by: ClassVar[tuple[str, ...]] = ()
+    ages: ClassVar[tuple[int, ...]] = (20, 40, 60, 80)
     valid_fold: ClassVar[int] = 9
     test_fold: ClassVar[int] = 10
     tuning: ClassVar[Tuning | None] = None
@@ -124,13 +125,19 @@ class Benchmark(ABC):
         Source: Strodthoff et al. 2021, arXiv:2004.13701, for CPSC 2018.
         """
         meta = data.meta.iloc[rows]
-        extra = [stratum(meta[name].to_numpy(dtype=float), name) for name in self.stratify_by if name in meta.columns]
+        extra = [self.stratum(meta[name].to_numpy(dtype=float), name)
+                 for name in self.stratify_by if name in meta.columns]  # fmt: skip
         patients, group = np.unique(owners(known_patients(meta), meta["idx"]), return_inverse=True)
         labels: list[list[str]] = [[] for _ in patients]
         for row, own in enumerate(group):
             labels[own] += [str(column) for column in np.flatnonzero(targets[row] == 1)] + [one[row] for one in extra]
         found = stratified_folds(labels, [1 / count] * count, np.bincount(group).tolist())[group]
         return np.where(found < 0, 1, found + 1)  # what has no label is trained on
+
+    def stratum(self, values: np.ndarray, name: str) -> list[str]:
+        """The group of every value, a label among others: ages by `ages`, other columns by value."""
+        groups = np.digitize(values, self.ages) if name == "age" else values
+        return [f"{name} unknown" if value != value else f"{name} {group:g}" for value, group in zip(values, groups)]
 
     def examples(self, data: DataSet) -> Examples:
         """All of it. Raises: ConfigError when no record is left, or none to train, select or test on."""
@@ -217,9 +224,3 @@ def known_patients(meta: Table) -> np.ndarray:
     if "patient_id" not in meta.columns:
         return np.full(len(meta), "", dtype="U1")
     return np.array(["" if value != value else str(value).removesuffix(".0") for value in meta["patient_id"]])
-
-
-def stratum(values: np.ndarray, name: str) -> list[str]:
-    """The group of every value, a label among others: ages by AGES, other columns by value."""
-    groups = np.digitize(values, AGES) if name == "age" else values
-    return [f"{name} unknown" if value != value else f"{name} {group:g}" for value, group in zip(values, groups)]

@@ -1,9 +1,9 @@
 """The sets of arXiv:2509.25095, a comparison of ECG foundation models, whose labels can be made of published tables.
 
-Its other two cannot: ZZU pECG, which no source of ecg-preprocess reads, and MIMIC-IV-ECG's 1,127 outputs, which need
-tables of MDS-ED and of MIMIC-IV's laboratory. Where folds are drawn, they are drawn as stated, but not with its seed.
+MIMIC-IV-ECG's 1,127 outputs are in mimic_outputs.py. Folds that are drawn are drawn as stated, but not with its seed.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +19,7 @@ from ecg_signals.evaluation.benchmarks.data import DataSet
 from ecg_signals.evaluation.benchmarks.echonext import Echonext
 from ecg_signals.evaluation.benchmarks.ptbxl import PtbxlLabels, PtbxlLabelsConfig
 from ecg_signals.evaluation.benchmarks.sph import Sph
+from ecg_signals.preprocess.datasets.zzu_pecg import statements
 from ecg_signals.registry import register_benchmark
 from ecg_signals.tables import Table, read_table
 
@@ -155,6 +156,37 @@ class FmbEchonext(Echonext):
         kept = (found.split == "train") | (found.targets == 1).any(axis=1)
         self.remarks.append(f"{int((~kept).sum())} records of validation and test are left out: they have no finding")
         return found.of(kept)
+
+
+LEAD_COUNT, SHORTEST = 12, 5000  # of records of ZZU pECG that count; samples at 500 Hz
+AHA_CODE = re.compile(r"[A-Z]\d")  # how a statement begins that the AHA has a code for; others are in words
+
+
+@register_benchmark("fmb/zzu_pecg", dataclass=HospitalConfig)
+class FmbZzuPecg(Benchmark):
+    """ZZU pECG, children: AHA statements of ten records or more, of records with twelve leads and 10 s or more.
+
+    Records without any are scored, too; folds by patient, stratified by statement, sex and age.
+    """
+
+    sources = ("zzu_pecg",)
+    cfg: HospitalConfig
+    keeps_unlabelled = True
+    stratify_by = ("sex", "age")
+    ages = (1, 5, 12, 18)
+    comparable = DRAWN
+
+    def rows(self, data: DataSet) -> np.ndarray:
+        meta = data.columns(["AHA_code", "Lead", "Sampling_point"])
+        return np.flatnonzero((meta["Lead"] == LEAD_COUNT) & (meta["Sampling_point"] >= SHORTEST))
+
+    def targets(self, data: DataSet, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
+        """Statements are counted in all records with twelve leads."""
+        meta = data.meta
+        every = [{one for one in statements(text) if AHA_CODE.match(one)} for text in meta["AHA_code"]]
+        counted = [own for own, leads in zip(every, meta["Lead"]) if leads == LEAD_COUNT]
+        names = sorted(set().union(*frequent(counted, self.cfg.min_records)))
+        return names, one_hot([every[row] for row in rows], names)
 
 
 _ONE_NAME = {  # of a diagnosis of PTB: how else it is written
