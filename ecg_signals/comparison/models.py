@@ -11,13 +11,14 @@ from ecg_signals.checkpoint.initialise import encoder_section_of
 from ecg_signals.checkpoint.load import files_read, load_source
 from ecg_signals.config import ConfigError, UsageError, resolve_input
 from ecg_signals.files import file_digest
-from ecg_signals.interop.layout import input_named
+from ecg_signals.interop.layout import input_named, inputs_of
 from ecg_signals.signal.contract import SignalContract, stated_contract
 from ecg_signals.signal.leads import LEADS
 
 Recipes = Callable[[str], dict[str, Any] | None]  # "NAME key=value ..." -> composed sections; None: no such recipe
 SUPERVISED = ("optimizer", "lr_scheduler", "optimization", "model")  # sections that a supervised recipe brings along
 ENDINGS, LONGEST = (".pt", ".pth", ".yaml", ".safetensors"), 48  # of names
+OWN = "own"  # the input that a checkpoint or a recipe states
 PTBXL_MEAN, PTBXL_STD = -0.00077717, 0.23895642  # mV, of all training samples and leads at 100 Hz
 
 
@@ -29,6 +30,8 @@ class Compared:
         name: of its folder and in tables.
         text: as it was typed.
         contract: how its input is made.
+        input: what that is called, OWN where it is what the file or recipe states.
+        inputs: names of those that there are for its model.
         encoder: the section that builds its encoder, with `_name`.
         file: its checkpoint; None: random weights.
         own: sections of a supervised recipe.
@@ -45,6 +48,8 @@ class Compared:
     labels: list[str] | None = None
     kind: str | None = None
     version: str = ""
+    input: str = OWN
+    inputs: tuple[str, ...] = ()
 
     def section(self, pretrained: bool) -> dict[str, Any]:
         """Keys of a `classifier` that begin it."""
@@ -53,11 +58,13 @@ class Compared:
         return {"model_path": None, "no_pretrained_weights": True, "encoder": self.encoder}
 
 
-def find_model(typed: str, recipes: Recipes) -> Compared:
+def find_model(typed: str, recipes: Recipes, usual: str = OWN) -> Compared:
     """The model that was typed: FILE, folder, org/name, or "RECIPE key=value ..."; behind it maybe "as NAME".
 
     Behind a file `signal=NAME` asks for another input than its own.
 
+    Args:
+        usual: the input of a file without that, if its model has one of that name.
     Raises: ConfigError when it is none of these, its checkpoint cannot be read or does not say how its input is made.
     """
     text, _, name = typed.partition(" as ")
@@ -74,12 +81,15 @@ def find_model(typed: str, recipes: Recipes) -> Compared:
             f"file only signal=NAME"
         )
     source = load_source(place)
-    contract = input_named(source, named.strip()) if named else stated_contract(source.signal, place)
+    known = tuple(inputs_of(source.name, source.options))
+    wanted = named.strip() or (usual if usual in known else OWN)
+    contract = stated_contract(source.signal, place) if wanted == OWN else input_named(source, wanted)
     files = "".join(file_digest(path) for path in files_read(place) if path.is_file())
     _, section = encoder_section_of(source.name, source.options, text)
     return Compared(
         name, text, contract, section, str(resolve_input(place)),
         labels=source.labels, kind=source.logit_kind, version=hashlib.sha256(files.encode()).hexdigest()[:16],
+        input=wanted, inputs=known,
     )  # fmt: skip
 
 

@@ -21,6 +21,10 @@ class EvalOptions(BaseConfig):
     folds: int | None = option(None, "train on that many of the training folds, in place of fractions", least=1)
     test_on: list[str] = option([], "further benchmarks that the trained models are tested on")
     preset: str = option("usual", f"windows, rule and rates of a published evaluation: {', '.join(PRESETS)}")
+    signal: str | None = option(
+        None, "input of the checkpoints whose model has one of that name, such as fmb; own: what each states; null: "
+        "the preset's. `FILE signal=NAME` is for that file alone",
+    )  # fmt: skip
     jobs: int = option(1, "runs at a time", least=1)
     share: str = option("1/1", "K/N: every N-th run from the K-th on, for one of N machines that share `out`")
     partial_labels: bool = option(False, "test also where a model lacks some of a benchmark's labels, on the others")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ecg_signals.comparison.models import Compared, Recipes, distinct, find_model
+from ecg_signals.comparison.models import OWN, Compared, Recipes, distinct, find_model
 from ecg_signals.comparison.options import EvalOptions
 from ecg_signals.comparison.protocols import PRESETS, PROTOCOLS, Protocol, preset_of, protocol_of
 from ecg_signals.comparison.running import with_paths
@@ -43,8 +43,10 @@ def make_plan(options: EvalOptions, overrides: Mapping[str, Any], recipes: Recip
     names = dict.fromkeys([*options.benchmark, *options.test_on])
     check_keys(own, names)
     tasks = {name: find_task(name, options, own, out) for name in names}
-    models = distinct([find_model(text, recipes) for text in options.model])
+    signal = signal_of(options)
+    models = distinct([find_model(text, recipes, signal) for text in options.model])
     notes = [f"{name}: {remark}" for name, task in tasks.items() for remark in task.examples.remarks]
+    notes += inputs_said(models, signal, options)
     for model in models:
         check_leads(model, list(tasks.values()))
         if model.file is None and any(PROTOCOLS[name].pretrained for name in options.protocol):
@@ -64,6 +66,28 @@ def check_options(options: EvalOptions) -> None:
     for name in options.protocol:
         protocol_of(name)
         preset_of(options.preset, name)
+
+
+def signal_of(options: EvalOptions) -> str:
+    """The name of the input that checkpoints are given where they have it; OWN: what they state."""
+    trains = any(PROTOCOLS[name].trains for name in options.protocol)  # a head is tested with the input it learned by
+    return options.signal or (PRESETS[options.preset].signal if trains else "") or OWN
+
+
+def inputs_said(models: Sequence[Compared], signal: str, options: EvalOptions) -> list[str]:
+    """A line for every model that has no input of its own behind it, where one is asked for of all.
+
+    Raises: UsageError for one that was typed and that none of them has.
+    """
+    if signal == OWN:
+        return []
+    models = [model for model in models if " signal=" not in model.text]
+    if options.signal and models and all(model.input != signal for model in models):
+        known = sorted({OWN, *(name for model in models for name in model.inputs)})
+        raise UsageError(unknown_message(f"input 'signal={signal}'", signal, known, "The models have"))
+    why = f"signal={signal}" if options.signal else f"preset={options.preset}; signal=own brings back its own"
+    return [f"{model.name}: its input is {signal}, by {why}" if model.input == signal else
+            f"{model.name}: its own input, as it has none called {signal}" for model in models]  # fmt: skip
 
 
 def check_keys(own: Iterable[str], names: Iterable[str]) -> None:

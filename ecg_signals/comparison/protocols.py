@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ecg_signals.config import UsageError, unknown_message
+from ecg_signals.signal.millivolt import FMB
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Preset:
         apart: windows of an evaluation do not overlap, whatever the model's own do, and `rule` joins them.
         drawn_by: `fractions` are drawn as scikit-learn's train_test_split draws them with this random_state, for all
             seeds alike; None: by the seed of the run.
+        signal: the input of checkpoints whose model has one of that name; "": their own.
     """
 
     about: str
@@ -92,6 +94,7 @@ class Preset:
     selecting: str = ""
     apart: bool = False
     drawn_by: int | None = None
+    signal: str = ""
 
 
 _ADAMW = {"optimizer": {"_name": "adamw", "weight_decay": 1e-3}, "lr_scheduler": {"_name": "fixed"},
@@ -125,7 +128,7 @@ PRESETS = {
     "fmb": Preset("arXiv:2509.25095", settings={
         "linear": {**_FMB, **_MEAN}, "random": {**_FMB, **_MEAN}, "attentive": _FMB, "scratch": _FMB,
         "finetune": {**_FMB, **_MEAN, "model.layer_decay": 0.1, "model.layer_groups": []},
-    }, apart=True),
+    }, apart=True, signal=FMB),
     "merl": Preset("Liu et al. 2024, arXiv:2403.06659", settings={"merl": {}, "merl_fixed": {}}, drawn_by=42),
 }  # fmt: skip
 

@@ -183,6 +183,26 @@ def test_merls_parts_are_those_of_train_test_split(fraction: float, small_ptbxl:
         assert set(run.examples.rows[run.examples.split == "train"]) == set(wanted)
 
 
+def test_the_reference_comparisons_preset_gives_checkpoints_its_input_and_says_so(
+    small_ptbxl: Path, tiny: Path, tmp_path: Path, golden: Path
+):
+    file = golden / "ecgfounder/checkpoint.pth"
+    models, words = f"{file} as founder,{file} signal=published as typed,{tiny}", ("protocol=[linear]", "steps=1")
+    windows = {}
+    for given in ("preset=fmb", "signal=fmb", "preset=usual", "preset=fmb signal=own"):
+        plan = planned(small_ptbxl, tmp_path, models, *words, *given.split())
+        windows[given] = [run.model.contract.window_samples for run in plan.runs]
+        said = [note for note in plan.notes if "input" in note]
+        assert bool(said) == (given in ("preset=fmb", "signal=fmb"))
+        if given == "preset=fmb":
+            assert said == ["founder: its input is fmb, by preset=fmb; signal=own brings back its own",
+                            f"{plan.runs[2].model.name}: its own input, as it has none called fmb"]  # fmt: skip
+    fmb, own = [1250, 5000, 250], [5000, 5000, 250]
+    assert list(windows.values()) == [fmb, fmb, own, own]
+    with pytest.raises(UsageError, match=r"unknown input 'signal=fbm'; did you mean 'fmb'"):
+        planned(small_ptbxl, tmp_path, models, *words, "signal=fbm")
+
+
 def test_the_reference_comparisons_protocol_reads_windows_that_do_not_overlap(
     small_ptbxl: Path, tiny: Path, tmp_path: Path
 ):
