@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from reference_models import close
+from scipy.io import loadmat
 
 from ecg_signals import load_model
 from ecg_signals.checkpoint.convert import convert
@@ -140,6 +141,16 @@ def test_m3ae_qa_answers_as_published(files, inputs, outputs):
     close(model(inputs["source"], **question(inputs, second=True))["logits"], outputs["m3ae_qa/out_mixed"], 1e-5)
     check_question_loss(model, inputs, outputs, "m3ae_qa", second=True, stored="loss")
     check_gradients(model, outputs, "m3ae_qa")
+
+
+def test_m3ae_qa_reads_two_ecgs_of_every_question_as_published(files, inputs, outputs, data):
+    records = sorted((data / "code15/segmented").glob("*.mat"))[5:9]
+    samples = inputs["source"].shape[-1]
+    second = torch.stack([torch.from_numpy(loadmat(path)["feats"][:, :samples]).float() for path in records])
+    known = inputs["source_2"].flatten(1).any(dim=1)
+    assert known.tolist() == [True, False, True, True] and torch.equal(second[known], inputs["source_2"][known])
+    found = load_model(files["m3ae_qa"])(inputs["source"], **question(inputs), ecg_2=second)["logits"]
+    close(found, outputs["m3ae_qa/out_all_two"], 1e-5)
 
 
 def check_question_loss(model, inputs, outputs, name, second, stored):
