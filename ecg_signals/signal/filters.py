@@ -30,10 +30,10 @@ def butterworth(
         )
     if direct:
         _check_length(signal, 3 * (order + 1), f"{kind} filter")
-        return filtfilt(*_designed(order, cutoff, kind, rate, "ba"), signal, axis=-1)
+        return filtfilt(*_designed(order, cutoff, kind, rate, "ba"), _doubles(signal), axis=-1)
     sections = _designed(order, cutoff, kind, rate, "sos")
     _check_length(signal, 3 * (2 * len(sections) + 1), f"{kind} filter")
-    return sosfiltfilt(sections, signal, axis=-1)
+    return sosfiltfilt(sections, _doubles(signal), axis=-1)
 
 
 @lru_cache(maxsize=64)
@@ -59,7 +59,7 @@ def butterworth_band(signal: np.ndarray, rate: float, low: float, high: float, o
     if not 0 < low < high < rate / 2:
         raise ConfigError(f"a band from {low} to {high} Hz needs 0 < low < high < {rate / 2:g} Hz, half of the rate")
     _check_length(signal, 3 * (2 * order + 1), "band-pass filter")
-    return filtfilt(*butter(order, (low, high), btype="bandpass", fs=rate), signal, axis=-1)
+    return filtfilt(*butter(order, (low, high), btype="bandpass", fs=rate), _doubles(signal), axis=-1)
 
 
 def notch(signal: np.ndarray, rate: float, frequency: float, quality: float) -> np.ndarray:
@@ -72,7 +72,7 @@ def notch(signal: np.ndarray, rate: float, frequency: float, quality: float) -> 
     if not 0 < frequency < rate / 2:
         raise ConfigError(f"a notch at {frequency} Hz needs more than {2 * frequency} Hz, but the signal has {rate} Hz")
     _check_length(signal, 9, "notch filter")
-    return filtfilt(*iirnotch(frequency, quality, rate), signal, axis=-1)
+    return filtfilt(*iirnotch(frequency, quality, rate), _doubles(signal), axis=-1)
 
 
 def without_median(signal: np.ndarray, rate: float, seconds: float) -> np.ndarray:
@@ -83,7 +83,7 @@ def without_median(signal: np.ndarray, rate: float, seconds: float) -> np.ndarra
     from scipy.signal import medfilt
 
     window = int(seconds * rate) | 1  # odd
-    signal = np.asarray(signal, dtype=np.float64)
+    signal = _doubles(signal)
     return signal - np.stack([medfilt(lead, window) for lead in signal])
 
 
@@ -104,6 +104,11 @@ def clean(signal: np.ndarray, rate: float) -> np.ndarray:
     steady = butterworth(signal, rate, 0.5, "highpass")
     _check_length(signal, 3 * period, "50 Hz filter")
     return filtfilt(np.ones(period), [period], steady, axis=-1)
+
+
+def _doubles(signal: np.ndarray) -> np.ndarray:
+    """float64; of float32 scipy's filters would mirror the ends in float32, which a band-pass carries far inwards."""
+    return np.asarray(signal, dtype=np.float64)
 
 
 def _check_length(signal: np.ndarray, padding: int, what: str) -> None:
