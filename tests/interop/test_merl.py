@@ -15,6 +15,10 @@ from ecg_signals.interop.layout import ModelSource, get_layout
 from ecg_signals.interop.merl.names import to_state
 from ecg_signals.registry import build
 
+GRADIENTS = {  # the tolerance of those that float32 rounds more, as float64 shows
+    "proj_e.0.bias": 2e-4, "proj_e.3.bias": 2e-5,  # 0: a batch norm behind it takes it away. The file has 4e-5 and 3e-6
+    "ecg_encoder.norm.bias": 1e-4,  # of 0.07: terms up to 3 nearly cancel. The file's is 2e-5 from that of float64
+}  # fmt: skip
 VITS = {"tiny": (192, 3), "small": (384, 6), "middle": (512, 8), "base": (768, 12)}
 
 
@@ -67,9 +71,8 @@ def test_pretraining_beside_texts_equals_the_programs(kind, whole, golden, publi
     grads = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
     found = layout.write(ModelSource("merl", {}, grads))
     expected = {key.split("/grad/")[1]: value for key, value in published.items() if key.startswith(f"{kind}/grad/")}
-    largest = max(value.abs().max() for value in expected.values())  # what float32 rounds off behind batch norms of six
     for key, value in expected.items():
-        assert (found[key] - value).abs().max() <= 1e-4 * value.abs().max() + 4e-6 * largest, key
+        assert (found[key] - value).abs().max() <= GRADIENTS.get(key, 1e-4 * value.abs().max()), key
     raw = torch.load(path, weights_only=True)
     raw = raw if kind == "resnet" else raw["clip"]
     written = layout.write(ModelSource("merl", {}, load_model(path).state_dict()))
