@@ -155,6 +155,31 @@ def read_tables(paths: Iterable[Path], needed: Sequence[str]) -> Table:
     return pd.concat([read_table(path, needed) for path in paths], ignore_index=True)
 
 
+def table_parts(path: Path, columns: Sequence[str], rows: int = 1_000_000) -> Iterator[Table]:
+    """Some columns of a large CSV with commas, which may be a .gz, so many rows at a time.
+
+    Raises: ConfigError naming the file: no table, or a column that is missing.
+    """
+    import pandas as pd
+
+    try:
+        check_columns(pd.read_csv(regular_file(path), nrows=0), columns, str(path))
+        with pd.read_csv(path, usecols=list(columns), chunksize=rows, low_memory=False) as parts:
+            for part in parts:
+                yield part[list(columns)]
+    except (ValueError, OverflowError, EOFError, OSError, zlib.error) as error:
+        raise ConfigError(f"{path} cannot be read as a CSV table with a header line: {shown(error)}") from None
+
+
+def first_file(folder: Path, *names: str) -> Path:
+    """The first of these files that lies in a folder, as it is or as .gz. Raises: ConfigError naming them."""
+    places = [folder / f"{name}{ending}" for name in names for ending in ("", ".gz")]
+    for place in places:
+        if place.is_file():
+            return place
+    raise ConfigError(f"{folder} has none of {', '.join(names)}, also not as .gz; give the folder that holds them")
+
+
 def read_rows(path: Path) -> list[list[str]]:
     """The cells of a CSV as text, header first, without pandas. Raises: ConfigError as `read_table`."""
     content, separator = _content(path)

@@ -24,7 +24,7 @@ from ecg_signals.config import ConfigError, UsageError, listed, option_fields, r
 from ecg_signals.evaluation.benchmarks.base import SPLITS, Benchmark, Examples
 from ecg_signals.evaluation.benchmarks.data import find_data
 from ecg_signals.files import file_digest
-from ecg_signals.metrics.logits import CLASSES, KINDS, LABELS, VALUES
+from ecg_signals.metrics.logits import CLASSES, LABELS, has_values, is_kind, values_behind
 from ecg_signals.registry import register_benchmark
 
 
@@ -183,9 +183,9 @@ class Maker:
         if model.file is None or not model.labels:
             raise ConfigError(f"protocol as_is tests a head, and {model.text} has none with names of labels; give a "
                               f"fine-tuned checkpoint, or another protocol")  # fmt: skip
-        if model.kind in KINDS and model.kind != task.benchmark.kind:
+        if is_kind(model.kind) and model.kind != task.benchmark.kind:
             raise ConfigError(f"{model.text} gives {model.kind}, but benchmark {task.name} has {task.benchmark.kind}")
-        if task.benchmark.kind == VALUES:
+        if has_values(task.benchmark.kind):
             raise ConfigError(f"protocol as_is cannot test the values of benchmark {task.name}: {model.text} does not "
                               f"say the mean and deviation by which its values were standardised; give another "
                               f"protocol, such as protocol=[linear]")  # fmt: skip
@@ -201,6 +201,7 @@ class Maker:
         there = [label for label in task.examples.labels if label in examples.labels]
         lacking = [label for label in task.examples.labels if label not in examples.labels]
         few = len(there) < (2 if task.benchmark.kind == CLASSES else 1)
+        few |= bool(values_behind(task.benchmark.kind)) and there != examples.labels  # the last columns are the values
         if few or (lacking and not self.options.partial_labels):
             raise ConfigError(
                 f"the model lacks {len(lacking)} of {len(task.examples.labels)} labels of benchmark {task.name}: "

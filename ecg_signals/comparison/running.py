@@ -22,7 +22,7 @@ from ecg_signals.evaluation.evaluator import Evaluator
 from ecg_signals.evaluation.results import SplitResults, class_numbers, plain_json
 from ecg_signals.files import PARTIAL, replacing, writing
 from ecg_signals.metrics.challenge import predict
-from ecg_signals.metrics.logits import CLASSES, VALUES
+from ecg_signals.metrics.logits import CLASSES, VALUES, has_values
 from ecg_signals.metrics.results import Results, evaluate
 from ecg_signals.reporting import stored_rows
 from ecg_signals.runtime.placement import Placement
@@ -121,7 +121,7 @@ def of_test(run: Run, test: Test, out: Path) -> dict[str, Any]:
     data = place if test is run.tests[0] else place / "test_on" / test.task.name
     sections["task"] |= {"data": str(data), "label_file": str(data / "y.npy")}
     sections["dataset"]["valid_subset"] = "test"
-    if run.preset.selecting and run.kind != VALUES:
+    if run.preset.selecting and not has_values(run.kind):
         sections["dataset"]["window_rule"] = run.preset.rule
     kept = {key: sections[key] for key in ("common", "dataset", "task", "criterion")}
     return {**kept, "common_eval": {"path": str(state_file(run))}}
@@ -241,7 +241,8 @@ def result_of(run: Run, test: Test, results: Results, place: Path, known: int) -
     curve, selection = history(run)
     return {
         "benchmark": run.task.name, "protocol": run.protocol, "model": run.model.name, "fraction": run.part.name,
-        "seed": run.seed, "test_on": test.task.name, "labels": results.labels, "kind": KIND_NAMES[run.kind],
+        "seed": run.seed, "test_on": test.task.name, "labels": results.labels,
+        "kind": KIND_NAMES.get(run.kind, run.kind),
         "metrics": results.means, "per_label": rows, "undefined": results.undefined.get("auroc", []),
         "counts": counts | {"test": known},
         "selection": selection, "settings": run.settings, "versions": versions(), "curve": curve,

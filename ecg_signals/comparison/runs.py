@@ -9,11 +9,10 @@ from ecg_signals.comparison.protocols import Preset
 from ecg_signals.comparison.splits import Part
 from ecg_signals.evaluation.benchmarks.base import Benchmark, Examples
 from ecg_signals.evaluation.benchmarks.data import DataSet
-from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES
+from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES, values_behind
 
-JUDGED: dict[
-    str, tuple[dict[str, Any], tuple[str, bool], str]
-] = {  # what is predicted -> settings of the criterion, of the score that selects, and the metric that leads
+Judged = tuple[dict[str, Any], tuple[str, bool], str]  # settings of the criterion, the score that selects, what leads
+JUDGED: dict[str, Judged] = {  # by what is predicted
     LABELS: ({"_name": "binary_cross_entropy_with_logits", "report_auc": True}, ("auroc", True), "auroc"),
     CLASSES: ({"_name": "multi_class"}, ("auroc", True), "auroc"),
     VALUES: ({"_name": "mse"}, ("loss", False), "mae"),
@@ -89,6 +88,13 @@ class Plan:
     notes: list[str]
 
 
+def judged(kind: str) -> Judged:
+    """How a kind of benchmark is trained and selected, and the metric that stands for it."""
+    count = values_behind(kind)
+    both: Judged = ({"_name": "labels_and_values", "values": count}, ("selection", False), "auroc")
+    return both if count else JUDGED[kind]
+
+
 def lead_metric(kind: str) -> str:
     """The metric that stands for a kind of benchmark."""
-    return JUDGED[kind][2]
+    return judged(kind)[2]

@@ -6,8 +6,8 @@ from dataclasses import fields, replace
 from typing import Any
 
 from ecg_signals.comparison.protocols import Protocol, put
-from ecg_signals.comparison.runs import JUDGED, Run
-from ecg_signals.metrics.logits import VALUES
+from ecg_signals.comparison.runs import Run, judged
+from ecg_signals.metrics.logits import has_values
 from ecg_signals.models.heads.classifier import Classifier
 from ecg_signals.registry import get_entry
 from ecg_signals.sections import DatasetConfig
@@ -49,7 +49,7 @@ def composed(
     if protocol.watched:
         sections["dataset"]["valid_subset"] = "valid,test"  # the first of them selects
         sections["common_eval"] = {"metrics": sorted({*protocol.watched.values()} - {"auroc"})}
-    criterion, (metric, maximize), _ = JUDGED[run.kind]
+    criterion, (metric, maximize), _ = judged(run.kind)
     sections["criterion"] = dict(criterion)
     sections["model"] = _model(run, protocol, sections.get("model") or {})
     best = {"best_checkpoint_metric": metric, "maximize_best_checkpoint_metric": maximize}
@@ -90,7 +90,7 @@ def _dataset(run: Run, values: Mapping[str, Any], counts: Mapping[str, int]) -> 
         "num_workers": 0,
         "batch_size": min(size, counts["train"]),
         "valid_subset": "valid",
-        "window_rule": "mean" if run.kind == VALUES else preset.selecting or rule or "mean",
+        "window_rule": "mean" if has_values(run.kind) else preset.selecting or rule or "mean",
         "window_length": None,
         **windows(contract, preset.window_seconds, preset.stride_seconds),
     }

@@ -12,7 +12,7 @@ from ecg_signals.comparison.signals import Prepared
 from ecg_signals.config import ConfigError
 from ecg_signals.evaluation.benchmarks.base import SPLITS, Examples
 from ecg_signals.files import replacing
-from ecg_signals.metrics.logits import VALUES
+from ecg_signals.metrics.logits import VALUES, values_behind
 from ecg_signals.tables import write_text
 
 
@@ -63,10 +63,11 @@ def in_columns(examples: Examples, labels: Sequence[str]) -> Examples:
 def scale_of(examples: Examples, kind: str) -> tuple[list[float], list[float]]:
     """Mean and deviation of the training targets, by which values are standardised; 0 and 1 of anything else."""
     train = examples.targets[examples.split == "train"]
-    if kind != VALUES:
-        return [0.0] * train.shape[1], [1.0] * train.shape[1]
-    deviation = np.nanstd(train, axis=0)
-    return np.nanmean(train, axis=0).tolist(), np.where(deviation > 0, deviation, 1.0).tolist()
+    count = train.shape[1] if kind == VALUES else values_behind(kind)
+    values = train[:, train.shape[1] - count :]
+    deviation, others = np.nanstd(values, axis=0), train.shape[1] - count
+    means = [0.0] * others + np.nanmean(values, axis=0).tolist()
+    return means, [1.0] * others + np.where(deviation > 0, deviation, 1.0).tolist()
 
 
 def write_splits(

@@ -20,7 +20,7 @@ from ecg_signals.tables import write_table, write_text
 
 JSON, CSV = "results.json", "results.csv"
 KEYS = ("benchmark", "protocol", "model", "fraction", "test_on")  # what seeds share
-KINDS = {name: kind for kind, name in KIND_NAMES.items()}
+KINDS = {name: kind for kind, name in KIND_NAMES.items()}  # others are stored as they are called
 
 
 def collect(out: Path, rounds: int) -> dict[str, Any]:
@@ -54,16 +54,22 @@ def summary(members: Sequence[tuple[Path, Mapping[str, Any]]], rounds: int) -> d
     names = dict.fromkeys(name for result in results for name in result["metrics"])
     values = {name: [result["metrics"].get(name) for result in results] for name in names}
     numbers = {name: np.array([value for value in own if value is not None]) for name, own in values.items()}
-    lead = lead_metric(KINDS[results[0]["kind"]])
+    kind = kind_of(results[0])
+    lead = lead_metric(kind)
     return {
         "seeds": len(results),
         "mean": {name: float(own.mean()) if len(own) else None for name, own in numbers.items()},
         "std": {name: float(own.std(ddof=1)) if len(own) > 1 else None for name, own in numbers.items()},
         "lead": lead,
-        "interval": interval([folder for folder, _ in members], lead, KINDS[results[0]["kind"]], rounds),
+        "interval": interval([folder for folder, _ in members], lead, kind, rounds),
         "undefined": results[0]["undefined"],
         "baselines": results[0].get("baselines", {}),
     }
+
+
+def kind_of(result: Mapping[str, Any]) -> str:
+    """What a result's scores are, see metrics/logits.py."""
+    return KINDS.get(result["kind"], result["kind"])
 
 
 def interval(folders: Iterable[Path], metric: str, kind: str, rounds: int) -> list[float] | None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ecg_signals.config import BaseConfig, ConfigError, unknown_message
 from ecg_signals.metrics.counts import ratio
-from ecg_signals.metrics.logits import KINDS
+from ecg_signals.metrics.logits import KINDS, is_kind
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class BaseCriterion(nn.Module):
     """Extend it and write `forward`; `metrics` turns summed logs into what is printed."""
 
     dataset: ClassVar[str] = "ecg_file"  # registered dataset this criterion usually reads
-    logits: ClassVar[str | None] = None  # what the model's logits are: see metrics/logits.py; None: it reads none
+    logits: str | None = None  # what the model's logits are: see metrics/logits.py; None: it reads none
     takes_class_numbers: ClassVar[bool] = False  # True: a label may be one column of class numbers
     per_label: ClassVar[tuple[str, ...]] = ()  # options, and buffers of the same name, with one value per label
     averaged: Sequence[str] = ()  # logs that stand in one update as the mean of its batches, not as their sum
@@ -54,7 +54,7 @@ class BaseCriterion(nn.Module):
 
     def __init__(self, cfg: BaseConfig) -> None:
         super().__init__()
-        if self.logits not in (None, *KINDS):
+        if self.logits is not None and not is_kind(self.logits):
             raise ConfigError(f"{type(self).__name__}.logits is {self.logits!r}; set it to None or {', '.join(KINDS)}")
         self.cfg = cfg
         self.said: set[str] = set()  # options whose unknown names were said

@@ -23,7 +23,16 @@ from ecg_signals.files import replacing, writing
 from ecg_signals.interop.layout import logit_columns
 from ecg_signals.limits import check_no_input, path_below
 from ecg_signals.metrics.condition_score import condition_score
-from ecg_signals.metrics.logits import CLASSES, COSINES, KINDS_OF_TASKS, LABELS, VALUES, joined_items, probabilities_of
+from ecg_signals.metrics.logits import (
+    CLASSES,
+    COSINES,
+    KINDS_OF_TASKS,
+    LABELS,
+    VALUES,
+    joined_items,
+    probabilities_of,
+    values_behind,
+)
 from ecg_signals.metrics.results import Results, evaluate
 from ecg_signals.readers.read import read_record
 from ecg_signals.registry import get_entry
@@ -118,8 +127,13 @@ class Items(Dataset[dict[str, Tensor]]):
 def task_of(model: Any, asked: str | None, said: list[str]) -> str:
     """The kind of task: the model's, which `asked` must agree with; multi_label where neither says.
 
-    Raises: ConfigError when the model was trained for another one than is asked for.
+    Raises: ConfigError when the model was trained for another one than is asked for, or for labels and values.
     """
+    if values_behind(model.logit_kind):
+        raise ConfigError(
+            f"the model answers labels and values together ({model.logit_kind}), and a table has one kind; score it on "
+            f"its manifests, ecg-validate criterion=labels_and_values"
+        )
     trained = next((task for task, kind in KINDS_OF_TASKS.items() if kind == model.logit_kind), None)
     if asked and trained and asked != trained:
         raise ConfigError(f"--task {asked}, but the model was trained for {trained}; leave --task out")

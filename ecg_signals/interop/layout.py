@@ -16,7 +16,7 @@ from ecg_signals.checkpoint.plain import plain_values
 from ecg_signals.checkpoint.write import write_checkpoint
 from ecg_signals.config import BaseConfig, ConfigError, UsageError, known_options, resolve_input, unknown_message
 from ecg_signals.metrics.calibrated import Calibration, of_weights, read_calibration
-from ecg_signals.metrics.logits import KINDS
+from ecg_signals.metrics.logits import KINDS, is_kind
 from ecg_signals.registry import Entry, build, get_entry, installed_plugins, register_layout
 from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.millivolt import PUBLISHED
@@ -208,7 +208,7 @@ def calibration_of(cfg: Mapping[str, Any], count: int | None) -> Calibration | N
 
 def check_logit_kind(kind: Any, where: str) -> None:
     """Raises: ConfigError when a file says something about its logits that is not known here."""
-    if kind is not None and not (isinstance(kind, str) and kind in KINDS):
+    if kind is not None and not is_kind(kind):
         raise ConfigError(
             f"{where} states logit_kind={limits.shown(repr(kind))}; known are {', '.join(KINDS)}. Update ecg-signals "
             f"if a later version wrote it, else set logit_kind there to one of these, or to null"

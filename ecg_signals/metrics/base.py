@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ecg_signals.config import UsageError, unknown_message
-from ecg_signals.metrics.logits import CLASSES, LABELS
+from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES, values_behind
 from ecg_signals.metrics.ranking import RankingMetrics, ranking_metrics
 from ecg_signals.registry import register_metric
 from ecg_signals.sections import ABSENT
@@ -83,6 +83,7 @@ class Metric(ABC):
         needs: "positives", "negatives" or both: without them a label's value is NaN, and means leave it out.
         chance: its value for a blind guess, which a label without a value counts as by absent="half"; NaN: it has none.
         of_set: it gives one value of the whole set instead of one per label.
+        scored_columns: its values of others are NaN and say nothing.
     """
 
     kinds: ClassVar[tuple[str, ...]] = (LABELS, CLASSES)
@@ -91,6 +92,7 @@ class Metric(ABC):
     needs: ClassVar[tuple[str, ...]] = ()
     chance: ClassVar[float] = float("nan")
     of_set: ClassVar[bool] = False
+    scored_columns: slice = slice(None)
 
     def __init__(self, cfg: Any) -> None:
         self.cfg = cfg
@@ -100,15 +102,41 @@ class Metric(ABC):
         """[labels], NaN where undefined, never an error; [] where `of_set`. Depends on no order of items."""
 
 
+class OfColumns(Metric):
+    """Another metric, of some of the columns."""
+
+    def __init__(self, metric: Metric, columns: slice) -> None:
+        super().__init__(metric.cfg)
+        told = ("kinds", "higher_is_better", "best", "needs", "chance", "of_set")
+        self.__dict__ |= {name: getattr(metric, name) for name in told}
+        self.metric, self.scored_columns = metric, columns
+
+    def __call__(self, scored: Scored) -> np.ndarray:
+        tables = (scored.scores, scored.targets, scored.predicted)
+        found = self.metric(Scored(*(table[:, self.scored_columns] for table in tables)))
+        if self.of_set:
+            return found
+        every = np.full(scored.scores.shape[1], math.nan)
+        every[self.scored_columns] = found
+        return every
+
+
 def make_metrics(names: Sequence[str], kind: str | None) -> dict[str, Metric]:
-    """Registered metrics by name. Raises: UsageError for an unknown one, and for one that scores another kind."""
-    found = {}
+    """Registered metrics by name; where values stand behind labels, each of the columns that it can score.
+
+    Raises: UsageError for an unknown one, and for one that scores another kind.
+    """
+    count = values_behind(kind)
+    parts = {LABELS: slice(None, -count), VALUES: slice(-count, None)} if count else {kind or LABELS: slice(None)}
+    found: dict[str, Metric] = {}
     for name in names:
         entry = register_metric.get(name)
-        if (kind or LABELS) not in entry.cls.kinds:
+        scored = [columns for part, columns in parts.items() if part in entry.cls.kinds]
+        if not scored:
             scores = " and ".join(entry.cls.kinds)
             raise UsageError(f"the metric '{name}' scores {scores}, but the model gives {kind}; leave it out")
-        found[name] = entry.cls(entry.dataclass())
+        metric = entry.cls(entry.dataclass())
+        found[name] = OfColumns(metric, scored[0]) if count else metric
     return found
 
 

@@ -1,6 +1,7 @@
 """What a model's logits are, as its criterion says: how they become probabilities, and how they are scored."""
 
 import math
+import re
 from collections.abc import Sequence
 
 import torch
@@ -12,11 +13,34 @@ CLASSES = "classes"  # one class out of several
 VALUES = "values"  # numbers of a regression
 COSINES = "cosines"  # similarities, which a margin is added to in training
 KINDS = (LABELS, CLASSES, VALUES, COSINES)
+_BOTH = re.compile(rf"{LABELS}\+([1-9]\d*)")  # a head of labels, whose last columns are values
 KINDS_OF_TASKS = {"multi_label": LABELS, "multi_class": CLASSES, "regression": VALUES}  # options called task_type
+
+
+def labels_and_values(values: int) -> str:
+    """The kind of logits of which so many, the last ones, are values, and the others independent labels."""
+    return f"{LABELS}+{values}"
+
+
+def values_behind(kind: str | None) -> int:
+    """How many values stand behind the labels of such a kind; 0 of any other."""
+    found = _BOTH.fullmatch(kind or "")
+    return int(found[1]) if found else 0
+
+
+def is_kind(kind: object) -> bool:
+    return isinstance(kind, str) and (kind in KINDS or values_behind(kind) > 0)
+
+
+def has_values(kind: str | None) -> bool:
+    return kind == VALUES or values_behind(kind) > 0
 
 
 def probabilities_of(logits: Tensor, kind: str | None) -> Tensor:
     """[..., labels] logits -> probabilities; values and cosines as they are, None as independent labels."""
+    count = values_behind(kind)
+    if count:
+        return torch.cat([logits[..., :-count].sigmoid(), logits[..., -count:]], dim=-1)
     if kind in (VALUES, COSINES):
         return logits
     return logits.softmax(dim=-1) if kind == CLASSES else logits.sigmoid()
@@ -34,6 +58,11 @@ def joined_logits(windows: Tensor, rules: str | Sequence[str], kind: str | None)
     """
     if windows.shape[-2] == 1:
         return windows.squeeze(-2)
+    count = values_behind(kind)
+    if count:
+        parts = (slice(None, -count), LABELS), (slice(-count, None), VALUES)
+        return torch.cat([joined_logits(windows[..., own], rules if isinstance(rules, str) else rules[own], each)
+                          for own, each in parts], dim=-1)  # fmt: skip
     wide = windows.double()
     if kind == CLASSES:
         wide = wide.log_softmax(dim=-1)

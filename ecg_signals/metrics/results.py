@@ -15,7 +15,7 @@ from ecg_signals.metrics.bootstrap import (
     resampled_items,
     resampled_values,
 )
-from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES
+from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES, has_values, values_behind
 
 _ANSWERS = ("f1_score", "recall", "precision", "specificity", "auroc", "auprc")
 USUAL = {LABELS: _ANSWERS, CLASSES: ("accuracy", *_ANSWERS), VALUES: ("mse", "mae", "r2")}
@@ -111,6 +111,7 @@ def evaluate(
     by_label, of_means = answers.resampled(owners, rounds, seed)
     known = np.full(len(labels), len(answers.targets)) if kind == CLASSES else (~np.isnan(targets)).sum(axis=0)
     positives = answers.scored(None).positives if kind != VALUES else np.zeros_like(known)
+    positives[len(labels) - values_behind(kind) :] = 0
     return Results(
         labels=list(labels),
         known=known,
@@ -122,7 +123,8 @@ def evaluate(
         lost={name: np.isnan(drawn).sum(axis=0) for name, drawn in by_label.items()},
         mean_lost={name: int(np.isnan(drawn).sum()) for name, drawn in of_means.items()},
         undefined={
-            name: [labels[at] for at in np.flatnonzero(np.isnan(value)).tolist()] for name, value in raw.items()
+            name: [labels[at] for at in range(len(labels))[answers.metrics[name].scored_columns] if np.isnan(value[at])]
+            for name, value in raw.items()
         },
     )
 
@@ -160,7 +162,8 @@ class _Answers:
         self, scores: np.ndarray, targets: np.ndarray, labels: Sequence[str], kind: str | None,
         metrics: Metrics | None, absent: str, predicted: np.ndarray | None,
     ) -> None:  # fmt: skip
-        chosen = USUAL[kind or LABELS] if metrics is None else metrics
+        usual = (*USUAL[LABELS], *USUAL[VALUES]) if values_behind(kind) else USUAL[kind or LABELS]
+        chosen = usual if metrics is None else metrics
         self.metrics = dict(chosen) if isinstance(chosen, Mapping) else make_metrics(chosen, kind)
         self.kind, self.absent = kind, absent
         self.kept: slice | np.ndarray = targets >= 0 if kind == CLASSES else slice(None)
@@ -182,7 +185,7 @@ class _Answers:
 
     def draws(self, owners: np.ndarray | None, rounds: int, seed: int) -> Iterable[np.ndarray]:
         """Indices of the items of every round. The values of a regression form no combinations."""
-        if owners is None and self.kind != VALUES:
+        if owners is None and not has_values(self.kind):
             return resampled_items(self.targets, rounds, seed)
         alone = np.arange(len(self.targets))
         return resampled_groups(alone if owners is None else owners[self.kept], rounds, seed)
@@ -200,7 +203,12 @@ class _Answers:
         return values, {name: mean_of(self.filled(name, value), self.absent) for name, value in found.items()}
 
     def filled(self, name: str, values: np.ndarray) -> np.ndarray:
-        return fill(values, self.absent, self.metrics[name].chance)
+        metric = self.metrics[name]
+        if metric.of_set:
+            return fill(values, self.absent, metric.chance)
+        found = values.copy()
+        found[metric.scored_columns] = fill(values[metric.scored_columns], self.absent, metric.chance)
+        return found
 
     def means(self, chosen: np.ndarray | None) -> dict[str, float]:
         return self.measured(chosen)[1]

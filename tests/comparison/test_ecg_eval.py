@@ -243,6 +243,41 @@ def test_values_that_are_not_known_of_every_record_are_scored_by_column(tiny: Pa
     assert ">nan" not in page.lower() and "not to be matched" in page and "a split by patient of its own" in page
 
 
+def test_labels_and_values_of_one_head_are_each_scored_by_their_own(tiny: Path, tmp_path: Path, capsys):
+    measured = {name: [number] * RECORDS for name, number in zip(MEASURED, (800, 0, 90, 100, 200, 500, 40, -30, 10))}
+    measured["rr_interval"] = [29999 if idx % 4 == 0 else 700 + idx for idx in range(RECORDS)]
+    fold = [(0, 0, 0, 18, 18, 18, 19, 19, 19)[idx % 9] for idx in range(RECORDS)]
+    data = write_data(tmp_path / "mimic", source="mimic_iv_ecg", study_id=list(range(RECORDS)), **measured)
+    pd.DataFrame({
+        "study_id": range(RECORDS), "subject_id": range(RECORDS), "ecg_time": "2150-01-01 00:00:00", "gender": "F",
+        "age": [20 + idx for idx in range(RECORDS)], "all_diag_all": ["['I10']", "['R07']", "['R07', 'I10']"] * 12,
+        "ecg_taken_in_ed": True, "ecg_no_within_stay": 0, "strat_fold": fold,
+    }).to_csv(tmp_path / "icd.csv", index=False)  # fmt: skip
+    words = (f"benchmark.diagnoses={tmp_path / 'icd.csv'}", "benchmark.min_records=2", "preset=fmb", "steps=2")
+    models = f"{tiny} as one,{tiny} model.encoder.hidden_dim=4 as other"
+    assert ecg_eval(data, tmp_path / "out", models, "fmb/mimic", "scratch", *words, "seeds=2") == 0
+    found = results(tmp_path / "out")
+    run, summary = found["runs"][0], found["summary"][0]
+    assert run["kind"] == "labels+8" and run["labels"][:4] == ["I10", "R07", "male", "age"]
+    assert run["selection"]["metric"] == "selection" and run["undefined"] == ["male"] and summary["lead"] == "auroc"
+    folder = next((tmp_path / "out/runs/fmb/mimic/scratch").iterdir()) / "1/seed1"
+    arrays = np.load(folder / "predictions.npz")
+    scores, targets = arrays["scores"], arrays["targets"]
+    assert ((scores[:, :3] > 0) & (scores[:, :3] < 1)).all() and 20 <= scores[:, 3].mean() <= 60  # years
+    own = json.loads((folder / "result.json").read_text())
+    assert own["per_label"]["age"]["mae"] == pytest.approx(np.abs(scores[:, 3] - targets[:, 3]).mean())
+    assert own["per_label"]["age"]["auroc"] is None and own["per_label"]["I10"]["mae"] is None
+    auroc = np.mean([ranking_metrics(scores[:, [column]], targets[:, [column]]).auroc[0] for column in (0, 1)])
+    assert own["metrics"]["auroc"] == pytest.approx(auroc) and own["per_label"]["age"]["positives"] == 0
+    assert own["baselines"]["train median"]["auroc"] == 0.5
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert ">nan" not in page.lower() and "Errors" in page and "Every label" in page and "Bland" in page
+    state = next(folder.glob("checkpoint_best.pt"))
+    assert ecg_signals.load_model(state).logit_kind == "labels+8"
+    assert ecg_eval(data, tmp_path / "as_is", state, "fmb/mimic", "as_is", *words[:2]) == 1
+    assert "cannot test the values" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def single(small_ptbxl: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained on records of one class each."""

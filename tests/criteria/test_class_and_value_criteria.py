@@ -211,3 +211,21 @@ def test_a_composite_hands_modes_and_labels_to_its_criteria():
 def test_a_composite_that_cannot_work_is_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         build("criterion", "composite_criterion", **{**COMPOSITE, **changes})
+
+
+def test_labels_and_values_add_the_means_of_their_columns_each_by_what_is_known():
+    logits = torch.tensor([[0.0, 2.0, 1.0], [0.0, -1.0, 3.0]], requires_grad=True)
+    label = torch.tensor([[1.0, math.nan, 0.5], [0.0, math.nan, math.nan]])
+    criterion = build("criterion", "labels_and_values", values=1).eval()
+    out = run(criterion, logits, label=label)
+    out.loss.backward()
+    loss = math.log(2) + 0.5  # of the second label nothing is known
+    assert float(out.loss.detach()) == pytest.approx(loss) and out.sample_size == 1
+    assert logits.grad[:, 1].abs().max() == 0 and logits.grad[1, 2] == 0
+    assert criterion.logits == criterion.logits_of({"values": 1}) == "labels+1"
+    printed = printed_by(criterion, out)
+    assert printed["auroc"] == 0.5 and printed["mae"] == 0.5 and printed["selection"] == 1.0
+    empty = run(criterion, logits, label=torch.full((2, 3), math.nan))
+    assert float(empty.loss) == 0
+    with pytest.raises(ConfigError, match="leaves no label of 3 columns"):
+        run(build("criterion", "labels_and_values", values=3), logits, label=label)

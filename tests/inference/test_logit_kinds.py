@@ -1,6 +1,8 @@
 """The criterion says what a model's logits are; whoever reads them asks, instead of knowing names."""
 
 import json
+import math
+import types
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from ecg_signals.criteria.mse import MSECriterion
 from ecg_signals.evaluation.evaluator import Evaluator
 from ecg_signals.evaluation.table import task_of
 from ecg_signals.inference.predict import Predictor
+from ecg_signals.metrics.logits import joined_logits, labels_and_values, probabilities_of
 from ecg_signals.registry import REGISTRIES, build, get_entry, register_criterion
 from ecg_signals.runtime.placement import Placement
 from ecg_signals.signal.record import Record
@@ -31,6 +34,7 @@ KINDS = {
     "multi_class": "classes",
     "mse": "values",
     "arcface": "cosines",
+    "labels_and_values": "labels+1",
 }
 UNKNOWN = r"logit_kind.*labels, classes, values, cosines"
 PRETRAINING = {
@@ -49,6 +53,20 @@ def test_a_composite_says_what_its_parts_agree_on():
     says = get_entry("criterion", "composite_criterion").cls.logits_of
     assert says({"criterion_names": ["cross_entropy", "multi_class"]}) == "classes"
     assert says({"criterion_names": ["cross_entropy", "mse"]}) is None
+
+
+def test_windows_of_labels_and_values_are_joined_each_in_their_way():
+    logits = torch.tensor([[0.0, 2.0, 10.0], [1.0, -2.0, 20.0]])
+    kind = labels_and_values(1)
+    for rules in ("mean", ["mean", "mean", "mean"]):
+        joined = probabilities_of(joined_logits(logits, rules, kind), kind)
+        expected = [*logits[:, :2].sigmoid().mean(dim=0).tolist(), 15.0]
+        torch.testing.assert_close(joined, torch.tensor(expected))
+    longest = probabilities_of(joined_logits(logits, ["max", "mean", "mean"], kind), kind)
+    assert float(longest[0]) == pytest.approx(1 / (1 + math.exp(-1))) and float(longest[2]) == 15
+    model = types.SimpleNamespace(logit_kind=kind)
+    with pytest.raises(ConfigError, match=r"answers labels and values together \(labels\+1\)"):
+        task_of(model, None, [])
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from ecg_signals.comparison.running import FAILED, PREDICTIONS, RESULT
-from ecg_signals.comparison.tables import KEYS, KINDS
+from ecg_signals.comparison.tables import KEYS, kind_of
 from ecg_signals.evaluation.benchmarks.base import owners
 from ecg_signals.metrics.base import Metric, make_metrics
-from ecg_signals.metrics.logits import VALUES
+from ecg_signals.metrics.logits import LABELS, VALUES, values_behind
 from ecg_signals.readers.npy_file import load_npz
 
 NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "fmax": "Fmax", "ece": "ECE", "f2": "F2", "g2": "G2",
@@ -35,11 +35,13 @@ class Answers:
     patients: int  # known ones
 
     @classmethod
-    def read(cls, path: Path) -> "Answers":
+    def read(cls, path: Path, columns: slice = slice(None)) -> "Answers":
+        """Those of some columns."""
         found = load_npz(path)
         ids, patients = found["ids"], found["patients"]
         known = len(np.unique(patients[patients != ""]))
-        return cls(found["labels"].tolist(), found["scores"], found["targets"], ids, found["files"],
+        labels, scores, targets = found["labels"].tolist(), found["scores"], found["targets"]
+        return cls(labels[columns], scores[:, columns], targets[:, columns], ids, found["files"],
                    owners(patients, ids), known)  # fmt: skip
 
 
@@ -50,10 +52,12 @@ class Entry:
     Attributes:
         row: of the summary in results.json.
         results: of its seeds, with the folders that hold their answers.
+        columns: of the answers that are shown.
     """
 
     row: Mapping[str, Any]
     results: list[tuple[Path, Mapping[str, Any]]]
+    columns: slice = field(default_factory=lambda: slice(None))
 
     @property
     def first(self) -> Mapping[str, Any]:
@@ -82,7 +86,8 @@ class Entry:
     @cached_property
     def answers(self) -> dict[int, Answers]:
         """By seed."""
-        return {int(result["seed"]): Answers.read(folder / PREDICTIONS) for folder, result in self.results}
+        read = {int(result["seed"]): folder / PREDICTIONS for folder, result in self.results}
+        return {seed: Answers.read(path, self.columns) for seed, path in read.items()}
 
     @property
     def one(self) -> Answers:
@@ -97,12 +102,14 @@ class Section:
     Attributes:
         entries: with most training data first, and of these the best first.
         published: numbers of papers on it.
+        part: the kind of the columns that are shown, where they are not all.
     """
 
     benchmark: str
     test_on: str
     entries: list[Entry]
     published: list[Mapping[str, Any]]
+    part: str = ""
 
     @property
     def title(self) -> str:
@@ -110,7 +117,15 @@ class Section:
 
     @property
     def kind(self) -> str:
-        return KINDS[self.entries[0].first["kind"]]
+        return self.part or kind_of(self.entries[0].first)
+
+    @property
+    def parts(self) -> list["Section"]:
+        """Its labels, then its values, where it has both; else itself."""
+        count = values_behind(self.kind)
+        both = ((LABELS, slice(None, -count)), (VALUES, slice(-count, None)))
+        return [replace(self, entries=[replace(entry, columns=columns) for entry in self.entries], part=part)
+                for part, columns in both] if count else [self]  # fmt: skip
 
     @property
     def lead(self) -> str:

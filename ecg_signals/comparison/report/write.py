@@ -41,12 +41,16 @@ def write_report(out: Path, rounds: int = 1000) -> Path:
 
 def body(section: Section, rounds: int) -> str:
     """All of one benchmark."""
+    leading = section.parts[0]
     if not section.full:
-        return leaderboard(section)
-    head = [leaderboard(section), best_against_others(section, rounds), published(section), label_efficiency(section)]
-    if section.kind == VALUES:
-        return "".join([*head, value_tables(section), scatter(section), learning_curves(section)])
-    return "".join([*head, label_tables(section), curves(section), learning_curves(section), missed(section)])
+        return leaderboard(leading)
+    head = [leaderboard(leading), best_against_others(leading, rounds), published(section), label_efficiency(section)]
+    of_columns, of_records = [], []
+    for part in section.parts:
+        of_values = part.kind == VALUES
+        of_columns += [value_tables(part), scatter(part)] if of_values else [label_tables(part), curves(part)]
+        of_records += [] if of_values else [missed(part)]
+    return "".join([*head, *of_columns, learning_curves(section), *of_records])
 
 
 def lead(content: Content) -> str:

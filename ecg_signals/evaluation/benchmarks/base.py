@@ -12,7 +12,7 @@ from ecg_signals.config import ConfigError
 from ecg_signals.evaluation.benchmarks.data import DataSet
 from ecg_signals.metrics.base import Metric, make_metrics
 from ecg_signals.metrics.challenge import g_beta_thresholds, youden_thresholds
-from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES
+from ecg_signals.metrics.logits import CLASSES, LABELS, VALUES, has_values, values_behind
 from ecg_signals.preprocess.stratify import stratified_folds
 from ecg_signals.tables import Table
 
@@ -87,7 +87,7 @@ class Benchmark(ABC):
     """
 
     sources: ClassVar[tuple[str, ...]]
-    kind: ClassVar[str] = LABELS
+    kind: str = LABELS
     keeps_unlabelled: ClassVar[bool] = False
     stratify_by: ClassVar[tuple[str, ...]] = ()
     ages: ClassVar[tuple[int, ...]] = (20, 40, 60, 80)
@@ -174,14 +174,17 @@ class Benchmark(ABC):
         Args:
             examples: the part that a model trains on, and all records of the other splits.
         """
-        if self.kind != VALUES:
+        if not has_values(self.kind):
             return {}
-        medians = np.nanmedian(examples.targets[examples.split == "train"], axis=0)
-        return {"train median": np.broadcast_to(medians, examples.targets.shape)}
+        middle = np.nanmedian(examples.targets[examples.split == "train"], axis=0)
+        count = values_behind(self.kind)
+        middle[: len(middle) - count if count else 0] = 0.5  # labels
+        return {"train median": np.broadcast_to(middle, examples.targets.shape)}
 
     def metrics(self, labels: Sequence[str]) -> Mapping[str, Metric]:
         """What is scored."""
-        return make_metrics(METRICS[self.kind], self.kind)
+        both = (*METRICS[LABELS], *METRICS[VALUES])
+        return make_metrics(both if values_behind(self.kind) else METRICS[self.kind], self.kind)
 
     def write_outputs(
         self, folder: Path, records: Sequence[str], labels: Sequence[str], predicted: np.ndarray, scores: np.ndarray
@@ -197,7 +200,7 @@ class Benchmark(ABC):
 
     def kept(self, targets: np.ndarray) -> np.ndarray:
         """Bool [records] whether they count."""
-        if self.kind == VALUES or self.keeps_unlabelled:
+        if has_values(self.kind) or self.keeps_unlabelled:
             return ~np.isnan(targets).all(axis=1)
         count = (targets == 1).sum(axis=1)
         return count == 1 if self.kind == CLASSES else count > 0
