@@ -102,7 +102,8 @@ def _section_differences(
         yield Difference(name, "_name", before, section._name)
         return
     hints = typing.get_type_hints(type(section))
-    per_label = getattr(get_entry(name, str(section._name)).cls, "per_label", ()) if name == "criterion" else ()
+    criterion = get_entry(name, str(section._name)).cls if name == "criterion" else None
+    per_label, filled = getattr(criterion, "per_label", ()), getattr(criterion, "filled", {})
     now = section.to_dict()
     for item in fields(section):
         key = item.name
@@ -115,8 +116,8 @@ def _section_differences(
             continue
         if _decided_elsewhere(item.metadata, then[key], now[key], stored, config):
             continue
-        if key == "pos_weight" and then.get("use_loss_weights") and now.get("use_loss_weights"):
-            continue  # the run counts it in its training data, which are compared
+        if key in filled and then.get(filled[key]) and now.get(filled[key]):
+            continue  # the run fills it from its training data, which are compared
         before = _typed(then[key], hints[key])
         order_is_free = key in per_label and isinstance(before, list) and isinstance(now[key], list)
         values = (sorted(before), sorted(now[key])) if order_is_free else (before, now[key])

@@ -45,6 +45,7 @@ class BaseCriterion(nn.Module):
     logits: str | None = None  # what the model's logits are: see metrics/logits.py; None: it reads none
     takes_class_numbers: ClassVar[bool] = False  # True: a label may be one column of class numbers
     per_label: ClassVar[tuple[str, ...]] = ()  # options, and buffers of the same name, with one value per label
+    filled: ClassVar[Mapping[str, str]] = {}  # options that a run fills from its training data -> what asks for that
     averaged: Sequence[str] = ()  # logs that stand in one update as the mean of its batches, not as their sum
     PEER_METHODS: ClassVar[dict[str, str]] = {
         "compute_loss": "forward(model, batch) -> CriterionOutput",

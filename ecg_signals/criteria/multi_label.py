@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -34,6 +34,8 @@ class MultiLabelConfig(BinaryCrossEntropyWithLogitsConfig):
 
 @register_criterion("multi_label", dataclass=MultiLabelConfig)
 class MultiLabel(BinaryCrossEntropyWithLogitsCriterion):
+    filled: ClassVar[Mapping[str, str]] = {"pos_weight": "use_loss_weights"}
+
     def prepare(self, model: nn.Module, dataset: Any) -> None:
         """Count the labels of the training data. A label without positives gets weight 1."""
         super().prepare(model, dataset)
