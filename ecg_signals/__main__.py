@@ -3,8 +3,8 @@
 import importlib
 import sys
 
-from ecg_signals.cli.app import reported_errors, said_version
 from ecg_signals.cli.commands import COMMANDS, overview
+from ecg_signals.cli.running import reported_errors, said_version
 from ecg_signals.config import UsageError, unknown_message
 
 

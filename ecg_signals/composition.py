@@ -7,9 +7,6 @@ from dataclasses import Field, fields
 from types import NoneType
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import InterpolationResolutionError
-
 from ecg_signals.config import (
     BaseConfig,
     ConfigError,
@@ -221,8 +218,11 @@ def _resolve_references(merged: dict[str, dict[str, Any]]) -> dict[str, dict[str
     """Resolve OmegaConf's ${section.key}; a reference to a missing key stays, and raises when it is read."""
     if not _may_refer(merged):  # which takes OmegaConf most of the time of making a configuration
         return {key: _plain_copy(section) for key, section in merged.items()}
-    tree = OmegaConf.create(merged, flags={"allow_objects": True})
 
+    from omegaconf import OmegaConf
+    from omegaconf.errors import InterpolationResolutionError
+
+    tree = OmegaConf.create(merged, flags={"allow_objects": True})
     left = MOST_REFERENCES
 
     def resolve(node: Any) -> Any:

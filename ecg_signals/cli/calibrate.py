@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ecg_signals.cli.app import load_plugins, run_command
 from ecg_signals.cli.arguments import Parser
+from ecg_signals.cli.running import load_plugins, run_command
 from ecg_signals.config import UsageError
 
 if TYPE_CHECKING:

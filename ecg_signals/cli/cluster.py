@@ -5,8 +5,8 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from ecg_signals.cli.app import run_restartable
 from ecg_signals.cli.arguments import Parser
+from ecg_signals.cli.running import run_restartable
 from ecg_signals.config import UsageError
 
 EXAMPLE = """example, first iteration:

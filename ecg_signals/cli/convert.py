@@ -1,7 +1,7 @@
 """ecg-convert: any checkpoint that load_model reads, in any registered layout."""
 
-from ecg_signals.cli.app import load_plugins, run_command
 from ecg_signals.cli.arguments import Parser, taken
+from ecg_signals.cli.running import load_plugins, run_command
 from ecg_signals.registry import register_layout
 
 TARGETS = ("fairseq", "hf", "original")

@@ -6,7 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ecg_signals.cli.app import load_plugins, plain_sections, run_restartable, said_version
+from ecg_signals.cli.app import plain_sections
+from ecg_signals.cli.running import load_plugins, run_restartable, said_version
 from ecg_signals.config import ConfigError, UsageError, option_fields, unknown_message
 
 EXAMPLE = """examples:

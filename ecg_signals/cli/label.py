@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from ecg_signals.cli.app import run_command
 from ecg_signals.cli.arguments import Parser
+from ecg_signals.cli.running import run_command
 
 EXAMPLE = """examples:
   ecg-label machine_measurements.csv --out labels

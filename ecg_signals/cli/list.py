@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import Field
 from typing import Any
 
-from ecg_signals.cli.app import load_plugins, run_command
 from ecg_signals.cli.arguments import Parser, typed
 from ecg_signals.cli.completion import candidates, shell_line
 from ecg_signals.cli.recipes import (
@@ -17,6 +16,7 @@ from ecg_signals.cli.recipes import (
     recipe_names,
     recipe_sections,
 )
+from ecg_signals.cli.running import load_plugins, run_command
 from ecg_signals.config import (
     MISSING,
     BaseConfig,

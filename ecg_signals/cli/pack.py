@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ecg_signals.cli.app import run_command
 from ecg_signals.cli.arguments import Parser
+from ecg_signals.cli.running import run_command
 from ecg_signals.config import ConfigError
 
 Progress = Callable[[int, int], None]

@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from ecg_signals.cli.app import load_plugins, run_command
 from ecg_signals.cli.arguments import Parser, add_reading, reading
+from ecg_signals.cli.running import load_plugins, run_command
 from ecg_signals.config import ConfigError, UsageError, resolve_input
 from ecg_signals.limits import printable
 

@@ -9,8 +9,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ecg_signals.cli.app import load_plugins, run_restartable, said_version
 from ecg_signals.cli.arguments import Parser, taken, typed
+from ecg_signals.cli.running import load_plugins, run_restartable, said_version
 from ecg_signals.config import UsageError, field_default
 from ecg_signals.limits import printable
 from ecg_signals.registry import hint, installed_plugins, register_source

@@ -4,8 +4,8 @@ import argparse
 from dataclasses import fields
 
 from ecg_signals.cli import bootstrap
-from ecg_signals.cli.app import load_plugins, run_command
 from ecg_signals.cli.arguments import Parser
+from ecg_signals.cli.running import load_plugins, run_command
 from ecg_signals.sections import ABSENT
 
 EXAMPLE = """example:

@@ -5,8 +5,9 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ecg_signals.cli.app import command_of, job_sections, load_plugins, reported_errors, user_dir_of
+from ecg_signals.cli.app import command_of, job_sections, user_dir_of
 from ecg_signals.cli.console import told_where
+from ecg_signals.cli.running import load_plugins, reported_errors
 
 if TYPE_CHECKING:
     from ecg_signals.runtime.placement import Placement

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ecg_signals.cli.app import command_of, job_sections, reported_errors
+from ecg_signals.cli.app import command_of, job_sections
+from ecg_signals.cli.running import reported_errors
 
 PURPOSE = "Evaluate a checkpoint on labelled data: statistics, and extracted outputs, embeddings and attention."
 

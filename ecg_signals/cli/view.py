@@ -7,8 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecg_signals.cli.app import run_command
 from ecg_signals.cli.arguments import Parser, add_reading, names, reading
+from ecg_signals.cli.running import run_command
 from ecg_signals.limits import check_no_input, name_below
 from ecg_signals.sheet.arrangement import LAYOUTS
 from ecg_signals.sheet.paper import PAGES, Sheet

@@ -9,6 +9,8 @@ from typing import Literal
 
 import numpy as np
 
+from ecg_signals.signal.spectrum import welch
+
 FLAT_RANGE, FLAT_EQUAL = 0.05, 0.9  # mV between the extremes; share of neighbours that are equal
 NOISE, NOISE_BAND, BEAT_BAND = 0.5, (40.0, 150.0), (5.0, 40.0)
 LEAST_NOISE_BAND = 60.0  # Hz of that band below half the rate; near 40 Hz lies what the steep parts of beats have
@@ -98,13 +100,11 @@ def standardised(signal: np.ndarray, power: Literal[3, 4]) -> np.ndarray:
 
 def _spectral(filled: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Noise, slow part, power of the peaks, and mV that the slow part spans."""
-    from scipy.signal import welch
-
     nothing = np.full(len(filled), np.nan)
     if filled.shape[1] < LEAST_SECONDS * rate or rate <= 2 * BEAT_BAND[1]:
         return nothing, nothing, nothing, nothing
     window = min(filled.shape[1], round(WINDOW_SECONDS * rate))
-    frequency, density = welch(filled, rate, nperseg=window)
+    frequency, density = welch(filled, rate, window)
 
     def power(low: float, high: float) -> np.ndarray:
         return density[:, (frequency >= low) & (frequency < high)].sum(axis=1)

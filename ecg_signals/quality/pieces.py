@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ecg_signals.signal.filters import butterworth
 from ecg_signals.signal.missing import interpolate_nan
 from ecg_signals.signal.record import Record
+from ecg_signals.signal.spectrum import band
 
 SECONDS, MOST = 10.0, 6  # of a piece; pieces of a long record
 FASTEST = 1000.0  # Hz; above it neighbouring samples are averaged
@@ -31,6 +31,4 @@ def pieces(record: Record) -> Iterator[tuple[np.ndarray, float]]:
 
 def beats_of(signal: np.ndarray, rate: float) -> np.ndarray:
     """[leads, samples] of a piece from 0.5 to 40 Hz, without gaps; a lead without values stays NaN."""
-    filled = interpolate_nan(signal)
-    steady = butterworth(filled, rate, LOWEST, "highpass", ORDER)
-    return butterworth(steady, rate, HIGHEST, "lowpass", ORDER) if rate > 2.2 * HIGHEST else steady
+    return band(interpolate_nan(signal), rate, LOWEST, HIGHEST, ORDER)

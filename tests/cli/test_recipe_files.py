@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
-from ecg_signals.cli.app import hydra_app, reported_errors
+from ecg_signals.cli.app import hydra_app
 from ecg_signals.cli.recipe_files import check_recipe
 from ecg_signals.cli.recipes import find_recipe, packaged_recipes, recipe_names
+from ecg_signals.cli.running import reported_errors
 from ecg_signals.config import ConfigError, UsageError
 
 LAUGHS = "a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 40))

@@ -16,7 +16,7 @@ from conftest import CODES, RECORDS, write_data  # type: ignore[import-not-found
 import ecg_signals
 from ecg_signals.checkpoint.read import read_checkpoint
 from ecg_signals.cli import eval as command
-from ecg_signals.cli.app import run_command
+from ecg_signals.cli.running import run_command
 from ecg_signals.comparison import running, schedule
 from ecg_signals.comparison.models import usual_signal
 from ecg_signals.comparison.signals import read_stored

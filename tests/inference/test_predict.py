@@ -1,6 +1,7 @@
 """ecg-predict: from record files to probabilities per label."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -132,6 +133,27 @@ def test_a_converted_folder_predicts_the_same(predictor, golden, records, tmp_pa
     convert(golden / "wcr" / "clf" / "checkpoint.pt", tmp_path / "folder", "hf")
     found = Predictor(tmp_path / "folder", labels=NAMES).predict(records[0])
     assert found.probabilities == predictor.predict(records[0]).probabilities
+
+
+ORDINARY = """
+import sys
+from ecg_signals.cli.predict import predict, parser
+from ecg_signals import read_record
+
+slow = "pydicom wfdb scipy pandas sklearn matplotlib hydra omegaconf requests h5py transformers".split()
+assert predict(parser().parse_args(sys.argv[2:])) == 0
+print("record:", *[name for name in slow if name in sys.modules])
+read_record(sys.argv[1], sample_rate=500)
+print("table:", *[name for name in slow if name in sys.modules])
+"""
+
+
+def test_an_ordinary_prediction_imports_nothing_slow_besides_torch(golden, records, tmp_path):
+    """Its start takes torch's two seconds, and little more; a table takes pandas."""
+    np.savetxt(tmp_path / "t.csv", read_record(records[0]).signal.T, delimiter=",")
+    words = [tmp_path / "t.csv", records[0], "--model", golden / "wcr" / "clf" / "checkpoint.pt"]
+    done = subprocess.run([sys.executable, "-c", ORDINARY, *map(str, words)], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-2:] == ["record:", "table: pandas"], done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

@@ -428,15 +428,3 @@ def test_a_rate_that_no_recorder_has_more_leads_or_samples_than_believed_are_ref
     refused(tmp_path, make.scp_bytes(SIGNAL, stated=20_000_000), "at most 64 of 10000000 are believed")
     sets = make.aecg_sets([("2020020304", LEADS, SIGNAL), ("2020020410", LEADS, SIGNAL)])
     refused(tmp_path, make.aecg(SIGNAL, sets=sets), "are believed|states gaps")
-
-
-def test_import_and_a_table_need_neither_pydicom_nor_wfdb(tmp_path):
-    import subprocess
-
-    np.savetxt(tmp_path / "t.csv", SIGNAL.T, delimiter=",")
-    code = (
-        "import sys, ecg_signals, ecg_signals.cli.predict; ecg_signals.read_record(sys.argv[1], sample_rate=500);"
-        "print([name for name in ('pydicom', 'wfdb') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code, tmp_path / "t.csv"], capture_output=True, text=True)
-    assert done.stdout.strip() == "[]", done.stderr

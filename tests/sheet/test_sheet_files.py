@@ -13,7 +13,7 @@ import pytest
 from measured import Page
 from PIL import Image
 
-from ecg_signals.cli.app import run_command
+from ecg_signals.cli.running import run_command
 from ecg_signals.cli.view import run
 from ecg_signals.sheet.layout import layout
 from ecg_signals.sheet.paper import Sheet
