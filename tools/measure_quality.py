@@ -140,7 +140,7 @@ def table(records: Iterable[Record]) -> list[Measured]:
     for record in records:
         signal, rate = next(pieces(record))
         own = dict(zip(record.leads, beats_of(signal, rate)))
-        limbs.append([(hit(electrode_numbers(change(own))), hit(electrode_numbers(own)))
+        limbs.append([(hit(electrode_numbers(change(own), rate)), hit(electrode_numbers(own, rate)))
                       for _, _, change, hit in ELECTRODES])  # fmt: skip
         changed = {name: numbers_of(row, row, rate) for name, row in spoilt(interpolate_nan(signal), rate).items()}
         plain = numbers_of(signal, interpolate_nan(signal), rate)

@@ -111,7 +111,7 @@ def _electrodes(signal: np.ndarray, rate: float, leads: Sequence[str], own: Sequ
     if not sound:
         return {}
     named = [spellings[leads[row].lower()] for row in sound]
-    return electrode_numbers(dict(zip(named, beats_of(signal[sound], rate))))
+    return electrode_numbers(dict(zip(named, beats_of(signal[sound], rate))), rate)
 
 
 def _median(several: Sequence[Numbers]) -> Numbers:

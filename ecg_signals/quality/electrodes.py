@@ -1,7 +1,8 @@
 """Leads that cannot be what they are called: mislabelled rows, exchanged electrodes, a record upside down.
 
-All on 0.5 to 40 Hz. Left arm and left leg exchanged change a record so little that nothing here claims to see it.
-`tools/measure_quality.py` measures what is caught and how often sound records are suspected.
+All on 0.5 to 40 Hz; where QRS complexes point is seen above 10 Hz, since hardly anything else is left there. Left arm
+and left leg exchanged change a record so little that nothing here claims to see it. `tools/measure_quality.py` measures
+what is caught and how often sound records are suspected.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,7 +11,9 @@ from itertools import combinations, pairwise
 import numpy as np
 
 from ecg_signals.quality.leads import standardised
+from ecg_signals.quality.pieces import ORDER
 from ecg_signals.signal.leads import LEADS
+from ecg_signals.signal.spectrum import band
 
 CHEST = LEADS[6:]
 RESIDUAL = 0.1  # of Einthoven's and Goldberger's equations, root mean squares over that of lead II
@@ -18,17 +21,21 @@ ARMS, ARMS_ALONE = -0.3, -0.5  # correlation of I and V6, if I points down, and 
 LEG = -0.5  # of II and V6
 REVERSED = 0.5  # correlation of I with V1 over that with V6
 PAIR = 0.4  # by which exchanging two chest leads back raises the sum of correlations of neighbours
-UPRIGHT, MOST_SKEW, TURNED = ("I", "II", "V4", "V5", "V6"), 2.0, -1.2  # leads whose QRS mostly point up; skewness
+QRS_BAND = 10.0  # Hz and above, in which skewness says where QRS complexes point
+UP, DOWN = ("I", "V4", "V5", "V6"), ("aVR", "V1")  # where they do in most records
+MOST_SKEW, TURNED = 2.0, -0.2  # skewness that counts of a lead at most; the mean of UP and of DOWN turned over
 SINE, NOISE, NOISE_PEAKS = 2.5, 5.0, 0.5  # kurtosis of the lead in which beats stand out most, and its pSQI in noise
 
 Leads = Mapping[str, np.ndarray]  # by name, [samples] of one piece
 Numbers = dict[str, float]
 
 
-def electrode_numbers(leads: Leads) -> Numbers:
+def electrode_numbers(leads: Leads, rate: float) -> Numbers:
     """What the leads that are there allow to compute of one piece; leads without values must not be among them."""
     rows = np.stack([*leads.values()])
-    found = {f"skewness {name}": float(value) for name, value in zip(leads, standardised(rows, 3))}
+    steep = band(rows, rate, QRS_BAND, np.inf, ORDER)
+    found = {f"up {name}": float(value) for name, value in zip(leads, standardised(steep, 3))}
+    found |= {f"skewness {name}": float(value) for name, value in zip(leads, standardised(rows, 3))}
     found["kurtosis"] = float(standardised(rows, 4).max())
     residual = _residual(leads)
     if residual is not None:
@@ -68,8 +75,8 @@ def _limbs(numbers: Numbers) -> list[str]:
 
 def upside_down(numbers: Numbers) -> bool:
     """Whether QRS complexes point down where they point up in most records, and up in aVR, as when signs are turned."""
-    skews = [numbers.get(f"skewness {name}", np.nan) for name in UPRIGHT] + [-numbers.get("skewness aVR", np.nan)]
-    return bool(np.mean(np.clip(skews, -MOST_SKEW, MOST_SKEW)) < TURNED)  # False where one of them is missing
+    found = [numbers.get(f"up {name}", np.nan) for name in UP] + [-numbers.get(f"up {name}", np.nan) for name in DOWN]
+    return bool(np.mean(np.clip(found, -MOST_SKEW, MOST_SKEW)) < TURNED)  # False where one of them is missing
 
 
 def without_beats(numbers: Numbers, peak_power: np.ndarray) -> bool:

@@ -138,6 +138,14 @@ def test_what_is_no_ecg_in_order_gets_no_confident_answer(plain, change, verdict
     assert assess(changed(plain, np.asarray(change(plain), dtype=np.float32))).verdict == verdict
 
 
+def test_nearly_every_record_that_is_turned_over_is_doubted_and_none_as_recorded_is_called_so():
+    records = [read_record(file) for file in FILES[::3]]
+    over = [assess(changed(record, -record.signal)) for record in records]
+    assert np.mean([quality.verdict != "ok" for quality in over]) >= 0.95
+    assert np.mean(["upside down" in quality.line() for quality in over]) >= 0.85
+    assert not any("upside down" in assess(record).line() for record in records)
+
+
 @pytest.mark.parametrize("rate", [100, 128, 250, 257, 1000, 4000])
 def test_rate_does_not_matter(plain, rate):
     def at_rate(record):
