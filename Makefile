@@ -50,7 +50,7 @@ lint: $(ALL)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-prepare-data: $(CORE)  ## DATA/raw/*.npy (RATE Hz) -> tables in DATA/metadata, to type labels into
+prepare-data: $(CORE)  ## record files in DATA/raw (RATE Hz, where they do not say it) -> tables in DATA/metadata, to type labels into
 	$(BIN)/ecg-preprocess prepare $(call setting,DATA) $(if $(RATE),source_rate=$(RATE)) $(ARGS)
 
 train: $(if $(shell test -e $(call setting,MODEL) && echo here),$(CORE),$(HF))  ## fine-tune HuBERT-ECG (MODEL: file, folder or hub name) on these tables

@@ -79,7 +79,7 @@ def test_a_folder_may_be_called_anything(make, tmp_path):
 def test_files_then_labels_then_training_as_the_readme_says(make, tmp_path):
     data = tmp_path / "training_data"
     done = make(tmp_path, "prepare-data")
-    assert done.returncode == 2 and "training_data/raw holds no .npy file" in done.stderr
+    assert done.returncode == 2 and "training_data/raw holds no file" in done.stderr
     for number in range(8):
         np.save(data / "raw" / f"{number}.npy", np.random.default_rng(number).normal(size=(12, 1250)))
     done = make(tmp_path, "prepare-data", "RATE=250")

@@ -21,7 +21,7 @@ SHORTER = {
     },
     "use_a_pretrained_model": {"optimization.max_epoch=4": "optimization.max_epoch=1"},
 }
-PICTURES = {"fine_tune_on_your_labels": 2, "use_a_pretrained_model": 2}
+PICTURES = {"fine_tune_on_your_labels": 3, "use_a_pretrained_model": 2}
 
 
 def pictures(notebook):

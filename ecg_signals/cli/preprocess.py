@@ -316,9 +316,9 @@ def statistics(args: argparse.Namespace) -> None:
 
 
 def add_prepare(add: Add) -> None:
-    add("folder", type=Path, help="folder with raw/, which holds .npy files and maybe one CSV about them")
+    add("folder", type=Path, help="folder with raw/: record files of any format, and maybe one CSV about them")
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: the processors there are)")
-    add("options", nargs="*", default=[], help="key=value: source_rate=250, labels=normal,afib, others: npy --help")
+    add("options", nargs="*", default=[], help="key=value: source_rate=250, labels=normal,afib, others: files --help")
 
 
 def prepare(args: argparse.Namespace) -> None:

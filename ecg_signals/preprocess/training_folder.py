@@ -1,4 +1,4 @@
-"""One folder for people with files and labels: raw/*.npy -> processed/ and tables to type labels into."""
+"""One folder for people with files and labels: raw/ -> processed/ and tables to type labels into."""
 
 import shlex
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ecg_signals.config import ConfigError, option
-from ecg_signals.preprocess.datasets.npy import Npy
+from ecg_signals.preprocess.datasets.files import Files
 from ecg_signals.preprocess.destination import check_distinct, check_inputs_stay
 from ecg_signals.preprocess.hubert_records import (
     FOLDER,
@@ -86,13 +86,13 @@ class FolderReport(ArrayReport):
 
 
 def prepare_folder(folder: Path, cfg: FolderConfig, workers: int) -> FolderReport:
-    """raw/**/*.npy -> processed/*.npy and the tables in metadata/, to which new records are added.
+    """Record files in raw/, of any format -> processed/*.npy and tables in metadata/, to which new records are added.
 
     What was typed into the tables stays; labels of a table in raw/ are read anew.
     Raises: ConfigError if there is no record, none can be read, or a table cannot be understood.
     """
     folder = folder.expanduser()
-    source = Npy(_raw_folder(folder), hubert_options(cfg))
+    source = Files(_raw_folder(folder), hubert_options(cfg))
     records = with_array_names(source, list_records(source))
     check_inputs_stay(source, records, folder, (FOLDER, METADATA))
     with writing_to(folder):
@@ -118,22 +118,20 @@ def prepare_folder(folder: Path, cfg: FolderConfig, workers: int) -> FolderRepor
 
 
 def _raw_folder(folder: Path) -> Path:
-    """raw/, made if it is not there. Raises: ConfigError if it holds no .npy file."""
+    """raw/, made if it is not there. Raises: ConfigError if it holds no file."""
     raw = folder / RAW
     if not raw.is_dir():
         with writing_to(raw):
             pass
-    if next(walk(raw, ".npy"), None) is None:
-        others = sorted({path.suffix for path in raw.rglob("*") if path.is_file() and path.suffix != ".csv"})
-        found = f" (found {', '.join(others)} files; for those: ecg-preprocess hubert --help)" if others else ""
+    if next(walk(raw, ""), None) is None:
         raise ConfigError(
-            f"{raw} holds no .npy file{found}. Copy yours there, one record each, 12 leads x samples in mV "
-            f"(numpy.save), and type the command again"
+            f"{raw} holds no file. Copy yours there, as the recorder exported them or one .npy per record (12 leads x "
+            f"samples in mV), and type the command again"
         )
     return raw
 
 
-def _given_labels(source: Npy, meta: Table) -> Table | None:
+def _given_labels(source: Files, meta: Table) -> Table | None:
     """idx + the labels that a table in raw/ has; of `labels`, if the user names some, those that it has."""
     path = source.table_path()
     if path is None:
@@ -144,7 +142,7 @@ def _given_labels(source: Npy, meta: Table) -> Table | None:
         wanted = [name for name in wanted if name in columns]
         if not wanted:
             return None
-    return label_table(Npy(source.folder, replace(source.cfg, labels=wanted)), meta)
+    return label_table(Files(source.folder, replace(source.cfg, labels=wanted)), meta)
 
 
 def _known_rows(folder: Path) -> Table:

@@ -13,7 +13,7 @@
 # %% [markdown]
 # # Fine-tune on your own labels
 #
-# A folder of `.npy` files, a table to type labels into, a trained model. In a clone of the repository this is
+# A folder of files that recorders exported, a table to type labels into, a trained model. In a clone of the repository this is
 # `make prepare-data`, then labels, then `make train`; here are the commands behind it. Everything runs without network on the
 # real ECGs that come with the package, in two to three minutes on a CPU.
 
@@ -28,7 +28,6 @@ from pathlib import Path
 import ecg_signals
 import ecg_signals.sample
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 
 # %matplotlib inline
@@ -36,7 +35,8 @@ import pandas as pd
 work = Path("work/own")
 data = work / "training_data"
 shutil.rmtree(work, ignore_errors=True)  # each run starts anew
-(data / "raw").mkdir(parents=True)
+raw = data / "raw"
+raw.mkdir(parents=True)
 sample = Path(next(iter(ecg_signals.sample.__path__)))
 os.environ["SAMPLE"], os.environ["WORK"] = str(sample), str(work)
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # where ecg-train and the others lie
@@ -45,18 +45,38 @@ os.environ["TQDM_DISABLE"] = "1"  # no progress bars in a stored notebook
 # %% [markdown]
 # ## 1. Your files
 #
-# One `.npy` per record in `training_data/raw`, 12 leads x samples, in mV, in the order I II III aVR aVL aVF V1-V6. Here 92
-# records of PTB-XL stand in. A CSV beside them is optional; this one says who the patients are, so that nobody is in both
-# splits. It could hold the labels as well, then there is nothing to type.
+# Copy into `training_data/raw` what the machine exported, whatever its format, name, rate and order of leads: SCP-ECG,
+# DICOM, HL7 aECG, the XML of MUSE, CardioSoft and Philips, ISHNE, EDF, WFDB, `.npy`, tables. Here 91 WFDB records of PTB-XL
+# and one SCP-ECG file stand in. It is looked at first:
 
 # %%
+from ecg_signals.sheet.layout import layout
+from ecg_signals.sheet.picture import figure
+
 with open(sample / "ptbxl_database.csv") as file:
     rows = list(csv.DictReader(file))
 for row in rows:
-    np.save(data / "raw" / f"{row['ecg_id']}.npy", ecg_signals.read_record(sample / row["filename_hr"]).signal)
-about = pd.DataFrame({"filename": [f"{row['ecg_id']}.npy" for row in rows]})
-about = about.assign(patient_id=[int(float(row["patient_id"])) for row in rows], sample_rate=500)
-about.to_csv(data / "raw" / "about.csv", index=False)
+    row["file"] = f"{Path(row['filename_hr']).name}.hea"
+    for path in (sample / row["filename_hr"]).parent.glob(f"{Path(row['filename_hr']).name}.*"):
+        shutil.copy(path, raw)
+exported = shutil.copy(sample / "recorders" / "ecg.scp", raw)  # record 17, as a recorder would store it
+for path in raw.glob("00017_hr.*"):
+    path.unlink()
+next(row for row in rows if row["ecg_id"] == "17")["file"] = "ecg.scp"
+record = ecg_signals.read_record(exported)
+print(record.format, record.signal.shape, record.sample_rate, "Hz", record.leads)
+figure(layout(record, title="ecg.scp"))
+
+# %% [markdown]
+# A CSV beside the files is optional; this one says who the patients are, so that nobody is in both splits, and keeps one of
+# them for validation. It could hold the labels as well, then there is nothing to type.
+
+# %%
+about = pd.DataFrame({"filename": [row["file"] for row in rows]})
+about = about.assign(patient_id=[int(float(row["patient_id"])) for row in rows])
+whose = about.loc[about["filename"] == "ecg.scp", "patient_id"].item()
+about["split"] = about["patient_id"].map({whose: "valid"})
+about.to_csv(raw / "about.csv", index=False)
 about.head(3)
 
 # %% [markdown]
@@ -80,7 +100,7 @@ about.head(3)
 # Here the labels come from what the cardiologists of PTB-XL wrote.
 
 # %%
-codes = {f"{row['ecg_id']}.npy": row["scp_codes"] for row in rows}
+codes = {f"{row['file']}.npy": row["scp_codes"] for row in rows}
 meaning = {
     "wide_qrs": ["'CLBBB'", "'ILBBB'", "'CRBBB'", "'IVCD'", "'PACE'"],
     "irregular": ["'AFIB'", "'AFLT'", "'SARRH'"],
@@ -151,7 +171,7 @@ lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitl
 trained = [line for line in lines if line["split"] == "train"]
 checked = [line for line in lines if line["split"] == "val_dataset"]
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
+_, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
 left.plot([line["epoch"] for line in trained], [line["loss"] for line in trained], color="#2b6cb0", label="train")
 left.plot([line["epoch"] for line in checked], [line["loss"] for line in checked], color="#c05621", label="validation")
 left.set(title="loss", xlabel="epoch")
@@ -165,23 +185,22 @@ for axes in (left, right):
 plt.show()
 
 # %% [markdown]
-# Seventy-five records teach little, and seventeen measure little: this shows the way, not a result.
+# Seventy-two records teach little, and twenty measure little: this shows the way, not a result.
 #
 # ## 7. Predict
 #
-# The checkpoint knows its label names and how a raw record becomes its input, so the file from `raw/` is all it takes.
+# The checkpoint knows its label names and how a raw record becomes its input, so the file that the machine exported is all
+# it takes.
 
 # %%
 from ecg_signals.inference.pictures import answered
 from ecg_signals.inference.predict import Predictor
-from ecg_signals.sheet.picture import figure
 
 predictor = Predictor(run / "checkpoint_best.pt")
-row = table.sort_values("wide_qrs", ascending=False).iloc[0]  # of the validation table
-file = data / "raw" / row["filename"]
-prediction = predictor.predict(file, sample_rate=500)
+row = table.set_index("filename").loc["ecg.scp.npy"]  # of the validation table
 typed = ", ".join(label for label in meaning if row[label] == 1) or "none of the three"
-figure(answered(ecg_signals.read_record(file, sample_rate=500), prediction, f"{file.name}, labelled {typed}"))
+prediction = predictor.predict(exported)
+figure(answered(record, prediction, f"ecg.scp, labelled {typed}"))
 
 # %% [markdown]
-# From the shell: `ecg-predict training_data/raw/*.npy --sample-rate 500 --model .../checkpoint_best.pt --json`.
+# From the shell: `ecg-predict training_data/raw/ecg.scp --model .../checkpoint_best.pt --format json`.

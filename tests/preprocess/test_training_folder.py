@@ -1,4 +1,4 @@
-"""raw/*.npy -> tables to type labels into -> settings of ecg-train, with one clear message for whatever is missing."""
+"""raw/ -> tables to type labels into -> settings of ecg-train, with one clear message for whatever is missing."""
 
 import shutil
 import zlib
@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import vendor_files
 
+from ecg_signals import read_record
 from ecg_signals.config import ConfigError, UsageError
 from ecg_signals.preprocess.options import parse_options
 from ecg_signals.preprocess.training_folder import FolderConfig, make_target, prepare_folder
 from ecg_signals.preprocess.training_settings import training_settings
+from ecg_signals.signal.hubert_ecg import hubert_preprocess
 
 
 def signal(name, samples=2500):
@@ -172,14 +175,31 @@ def test_a_file_that_cannot_be_used_is_told_and_the_others_are_prepared(tmp_path
     np.testing.assert_array_equal(np.load(tmp_path / "processed" / "flipped.npy").shape, (12, 2500))
 
 
-@pytest.mark.parametrize("other", [None, "a.hea"])
-def test_an_empty_folder_is_made_and_says_what_to_put_there(tmp_path, other):
-    if other:
-        (tmp_path / "data" / "raw").mkdir(parents=True)
-        (tmp_path / "data" / "raw" / other).write_text("x")
-    with pytest.raises(ConfigError, match=r"holds no \.npy file.* Copy yours there") as error:
+def test_an_empty_folder_is_made_and_says_what_to_put_there(tmp_path):
+    with pytest.raises(ConfigError, match=r"holds no file\. Copy yours there"):
         prepare(tmp_path / "data")
-    assert (tmp_path / "data" / "raw").is_dir() and (other is None or "found .hea files" in str(error.value))
+    (tmp_path / "data" / "raw" / "scan.pdf").write_text("x")
+    with pytest.raises(ConfigError, match="no record found below"):
+        prepare(tmp_path / "data")
+
+
+def test_recorders_files_are_read_as_they_are_and_a_table_says_more_about_them(tmp_path):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    ecg = np.round(signal("ecg", 5000) / 5, 2)
+    (raw / "one.scp").write_bytes(vendor_files.scp_bytes(ecg))
+    (raw / "two.xml").write_text(vendor_files.muse(ecg))
+    (raw / "three").write_text(vendor_files.aecg(ecg))
+    add(tmp_path, "four", samples=5000)
+    about = {"filename": ["one.scp", "two.xml", "three", "four"], "patient_id": [1, 1, 2, 3], "afib": [1, 1, 0, 0]}
+    pd.DataFrame(about).to_csv(raw / "about.csv", index=False)
+    report = prepare(tmp_path)
+    assert report.kept == 4 and not report.skipped
+    found = pd.concat(tables(tmp_path)).set_index("filename")["afib"].to_dict()
+    assert found == {"one.scp.npy": 1, "two.xml.npy": 1, "three.npy": 0, "four.npy": 0}
+    for name in ("one.scp", "two.xml", "three"):
+        wanted = hubert_preprocess(read_record(raw / name).signal, 500)
+        np.testing.assert_allclose(np.load(tmp_path / "processed" / f"{name}.npy"), wanted, atol=1e-5)
 
 
 def test_wrong_arguments_are_named(tmp_path):
