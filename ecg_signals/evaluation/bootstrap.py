@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ecg_signals.config import ConfigError, listed
-from ecg_signals.evaluation.results import class_numbers
+from ecg_signals.evaluation.results import class_numbers, one_hot
 from ecg_signals.files import replacing
 from ecg_signals.metrics.areas import mean_auroc
 from ecg_signals.metrics.bootstrap import ends_of, paired_difference, resampled_groups, resampled_items, spread
@@ -223,7 +223,7 @@ def read_predictions(path: Path, split: str) -> Predictions:
         )
     targets, scores = arrays[f"{split}{TARGETS}"], arrays[f"{split}{PREDICTIONS}"]
     if targets.ndim == 1 and scores.ndim == 2:
-        targets = _one_hot(targets, scores.shape[1])
+        targets = one_hot(targets, scores.shape[1])
     if targets.ndim != 2 or targets.shape != scores.shape:
         raise ConfigError(f"{path} has targets {list(targets.shape)} and predictions {list(scores.shape)}; both are "
                           f"[items, labels]")  # fmt: skip
@@ -239,7 +239,7 @@ def _read_table(path: Path) -> Predictions:
                           f"ecg-validate")  # fmt: skip
     scores = table[[f"score {label}" for label in labels]].to_numpy(np.float64)
     targets = table[wanted].to_numpy(np.float64)
-    targets = _one_hot(class_numbers(targets), len(labels)) if wanted == ["target"] else targets
+    targets = one_hot(class_numbers(targets), len(labels)) if wanted == ["target"] else targets
     return Predictions(labels, targets, scores, _owners(table["patient"]) if "patient" in table.columns else None)
 
 
@@ -249,18 +249,12 @@ def _owners(patients: Column) -> np.ndarray | None:
     return np.where(codes < 0, -1 - np.arange(len(codes)), codes) if (codes >= 0).any() else None
 
 
-def _one_hot(classes: np.ndarray, count: int) -> np.ndarray:
-    """[items] class numbers, negative where unknown -> [items, classes], NaN where unknown."""
-    table = (classes[:, None] == np.arange(count)).astype(np.float64)
-    return np.where(classes[:, None] >= 0, table, np.nan)
-
-
 def write_predictions(path: Path, splits: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
     """An .npz with `<split>_targets` and `<split>_predictions`, float32; `valid` is called `val`, as published."""
     arrays: dict[str, np.ndarray] = {}
     for split, (targets, scores) in splits.items():
         name = "val" if split == "valid" else split
-        wide = _one_hot(targets, scores.shape[1]) if targets.ndim == 1 else targets
+        wide = one_hot(targets, scores.shape[1]) if targets.ndim == 1 else targets
         arrays |= {f"{name}{TARGETS}": wide.astype(np.float32), f"{name}{PREDICTIONS}": scores.astype(np.float32)}
     save: Callable[..., None] = np.savez
     with replacing(path) as partial, partial.open("wb") as file:

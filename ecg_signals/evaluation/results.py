@@ -111,6 +111,12 @@ def class_numbers(targets: np.ndarray) -> np.ndarray:
     return np.where((targets == 1).sum(axis=1) == 1, (targets == 1).argmax(axis=1), -1)
 
 
+def one_hot(classes: np.ndarray, count: int) -> np.ndarray:
+    """[items] class numbers, negative where unknown -> [items, classes], NaN where unknown."""
+    table = (classes[:, None] == np.arange(count)).astype(np.float64)
+    return np.where(classes[:, None] >= 0, table, np.nan)
+
+
 @dataclass
 class SplitResults:
     """One split's results, and the answers behind them, in manifest order."""

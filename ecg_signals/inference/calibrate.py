@@ -11,19 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ecg_signals.config import ConfigError, resolve_input
+from ecg_signals.config import ConfigError, UsageError, resolve_input
 from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.evaluation.evaluator import Evaluator
+from ecg_signals.evaluation.results import class_numbers, one_hot
 from ecg_signals.evaluation.run import Answer, run
 from ecg_signals.evaluation.windows import by_windows
 from ecg_signals.interop.layout import ModelSource, logit_columns
-from ecg_signals.metrics.calibrated import Calibration, read_calibration, unweighted
-from ecg_signals.metrics.logits import LABELS, joined_logits
-from ecg_signals.metrics.recalibration import applied, bands, fit, pooled_error, thresholds, unseen
+from ecg_signals.metrics.calibrated import TEMPERATURE, Calibration, read_calibration, unweighted
+from ecg_signals.metrics.logits import CLASSES, LABELS, joined_logits, probabilities_of
+from ecg_signals.metrics.recalibration import applied, bands, fit, pooled_error, thresholds, top_error, unseen
 from ecg_signals.models.base import BaseModel, ModelOutput
 from ecg_signals.runtime.placement import Placement
 
-USUAL = {"task": "ecg_classification", "criterion": "binary_cross_entropy_with_logits"}  # of files without a recipe
+CRITERIA = {LABELS: "binary_cross_entropy_with_logits", CLASSES: "cross_entropy"}  # of files without a recipe
+METHODS = {LABELS: ("affine", "isotonic"), CLASSES: (TEMPERATURE,)}  # the first is the usual one
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,11 @@ class Validation:
     Attributes:
         logits: [records, labels] of windows joined as the input contract says, as trained.
         free: the same with pos_weight taken back from every window.
-        targets: [records, labels] of 0 and 1, NaN where unknown.
+        targets: [records, labels] of 0 and 1, NaN where unknown; of classes, of which one is 1, a whole row of NaN.
         owners: [records] patients; negative where unknown.
         subset: which records they are.
         data_hash: of their names and targets.
+        kind: what the logits are, LABELS or CLASSES.
     """
 
     logits: np.ndarray
@@ -45,21 +48,31 @@ class Validation:
     owners: np.ndarray
     subset: str
     data_hash: str
+    kind: str = LABELS
 
 
-def calibrate(found: Validation, log_pos_weight: Sequence[float], method: str = "affine") -> Calibration:
+def calibrate(found: Validation, log_pos_weight: Sequence[float], method: str | None = None) -> Calibration:
     """Slope, offsets, thresholds and bands from validation records.
 
-    `ece_before` is the error of the plain sigmoid, `ece_uncalibrated` that without pos_weight, and `ece_after` that of
-    records whose patients the fit has not seen, in as many fits as there are folds.
-    Raises: ConfigError when the records tell too little.
+    `ece_before` is the error of the plain sigmoid or softmax, `ece_uncalibrated` that without pos_weight, and
+    `ece_after` that of records whose patients the fit has not seen, in as many fits as there are folds; of classes it
+    is the error of the most probable one.
+
+    Args:
+        method: one of METHODS of the kind of logits; None: the usual one.
+    Raises: ConfigError when the records tell too little, UsageError for a method of the other kind.
     """
+    usual, *others = METHODS[found.kind]
+    if method not in (None, usual, *others):
+        what = "chooses one class out of several" if found.kind == CLASSES else "answers independent labels"
+        raise UsageError(f"method {method} is not for a model that {what}; leave it out: {usual}")
+    method = method or usual
+    error = top_error if found.kind == CLASSES else pooled_error
     fitted = fit(found.free, found.targets, method)
     answers = applied(fitted, found.free)
     known, positive = ~np.isnan(found.targets), found.targets == 1
     counts, total = positive.sum(axis=0), known.sum(axis=0)
     stored = {
-        "method": method,
         "log_pos_weight": list(log_pos_weight),
         **fitted,
         "n_records": len(found.targets),
@@ -67,9 +80,9 @@ def calibrate(found: Validation, log_pos_weight: Sequence[float], method: str = 
         "n_positive": counts.tolist(),
         "n_known": total.tolist(),
         "prevalence": (counts / np.maximum(total, 1)).tolist(),
-        "ece_before": pooled_error(found.targets, _sigmoid(found.logits)),
-        "ece_uncalibrated": pooled_error(found.targets, _sigmoid(found.free)),
-        "ece_after": pooled_error(found.targets, unseen(found.free, found.targets, found.owners, method)),
+        "ece_before": error(found.targets, _probabilities(found.logits, found.kind)),
+        "ece_uncalibrated": error(found.targets, _probabilities(found.free, found.kind)),
+        "ece_after": error(found.targets, unseen(found.free, found.targets, found.owners, method)),
         "thresholds": thresholds(found.targets, answers),
         "bands": bands(found.targets, answers),
         "subset": found.subset,
@@ -81,8 +94,21 @@ def calibrate(found: Validation, log_pos_weight: Sequence[float], method: str = 
     return made
 
 
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    return torch.from_numpy(logits).sigmoid().numpy()
+def _probabilities(logits: np.ndarray, kind: str) -> np.ndarray:
+    return probabilities_of(torch.from_numpy(logits), kind).numpy()
+
+
+def calibrated_kind(source: ModelSource, checkpoint: str) -> str:
+    """What the logits are. Raises: ConfigError for a model whose answers are no probabilities."""
+    if source.logits is None:
+        raise ConfigError(f"{checkpoint} holds '{source.name}', which has no classification head, nothing to calibrate")
+    kind = source.logit_kind or LABELS
+    if kind not in METHODS:
+        raise ConfigError(
+            f"{checkpoint} answers with {kind}, not with probabilities, so there is nothing to calibrate; "
+            f"ecg-calibrate takes a classifier, of several labels at once or of one class out of several"
+        )
+    return kind
 
 
 def log_pos_weight_of(model: BaseModel | ModelSource, count: int) -> tuple[float, ...]:
@@ -100,23 +126,26 @@ def answers_to(
         data: a folder of manifests, or the one that ecg-preprocess wrote.
         subset: names of manifests in it.
         settings: more of the recipe, by section, as for ecg-validate.
-    Raises: ConfigError when they do not fit together, or the model answers no independent labels.
+    Raises: ConfigError when they do not fit together, or the model's answers are no probabilities.
     """
-    if source.logits is None or source.logit_kind not in (None, LABELS):
-        raise ConfigError(
-            f"{checkpoint} gives no independent labels (it holds '{source.name}', logits: {source.logit_kind}); "
-            f"ecg-calibrate takes a classifier of several labels at once"
-        )
+    kind = calibrated_kind(source, checkpoint)
     sections = _sections(checkpoint, source, data, subset, settings)
     if device is not None:
         sections["common"] = {**sections.get("common", {}), "cpu": device == "cpu"}
     evaluator = Evaluator(sections, Placement())
-    parts = [_answers(evaluator, split) for each in evaluator.subsets() for split in evaluator.task.splits_of(each)]
+    splits = [split for each in evaluator.subsets() for split in evaluator.task.splits_of(each)]
+    parts = [_answers(evaluator, split, kind) for split in splits]
     keys = ("logits", "free", "targets", "owners")
     logits, free, targets, owners = (np.concatenate([part[key] for part in parts]) for key in keys)
-    names = hashlib.sha256("\n".join(name for part in parts for name in part["names"]).encode())
-    names.update(np.ascontiguousarray(targets).tobytes())
-    return Validation(logits, free, targets, owners, subset, names.hexdigest())
+    names = [name for part in parts for name in part["names"]]
+    return Validation(logits, free, targets, owners, subset, hash_of(names, targets), kind)
+
+
+def hash_of(names: Sequence[str], targets: np.ndarray) -> str:
+    """sha256 of the names of records, and of what is true of them."""
+    found = hashlib.sha256("\n".join(names).encode())
+    found.update(np.ascontiguousarray(targets).tobytes())
+    return found.hexdigest()
 
 
 def _sections(
@@ -134,7 +163,8 @@ def _sections(
     table = manifests.parent / "labels" / "y.npy"
     if table.is_file():
         sections["task"]["label_file"] = str(table)
-    for group, name in USUAL.items():
+    usual = {"task": "ecg_classification", "criterion": CRITERIA[source.logit_kind or LABELS]}
+    for group, name in usual.items():
         if not (source.cfg.get(group) or {}).get("_name"):
             sections[group] = {"_name": name, **sections.get(group, {})}
     for group, values in settings.items():
@@ -142,15 +172,15 @@ def _sections(
     return sections
 
 
-def _answers(evaluator: Evaluator, split: str) -> dict[str, Any]:
+def _answers(evaluator: Evaluator, split: str, kind: str) -> dict[str, Any]:
     """Of one split, by record: joined logits, targets, owner and name."""
     model, criterion = evaluator.model, evaluator.task.build_criterion()
     batches = evaluator.batches(split)
     dataset = evaluator.aligned(split, criterion)
     _check_contract(model, dataset)
     dataset.with_owners = True
-    items = _Items()
-    asked = by_windows(_Both(model), dataset.cutting, LABELS)
+    items = _Items(kind)
+    asked = by_windows(_Both(model) if kind == LABELS else model, dataset.cutting, kind)
     run(asked, batches.batches(1), evaluator.device, [items])
     return items.by_record(model, dataset)
 
@@ -170,17 +200,21 @@ class _Both(nn.Module):
 
 
 class _Items:
-    """Consumes answers and truth of the items of a split."""
+    """Consumes answers and truth of the items of a split; those of labels stand twice, as `_Both` gives them."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
         self.rows: dict[int, tuple[Tensor, np.ndarray, int, int]] = {}
 
     def __call__(self, answer: Answer) -> None:
         target, ids = answer.batch.get("label"), answer.batch["id"].reshape(-1).tolist()
-        logits = answer.output["logits"].detach().cpu()
-        if not isinstance(target, Tensor) or target.shape != (len(ids), logits.shape[1] // 2):
+        logits = answer.output["logits"].detach().cpu().double()
+        count = logits.shape[1] // (2 if self.kind == LABELS else 1)
+        truth = target.detach().cpu().double().numpy().reshape(len(ids), -1) if isinstance(target, Tensor) else None
+        if truth is not None and self.kind == CLASSES:
+            truth = one_hot(_classes(truth, count), count)
+        if truth is None or truth.shape != (len(ids), count):
             raise ConfigError("the data have not one 0 or 1 per label and item; give their table, task.label_file=FILE")
-        truth = target.detach().cpu().double().numpy()
         owners = answer.batch.get("owner", torch.tensor([-1 - number for number in ids])).tolist()
         records = answer.batch.get("record", torch.tensor(ids)).tolist()
         self.rows |= dict(zip(ids, zip(logits, truth, owners, records)))
@@ -189,18 +223,27 @@ class _Items:
         parts: dict[int, list[int]] = {}
         for number in sorted(self.rows):
             parts.setdefault(self.rows[number][3], []).append(number)
-        count = next(iter(self.rows.values()))[0].shape[0] // 2
+        count = next(iter(self.rows.values()))[1].shape[0]
         rules = [model.signal.rule(label) if model.signal else "mean" for label in model.labels or [""] * count]
-        joined = [joined_logits(torch.stack([self.rows[number][0] for number in own]), 2 * rules, LABELS).numpy()
+        rules *= 2 if self.kind == LABELS else 1
+        joined = [joined_logits(torch.stack([self.rows[number][0] for number in own]), rules, self.kind).numpy()
                   for own in parts.values()]  # fmt: skip
         firsts = [own[0] for own in parts.values()]
         return {
             "logits": np.stack(joined)[:, :count],
-            "free": np.stack(joined)[:, count:],
+            "free": np.stack(joined)[:, -count:],
             "targets": np.stack([self.rows[number][1] for number in firsts]),
             "owners": np.array([self.rows[number][2] for number in firsts]),
             "names": [Path(dataset.name_of(number)).name for number in firsts],
         }
+
+
+def _classes(targets: np.ndarray, count: int) -> np.ndarray:
+    """[items] numbers of classes. Raises: ConfigError for one that the model does not have."""
+    found = class_numbers(targets)
+    if found.max(initial=0) >= count:
+        raise ConfigError(f"the data have a class {found.max()}, but the model has {count} classes, from 0 on")
+    return found
 
 
 def _check_contract(model: BaseModel, dataset: BaseDataset) -> None:

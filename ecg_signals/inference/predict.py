@@ -102,6 +102,8 @@ class Predictor:
     def _shifts(self, prevalence: Mapping[str, float]) -> Tensor:
         """[labels] what another prevalence than that of the validation records adds to a logit."""
         shifts = torch.zeros(len(self.labels), dtype=torch.float64)
+        if prevalence and self.model.logit_kind == CLASSES:
+            raise UsageError("the model chooses one class out of several, whose prevalence cannot be stated alone")
         for label, share in prevalence.items():
             self.check_label(label, "whose prevalence is given")
             column = self.labels.index(label)
@@ -175,16 +177,21 @@ class Predictor:
         """What is decided of each label, from the record's unweighted logits [labels].
 
         An interval that holds the threshold leaves it open. Both are of the validation records: another prevalence
-        moves them as it moves the probability, so that sensitivity and specificity stay what they were.
+        moves them as it moves the probability, so that sensitivity and specificity stay what they were. Of classes, of
+        which a record has one, no other than the most probable one is called present.
         """
         if self.calibration is None or not self.calibrated:
             return [{"threshold": None, "interval": None, "decision": NOT_VALIDATED} for _ in self.labels]
-        logits = self.calibration.of_record(joined).tolist()
-        return [self._decision(column, logit) for column, logit in enumerate(logits)]
+        found = probabilities_of(self.calibration.of_record(joined.double()), self.model.logit_kind).tolist()
+        decided = [self._decision(column, probability) for column, probability in enumerate(found)]
+        for probability, each in zip(found, decided):
+            if self.model.logit_kind == CLASSES and probability < max(found) and each["decision"] == PRESENT:
+                each["decision"] = ABSENT
+        return decided
 
-    def _decision(self, column: int, logit: float) -> dict[str, Any]:
+    def _decision(self, column: int, probability: float) -> dict[str, Any]:
         assert self.calibration is not None
-        shift, probability = float(self.shifts[column]), probability_of(logit)
+        shift = float(self.shifts[column])
         ends, reached = self.calibration.band(probability), self.calibration.threshold(column, self.point)
         interval = None if ends is None else [moved(end, shift) for end in ends]
         if reached is None:
@@ -246,11 +253,7 @@ class Predictor:
                 record = read_record(path, **reading)
                 known = facts(path, record)
                 quality = assess(record, scale_stated=stated)
-                if not stated:
-                    refuse_scale(path, record)
-                if not force:
-                    refuse_unusable(path, quality)
-                shown = without_flat(record, quality) if self.signal.zero_missing_leads else record
+                shown = self.usable(path, record, quality, scale_stated=stated, force=force)
                 prediction = self._predict(str(path), shown, explain)
                 prediction.patient = record.patient
             except ConfigError as error:
@@ -258,6 +261,19 @@ class Predictor:
         prediction.quality, prediction.facts = quality, known
         prediction.warnings = list(dict.fromkeys(str(item.message) for item in caught if item.category is UserWarning))
         return prediction
+
+    def usable(
+        self, path: str | os.PathLike[str], record: Record, quality: Quality, scale_stated: bool, force: bool = False
+    ) -> Record:
+        """What the model is asked about: the record, without its flat leads where it knows missing ones.
+
+        Raises: ConfigError for a record that is not to be answered.
+        """
+        if not scale_stated:
+            refuse_scale(path, record)
+        if not force:
+            refuse_unusable(path, quality)
+        return without_flat(record, quality) if self.signal.zero_missing_leads else record
 
     def _predict(self, path: str, record: Record, why: str | None) -> Prediction:
         found = Prediction(path, notes=notes(self.model.origin))

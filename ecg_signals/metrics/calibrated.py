@@ -16,7 +16,8 @@ from torch import Tensor
 from ecg_signals.config import ConfigError
 from ecg_signals.limits import shown
 
-METHODS = ("affine", "isotonic")
+TEMPERATURE = "temperature"  # of models that choose one class out of several
+METHODS = ("affine", "isotonic", TEMPERATURE)
 POINTS = ("f1", "youden", "sens90", "spec95")  # thresholds of a label: best F1, best Youden's J, and what they keep
 Z95 = 1.959963984540054  # of a two-sided 95 % interval
 Interval = tuple[float, float]
@@ -70,7 +71,7 @@ class Calibration:
         return logits - torch.tensor(self.log_pos_weight, dtype=torch.float64).to(logits)
 
     def of_record(self, logits: Tensor) -> Tensor:
-        """[..., labels] joined logits of a record's windows -> those whose sigmoid is the probability."""
+        """[..., labels] joined logits of a record's windows -> those whose sigmoid, or softmax, is the probability."""
         if not self.fitted:
             return logits
         own = self.stored["a"] * logits.double() + torch.tensor(self.stored["b"], dtype=torch.float64).to(logits.device)

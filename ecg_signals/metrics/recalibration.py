@@ -1,17 +1,18 @@
 """Fitting probabilities to what is true of validation records: slope and offsets, thresholds, bands.
 
 Platt 1999, Probabilistic Outputs for Support Vector Machines, for the slope and the offsets with its smoothed targets;
-Oron and Flournoy 2017, Centered Isotonic Regression, for the curves of labels with very many positives.
+Oron and Flournoy 2017, Centered Isotonic Regression, for the curves of labels with very many positives; Guo et
+al. 2017, On Calibration of Modern Neural Networks, arXiv:1706.04599, for the temperature of models that choose a class.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, logit
+from scipy.special import expit, logit, softmax
 
 from ecg_signals.config import ConfigError
-from ecg_signals.metrics.calibrated import POINTS, follow, wilson
+from ecg_signals.metrics.calibrated import POINTS, TEMPERATURE, follow, wilson
 from ecg_signals.metrics.calibration import expected_calibration_error
 
 SHRINK = 20  # positives that a label needs for an offset of its own, which then counts half
@@ -24,7 +25,7 @@ SLOPES = 0.01, 100.0  # of the shared slope; a model that knows nothing must not
 
 
 def fit(logits: np.ndarray, targets: np.ndarray, method: str = "affine") -> dict[str, Any]:
-    """`a`, `b` and `curves` of a Calibration.
+    """`method`, `a`, `b` and `curves` of a Calibration.
 
     One slope and one offset are shared by all labels; a label with SHRINK positives gets an offset of its own, which is
     shrunk towards the shared one by n / (n + SHRINK).
@@ -32,9 +33,13 @@ def fit(logits: np.ndarray, targets: np.ndarray, method: str = "affine") -> dict
     Args:
         logits: [records, labels], of pos_weight taken back and windows joined.
         targets: [records, labels] of 0 and 1, NaN where unknown.
-        method: "isotonic" also bends the labels with CURVED positives.
+        method: "isotonic" also bends the labels with CURVED positives; "temperature" is for classes, of which every
+            record has one: the slope alone, 1 / temperature, which leaves the most probable class what it is.
     Raises: ConfigError when nothing is known, or all that is known is the same.
     """
+    if method == TEMPERATURE:
+        count = logits.shape[1]
+        return {"method": method, "a": _slope_of_classes(logits, targets), "b": [0.0] * count, "curves": [None] * count}
     known, positive = ~np.isnan(targets), targets == 1
     if not positive.any() or not (known & ~positive).any():
         raise ConfigError("calibration needs records that have a label and others that lack one; found only one kind")
@@ -49,12 +54,14 @@ def fit(logits: np.ndarray, targets: np.ndarray, method: str = "affine") -> dict
         offsets.append(offset + shift)
         curved = method == "isotonic" and min(count, len(has) - count) >= CURVED
         curves.append(_curve(slope * own + offsets[-1], has) if curved else None)
-    return {"a": slope, "b": offsets, "curves": curves}
+    return {"method": method, "a": slope, "b": offsets, "curves": curves}
 
 
 def applied(found: dict[str, Any], logits: np.ndarray) -> np.ndarray:
     """[records, labels] probabilities by what `fit` gave."""
     values = found["a"] * logits + np.array(found["b"])
+    if found["method"] == TEMPERATURE:
+        return softmax(values, axis=1)
     for label, curve in enumerate(found["curves"]):
         if curve is not None:
             values[:, label] = follow(curve, values[:, label])
@@ -81,6 +88,13 @@ def folds(owners: np.ndarray) -> Iterator[np.ndarray]:
 def pooled_error(targets: np.ndarray, probabilities: np.ndarray) -> float:
     """Expected calibration error of all (record, label) pairs together."""
     return float(expected_calibration_error(targets.reshape(-1, 1), probabilities.reshape(-1, 1))[0])
+
+
+def top_error(targets: np.ndarray, probabilities: np.ndarray) -> float:
+    """Expected calibration error of the most probable class, as Guo et al. have it, of [records, classes]."""
+    known = ~np.isnan(targets).any(axis=1)
+    first = probabilities[known].argmax(axis=1)[:, None]
+    return pooled_error(*(np.take_along_axis(values[known], first, axis=1) for values in (targets, probabilities)))
 
 
 def thresholds(targets: np.ndarray, probabilities: np.ndarray) -> list[dict[str, Any] | None]:
@@ -143,6 +157,23 @@ def _shared(values: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
     a = float(np.clip(found[0], *SLOPES))
     b = float(found[1]) if a == found[0] else _offset(a * values, positive)
     return a, b
+
+
+def _slope_of_classes(logits: np.ndarray, targets: np.ndarray) -> float:
+    """The slope of highest likelihood: its derivative rises with it, and is halved in its logarithm to 0."""
+    known = ~np.isnan(targets).any(axis=1)
+    logits, truth = logits[known], targets[known] == 1
+    if truth.any(axis=0).sum() < 2:
+        raise ConfigError("calibration needs records of several classes; found fewer than two")
+
+    def rises(slope: float) -> bool:
+        return bool(((softmax(slope * logits, axis=1) - truth) * logits).sum() > 0)
+
+    low, high = SLOPES
+    for _ in range(60):
+        middle = float(np.sqrt(low * high))
+        low, high = (low, middle) if rises(middle) else (middle, high)
+    return float(np.sqrt(low * high))
 
 
 def _loss(values: np.ndarray, wanted: np.ndarray) -> float:

@@ -3,21 +3,24 @@
 import json
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from scipy.special import expit, logit
+from scipy.special import expit, logit, softmax
 from torch import nn
 
-from ecg_signals import load_model
+from ecg_signals import load_model, read_record
 from ecg_signals.checkpoint.convert import convert, store_calibration
 from ecg_signals.checkpoint.load import load_source
 from ecg_signals.checkpoint.write import write_checkpoint
 from ecg_signals.cli.calibrate import main
 from ecg_signals.config import BaseConfig, ConfigError, UsageError, option
-from ecg_signals.inference.calibrate import answers_to
+from ecg_signals.inference.calibrate import answers_to, calibrate
 from ecg_signals.inference.predict import Predictor, as_text
+from ecg_signals.inference.validation_files import answers_to_files
 from ecg_signals.interop.layout import ModelSource, get_layout
 from ecg_signals.metrics.recalibration import pooled_error
 from ecg_signals.models.base import BaseModel
@@ -172,12 +175,126 @@ def test_others_files_stay_as_they_are(data, tmp_path, monkeypatch, capsys):
 
 
 def test_records_that_do_not_fit_are_named(data, calibrated, tmp_path):
-    with pytest.raises(ConfigError, match="independent labels"):
-        answers_to("x.pt", replace(load_source(calibrated), logit_kind="classes"), str(data), "valid", {})
+    with pytest.raises(ConfigError, match="answers with values, not with probabilities, so there is nothing to calib"):
+        answers_to("x.pt", replace(load_source(calibrated), logit_kind="values"), str(data), "valid", {})
     with pytest.raises(ConfigError, match="no folder"):
         answers_to("x.pt", load_source(calibrated), str(tmp_path / "none"), "valid", {})
     with pytest.raises(ConfigError, match=r"nothing\.tsv"):
         answers_to(str(calibrated), load_source(calibrated), str(data), "nothing", {})
+
+
+CLASS_NAMES = ["rhythm a", "rhythm b", "rhythm c", "rhythm d"]
+TEMPERATURE = 3.0
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory):
+    """Manifests of 500 records of four classes, whose logits are too large, and a model that says them."""
+    folder = tmp_path_factory.mktemp("classes")
+    rng = np.random.default_rng(3)
+    odds = 1.5 * rng.standard_normal((500, 4)) - np.arange(4) / 2
+    truth = np.array([rng.choice(4, p=softmax(row)) for row in odds])
+    (folder / "records").mkdir()
+    for number, row in enumerate(odds):
+        signal = np.zeros((12, SAMPLES), dtype=np.float32)
+        signal[0, :4] = TEMPERATURE * row
+        content = {"feats": signal, "curr_sample_rate": 500.0, "idx": number, "patient_id": number // 2}
+        write_mat(folder / "records" / f"{number}.mat", content)
+    rows = "".join(f"{number}.mat\t{SAMPLES}\n" for number in range(500))
+    (folder / "valid.tsv").write_text(f"{folder / 'records'}\n{rows}")
+    np.save(folder / "numbers.npy", truth[:, None].astype(float))
+    np.save(folder / "columns.npy", np.eye(4)[truth])
+    source = ModelSource(
+        "echo", {"num_labels": 4}, {"factor": torch.ones(1)}, labels=CLASS_NAMES, logit_kind="classes",
+        signal=SignalContract(500.0, list(LEADS), SAMPLES),
+        cfg={"criterion": {"_name": "cross_entropy"}, "task": {"_name": "ecg_classification"}},
+    )  # fmt: skip
+    get_layout("ecg_signals").save(source, folder / "model.pt")
+    return folder
+
+
+def test_a_model_of_classes_gets_one_temperature(classes, tmp_path, monkeypatch, capsys):
+    """The error of the most probable class before and after, from labels of either form."""
+    found = []
+    for form in ("numbers", "columns"):
+        dest = tmp_path / f"{form}.pt"
+        words = [classes / "model.pt", "--data", classes, "--out", dest, f"task.label_file={classes / form}.npy"]
+        said = ecg_calibrate(*words, monkeypatch=monkeypatch, capsys=capsys)
+        assert "error of the most probable class: 0." in said and "temperature 3." in said
+        found.append(load_model(dest).calibration)
+    first, second = found
+    assert first == second and first.stored["method"] == "temperature"
+    assert 1 / first.stored["a"] == pytest.approx(TEMPERATURE, rel=0.15)
+    assert first.stored["ece_before"] > 0.15 and first.stored["ece_after"] < first.stored["ece_before"] / 3
+    convert(dest, tmp_path / "folder", "hf")
+    assert load_model(tmp_path / "folder").calibration == second
+    with pytest.raises(UsageError, match="affine is not for a model that chooses one class"):
+        calibrate(answers_to(str(dest), load_source(dest), str(classes), "valid",
+                             {"task": {"label_file": str(classes / "numbers.npy")}}), [0.0] * 4, "affine")  # fmt: skip
+
+
+def test_answers_of_classes_sum_to_one_and_one_at_most_is_present(classes, tmp_path, monkeypatch, capsys):
+    words = [classes / "model.pt", "--data", classes, "--out", tmp_path / "a.pt"]
+    label_file = f"task.label_file={classes / 'columns.npy'}"
+    ecg_calibrate(*words, label_file, monkeypatch=monkeypatch, capsys=capsys)
+    predictor = Predictor(tmp_path / "a.pt")
+    signal = np.zeros((12, SAMPLES), dtype=np.float32)
+    signal[0, :4] = [0.0, 9.0, 1.0, 0.0]
+    found = predictor._predict("a", Record(signal, 500.0, list(LEADS)), None)
+    wanted = softmax(predictor.calibration.stored["a"] * signal[0, :4].astype(float))
+    np.testing.assert_allclose(list(found.probabilities.values()), wanted, rtol=1e-5)
+    decided = [each["decision"] for each in found.decisions]
+    assert found.calibrated and decided[1] == "present" and decided.count("present") == 1
+    assert "rhythm b" in as_text([found]).split("present:\n")[1].splitlines()[0]
+    with pytest.raises(UsageError, match="chooses one class"):
+        Predictor(tmp_path / "a.pt", prevalence={"rhythm b": 0.1})
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A table of 24 record files of the sample, one of zeros and one that is not there, and labels of them."""
+    import ecg_signals.sample
+
+    folder = tmp_path_factory.mktemp("files")
+    headers = sorted(Path(next(iter(ecg_signals.sample.__path__))).rglob("*.hea"))[:24]
+    np.save(folder / "zeros.npy", np.zeros((12, 5000), dtype=np.float32))
+    rng = np.random.default_rng(0)
+    rows = {"path": [*map(str, headers), "zeros.npy", "nowhere.dcm"], "patient_id": [*np.arange(24) // 2, None, None]}
+    table = pd.DataFrame(rows | {name: rng.integers(0, 2, 26) for name in NAMES[:-1]})
+    table.loc[3, NAMES[0]] = np.nan
+    table.to_csv(folder / "labels.csv", index=False)
+    return folder / "labels.csv"
+
+
+def test_records_files_and_a_table_of_labels_calibrate_as_manifests_do(files, tmp_path, monkeypatch, capsys, caplog):
+    path = saved(tmp_path / "model.pt")
+    found = answers_to_files(str(path), load_source(path), str(files))
+    table = pd.read_csv(files)
+    np.testing.assert_array_equal(found.targets[:, :-1], table[NAMES[:-1]].to_numpy()[:24])
+    assert np.isnan(found.targets[:, -1]).all() and len(np.unique(found.owners)) == 12
+    assert "no column 'label 47'" in caplog.text
+    assert "zeros.npy: the median lead spans 0 mV" in caplog.text and "nowhere.dcm" in caplog.text
+    predictor = Predictor(path)
+    windows = predictor.logits(read_record(table["path"][5]))
+    np.testing.assert_allclose(found.free[5], predictor.joined(windows))
+    np.testing.assert_allclose(found.logits[5], Predictor(path, published=True).joined(windows), atol=1e-6)
+    said = ecg_calibrate(path, "--data", files, monkeypatch=monkeypatch, capsys=capsys)
+    assert "24 records of 12 patients (labels.csv)" in said and load_source(path).calibration.fitted
+
+
+def test_a_table_of_files_that_does_not_fit_is_named(files, tmp_path, monkeypatch, capsys):
+    path = saved(tmp_path / "model.pt")
+    for columns, message in (
+        ({"name": ["a"]}, "column 'path'"), ({"path": ["a.dcm"]}, "no column 'label 0'"),
+        ({"path": ["a.dcm"], "label 0": [2]}, "neither 0 nor 1"), ({"path": ["a.dcm"], "label 0": [1]}, "none of the"),
+    ):  # fmt: skip
+        pd.DataFrame(columns).to_csv(tmp_path / "t.csv", index=False)
+        with pytest.raises(ConfigError, match=message):
+            answers_to_files(str(path), load_source(path), str(tmp_path / "t.csv"))
+    for words in (["--data", files, "task.seed=1"], ["--data", tmp_path, "--units", "uV"]):
+        with pytest.raises(SystemExit) as ended:
+            ecg_calibrate(path, *words, monkeypatch=monkeypatch, capsys=capsys)
+        assert ended.value.code == 2
 
 
 def record(odds):

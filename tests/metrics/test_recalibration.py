@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from scipy.special import expit, logit
+from scipy.special import expit, logit, softmax
 from scipy.stats import norm
 
 from ecg_signals.config import ConfigError
 from ecg_signals.metrics.calibrated import POINTS, of_weights, probability_of, read_calibration, wilson
-from ecg_signals.metrics.recalibration import applied, bands, fit, folds, pooled_error, thresholds, unseen
+from ecg_signals.metrics.recalibration import applied, bands, fit, folds, pooled_error, thresholds, top_error, unseen
 
 
 def drawn(records: int, prevalence: list[float], seed: int = 0, spread: float = 2.0):
@@ -65,6 +65,47 @@ def test_curves_rise_pass_through_what_came_true_and_need_five_hundred_positives
     before, after = (pooled_error(truth[:, :1], applied(found, bent)[:, :1]) for found in (straight, curved))
     assert after < before / 2
     assert (np.diff(applied(curved, np.sort(bent, axis=0))[:, 0]) >= 0).all()
+
+
+def classes_drawn(records: int, temperature: float, seed: int = 0):
+    """Logits that are too large by `temperature`, and what came true, [records, 4]; one class of each is true."""
+    rng = np.random.default_rng(seed)
+    odds = 2.0 * rng.standard_normal((records, 4)) - np.arange(4)
+    truth = np.eye(4)[[rng.choice(4, p=softmax(row)) for row in odds]]
+    return temperature * odds, truth
+
+
+def test_of_classes_one_temperature_is_found_again_and_ranks_stay():
+    logits, truth = classes_drawn(4000, 3.0)
+    found = fit(logits, truth, "temperature")
+    assert 1 / found["a"] == pytest.approx(3.0, rel=0.06) and found["b"] == [0.0] * 4
+    answers = applied(found, logits)
+    np.testing.assert_allclose(answers, softmax(logits * found["a"], axis=1))
+    assert top_error(truth, softmax(logits, axis=1)) > 0.1 > 0.02 > top_error(truth, answers)
+    np.testing.assert_array_equal(answers.argmax(axis=1), logits.argmax(axis=1))
+    held = unseen(logits, truth, np.arange(4000) // 2, "temperature")
+    assert top_error(truth, held) < 0.02
+
+
+def test_the_temperature_is_where_the_likelihood_is_highest_and_unknown_records_count_nowhere():
+    logits, truth = classes_drawn(200, 0.5, seed=1)
+
+    def loss(slope):
+        return -np.log(softmax(slope * logits, axis=1)[truth == 1]).sum()
+
+    best = fit(logits, truth, "temperature")["a"]
+    assert loss(best) <= min(loss(best * 1.001), loss(best / 1.001))
+    unknown = np.vstack([truth, np.full((5, 4), np.nan)])
+    assert fit(np.vstack([logits, np.full((5, 4), 9.0)]), unknown, "temperature")["a"] == best
+    with pytest.raises(ConfigError, match="several classes"):
+        fit(logits, np.eye(4)[[2] * 200], "temperature")
+
+
+def test_the_error_of_the_first_class_by_hand():
+    """Four answers of 0.6, one of them right; a sixth has no truth."""
+    answers = np.array([[0.6, 0.4]] * 4 + [[0.1, 0.9], [0.5, 0.5]])
+    truth = np.array([[1, 0], [0, 1], [0, 1], [0, 1], [0, 1], [np.nan, np.nan]])
+    assert top_error(truth, answers) == pytest.approx((4 * abs(0.6 - 0.25) + abs(0.9 - 1)) / 5)
 
 
 def test_patients_are_held_out_whole():
