@@ -13,7 +13,7 @@ from ecg_signals.config import ConfigError
 from ecg_signals.limits import shown
 from ecg_signals.readers.base import Reader
 from ecg_signals.readers.stated import Stated
-from ecg_signals.readers.units import FACTORS, voltage_factor
+from ecg_signals.readers.units import voltage_factor
 from ecg_signals.readers.vendor import Piece, facts, iso_time, kept, number, rate_of_interval, vendor_record
 from ecg_signals.readers.xml_tree import below, child, read_xml, root_of, text_of
 from ecg_signals.registry import register_reader
@@ -123,8 +123,7 @@ def _piece(path: Path, sequence: Element, start: int) -> Piece:
 
 def _unit(value: Element | None, name: str) -> str:
     found = child(value, name)
-    unit = (found.get("unit") or "").strip() if found is not None else ""
-    return unit if unit.lower() in FACTORS else unit or "no unit"
+    return (found.get("unit") or "").strip() or "no unit" if found is not None else "no unit"
 
 
 def _about(root: Element, series: Element, stated: Stated) -> dict[str, Any]:

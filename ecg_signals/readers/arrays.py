@@ -30,7 +30,7 @@ from ecg_signals.signal.leads import LEADS, OTHER_LEADS, upright_lead
 from ecg_signals.signal.record import Record
 
 _COUNTERS = ("", "index", "sample", "samples", "frame", "n", "unnamed: 0")
-_UNITS = re.compile(r"(?P<name>.*?)[\s_]*[(\[](?P<units>[^)\]]+)[)\]]\s*$")
+_UNITS = re.compile(r"(?P<name>.*?)(?:[\s_]*[(\[](?P<units>[^)\]]+)[)\]]|_(?P<suffix>[munµ]v))\s*$", re.IGNORECASE)
 
 
 @register_reader("npy")
@@ -64,7 +64,7 @@ class TableReader(Reader):
         A column `time` (seconds; `time_ms` milliseconds), `timestamp`, `date` or `datetime` (since 1970, or ISO 8601)
         gives the rate, as do lines "# sample_rate: 500" or "Sample Rate,500 Hz" before the numbers; likewise `units`
         and `lead`. A sample counter is left out. Separators: comma, semicolon, tab or blanks, or as in "sep=;". An
-        empty cell is NaN. UTF-8 or UTF-16.
+        empty cell is NaN. UTF-8, UTF-16, or what Windows wrote before.
         """
         return _read_table(found, stated)
 
@@ -100,7 +100,7 @@ def _columns(path: Path, begin: Beginning) -> tuple[list[str] | None, Any]:
     if len(cells) > MOST_SIGNALS:
         raise ConfigError(f"{path} has {len(cells)} columns; at most {MOST_SIGNALS} are believed (docs/limits.md)")
     named = not all(_is_number(cell) for cell in cells)
-    decimal = "," if separator == ";" and "," in (second if named else first) else "."
+    decimal = "," if separator in (";", "\t") and "," in (second if named else first) else "."
     if decimal == "," and not named:
         named = not all(_is_number(cell.replace(",", ".")) for cell in cells)
     try:
@@ -154,7 +154,7 @@ def _numbers(path: Path, table: Any, names: list[str] | None) -> tuple[np.ndarra
 def _key(text: str) -> tuple[str, str | None]:
     """A column's name in lower case, and its units."""
     match = _UNITS.match(text) if len(text) <= LONGEST_NAME else None  # longer ones take long, and are refused
-    name, units = (match["name"], match["units"]) if match else (text, None)
+    name, units = (match["name"], match["units"] or match["suffix"]) if match else (text, None)
     return name.strip().lower(), units
 
 

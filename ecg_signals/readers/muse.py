@@ -29,7 +29,6 @@ from ecg_signals.registry import register_reader
 from ecg_signals.signal.leads import LIMB_LEADS, derive_limb_leads
 from ecg_signals.signal.record import Record
 
-_UNITS = {"MICROVOLTS": "uV", "MILLIVOLTS": "mV", "VOLTS": "V", "NANOVOLTS": "nV"}
 _TYPES = {1: "i1", 2: "<i2", 4: "<i4"}  # bytes of a sample
 _MISSING = -(2**15)  # the lowest count
 _TIMES = ("%m-%d-%Y %H:%M:%S", "%m-%d-%Y", "%m/%d/%Y %H:%M:%S", "%Y-%m-%d %H:%M:%S")
@@ -99,8 +98,7 @@ def _piece(path: Path, lead: Element, wrong: list[str]) -> Piece:
     if text_of(lead, "LeadOff").upper() == "TRUE":
         warnings.warn(f"{path}: lead {shown(name, 20)} was off, as the file says; it is missing", stacklevel=4)
         values = np.full(len(counts), np.nan)
-    units = text_of(lead, "LeadAmplitudeUnits")
-    return Piece(name, values, _UNITS.get(units.upper(), units or "uV"))
+    return Piece(name, values, text_of(lead, "LeadAmplitudeUnits") or "uV")
 
 
 def _completed(pieces: list[Piece], about: dict[str, Any]) -> list[Piece]:

@@ -140,6 +140,9 @@ class _Scp:
         lengths = list(self.unpack(f"<{len(leads)}H", at + 6, "section 6"))
         begin = at + 6 + 2 * len(leads)
         counts = list(self.counts(leads, lengths, begin, at + size))
+        if any(len(values) < lead.samples for lead, values in zip(leads, counts)) and self.packed():
+            # a zero bit that fills up a byte reads as one more sample of the leads that have room for it
+            counts = [values[: lead.samples - 1] for lead, values in zip(leads, counts)]
         return step, interval, [_undone(values, encoding) for values in counts]
 
     def counts(self, leads: list[_Lead], lengths: list[int], begin: int, end: int) -> Iterator[np.ndarray]:

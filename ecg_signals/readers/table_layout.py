@@ -27,6 +27,7 @@ _KEYS = (*_RATE, *_UNITS, *_LEAD, *_START, *_STATEMENT, *_OPEN)
 _CORNERS = ("lead", "leads", "channel", "channels", "name")
 _KEY = re.compile(r"\s{0,64}\"?([^,;:=\t\"]{1,64})\"?\s{0,64}[,;:=\t]")  # bounded, so that no line takes long
 _PERSONAL = re.compile(r"name|patient|birth|dob|\bid\b|mrn|address|phone|mail", re.IGNORECASE)
+_BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f\x80-\x9f]")  # no letters of a text
 _NUMBERS = re.compile(r"[-+]?[\d.]*\d[\d.]*(?:e[-+]?\d+)?|nan|\d[\d.:tz/+-]*", re.IGNORECASE)
 
 
@@ -99,17 +100,24 @@ def encoding_of(head: bytes) -> str:
 def beginning(path: Path) -> Beginning:
     """Reads no further than the first line of numbers. Raises: ConfigError for a file without, and for one of bytes."""
     with open(path, "rb") as raw:
-        found = Beginning(encoding_of(raw.read(2)))
+        head = raw.read(LONGEST_LINE)
     _refuse_long_lines(path)
     try:
-        with open(path, encoding=found.encoding) as file:
-            rows = _rows(path, file, found)
-    except (UnicodeDecodeError, UnicodeError) as error:
-        raise ConfigError(f"{path} is no text file ({error}); save the table as UTF-8 text") from error
+        found, rows = _begun(path, encoding_of(head))
+    except UnicodeError as error:
+        if _BINARY.search(head):
+            raise ConfigError(f"{path} is no text file ({error}); save the table as UTF-8 text") from error
+        found, rows = _begun(path, "latin-1")  # as Windows wrote it, in which every byte is a letter
     if not rows:
         raise ConfigError(f"{path} holds no numbers; expected one column per lead and one row per sample")
     _place(rows, found)
     return found
+
+
+def _begun(path: Path, encoding: str) -> tuple[Beginning, list[tuple[int, str]]]:
+    found = Beginning(encoding)
+    with open(path, encoding=encoding) as file:
+        return found, _rows(path, file, found)
 
 
 def _rows(path: Path, file: TextIO, found: Beginning) -> list[tuple[int, str]]:
@@ -207,7 +215,7 @@ def leads_as_rows(path: Path, found: Beginning, most: int) -> tuple[list[str], n
     if not all(map(is_number, lines[0][1:])):
         return None
     names, rows = [], []
-    decimal = found.separator == ";" or ";" in found.first
+    decimal = any(mark in (found.separator or found.first) for mark in ";\t")
     with open(path, encoding=found.encoding) as file:
         for line in islice(file, found.start, found.start + MOST_COMMENTS):
             if not line.strip():

@@ -4,10 +4,14 @@ import re
 
 from ecg_signals.config import ConfigError
 
-FACTORS = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "nv": 1e-6, "v": 1e3}
+_PREFIXES = {"m": 1.0, "milli": 1.0, "": 1e3, "n": 1e-6, "nano": 1e-6}
+_PREFIXES |= dict.fromkeys(("u", "µ", "μ", "âµ", "micro"), 1e-3)  # the fourth: UTF-8 that was read as Latin-1
+FACTORS = {prefix + volt: factor for prefix, factor in _PREFIXES.items() for volt in ("v", "volt", "volts")}
 COUNTS = ("adu", "adc", "count", "counts")  # units of a signal without calibration
 COUNTS_PER_MV = 200.0  # the WFDB convention for such a signal
-_STEP = re.compile(r"\s*(?P<step>\d{0,20}(?:\.\d{1,20})?(?:e[+-]?\d{1,2})?)\s*(?P<unit>[^\W\d]{1,5})\s*", re.IGNORECASE)
+_STEP = re.compile(
+    r"\s*(?P<step>\d{0,20}(?:\.\d{1,20})?(?:e[+-]?\d{1,2})?)\s*(?P<unit>[^\W\d]{1,10})\s*", re.IGNORECASE
+)
 
 
 def to_millivolt(units: str) -> float | None:

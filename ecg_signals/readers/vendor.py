@@ -29,6 +29,7 @@ from ecg_signals.signal.leads import LEADS, OTHER_LEADS, upright_lead
 from ecg_signals.signal.record import Record
 
 _PREFIX = re.compile(r"(?:(?:ecg|ekg|lead|channel)[\s_.:-]+)+(?=\w)|(?:ecg|ekg|lead)(?=(?:a?v|i|ml))", re.IGNORECASE)
+_REFERENCE = re.compile(r"[\s_-]ref$", re.IGNORECASE)  # of EDF labels: against the recorder's reference
 _SPELLING = {name.lower(): name for name in (*LEADS, *OTHER_LEADS)}
 _SCP_LEADS = {
     1: "I", 2: "II", 9: "V7", 10: "V2R", 11: "V3R", 12: "V4R", 13: "V5R", 14: "V6R", 15: "V7R", 16: "Vx", 17: "Vy",
@@ -57,7 +58,7 @@ def lead_name(text: str) -> tuple[str, int]:
 
     A label of no known lead is kept as it is.
     """
-    lead, sign = upright_lead(text)
+    lead, sign = upright_lead(_REFERENCE.sub("", text))
     if lead in LEADS:
         return lead, sign
     plain = _PREFIX.sub("", lead.strip(), count=1).strip()

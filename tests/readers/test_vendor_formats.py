@@ -100,6 +100,13 @@ def test_one_sample_less_than_scp_states_is_said_and_two_are_an_error(tmp_path):
     refused(tmp_path, make.scp_bytes(SIGNAL, packed=False, stated=1002), "has 1000 of 1002 samples")
 
 
+def test_bits_that_fill_up_a_packed_lead_of_scp_are_no_sample(tmp_path):
+    """A zero bit is a code as well: leads with room for it must not be longer than those without."""
+    found, said = read(tmp_path, make.scp_bytes(SIGNAL, stated=1001))
+    assert found.signal.shape == (12, 1000) and any("1000 samples, 1001 are stated" in text for text in said)
+    np.testing.assert_allclose(found.signal, SIGNAL, atol=1e-6)
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_leads_of_scp_that_overflow_their_length_field_are_read_whole(packed, tmp_path):
     long = np.tile(SIGNAL[:2], 38)[:, :37_855] * (6 if packed else 1)
@@ -275,6 +282,19 @@ def test_of_an_edf_with_several_rates_the_ecg_of_the_highest_is_read(tmp_path):
     }
 
 
+@pytest.mark.parametrize("label", ["ECG {}", "EKG {}-Ref", "ecg {}", "{}", "Lead {}"])
+@pytest.mark.parametrize(("units", "factor"), [
+    ("uV", 1000), ("\xb5V", 1000), ("\xc2\xb5V", 1000), ("microV", 1000), ("mVolt", 1), ("MV", 1),
+])  # fmt: skip
+def test_labels_and_units_of_edf_are_spelt_in_many_ways(label, units, factor, tmp_path):
+    rows = [(label.format(lead), "uV" if factor > 1 else "mV", row * factor) for lead, row in zip(LEADS, SIGNAL)]
+    content = make.edf_bytes(rows, per_record=[250] * 12, seconds=0.5)
+    stored = (b"uV" if factor > 1 else b"mV").ljust(8)
+    found, _ = read(tmp_path, content.replace(stored, units.encode("latin-1").ljust(8)))
+    assert tuple(found.leads) == LEADS
+    np.testing.assert_allclose(found.signal, SIGNAL, atol=1e-5)
+
+
 def test_a_discontinuous_edf_has_gaps_and_its_notes_are_annotations(tmp_path):
     content = make.edf_bytes(channels(SIGNAL[:2]), per_record=[250, 250], seconds=0.5, kind="EDF+D",
                              starts=[0, 0.5, 2, 2.5], notes={2: "artefact"})  # fmt: skip
@@ -406,6 +426,19 @@ def test_tables_come_in_many_layouts(text, rate, encoding, tmp_path):
     path.rename(tmp_path / "u.npy")
     if len(text) > 200:  # enough of it to be known as a table under any name
         np.testing.assert_array_equal(read_path(tmp_path / "u.npy", sample_rate=250)[0].signal, found.signal)
+
+
+@pytest.mark.parametrize(("names", "separator", "decimal", "encoding"), [
+    ("{} (\xb5V)", ",", ".", "cp1252"), ("{} [uV]", "\t", ",", "utf-8"), ("{}_uV", ";", ",", "utf-8"),
+    ("{}", "\t", ",", "utf-8"),
+])  # fmt: skip
+def test_tables_of_spreadsheets_in_other_languages_are_read(names, separator, decimal, encoding, tmp_path):
+    factor = 1000 if "V" in names else 1
+    lines = [[names.format(lead) for lead in LEADS], *(SIGNAL.T[:100] * factor).tolist()]
+    cells = [[cell if isinstance(cell, str) else f"{cell:.4f}".replace(".", decimal) for cell in row] for row in lines]
+    (tmp_path / "t.csv").write_text("\n".join(map(separator.join, cells)), encoding=encoding)
+    found, _ = read_path(tmp_path / "t.csv", sample_rate=500)
+    np.testing.assert_allclose(found.signal, SIGNAL[:, :100], atol=1e-6)
 
 
 @pytest.mark.parametrize("form", ["16", "212"])
