@@ -64,9 +64,12 @@ def layout(record: Record, style: Style = USUAL, title: str = "", answerer: str 
 
 
 def pages(record: Record, style: Style = USUAL, title: str = "", quality: str = "") -> Iterator[Sheet]:
-    """All pages of a record from `style.start` on, made one by one; 12 x 1 has 30 s a page unless a speed is given."""
+    """All pages of a record from `style.start` on, made one by one.
+
+    12 x 1 has 30 s a page where there are more than two, unless a speed is given.
+    """
     left = record.signal.shape[1] / record.sample_rate - style.start
-    if style.layout == "12x1" and style.speed is None and left > TRACES / style.mm_per_second:
+    if style.layout == "12x1" and style.speed is None and left > 2 * TRACES / style.mm_per_second:
         style = replace(style, speed=TRACES / OVERVIEW_SECONDS)
     span = TRACES / style.mm_per_second
     total = max(1, math.ceil(left / span - 1e-9))

@@ -246,6 +246,9 @@ def test_the_pages_of_a_long_record_show_all_of_it_once():
     assert len(sheets) == 2 and [len(trace.x) for trace in sheets[1].traces] == [15_000] * 12
     assert any("8.333 mm/s" in text.words for text in sheets[0].texts) and "page 2 of 2" in sheets[1].title
     assert len(list(pages(record, Style(layout="12x1", speed=25.0)))) == 6
+    little_more = next(pages(Record(np.tile(beats(), (1, 2))[:, :5120], 500, [*LEADS]), Style(layout="12x1")))
+    assert little_more.speed == 25 and [len(trace.x) for trace in little_more.traces] == [5000] * 12
+    assert any("10.24 s" in text.words for text in little_more.texts)
     day = Record(np.tile(beats(60.0, 100.0, 1), (1, 24 * 60)), 100, ["II"])
     last = layout(day, Style(start=86_395.0))
     assert len(last.traces[0].x) == 500 and next(pages(day)).traces[0].start == 0
