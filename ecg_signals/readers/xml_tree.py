@@ -67,7 +67,7 @@ def read_xml(path: Path) -> Element:
     content = read_regular(path, MAX_VENDOR_BYTES)
     parser = DefusedXMLParser(target=_Builder(), forbid_entities=True, forbid_external=True)
     try:
-        parser.feed(content)
+        parser.feed(content.lstrip())  # some exports begin with an empty line
         root: Element = parser.close()
     except DefusedXmlException as error:
         raise ConfigError(f"{path} declares entities ({type(error).__name__}), which no ECG needs; refused") from None

@@ -1,5 +1,6 @@
 """Recorders' files with everything that is odd about them, made here: tools/vendor_files.py writes them."""
 
+import re
 import struct
 import sys
 import warnings
@@ -210,6 +211,16 @@ def test_second_differences_of_philips_wrap_as_16_bits(tmp_path):
 BOMB = '<!DOCTYPE r [<!ENTITY a "aaaaaaaaaa">' + "".join(
     f'<!ENTITY {name} "{f"&{before};" * 10}">' for before, name in zip("abcdefgh", "bcdefghi")
 )
+
+
+@pytest.mark.parametrize("write", [make.aecg, make.muse, make.cardiosoft, make.philips])
+@pytest.mark.parametrize("change", [
+    lambda text: ("\r\n" + text).encode(), lambda text: b"\xef\xbb\xbf" + text.replace("ISO-8859-1", "UTF-8").encode(),
+    lambda text: text.replace("><", ">\r\n <").encode(),
+    lambda text: re.sub(r'encoding="[\w-]+"', "", text).replace("?>", ' encoding="utf-16"?>', 1).encode("utf-16"),
+])  # fmt: skip
+def test_blank_lines_byte_order_marks_and_wide_letters_around_xml_do_not_matter(write, change, tmp_path):
+    np.testing.assert_allclose(read(tmp_path, change(write(SIGNAL)))[0].signal, SIGNAL, atol=1e-6)
 
 
 @pytest.mark.parametrize("root", ["AnnotatedECG", "RestingECG", "restingecgdata", "CardiologyXML"])
