@@ -10,6 +10,7 @@ import numpy as np
 
 from ecg_signals.config import ConfigError
 from ecg_signals.limits import LONGEST_LINE, MOST_COMMENTS, shown
+from ecg_signals.readers.units import to_millivolt
 
 TIMES = {
     "time": 1.0, "t": 1.0, "seconds": 1.0, "time_s": 1.0, "time_ms": 1e-3, "ms": 1e-3, "timestamp": 1.0, "date": 1.0,
@@ -155,10 +156,21 @@ def _place(rows: list[tuple[int, str]], found: Beginning) -> None:
     at = numeric.index(True) if any(numeric) else min(1, len(rows) - 1)
     if at and not (_is_key_line(rows[at - 1][1], found) and sizes[at - 1] == 2 and sizes[at] != 2):
         at -= at == 1 or sizes[at - 1] == sizes[at]
-    for _, text in rows[:at]:
-        _note(found, text)
     found.start, found.first = rows[at]
+    named = _with_units(rows[at - 1][1], found) if at and sizes[at - 1] == sizes[at] else None
+    found.first = named or found.first
+    for _, text in rows[: at - bool(named)]:
+        _note(found, text)
     found.second = rows[min(at + 1, len(rows) - 1)][1]
+
+
+def _with_units(names: str, found: Beginning) -> str | None:
+    """A line of names with the units that the line below them, `found.first`, holds; None where that is another one."""
+    units = cells_of(found.first, found.separator)
+    if not any(units) or any(unit and to_millivolt(unit) is None and unit not in SECONDS for unit in units):
+        return None
+    mark = found.separator or next((mark for mark in "\t;," if mark in names), ",")
+    return mark.join(f"{name} ({unit})" if unit else name for name, unit in zip(cells_of(names, mark), units))
 
 
 def _key_and_value(text: str) -> tuple[str, str] | None:

@@ -452,6 +452,16 @@ def test_tables_of_spreadsheets_in_other_languages_are_read(names, separator, de
     np.testing.assert_allclose(found.signal, SIGNAL[:, :100], atol=1e-6)
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_row_of_units_below_the_names_counts(separator, tmp_path):
+    rows = [["time", "I", "II"], ["ms", "uV", "mV"]]
+    rows += [[str(4 * k), str(1000 * first), str(second)] for k, (first, second) in enumerate(SIGNAL[:2, :50].T)]
+    (tmp_path / "t.csv").write_text("\n".join(map(separator.join, rows)))
+    found, _ = read_path(tmp_path / "t.csv")
+    assert found.sample_rate == 250 and found.leads == ["I", "II"]
+    np.testing.assert_allclose(found.signal, SIGNAL[:2, :50], atol=1e-6)
+
+
 @pytest.mark.parametrize("form", ["16", "212"])
 def test_a_bare_signal_file_is_read_as_the_caller_says(form, tmp_path):
     import wfdb
