@@ -138,6 +138,8 @@ class Answers:
     def valid(self, question: Question) -> list[int]:
         """Numbers of those that the question may have."""
         if question.asked == "choose":
+            if not question.attribute:
+                raise ConfigError(f"{limits.shown(question.text)!r} names no attributes to choose among; {DOWNLOAD}")
             return sorted(self._number(choice(name)) for name in question.attribute)
         if question.template not in self.templates:
             raise ConfigError(f"template {question.template} is not in answers_for_each_template.csv; {DOWNLOAD}")
@@ -253,7 +255,11 @@ def _write_names(path: Path, names: Sequence[str]) -> None:
 
 
 def report(records: Records, left: int, what: str) -> None:
-    """Says what was left out, and why."""
-    if left:
-        first = "; ".join(f"{path}: {why}" for path, why in list(records.unusable.items())[:3])
-        print(f"{left} {what} left out, as {len(records.unusable)} ECGs cannot be used ({first})")
+    """Says what was left out, and why. Raises: ConfigError where that is everything."""
+    if not left:
+        return
+    first = "; ".join(f"{path}: {why}" for path, why in list(records.unusable.items())[:3])
+    said = f"{left} {what} left out, as {len(records.unusable)} ECGs cannot be used ({first})"
+    if not records.samples:
+        raise ConfigError(f"{said}; --records FOLDER is the one that ecg_path follows")
+    print(said)

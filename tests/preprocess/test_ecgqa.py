@@ -11,8 +11,8 @@ from scipy.io import loadmat
 from ecg_signals import load_model
 from ecg_signals.cli import preprocess, train
 from ecg_signals.config import ConfigError
-from ecg_signals.preprocess.ecgqa import read_questions
-from ecg_signals.preprocess.ecgqa_grounding import Fact, settled
+from ecg_signals.preprocess.ecgqa import Answers, Question, read_questions
+from ecg_signals.preprocess.ecgqa_grounding import ALL, GROUPS, Fact, facts_of, settled
 from ecg_signals.registry import get_entry
 
 SPLITS = ("train", "valid", "test")
@@ -100,6 +100,63 @@ def test_facts_about_leads_are_the_published_ones(folder, records, tmp_path):
                 "targets": np.stack([one["target_idx"], one["label"], one["attribute_id"]], axis=1).tolist(),
             }
         assert found == expected[split]
+
+
+def asked(asked, text, answer, attribute):
+    question = Question(1, f"single-{asked}", "scp_code", text, answer, [1], ["r"], tuple(attribute))
+    groups = {**GROUPS, "posterior": (9, 10, 11)}
+    return {(fact.leads, fact.attribute): fact.true for fact in facts_of(question, groups)}
+
+
+def test_numeric_features_are_true_where_they_are_answered():
+    attribute = ["below the normal range of rr interval", "below the normal range of qt interval"]
+    found = asked("query", "What numeric features of this ECG fall below the normal range?", ["rr interval"], attribute)
+    assert found == {(ALL, attribute[0]): True, (ALL, attribute[1]): False}
+    found = asked("query", "What range does the rr interval of this ECG fall in?", ["below the normal range"],
+                  [attribute[0], "within the normal range of rr interval"])  # fmt: skip
+    assert list(found.values()) == [True, False]
+
+
+def test_leads_of_voltage_criteria_are_told_by_limb_and_chest_and_those_of_other_findings_one_by_one():
+    text, limb = "What leads are showing symptoms of high qrs voltage in this ECG?", ALL[:6]
+    six = [f"lead {name}" for name in ("I", "II", "III", "aVR", "aVL", "aVF")]
+    assert asked("query", text, [*six, "lead V1"], ["high qrs voltage"]) == {
+        (limb, "high qrs voltage"): True, (ALL[6:], "high qrs voltage"): False}  # fmt: skip
+    assert not any(asked("query", text, six[:5], ["high qrs voltage"]).values())
+    found = asked("query", "What leads are showing symptoms of low voltage in this ECG?", ["lead aVR"], ["low voltage"])
+    assert len(found) == 12 and [leads for (leads, _), true in found.items() if true] == [(3,)]
+
+
+def test_a_stage_of_infarction_that_is_not_known_tells_nothing_of_the_others():
+    stages = ["old stage of myocardial infarction", "unknown stage of myocardial infarction"]
+    text = "What stage of infarction does this ECG show?"
+    assert asked("query", text, [stages[1]], stages) == {}
+    assert asked("query", text, [stages[0]], stages) == {(ALL, stages[0]): True}
+
+
+def test_a_finding_is_named_without_its_leads():
+    names = {
+        "Myocardial infarction in anterior leads": "myocardial infarction",
+        "ischemic in lateral leads": "ischemic",
+        "ischemic ST-T changes in septal leads": "ischemic ST-T changes",
+    }
+    places = {"anterior": (8, 9), "lateral": (0, 4, 10, 11), "septal": (6, 7)}
+    for attribute, name in names.items():
+        (place,) = (leads for group, leads in places.items() if group in attribute)
+        assert asked("verify", f"Does this ECG show symptoms of {attribute}?", ["yes"], [attribute]) == {
+            (place, name): True}  # fmt: skip
+
+
+def test_records_that_are_not_there_at_all_end_with_what_to_type(folder, tmp_path):
+    argv = ["--dest", str(tmp_path), "--records", str(tmp_path), "--tokenizer", str(folder / "bert_tiny_uncased")]
+    with pytest.raises(ConfigError, match=r"52 questions left out.*--records FOLDER"):
+        preprocess.run(["ecgqa", str(folder / "ecgqa"), *argv])
+
+
+def test_a_question_that_names_nothing_to_choose_among_is_an_error(folder):
+    question = Question(3, "single-choose", "scp_code", "Which one?", ["none"], [1], ["r"])
+    with pytest.raises(ConfigError, match=r"'Which one.' names no attributes"):
+        Answers(folder / "ecgqa").valid(question)
 
 
 def test_what_is_confirmed_and_denied_is_denied():
