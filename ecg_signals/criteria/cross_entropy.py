@@ -21,7 +21,7 @@ from ecg_signals.registry import register_criterion
 class CrossEntropyConfig(BaseConfig):
     weight: list[float] | None = option(None, "factor of each class's loss, one per class")
     focal_loss: bool = option(False, "multiply each loss by (1 - probability of the right class) ** gamma")
-    gamma: float = option(1.0, "exponent of the focal loss")
+    gamma: float = option(1.0, "exponent of the focal loss", least=0)
 
 
 @register_criterion("cross_entropy", dataclass=CrossEntropyConfig)
@@ -66,7 +66,10 @@ class CrossEntropyCriterion(CountingCriterion):
         logits, target, known = class_targets(logits, batch)
         losses = F.cross_entropy(logits, target, weight=self.weight, reduction="none")
         if self.cfg.focal_loss:
-            losses = (1 - torch.exp(-losses)) ** self.cfg.gamma * losses
+            wrong = -torch.expm1(-losses)  # 1 - probability of the right class
+            if self.cfg.gamma < 1:  # whose slope is infinite at 0
+                wrong = wrong.clamp(min=torch.finfo(wrong.dtype).tiny)
+            losses = wrong**self.cfg.gamma * losses
         loss = losses.masked_fill(~known, 0.0).sum()
         count, correct = known.sum(), ((logits.argmax(dim=-1) == target) & known).sum()
         logs = logged(loss, batch, correct=correct, count=count)

@@ -35,6 +35,11 @@ class EcgSegmentation(BaseTask):
             dataset.labelled = self.cfg.apply_cgm
         return dataset
 
+    def align(self, model: BaseModel, criterion: BaseCriterion, dataset: BaseDataset) -> list[int] | None:
+        if isinstance(dataset, SegmentationDataset):
+            dataset.classes = len(getattr(model.cfg, "label_idx", ())) or None
+        return super().align(model, criterion, dataset)
+
     def prepare(self, model: BaseModel, criterion: BaseCriterion, dataset: BaseDataset) -> None:
         """Check that the model marks samples, and has as many labels as the files."""
         if not model.of_samples:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.io import loadmat
+from scipy.io import loadmat, savemat
 
 import ecg_signals
 from ecg_signals.cli import preprocess, train, validate, view
@@ -17,7 +17,7 @@ from ecg_signals.inference.predict import Predictor
 from ecg_signals.inference.waves import Delineator, open_delineator
 from ecg_signals.metrics.delineation import compare, delineate, match
 from ecg_signals.readers.read import read_record
-from ecg_signals.registry import get_entry
+from ecg_signals.registry import build, get_entry
 from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.record import Record
 
@@ -192,3 +192,40 @@ def test_a_perfect_answer_has_no_error():
     found = compare(classes, classes, np.ones(1000, bool), WAVES, 500)
     assert all((one.f1, one.mean, one.missed) == (1, 0, 0) for one in found.values()) and len(found) == 6
     assert delineate(classes, WAVES)["qrs"].tolist() == [[200, 239]]
+
+
+def marked_files(folder, **tracks):
+    """A dataset of two files of 12 leads and 20 samples, with these tracks beside the signal."""
+    folder.mkdir()
+    for name in ("a", "b"):
+        arrays = {"feats": np.random.default_rng(0).normal(size=(12, 20)), "curr_sample_rate": 500, **tracks}
+        savemat(folder / f"{name}.mat", arrays)
+    (folder / "train.tsv").write_text(f"{folder}\na.mat\t20\nb.mat\t20\n")
+    entry = get_entry("dataset", "segmentation")
+    return entry.cls(entry.dataclass(), folder / "train.tsv")
+
+
+def test_all_is_marked_in_a_file_that_says_nothing_else(tmp_path):
+    dataset = marked_files(tmp_path / "files", segment_label=np.full((1, 20), 3))
+    batch = dataset.collate([dataset[0], dataset[1]])
+    assert batch["segment_mask"].shape == (2, 20) and not batch["segment_mask"].any()
+
+
+def test_a_file_that_marks_a_class_that_the_model_does_not_have_is_named(tmp_path):
+    dataset = marked_files(tmp_path / "files", segment_label=np.full((1, 20), 4))
+    assert dataset[1]["tracks"]["segment_label"].max() == 4
+    model = build("model", "unet_segmentor", initial_dim=2, in_d=12)
+    build("task", "ecg_segmentation", data=str(tmp_path)).align(model, build("criterion", "cross_entropy"), dataset)
+    with pytest.raises(ConfigError, match=r"b\.mat marks samples as class 4.*model\.label_idx"):
+        dataset[1]
+
+
+def test_a_focal_loss_has_a_slope_where_the_right_class_is_certain():
+    logits = torch.tensor([[[40.0, 0, 0, 0], [0, 1.0, 0, 0]]], requires_grad=True)
+    batch = {"net_input": {"source": torch.zeros(1, 1, 2)}, "segment_label": torch.tensor([[0, 2]])}
+    for gamma in (0.0, 0.5, 1.0, 2.0):
+        found = build("criterion", "cross_entropy", focal_loss=True, gamma=gamma)(lambda **_: {"logits": logits}, batch)
+        ce = -np.log(1 / (3 + np.e))
+        assert found.loss.item() == pytest.approx((1 - np.exp(-ce)) ** gamma * ce, rel=1e-5)
+        (slope,) = torch.autograd.grad(found.loss, logits)
+        assert slope.isfinite().all()

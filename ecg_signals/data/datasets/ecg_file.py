@@ -91,12 +91,14 @@ class EcgFileDataset(BaseDataset):
         kind: of manifest.
         tracks: arrays [..., samples] that files hold beside the signal. They are cropped and padded as it is; items
             have them in `tracks`, by name, batches as [batch, ..., samples].
+        optional_tracks: those of them that are False throughout where a file does not hold them.
         several: an item is several views, `source` a list of signals; batches hold them in order.
         one_rate: all files must have the same sample rate.
     """
 
     kind: ClassVar[str] = "plain"
     tracks: ClassVar[tuple[str, ...]] = ()
+    optional_tracks: ClassVar[tuple[str, ...]] = ()
     several: ClassVar[bool] = False
     crops_as_windows = True
     one_rate: ClassVar[bool] = True
@@ -131,7 +133,8 @@ class EcgFileDataset(BaseDataset):
 
     def open_source(self) -> SegmentSource:
         """What reads the segments that the manifest names."""
-        return FileSource(self.manifest.root, self.tracks, int((self.cfg.remote_cache or 0) * 1e9))
+        tracks = {name: name not in self.optional_tracks for name in self.tracks}
+        return FileSource(self.manifest.root, tracks, int((self.cfg.remote_cache or 0) * 1e9))
 
     def make_preparation(self) -> Preparation:
         """What brings stored signals into the form of items."""

@@ -26,14 +26,20 @@ ANY_LEAD = "II"  # of the input contract of a model that takes any lead alone
 @register_dataset("segmentation", dataclass=EcgFileConfig)
 class SegmentationDataset(EcgFileDataset):
     """One item per manifest row. Batches also hold `segment_label` [batch, samples], classes, and `segment_mask`, True
-    where nothing was marked, and in padding. Files hold both, as `ecg-preprocess ludb` writes them.
+    where nothing was marked, and in padding. Files hold both, as `ecg-preprocess ludb` writes them; in one without
+    `segment_mask` all is marked.
 
     `task.normalize` is a layer norm over all leads of an item together, without mean_path and std_path. The files'
     `label` is left out unless `labelled`, which a task with labels sets.
+
+    Attributes:
+        classes: how many there can be; None: any number.
     """
 
     tracks: ClassVar[tuple[str, ...]] = ("segment_label", "segment_mask")
+    optional_tracks: ClassVar[tuple[str, ...]] = ("segment_mask",)
     labelled = False
+    classes: int | None = None
 
     def __init__(self, cfg: EcgFileConfig, path: str | Path, *, training: bool = False, seed: int = 1) -> None:
         super().__init__(cfg, path, training=training, seed=seed)
@@ -51,6 +57,15 @@ class SegmentationDataset(EcgFileDataset):
     def prepared(self, segment: Segment, leads: Sequence[int] | None, index: int, stream: int) -> np.ndarray:
         signal = super().prepared(segment, leads, index, stream)
         return jointly_standardised(signal, LAYER_NORM).astype(np.float32) if self.cfg.normalize else signal
+
+    def facts(self, segments: Sequence[Segment], index: int) -> dict[str, Any]:
+        marks = segments[0].tracks["segment_label"]
+        if self.classes is not None and not marks.max(initial=0) < self.classes:
+            raise ConfigError(
+                f"{segments[0].path} marks samples as class {marks.max():g} in segment_label, but model.label_idx has "
+                f"{self.classes} classes, 0 to {self.classes - 1}; set model.label_idx to those of the files"
+            )
+        return super().facts(segments, index)
 
     def label(self, segment: Segment) -> Tensor | None:
         return super().label(segment) if self.labelled or self.label_file is not None else None

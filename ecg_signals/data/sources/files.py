@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from ecg_signals.readers.mat_file import read_mat_arrays, unreadable
 from ecg_signals.readers.npy_file import load_npy
 
 _WANTED = ("feats", "curr_sample_rate", "idx", "patient_id", "label")
+NO_TRACKS: Mapping[str, bool] = {}
 
 
 class FileSource(SegmentSource):
@@ -24,12 +25,15 @@ class FileSource(SegmentSource):
 
     Args:
         root: the manifest's.
-        tracks: arrays [..., samples] that every file must hold beside `feats`.
+        tracks: arrays [..., samples] that files hold beside `feats`: name -> whether every file must, or it is False
+            throughout where one does not.
         cache_bytes: of records of a server that stay on the local disk.
     """
 
-    def __init__(self, root: str | os.PathLike[str], tracks: Sequence[str] = (), cache_bytes: int = 0) -> None:
-        self.root, self.tracks = os.fspath(root), tuple(tracks)
+    def __init__(
+        self, root: str | os.PathLike[str], tracks: Mapping[str, bool] = NO_TRACKS, cache_bytes: int = 0
+    ) -> None:
+        self.root, self.tracks = os.fspath(root), dict(tracks)
         self.remote = is_url(self.root)
         self.stores = Stores(self.root, cache_bytes)
 
@@ -63,9 +67,11 @@ class FileSource(SegmentSource):
         return os.path.join(self.root, packed.shard if packed else address), packed is not None
 
 
-def read_segment(path: str, tracks: Sequence[str] = ()) -> Segment:
+def read_segment(path: str, tracks: Mapping[str, bool] = NO_TRACKS) -> Segment:
     """Read a .mat file (`feats` and what may stand beside it) or a .npy file (the array alone).
 
+    Args:
+        tracks: see FileSource.
     Raises: ConfigError naming the file when it is missing, truncated or not of this kind.
     """
     if path.endswith(".npy"):
@@ -88,8 +94,10 @@ def read_segment(path: str, tracks: Sequence[str] = ()) -> Segment:
     return _with_tracks(segment, tracks, found)
 
 
-def _with_tracks(segment: Segment, wanted: Sequence[str], found: Mapping[str, np.ndarray]) -> Segment:
+def _with_tracks(segment: Segment, wanted: Mapping[str, bool], found: Mapping[str, np.ndarray]) -> Segment:
     """Raises: ConfigError for a track that is not there, or has not one value for every sample."""
+    empty = {name: np.zeros((1, segment.signal.shape[-1]), bool) for name, needed in wanted.items() if not needed}
+    found = {**empty, **found}
     for name in wanted:
         shape = found[name].shape if name in found else None
         if shape is None or shape[-1:] != segment.signal.shape[-1:]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ecg_signals.config import option
+from ecg_signals.config import ConfigError, option
 from ecg_signals.metrics.delineation import delineate
 from ecg_signals.metrics.logits import CLASSES
 from ecg_signals.models.base import BaseModel, ModelOutput, StartOptions
@@ -19,6 +19,7 @@ from ecg_signals.models.segmentation.unet3plus import UNet3Plus
 from ecg_signals.registry import register_model
 from ecg_signals.signal.contract import SignalContract
 
+NO_WAVE = "none"  # the class of samples between waves
 BACKBONES: dict[str, type[BaseModel]] = {"unet": UNet, "unet3plus": UNet3Plus}
 
 
@@ -42,6 +43,11 @@ class UNetSegmentor(WaitingEncoder):
 
     def __init__(self, cfg: UNetSegmentorConfig) -> None:
         super().__init__(cfg)
+        if sorted(cfg.label_idx.values()) != list(range(len(cfg.label_idx))) or NO_WAVE not in cfg.label_idx:
+            raise ConfigError(
+                f"model.label_idx={dict(cfg.label_idx)}; expected the classes 0, 1, ..., each once, one of them called "
+                f"{NO_WAVE}, such as {{p: 0, qrs: 1, t: 2, {NO_WAVE}: 3}}"
+            )
         self.segment = nn.Conv1d(self.encoder.dim, len(cfg.label_idx), 1)
 
     @classmethod
@@ -64,18 +70,20 @@ class UNetSegmentor(WaitingEncoder):
         """Waves of every item: `p_onsets`, `p_offsets`, `qrs_onsets` ..., inclusive numbers of samples.
 
         Args:
-            source: [batch, leads, samples], as in training; the model should be in eval mode.
+            source: [batch, leads, samples], or [leads, samples] of one item, as in training; the model should be in
+                eval mode.
         """
+        source = source.reshape(-1, *source.shape[-2:])
         classes = self(source, padding_mask=padding_mask)["logits"].argmax(dim=-1).cpu().numpy()
         if padding_mask is not None:
             empty = padding_mask.reshape(len(classes), -1, classes.shape[1]).all(dim=1).cpu().numpy()
-            classes = np.where(empty, self.cfg.label_idx["none"], classes)
+            classes = np.where(empty, self.cfg.label_idx[NO_WAVE], classes)
         return [as_lists(delineate(row, self.waves)) for row in classes]
 
     @property
     def waves(self) -> dict[str, int]:
         """Class of each wave."""
-        return {name: number for name, number in self.cfg.label_idx.items() if name != "none"}
+        return {name: number for name, number in self.cfg.label_idx.items() if name != NO_WAVE}
 
 
 def as_lists(waves: Mapping[str, np.ndarray]) -> dict[str, list[int]]:

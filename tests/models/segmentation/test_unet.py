@@ -188,3 +188,14 @@ def test_a_signal_shorter_than_the_deepest_map_is_an_error():
     model = build("model", "unet", initial_dim=2)
     with pytest.raises(ConfigError, match="16 or more"):
         model(torch.zeros(1, 1, 15))
+
+
+def test_waves_of_one_item_are_those_of_a_batch_of_it(folder, inputs):
+    model = ecg_signals.load_model(folder / "unet3plus.pt")
+    assert model.delineate_ecg(inputs["source"][0]) == model.delineate_ecg(inputs["source"][:1])
+
+
+@pytest.mark.parametrize("label_idx", [{"p": 0, "qrs": 1}, {"p": 1, "none": 2}, {"p": 0, "qrs": 0, "none": 1}])
+def test_classes_that_are_not_numbered_one_by_one_are_refused(label_idx):
+    with pytest.raises(ConfigError, match=r"model\.label_idx=.*p: 0, qrs: 1, t: 2, none: 3"):
+        build("model", "unet_segmentor", initial_dim=2, label_idx=label_idx)
