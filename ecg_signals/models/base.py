@@ -71,6 +71,7 @@ class BaseModel(Encoder):
     encoder_key: ClassVar[str] = "encoder"  # the submodule that is the encoder, in a model around one
     usually_pretrained: ClassVar[bool] = False  # a start from random weights must be asked for
     logit_kind: str | None = None  # set in a class whose logits are the same by any criterion
+    further_inputs: ClassVar[tuple[str, ...]] = ()  # what forward takes of an item beside source and padding_mask
     of_samples: ClassVar[bool] = False  # its logits are [batch, samples, classes]: it marks waves
     PEER_METHODS: ClassVar[dict[str, str]] = {
         "build_model": "__init__(self, cfg)",

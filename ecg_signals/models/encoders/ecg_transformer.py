@@ -186,15 +186,27 @@ class ECGTransformer(BaseModel):
     def _encode(
         self, source: Tensor, padding_mask: Tensor | None, mask: bool, hidden: list[Tensor] | None
     ) -> ModelOutput:
-        features, padding = self.convolve(source, padding_mask)
-        frames = self.project(self.layer_norm(features))
-        mask_indices = self.draw_mask(frames.shape[:2], padding) if mask and self.cfg.apply_mask else None
-        frames = self.hide(frames, mask_indices, channels=mask)
+        frames, padding = self.frames(source, padding_mask, mask)
         x, saliency = self.contextualise(frames, padding, hidden)
         output = ModelOutput(features=x, pooled=pool_frames(x, padding, self.cfg.pooling), padding_mask=padding)
         if saliency is not None:
             output["saliency"] = saliency
         return output
+
+    @property
+    def frame_norm(self) -> nn.Module:
+        """Of the convolutions' output."""
+        return self.layer_norm
+
+    def frames(self, source: Tensor, padding_mask: Tensor | None, mask: bool) -> tuple[Tensor, Tensor | None]:
+        """source -> (frames before they get their position [batch, frames, width], bool padding or None).
+
+        mask: hide frames and channels as the mask_* options say.
+        """
+        features, padding = self.convolve(source, padding_mask)
+        frames = self.project(self.frame_norm(features))
+        mask_indices = self.draw_mask(frames.shape[:2], padding) if mask and self.cfg.apply_mask else None
+        return self.hide(frames, mask_indices, channels=mask), padding
 
     def convolve(self, source: Tensor, padding_mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """source -> (convolutions' output [batch, frames, dim], bool padding [batch, frames] or None)."""

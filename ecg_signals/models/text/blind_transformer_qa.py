@@ -6,9 +6,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from ecg_signals.config import MISSING, another_default, option
-from ecg_signals.models.base import BaseModel, ModelOutput
-from ecg_signals.models.encoders.ecg_transformer import TransformerConfig, hidden_states_list
-from ecg_signals.models.text.text_options import EmbeddingOptions, check_size, text_of
+from ecg_signals.models.base import ModelOutput
+from ecg_signals.models.encoders.ecg_transformer import TransformerConfig
+from ecg_signals.models.text.text_model import Signal, TextModel
+from ecg_signals.models.text.text_options import EmbeddingOptions, Text, check_size
+from ecg_signals.modules.dropout import Dropout
 from ecg_signals.modules.heads import linear
 from ecg_signals.modules.pooling import POOLINGS, pool_frames
 from ecg_signals.modules.transformer import TransformerEncoder
@@ -25,7 +27,7 @@ class BlindTransformerQAConfig(EmbeddingOptions, TransformerConfig):
 
 
 @register_model("blind_transformer_qa", dataclass=BlindTransformerQAConfig)
-class BlindTransformerQA(BaseModel):
+class BlindTransformerQA(TextModel):
     """Source: Oh et al. 2023, ECG-QA, arXiv:2306.15681: one of its two ablations."""
 
     cfg: BlindTransformerQAConfig
@@ -40,6 +42,7 @@ class BlindTransformerQA(BaseModel):
             layer_norm_first=cfg.layer_norm_first, layerdrop=cfg.encoder_layerdrop,
         )  # fmt: skip
         self.layer_norm = nn.LayerNorm(width)
+        self.dropout_input = Dropout(cfg.dropout_input)
         self.language_embedding = nn.Embedding(cfg.vocab_size, width, padding_idx=cfg.pad_token)
         self.position_embedding = nn.Embedding(cfg.max_text_size, width)
         self.token_type_embedding = nn.Embedding(2, width)
@@ -60,28 +63,11 @@ class BlindTransformerQA(BaseModel):
     def bert_parts(self) -> dict[str, str]:
         return {"language_embedding": "word embeddings"} if self.cfg.load_bert_embedding else {}
 
-    def forward(
-        self,
-        source: Tensor,
-        padding_mask: Tensor | None = None,
-        text: Tensor | None = None,
-        text_padding_mask: Tensor | None = None,
-        ecg_2: Tensor | None = None,
-        ecg_2_padding_mask: Tensor | None = None,
-        hidden: list[Tensor] | None = None,
-    ) -> ModelOutput:
-        """As ECGLanguageTransformer, but for the ECGs, which are only counted: features are the text's."""
-        texts = text_of(self.cfg, source, text, text_padding_mask)
-        words = self.layer_norm(self.language_embedding(texts.ids))
+    def read(self, first: Signal, second: Signal | None, text: Text, hidden: list[Tensor] | None = None) -> ModelOutput:
+        """ECGs are only counted: features [batch, tokens, width] are the text's."""
+        words = self.dropout_input(self.layer_norm(self.language_embedding(text.ids)))
         words = words + self.position_embedding.weight[: words.shape[1]] + self.token_type_embedding.weight[0]
-        x, saliency = self.encoder(words, texts.padding, need_weights=self.cfg.saliency, hidden=hidden)
-        pooled = pool_frames(x, texts.padding, self.cfg.pooling)
-        output = ModelOutput(features=x, pooled=pooled, padding_mask=texts.padding, logits=self.proj(pooled))
+        x, saliency = self.encoder(words, text.padding, need_weights=self.cfg.saliency, hidden=hidden)
+        pooled = pool_frames(x, text.padding, self.cfg.pooling)
+        output = ModelOutput(features=x, pooled=pooled, padding_mask=text.padding, logits=self.proj(pooled))
         return output if saliency is None else ModelOutput(output, saliency=saliency)
-
-    def extract_features(
-        self, source: Tensor, padding_mask: Tensor | None = None, layers: str | None = None, **question: Tensor | None
-    ) -> ModelOutput:
-        hidden = hidden_states_list(layers)
-        output = self(source, padding_mask, **question, hidden=hidden)
-        return output if hidden is None else ModelOutput(output, hidden_states=hidden)

@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from ecg_signals.config import option
 from ecg_signals.models.base import ModelOutput
-from ecg_signals.models.encoders.ecg_transformer import ECGTransformer, hidden_states_list
+from ecg_signals.models.encoders.ecg_transformer import ECGTransformer
 from ecg_signals.models.heads.ecg_transformer_classifier import ECGTransformerFinetuneConfig
 from ecg_signals.models.text.question_head import QuestionOptions
-from ecg_signals.models.text.text_options import Frames, join_ecgs
+from ecg_signals.models.text.text_model import QUESTION, Signal, TextModel
+from ecg_signals.models.text.text_options import Frames, Text, join_ecgs, mean_of
 from ecg_signals.modules.dropout import Dropout
 from ecg_signals.modules.heads import linear
-from ecg_signals.modules.pooling import pool_frames
 from ecg_signals.registry import register_model
 
 
@@ -24,11 +24,12 @@ class DeafTransformerQAConfig(QuestionOptions, ECGTransformerFinetuneConfig):
 
 
 @register_model("deaf_transformer_qa", dataclass=DeafTransformerQAConfig)
-class DeafTransformerQA(ECGTransformer):
+class DeafTransformerQA(TextModel, ECGTransformer):  # type: ignore[misc]
     """Source: Oh et al. 2023, ECG-QA, arXiv:2306.15681: one of its two ablations."""
 
     cfg: DeafTransformerQAConfig
     encoder_class = ECGTransformer
+    further_inputs: ClassVar[tuple[str, ...]] = QUESTION[2:]
     NEW_WEIGHTS = (*ECGTransformer.NEW_WEIGHTS, "sep_embedding", "proj")
     FRESH_WEIGHTS: ClassVar[tuple[str, ...]] = ("proj",)
 
@@ -46,48 +47,26 @@ class DeafTransformerQA(ECGTransformer):
     def sometimes_unused(self) -> bool:
         return super().sometimes_unused or self.sep_embedding is not None
 
-    def forward(  # type: ignore[override]
-        self,
-        source: Tensor,
-        padding_mask: Tensor | None = None,
-        text: Tensor | None = None,
-        text_padding_mask: Tensor | None = None,
-        ecg_2: Tensor | None = None,
-        ecg_2_padding_mask: Tensor | None = None,
-        hidden: list[Tensor] | None = None,
-    ) -> ModelOutput:
-        """As ECGLanguageTransformer, but for the text, which is not looked at."""
-        ecgs = self._placed(source, padding_mask)
+    def words(self, source: Tensor, text: Tensor | None, padding: Tensor | None) -> Text:
+        """None: a text is not looked at."""
+        return Text(torch.empty(len(source), 0, dtype=torch.long, device=source.device), None)
+
+    def read(self, first: Signal, second: Signal | None, text: Text, hidden: list[Tensor] | None = None) -> ModelOutput:
+        """features [batch, frames, width] of both ECGs, the separator between them."""
+        ecgs = self._placed(first)
         frames = ecgs.x.shape[1]
-        if ecg_2 is not None and self.sep_embedding is not None:
-            ecgs = join_ecgs(ecgs, self.sep_embedding, self._placed(ecg_2, ecg_2_padding_mask))
+        if second is not None and self.sep_embedding is not None:
+            ecgs = join_ecgs(ecgs, self.sep_embedding, self._placed(second))
         x, saliency = self.encoder(ecgs.x, ecgs.padding, need_weights=self.cfg.saliency, hidden=hidden)
-        x = self.final_dropout(x)
-        means = [self._mean(x, ecgs.padding, slice(0, frames))]
-        two = x.shape[1] > frames
-        second = slice(frames + (not self.cfg.ecg_2_from_separator), None)
-        means.append(self._mean(x, ecgs.padding, second) if two else torch.zeros_like(means[0]))
-        pooled = torch.cat(means, dim=-1)
-        output = ModelOutput(features=x, pooled=pooled, padding_mask=ecgs.padding, logits=self.proj(pooled))
+        read = Frames(self.final_dropout(x), ecgs.padding)
+        mean = mean_of(read, slice(0, frames), self.cfg.pooling)
+        behind = slice(frames + (not self.cfg.ecg_2_from_separator), None)
+        mean_2 = mean_of(read, behind, self.cfg.pooling) if x.shape[1] > frames else torch.zeros_like(mean)
+        pooled = torch.cat([mean, mean_2], dim=-1)
+        output = ModelOutput(features=read.x, pooled=pooled, padding_mask=ecgs.padding, logits=self.proj(pooled))
         return output if saliency is None else ModelOutput(output, saliency=saliency)
 
-    def _placed(self, source: Tensor, padding_mask: Tensor | None) -> Frames:
+    def _placed(self, ecg: Signal) -> Frames:
         """The transformer's input from one ECG."""
-        features, padding = self.convolve(source, padding_mask)
-        x = self.project(self.layer_norm(features))
-        masks = self.training and self.cfg.apply_mask
-        x = self.hide(x, self.draw_mask(x.shape[:2], padding) if masks else None, channels=masks)
-        return Frames(self.place(x, padding), padding)
-
-    def training_pass(self, source: Tensor, padding_mask: Tensor | None, **question: Any) -> ModelOutput:
-        return self(source, padding_mask, **question)
-
-    def extract_features(
-        self, source: Tensor, padding_mask: Tensor | None = None, layers: str | None = None, **question: Tensor | None
-    ) -> ModelOutput:
-        hidden = hidden_states_list(layers)
-        output = self(source, padding_mask, **question, hidden=hidden)
-        return output if hidden is None else ModelOutput(output, hidden_states=hidden)
-
-    def _mean(self, x: Tensor, padding: Tensor | None, part: slice) -> Tensor:
-        return pool_frames(x[:, part], None if padding is None else padding[:, part], self.cfg.pooling)
+        frames, padding = self.frames(*ecg, mask=self.training and self.cfg.apply_mask)
+        return Frames(self.place(frames, padding), padding)

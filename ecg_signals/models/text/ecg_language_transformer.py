@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from ecg_signals.config import option
 from ecg_signals.models.base import ModelOutput
-from ecg_signals.models.encoders.ecg_transformer import ECGTransformer, ECGTransformerConfig, hidden_states_list
-from ecg_signals.models.text.text_options import EmbeddingOptions, Frames, Text, join_ecgs, join_padding, text_of
+from ecg_signals.models.encoders.ecg_transformer import ECGTransformer, ECGTransformerConfig
+from ecg_signals.models.text.text_model import Signal, TextModel
+from ecg_signals.models.text.text_options import EmbeddingOptions, Frames, Text, join_ecgs, join_padding
 from ecg_signals.modules.pooling import pool_frames
 from ecg_signals.registry import register_model
 
@@ -21,7 +22,7 @@ class ECGLanguageTransformerConfig(EmbeddingOptions, ECGTransformerConfig):
 
 
 @register_model("ecg_language_transformer", dataclass=ECGLanguageTransformerConfig)
-class ECGLanguageTransformer(ECGTransformer):
+class ECGLanguageTransformer(TextModel, ECGTransformer):  # type: ignore[misc]
     """Source: Oh et al. 2023, ECG-QA, arXiv:2306.15681; after Moon et al. 2021, MedViLL, arXiv:2105.11333."""
 
     cfg: ECGLanguageTransformerConfig
@@ -29,7 +30,6 @@ class ECGLanguageTransformer(ECGTransformer):
     ARCHITECTURE: ClassVar[tuple[str, ...]] = (
         *ECGTransformer.ARCHITECTURE, "vocab_size", "max_text_size", "pad_token", "sep_token", "empty_text",
     )  # fmt: skip
-    ECG_DROPOUT: ClassVar[bool] = True  # of its frames before the transformer
 
     def __init__(self, cfg: ECGLanguageTransformerConfig) -> None:
         super().__init__(cfg)
@@ -54,72 +54,37 @@ class ECGLanguageTransformer(ECGTransformer):
     def training_pass(self, source: Tensor, padding_mask: Tensor | None, **question: Tensor | None) -> ModelOutput:
         return self(source, padding_mask, mask=self.cfg.apply_mask and self.training, **question)
 
-    def forward(  # type: ignore[override]
-        self,
-        source: Tensor,
-        padding_mask: Tensor | None = None,
-        text: Tensor | None = None,
-        text_padding_mask: Tensor | None = None,
-        ecg_2: Tensor | None = None,
-        ecg_2_padding_mask: Tensor | None = None,
-        mask: bool = False,
-        hidden: list[Tensor] | None = None,
-    ) -> ModelOutput:
-        """An ECG, or two, and a text, the empty one where there is none.
+    @property
+    def frame_norm(self) -> nn.Module:
+        return self.feats_layer_norm
 
-        Args:
-            source: [batch, leads, samples], and `padding_mask` bool [batch, (leads,) samples].
-            text: int64 [batch, tokens], and `text_padding_mask` bool [batch, tokens], True = padding.
-            ecg_2: [batch, leads, samples], and `ecg_2_padding_mask`, True throughout an item that has no second ECG.
-            mask: hide frames of the ECGs as the mask_* options say.
-            hidden: receives the transformer's input and every layer's output.
+    def read(
+        self,
+        first: Signal,
+        second: Signal | None,
+        text: Text,
+        hidden: list[Tensor] | None = None,
+        mask: bool = False,
+    ) -> ModelOutput:
+        """mask: hide frames of the ECGs as the mask_* options say.
+
         Returns: features [batch, frames, width] of the ECGs, text_features [batch, tokens, width], pooled [batch,
             width] of both, padding_mask and text_padding_mask, where there is any padding.
         """
-        texts = text_of(self.cfg, source, text, text_padding_mask)
-        ecgs = self.frames_of(source, padding_mask, ecg_2, ecg_2_padding_mask, mask)
-        return self.read(ecgs, Frames(self.embed(texts), texts.padding), hidden, self.attention(ecgs, texts))
-
-    def extract_features(
-        self,
-        source: Tensor,
-        padding_mask: Tensor | None = None,
-        layers: str | None = None,
-        **question: Tensor | None,
-    ) -> ModelOutput:
-        hidden = hidden_states_list(layers)
-        output = ECGLanguageTransformer.forward(self, source, padding_mask, **question, hidden=hidden)  # type: ignore[arg-type]
-        return output if hidden is None else ModelOutput(output, hidden_states=hidden)
+        ecgs = self.ecgs(first, second, mask)
+        return self.encode(ecgs, Frames(self.embed(text), text.padding), hidden, self.attention(ecgs, text))
 
     def attention(self, ecgs: Frames, texts: Text) -> Tensor | None:
         """Which position reads which, bool [positions, positions], ECGs first; None where all read all."""
         return None
 
-    def frames_of(
-        self,
-        source: Tensor,
-        padding_mask: Tensor | None,
-        ecg_2: Tensor | None = None,
-        ecg_2_padding_mask: Tensor | None = None,
-        mask: bool = False,
-    ) -> Frames:
+    def ecgs(self, first: Signal, second: Signal | None, mask: bool) -> Frames:
         """The transformer's input from one ECG or two."""
-        ecgs = self._frames(source, padding_mask)
-        if ecg_2 is not None:
+        found = Frames(*self.frames(*first, mask=mask))
+        if second is not None:
             separator = self.language_embedding.weight[self.cfg.sep_token]
-            ecgs = join_ecgs(ecgs, separator, self._frames(ecg_2, ecg_2_padding_mask))
-        x = ecgs.x
-        if mask:
-            hidden = self.draw_mask(x.shape[:2], ecgs.padding) if self.cfg.apply_mask else None
-            x = self.hide(x, hidden, channels=True)
-        return Frames(self.place(x, ecgs.padding) + self.token_type_embedding.weight[0], ecgs.padding)
-
-    def _frames(self, source: Tensor, padding_mask: Tensor | None) -> Frames:
-        features, padding = self.convolve(source, padding_mask)
-        x = self.feats_layer_norm(features)
-        if self.post_extract_proj is not None:
-            x = self.post_extract_proj(x)
-        return Frames(self.dropout_input(x) if self.ECG_DROPOUT else x, padding)
+            found = join_ecgs(found, separator, Frames(*self.frames(*second, mask=mask)))
+        return Frames(self.place(found.x, found.padding) + self.token_type_embedding.weight[0], found.padding)
 
     def embed(self, text: Text) -> Tensor:
         """Tokens -> the transformer's input [batch, tokens, width]; unlike BERT's, the norm stands before the place."""
@@ -128,7 +93,7 @@ class ECGLanguageTransformer(ECGTransformer):
     def placed(self, words: Tensor) -> Tensor:
         return words + self.position_embedding.weight[: words.shape[1]] + self.token_type_embedding.weight[1]
 
-    def read(
+    def encode(
         self, ecgs: Frames, words: Frames, hidden: list[Tensor] | None = None, attend: Tensor | None = None
     ) -> ModelOutput:
         """Both through the transformer. attend: bool [query, key] of all positions, ECGs first."""

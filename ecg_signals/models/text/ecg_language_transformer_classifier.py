@@ -1,5 +1,6 @@
 """A linear head on the means of one ECG or two and of a text, as one transformer reads them together."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -10,8 +11,8 @@ from ecg_signals.config import another_default, option
 from ecg_signals.models.base import ModelOutput
 from ecg_signals.models.text.ecg_language_transformer import ECGLanguageTransformer, ECGLanguageTransformerConfig
 from ecg_signals.models.text.question_head import QuestionHead, QuestionOptions
+from ecg_signals.models.text.text_options import Frames, mean_of
 from ecg_signals.modules.heads import linear
-from ecg_signals.modules.pooling import pool_frames
 from ecg_signals.registry import register_model
 
 
@@ -44,32 +45,18 @@ class ECGLanguageTransformerClassifier(QuestionHead):
     def published_options(cls) -> dict[str, Any]:
         return {**super().published_options(), "text_padding": False, "ecg_2_from_separator": True}
 
-    def forward(  # type: ignore[override]
-        self,
-        source: Tensor,
-        padding_mask: Tensor | None = None,
-        text: Tensor | None = None,
-        text_padding_mask: Tensor | None = None,
-        ecg_2: Tensor | None = None,
-        ecg_2_padding_mask: Tensor | None = None,
-    ) -> ModelOutput:
-        shown = text_padding_mask if self.cfg.text_padding else None
-        return super().forward(source, padding_mask, text, shown, ecg_2, ecg_2_padding_mask)
+    def asked(self, question: Mapping[str, Tensor | None]) -> dict[str, Tensor | None]:
+        return super().asked(question) | ({} if self.cfg.text_padding else {"text_padding_mask": None})
 
     def answers(self, encoded: ModelOutput, source: Tensor) -> ModelOutput:
-        x, padding = self.final_dropout(encoded["features"]), encoded["padding_mask"]
+        cfg, ecgs = self.cfg, Frames(self.final_dropout(encoded["features"]), encoded["padding_mask"])
         frames = cast(ECGLanguageTransformer, self.encoder).feature_extractor.frames(source.shape[-1])
-        means = [self._mean(x, padding, slice(0, frames))]
-        if self.cfg.num_ecgs == 2:
-            published = self.cfg.ecg_2_from_separator
-            second = slice(frames, -1) if published else slice(frames + 1, None)
-            two = x.shape[1] > frames
-            means.append(self._mean(x, padding, second) if two else torch.zeros_like(means[0]))
-        words = self.final_dropout(encoded["text_features"])
-        means.append(self._mean(words, encoded["text_padding_mask"], slice(None)))
-        pooled = torch.cat(means, dim=-1)
+        means = [mean_of(ecgs, slice(0, frames), cfg.pooling)]
+        if cfg.num_ecgs == 2:
+            second = slice(frames, -1) if cfg.ecg_2_from_separator else slice(frames + 1, None)
+            two = ecgs.x.shape[1] > frames
+            means.append(mean_of(ecgs, second, cfg.pooling) if two else torch.zeros_like(means[0]))
+        words = Frames(self.final_dropout(encoded["text_features"]), encoded["text_padding_mask"])
+        pooled = torch.cat([*means, mean_of(words, slice(None), cfg.pooling)], dim=-1)
         encoded.update(pooled=pooled, logits=self.proj(pooled))
         return encoded
-
-    def _mean(self, x: Tensor, padding: Tensor | None, part: slice) -> Tensor:
-        return pool_frames(x[:, part], None if padding is None else padding[:, part], self.cfg.pooling)

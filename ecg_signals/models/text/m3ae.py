@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from ecg_signals.config import ConfigError, option
-from ecg_signals.models.base import BaseModel, ModelOutput
-from ecg_signals.models.encoders.ecg_transformer import ECGTransformer, ECGTransformerConfig, hidden_states_list
+from ecg_signals.models.base import ModelOutput
+from ecg_signals.models.encoders.ecg_transformer import ECGTransformer, ECGTransformerConfig
 from ecg_signals.models.text.m3ae_heads import AlignmentHead, FramesHead, WordsHead
-from ecg_signals.models.text.text_options import Frames, VocabularyOptions, check_size, join_ecgs, text_of
+from ecg_signals.models.text.text_model import Signal, TextModel
+from ecg_signals.models.text.text_options import Frames, Text, VocabularyOptions, check_size, join_ecgs
 from ecg_signals.modules.bert import BertEncoder, BertLayer, BertPooler, attended, init_bert
 from ecg_signals.registry import register_model
 from ecg_signals.runtime.batch import sent
@@ -47,7 +48,7 @@ class M3AEConfig(VocabularyOptions, ECGTransformerConfig):
 
 
 @register_model("m3ae", dataclass=M3AEConfig)
-class M3AE(BaseModel):
+class M3AE(TextModel):
     """Source: Chen et al. 2022, Multi-Modal Masked Autoencoders for Medical Vision-and-Language Pre-Training,
     arXiv:2209.07098."""
 
@@ -159,24 +160,16 @@ class M3AE(BaseModel):
     def encoder_files(cls, cfg: M3AEConfig) -> dict[str, str]:
         return {"ecg_encoder": cfg.pretrained_model_path} if cfg.pretrained_model_path else {}
 
-    def training_pass(self, source: Tensor, padding_mask: Tensor | None, **question: Tensor | None) -> ModelOutput:
-        return self(source, padding_mask, **question)
-
-    def forward(
+    def read(
         self,
-        source: Tensor,
-        padding_mask: Tensor | None = None,
-        text: Tensor | None = None,
-        text_padding_mask: Tensor | None = None,
-        ecg_2: Tensor | None = None,
-        ecg_2_padding_mask: Tensor | None = None,
+        first: Signal,
+        second: Signal | None,
+        text: Text,
+        hidden: list[Tensor] | None = None,
         mask: bool = False,
         noise: Tensor | None = None,
-        hidden: list[Tensor] | None = None,
     ) -> ModelOutput:
-        """An ECG, or two, and a text, the empty one where there is none; see ECGLanguageTransformer.forward.
-
-        Args:
+        """Args:
             mask: hide frames of the ECG, and give the answers of pretraining. Words are hidden by who makes the batch.
             noise: [batch, frames], in whose ascending order frames are kept; drawn from U(0, 1) when None.
         Returns: features [batch, frames, hidden_dim] (with mask those that were kept, in the order of their noise),
@@ -184,8 +177,9 @@ class M3AE(BaseModel):
             text_padding_mask; with mask mlm_logits [batch, tokens, vocab_size], mim_logits [batch, frames, leads,
             samples], itm_logits [batch, 2], hidden_frames [batch, frames] (1 = hidden) and restore_order.
         """
-        texts = text_of(self.cfg, source, text, text_padding_mask)
-        ecgs = self._frames(source, padding_mask, ecg_2, ecg_2_padding_mask)
+        ecgs = self._placed(first)
+        if second is not None and self.sep_embedding is not None:
+            ecgs = join_ecgs(ecgs, self.sep_embedding, self._placed(second))
         kept: dict[str, Tensor] = {}
         if mask:
             ecgs, kept = self._keep(ecgs, noise)
@@ -193,8 +187,8 @@ class M3AE(BaseModel):
         padding = attended(frames.padding)
         x, saliency = self.ecg_encoder.encoder(frames.x, frames.padding, need_weights=self.cfg.saliency, hidden=hidden)
         x = self.multi_modal_ecg_proj(x) + self.modality_type_embeddings.weight[1]
-        attend = attended(texts.padding)
-        words = self.multi_modal_language_proj(self.language_encoder(texts.ids, attend))
+        attend = attended(text.padding)
+        words = self.multi_modal_language_proj(self.language_encoder(text.ids, attend))
         words = words + self.modality_type_embeddings.weight[0]
         seen = x
         for number, (own, other) in enumerate(zip(self.multi_modal_language_layers, self.multi_modal_ecg_layers)):
@@ -203,7 +197,7 @@ class M3AE(BaseModel):
         cls, text_cls = self.multi_modal_ecg_pooler(x), self.multi_modal_language_pooler(words)
         output = ModelOutput(
             features=x[:, 1:], text_features=words, cls=cls, text_cls=text_cls,
-            pooled=torch.cat([text_cls, cls], dim=-1), padding_mask=ecgs.padding, text_padding_mask=texts.padding,
+            pooled=torch.cat([text_cls, cls], dim=-1), padding_mask=ecgs.padding, text_padding_mask=text.padding,
         )  # fmt: skip
         if saliency is not None:
             output["saliency"] = saliency
@@ -215,29 +209,19 @@ class M3AE(BaseModel):
         return output
 
     def extract_features(
-        self, source: Tensor, padding_mask: Tensor | None = None, layers: str | None = None, **question: Tensor | None
+        self, source: Tensor, padding_mask: Tensor | None = None, layers: Any = None, **question: Tensor | None
     ) -> ModelOutput:
         """`hidden_states` are those of the ECG's side before both sides read each other, without class token."""
-        hidden = hidden_states_list(layers)
-        output = self(source, padding_mask, **question, hidden=hidden)
-        return output if hidden is None else ModelOutput(output, hidden_states=[state[:, 1:] for state in hidden])
+        output = super().extract_features(source, padding_mask, layers, **question)
+        if "hidden_states" in output:
+            output["hidden_states"] = [state[:, 1:] for state in output["hidden_states"]]
+        return output
 
-    def _frames(
-        self, source: Tensor, padding_mask: Tensor | None, ecg_2: Tensor | None, ecg_2_padding_mask: Tensor | None
-    ) -> Frames:
-        """One ECG or two, every one with its own places."""
-        ecgs = self._placed(source, padding_mask)
-        if ecg_2 is None or self.sep_embedding is None:
-            return ecgs
-        return join_ecgs(ecgs, self.sep_embedding, self._placed(ecg_2, ecg_2_padding_mask))
-
-    def _placed(self, source: Tensor, padding_mask: Tensor | None) -> Frames:
+    def _placed(self, ecg: Signal) -> Frames:
+        """The transformer's input from one ECG, with its own places."""
         encoder = self.ecg_encoder
-        features, padding = encoder.convolve(source, padding_mask)
-        x = encoder.project(encoder.layer_norm(features))
-        masks = self.training and encoder.cfg.apply_mask
-        x = encoder.hide(x, encoder.draw_mask(x.shape[:2], padding) if masks else None, channels=masks)
-        return Frames(encoder.place(x, padding), padding)
+        frames, padding = encoder.frames(*ecg, mask=self.training and encoder.cfg.apply_mask)
+        return Frames(encoder.place(frames, padding), padding)
 
     def _with_class(self, ecgs: Frames) -> Frames:
         token = self.class_embedding.to(ecgs.x.dtype).expand(len(ecgs.x), 1, -1)

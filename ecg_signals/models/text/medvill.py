@@ -1,7 +1,6 @@
 """MedViLL for ECGs: tell hidden words of a report, and whether it belongs to the ECG, with one transformer for both."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,8 @@ from ecg_signals.models.text.ecg_language_transformer import (
     ECGLanguageTransformerConfig,
     pooled_sides,
 )
-from ecg_signals.models.text.text_options import Frames, Text, text_of
+from ecg_signals.models.text.text_model import Signal
+from ecg_signals.models.text.text_options import Frames, Text
 from ecg_signals.modules.compiling import not_compiled
 from ecg_signals.registry import register_model
 from ecg_signals.runtime.batch import sent
@@ -39,14 +39,13 @@ class MedViLL(ECGLanguageTransformer):
     """Source: Moon et al. 2021, Multi-modal Understanding and Generation for Medical Images, arXiv:2105.11333."""
 
     cfg: MedViLLConfig
-    ECG_DROPOUT: ClassVar[bool] = False
 
     def __init__(self, cfg: MedViLLConfig) -> None:
         super().__init__(cfg)
-        if len(cfg.mask_ratio) != 4 or abs(sum(cfg.mask_ratio[1:]) - 1) > 1e-6:
+        if len(cfg.mask_ratio) != 4 or not cfg.mask_ratio[0] or abs(sum(cfg.mask_ratio[1:]) - 1) > 1e-6:
             raise ConfigError(
-                f"model.mask_ratio={list(cfg.mask_ratio)}; set the share of chosen tokens and three shares of them "
-                f"that sum to 1, such as [0.15, 0.8, 0.1, 0.1]"
+                f"model.mask_ratio={list(cfg.mask_ratio)}; set the share of chosen tokens, above 0, and three shares "
+                f"of them that sum to 1, such as [0.15, 0.8, 0.1, 0.1]"
             )
         width = cfg.encoder_embed_dim
         if self.mask_emb is None:
@@ -54,12 +53,16 @@ class MedViLL(ECGLanguageTransformer):
         self.align_proj = nn.Linear(2 * width, 1)
         self.mlm_proj = nn.Linear(width, cfg.vocab_size)
 
-    def forward(  # type: ignore[override]
+    def project(self, features: Tensor) -> Tensor:
+        """Without dropout_input, which is of words here."""
+        return features if self.post_extract_proj is None else self.post_extract_proj(features)
+
+    def read(
         self,
-        source: Tensor,
-        padding_mask: Tensor | None = None,
-        text: Tensor | None = None,
-        text_padding_mask: Tensor | None = None,
+        first: Signal,
+        second: Signal | None,
+        text: Text,
+        hidden: list[Tensor] | None = None,
         mask: bool = False,
         text_mask_kind: Tensor | None = None,
         text_random_ids: Tensor | None = None,
@@ -74,17 +77,16 @@ class MedViLL(ECGLanguageTransformer):
             row by row, and align_logits [batch].
         """
         if not mask:
-            return super().forward(source, padding_mask, text, text_padding_mask)
-        texts = text_of(self.cfg, source, text, text_padding_mask)
-        ecgs = self.frames_of(source, padding_mask, mask=mask)
-        kind = self.draw_tokens(texts) if text_mask_kind is None else text_mask_kind
-        words = Frames(self._hidden(texts, kind, text_random_ids), texts.padding)
-        output = self.read(ecgs, words, attend=self.attention(ecgs, texts))
-        asked = sent(kind.cpu().flatten().nonzero()[:, 0], source.device)
+            return super().read(first, second, text, hidden)
+        ecgs = self.ecgs(first, second, mask=self.cfg.apply_mask and self.training)
+        kind = self.draw_tokens(text) if text_mask_kind is None else text_mask_kind
+        words = Frames(self._hidden(text, kind, text_random_ids), text.padding)
+        output = self.encode(ecgs, words, hidden, self.attention(ecgs, text))
+        asked = sent(kind.cpu().flatten().nonzero()[:, 0], first.source.device)
         sides = pooled_sides(output, self.cfg.pooling)
         output.update(
             mlm_logits=self.mlm_proj(output["text_features"].flatten(0, 1)[asked]),
-            mlm_targets=texts.ids.flatten()[asked],
+            mlm_targets=text.ids.flatten()[asked],
             align_logits=self.align_proj(torch.cat([sides["ecg"], sides["text"]], dim=-1))[:, 0],
         )
         return output
@@ -120,8 +122,8 @@ class MedViLL(ECGLanguageTransformer):
         candidates = ids != self.cfg.sep_token
         if texts.padding is not None:
             candidates &= ~texts.padding.cpu()
-        most = candidates.sum(dim=1)
-        count = max(1, int((share * most.numpy() + rng.random_sample(len(ids))).astype(int).min()))
+        rounding = rng.random_sample(1 if texts.padding is None else len(ids))  # up or down, of padded texts each
+        count = max(1, int((share * candidates.sum(dim=1).numpy() + rounding).astype(int).min()))
         kind = torch.zeros_like(ids)
         for row, places in zip(kind, candidates):
             drawn = rng.permutation(places.nonzero()[:, 0].numpy())[:count]

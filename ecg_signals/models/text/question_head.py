@@ -1,8 +1,9 @@
 """What heads that answer questions share: one ECG or two and a text go through the encoder, and logits come out."""
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from ecg_signals.config import option
 from ecg_signals.models.base import ModelOutput
 from ecg_signals.models.heads.finetuned import FinetunedModel, FinetuneOptions
+from ecg_signals.models.text.text_model import QUESTION
 
 
 @dataclass
@@ -18,31 +20,29 @@ class QuestionOptions(FinetuneOptions):
 
 
 class QuestionHead(FinetunedModel):
-    """A head on an encoder that reads a text; write `answers`. `forward` takes what the encoder's takes."""
+    """A head on an encoder that reads a text; write `answers`. It is called as the encoder is, a TextModel."""
+
+    further_inputs: ClassVar[tuple[str, ...]] = QUESTION
 
     def forward(  # type: ignore[override]
-        self,
-        source: Tensor,
-        padding_mask: Tensor | None = None,
-        text: Tensor | None = None,
-        text_padding_mask: Tensor | None = None,
-        ecg_2: Tensor | None = None,
-        ecg_2_padding_mask: Tensor | None = None,
+        self, source: Tensor, padding_mask: Tensor | None = None, **question: Tensor | None
     ) -> ModelOutput:
-        """-> logits [batch, labels] beside the encoder's output; see the encoder's `forward`."""
+        """-> logits [batch, labels] beside the encoder's output; see TextModel."""
         frozen = self.frozen and self.training
-        question = {"text": text, "text_padding_mask": text_padding_mask}
-        if getattr(self.cfg, "num_ecgs", 2) == 2:  # else a second one is not looked at
-            question |= {"ecg_2": ecg_2, "ecg_2_padding_mask": ecg_2_padding_mask}
         with torch.no_grad() if frozen else contextlib.nullcontext():
-            encoded = ModelOutput(self.underneath.training_pass(source, padding_mask, **question))
+            encoded = ModelOutput(self.underneath.training_pass(source, padding_mask, **self.asked(question)))
         return self.answers(encoded, source)
 
     def extract_features(
         self, source: Tensor, padding_mask: Tensor | None = None, layers: Any = None, **question: Tensor | None
     ) -> ModelOutput:
-        encoded = ModelOutput(self.underneath.extract_features(source, padding_mask, layers, **question))
-        return self.answers(encoded, source)
+        found = self.underneath.extract_features(source, padding_mask, layers, **self.asked(question))
+        return self.answers(ModelOutput(found), source)
+
+    def asked(self, question: Mapping[str, Tensor | None]) -> dict[str, Tensor | None]:
+        """What the encoder gets of a question: a second ECG only where num_ecgs says so."""
+        one = getattr(self.cfg, "num_ecgs", 2) == 1
+        return {key: value for key, value in question.items() if not (one and key.startswith("ecg_2"))}
 
     def answers(self, encoded: ModelOutput, source: Tensor) -> ModelOutput:
         """The encoder's output -> the same with `pooled` as this head reads it, and `logits` [batch, labels]."""

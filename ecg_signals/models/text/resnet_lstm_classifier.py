@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from ecg_signals.config import another_default, option
-from ecg_signals.models.base import BaseModel, ModelOutput
+from ecg_signals.models.base import ModelOutput
 from ecg_signals.models.encoders.ecg_transformer import ModelConfig
 from ecg_signals.models.heads.finetuned import FinetuneOptions
 from ecg_signals.models.text.question_head import QuestionHead
-from ecg_signals.models.text.text_options import EmbeddingOptions, Text, text_of
+from ecg_signals.models.text.text_model import Signal, TextModel
+from ecg_signals.models.text.text_options import EmbeddingOptions, Text
 from ecg_signals.modules.conv_stem import unpadded_lengths
 from ecg_signals.modules.heads import linear
 from ecg_signals.registry import register_model
@@ -43,7 +44,7 @@ class ResnetLSTMClassifierConfig(FinetuneOptions, ResnetLSTMConfig):
     final_dropout: float = option(0.0, "of the product", least=0, most=1, ours=True)
 
 
-class ResnetLSTM(BaseModel):
+class ResnetLSTM(TextModel):
     """The encoder within; it is not registered by a name of its own."""
 
     cfg: ResnetLSTMConfig
@@ -73,38 +74,20 @@ class ResnetLSTM(BaseModel):
     def bert_parts(self) -> dict[str, str]:
         return {"lstm.word_embeddings": "word embeddings"} if self.cfg.load_bert_embedding else {}
 
-    def training_pass(self, source: Tensor, padding_mask: Tensor | None, **question: Tensor | None) -> ModelOutput:
-        return self(source, padding_mask, **question)
+    def read(self, first: Signal, second: Signal | None, text: Text, hidden: list[Tensor] | None = None) -> ModelOutput:
+        """`pooled` [batch, final_dim] is the product, features [batch, frames, dim] are those of the first ECG.
 
-    def forward(
-        self,
-        source: Tensor,
-        padding_mask: Tensor | None = None,
-        text: Tensor | None = None,
-        text_padding_mask: Tensor | None = None,
-        ecg_2: Tensor | None = None,
-        ecg_2_padding_mask: Tensor | None = None,
-        hidden: list[Tensor] | None = None,
-    ) -> ModelOutput:
-        """As ECGLanguageTransformer; `pooled` [batch, final_dim] is the product, features [batch, frames, dim] are
-        those of the first ECG. Padding of ECGs is not left out of their means, as published."""
-        texts = text_of(self.cfg, source, text, text_padding_mask)
-        x = self.features(source, hidden)  # [batch, dim, frames]
+        Padding of ECGs is not left out of their means, as published.
+        """
+        x = self.features(first.source, hidden)  # [batch, dim, frames]
         signal = self.resnet_final_proj(x.mean(dim=-1))
-        if ecg_2 is not None:
-            second = self.resnet_final_proj(self.features(ecg_2).mean(dim=-1))
-            if ecg_2_padding_mask is not None:
-                second = second.masked_fill((unpadded_lengths(ecg_2_padding_mask) == 0).unsqueeze(-1), 0.0)
-            signal = signal + second
-        padding = None if padding_mask is None else _padded(padding_mask, x.shape[-1])
-        return ModelOutput(features=x.transpose(1, 2), pooled=signal * self._words(texts), padding_mask=padding)
-
-    def extract_features(
-        self, source: Tensor, padding_mask: Tensor | None = None, layers: str | None = None, **question: Tensor | None
-    ) -> ModelOutput:
-        hidden: list[Tensor] = []
-        output = self(source, padding_mask, **question, hidden=hidden)
-        return output if layers is None else ModelOutput(output, hidden_states=hidden)
+        if second is not None:
+            other = self.resnet_final_proj(self.features(second.source).mean(dim=-1))
+            if second.padding_mask is not None:
+                other = other.masked_fill((unpadded_lengths(second.padding_mask) == 0).unsqueeze(-1), 0.0)
+            signal = signal + other
+        padding = None if first.padding_mask is None else _padded(first.padding_mask, x.shape[-1])
+        return ModelOutput(features=x.transpose(1, 2), pooled=signal * self._words(text), padding_mask=padding)
 
     def _words(self, texts: Text) -> Tensor:
         """What the LSTM knows at the end of each text, [batch, final_dim]."""

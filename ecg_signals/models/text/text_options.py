@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ecg_signals.config import BaseConfig, ConfigError, option
+from ecg_signals.modules.pooling import pool_frames
 
 BERT = "folder of BERT's weights (config.json, model.safetensors or pytorch_model.bin) on this machine"
 
@@ -80,6 +81,12 @@ class Frames(NamedTuple):
 
     x: Tensor
     padding: Tensor | None
+
+
+def mean_of(frames: Frames, part: slice, pooling: str) -> Tensor:
+    """Mean over some places of a sequence, [batch, dim]."""
+    padding = None if frames.padding is None else frames.padding[:, part]
+    return pool_frames(frames.x[:, part], padding, pooling)
 
 
 def join_padding(first: Frames, second: Frames) -> Tensor | None:

@@ -14,6 +14,7 @@ from ecg_signals.registry import build
 
 SMALL = yaml.safe_load((Path(__file__).parents[2] / "contract/small.yaml").read_text())["model"]
 SOURCE = torch.randn(2, 12, 400, generator=torch.Generator().manual_seed(0))
+TEXT = torch.tensor([[1, 5, 6, 2]] * 2)
 
 
 def options(name, **more):
@@ -117,3 +118,60 @@ def test_a_token_of_bi_ar_reads_no_later_one():
     first, second = (model(SOURCE, text=one)["text_features"] for one in (text, other))
     torch.testing.assert_close(first[:, :3], second[:, :3])
     assert not torch.allclose(first[:, 3], second[:, 3])
+
+
+def test_dropout_of_the_input_is_of_the_blind_models_words():
+    rates = {"dropout_input": 1.0, "dropout": 0.0, "attention_dropout": 0.0}
+    model = build("model", "blind_transformer_qa", **options("blind_transformer_qa", **rates)).train()
+    other = torch.full_like(TEXT, 5)
+    first, second = (model(SOURCE, text=text)["logits"] for text in (TEXT, other))
+    torch.testing.assert_close(first, second)
+    assert not torch.allclose(model.eval()(SOURCE, text=TEXT)["logits"], model(SOURCE, text=other)["logits"])
+
+
+@pytest.mark.parametrize("name", ["ecg_language_transformer", "deaf_transformer_qa", "m3ae"])
+def test_frames_are_hidden_of_every_ecg_for_itself(name, monkeypatch):
+    """A first ECG that is padded in the middle of the sequence takes no frames from the second."""
+    more = {} if name == "ecg_language_transformer" else {"num_ecgs": 2}
+    more |= {"num_labels": 3} if name == "deaf_transformer_qa" else {}
+    model = build("model", name, **options(name, **more, apply_mask=True, mask_prob=0.5, mask_length=1)).train()
+    owner, asked = getattr(model, "ecg_encoder", model), []
+    monkeypatch.setattr(owner, "draw_mask", lambda shape, padding: asked.append((tuple(shape), padding)))
+    padding = torch.zeros(2, 400, dtype=torch.bool)
+    padding[0, 200:] = True
+    model.training_pass(SOURCE, padding, ecg_2=SOURCE, ecg_2_padding_mask=torch.zeros_like(padding))
+    (first, hidden), (second, none) = asked
+    assert first == second and none is None
+    assert hidden[0, -1] and not hidden[0, 0] and not hidden[1].any()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_medvill_hides_words_and_without_apply_mask_nothing_of_the_ecg(training):
+    small = options("medvill", dropout=0.0, attention_dropout=0.0, mask_channel_prob=0.5, mask_channel_length=2)
+    model = build("model", "medvill", **small).train(training)
+    replay = {"text": TEXT, "text_mask_kind": torch.tensor([[1, 0, 2, 3]] * 2), "text_random_ids": TEXT}
+    first, second = (model(SOURCE, mask=True, **replay) for _ in range(2))
+    assert torch.equal(first["mlm_logits"], second["mlm_logits"])
+
+
+def test_how_many_tokens_medvill_asks_for_is_rounded_once_for_texts_of_one_length():
+    model = build("model", "medvill", **options("medvill", mask_ratio=[0.5, 0.5, 0.25, 0.25]))
+    text = torch.tensor([[1, 5, 6, 2]]).expand(16, -1)  # three tokens to choose from: one or two are asked for
+    counts = set()
+    for seed in range(12):
+        torch.manual_seed(seed)
+        counts.add(len(model(SOURCE[:1].expand(16, -1, -1), text=text, mask=True)["mlm_targets"]))
+    assert counts == {16, 32}
+
+
+def test_medvill_must_ask_for_some_tokens():
+    with pytest.raises(ConfigError, match=r"model\.mask_ratio.*above 0"):
+        build("model", "medvill", **options("medvill", mask_ratio=[0, 0.8, 0.1, 0.1]))
+
+
+def test_padding_that_is_read_as_words_is_so_in_every_call():
+    small = options("ecg_language_transformer_classifier", num_ecgs=1, text_padding=False)
+    model = build("model", "ecg_language_transformer_classifier", **small).eval()
+    question = {"text": TEXT, "text_padding_mask": torch.tensor([[False, False, True, True]] * 2), "ecg_2": SOURCE}
+    called, extracted = model(SOURCE, **question), model.extract_features(SOURCE, layers="all", **question)
+    assert torch.equal(called["logits"], extracted["logits"]) and called["features"].shape == (2, 25, 16)
