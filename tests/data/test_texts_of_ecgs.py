@@ -67,6 +67,16 @@ def test_reports_may_come_from_the_table_of_records(folder):
         make(folder, text_file=str(folder / "meta.csv"))[3]
 
 
+def test_texts_of_ten_tokens_are_too_short_for_medvill(folder):
+    dataset = make(folder, medvill=True)
+    items = [{**dataset[index], "text": [2, *[9] * words, 3]} for index, words in enumerate((8, 9, 3, 12))]
+    batch = dataset.collate(items)
+    assert batch["id"].tolist() == [1, 3] and batch["net_input"]["text"].shape == (2, 14)
+    assert len(batch["net_input"]["source"]) == len(batch["is_aligned"]) == 2
+    assert dataset.collate([items[2], items[0]])["id"].tolist() == [0]
+    assert make(folder).collate(items)["id"].tolist() == [0, 1, 2, 3]
+
+
 def test_a_missing_tokenizer_and_other_numbers_are_named(folder):
     with pytest.raises(ConfigError, match=r"task\.tokenizer=FOLDER_OR_FILE"):
         make(folder, tokenizer=None)

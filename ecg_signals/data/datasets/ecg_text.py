@@ -20,6 +20,7 @@ from ecg_signals.readers.mat_file import read_mat_arrays
 from ecg_signals.registry import register_dataset
 
 TEXT = 1 << 19  # a random stream of a batch: whose text it gets, and which words are hidden
+SHORT = 10  # tokens of a text, [CLS] and [SEP] included, of which a share is too few to be asked for
 FOREIGN = 0.5  # share of the items that get another's text, as published
 
 
@@ -43,7 +44,8 @@ class EcgTextDataset(EcgFileDataset):
     """One item per manifest row: {"id", "source" [leads, samples], "text": token numbers, "diagnoses"}.
 
     Batches hold `text` and `text_padding_mask` in `net_input`, `is_aligned` [items], 0 for another's text, and with
-    `compute_mlm_indices` `mlm_labels` [items, tokens], -100 for tokens that are not asked for.
+    `compute_mlm_indices` `mlm_labels` [items, tokens], -100 for tokens that are not asked for. With `medvill` items
+    whose text has 10 tokens or fewer are left out of batches, as published, but for the longest where all are so short.
     """
 
     cfg: EcgTextConfig
@@ -76,6 +78,9 @@ class EcgTextDataset(EcgFileDataset):
         return " ".join(map(str, found["text"].reshape(-1))), " ".join(codes)
 
     def collate(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        if self.cfg.medvill and items:
+            long = [item for item in items if len(item["text"]) > SHORT]
+            items = long or [max(items, key=lambda item: len(item["text"]))]
         batch = super().collate(items)
         if not items:
             return batch

@@ -19,7 +19,7 @@ class TextConfig(DatasetConfig):
                                 section="task")  # fmt: skip
     compute_mlm_indices: bool = option(False, "hide whole words, and ask for them (m3ae)", section="task")
     mlm_prob: float = option(0.15, "share of the tokens that are hidden", least=0, most=1, section="task")
-    medvill: bool = option(False, "the model itself hides tokens; read by nothing here", section="task")
+    medvill: bool = option(False, "leave texts of 10 tokens or fewer out of batches (medvill)", section="task")
 
 
 def tokenizer_of(cfg: TextConfig) -> Tokenizer:

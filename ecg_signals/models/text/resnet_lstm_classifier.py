@@ -110,6 +110,7 @@ class ResnetLSTMClassifier(QuestionHead):
 
     cfg: ResnetLSTMClassifierConfig
     encoder_class = ResnetLSTM
+    usually_pretrained = False
 
     def __init__(self, cfg: ResnetLSTMClassifierConfig) -> None:
         super().__init__(cfg)
