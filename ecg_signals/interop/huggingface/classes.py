@@ -199,6 +199,10 @@ class EcgSignalsModel(PreTrainedModel):
         padding_mask: Tensor | None = None,
         output_attentions: bool | None = None,
         mask_time_indices: Tensor | None = None,
+        text: Tensor | None = None,
+        text_padding_mask: Tensor | None = None,
+        ecg_2: Tensor | None = None,
+        ecg_2_padding_mask: Tensor | None = None,
     ) -> Any:
         """Encode windows.
 
@@ -211,12 +215,21 @@ class EcgSignalsModel(PreTrainedModel):
             return_dict: False for a tuple without what is absent; None: as `config` says.
             output_attentions: also return the attention of every layer, [batch, heads, query, key] each.
             mask_time_indices: [batch, frames], frames to hide; HuBERT-ECG's pretraining model alone takes them.
+            text, text_padding_mask: int64 and bool [batch, tokens], the tokens of a question or report, and True where
+                there are none; `ecg_2` and `ecg_2_padding_mask`: a second ECG. Models of texts alone take them.
+        Raises: ConfigError for what the model does not take.
         """
         source = input_values if source is None else source
         if source is None:
             raise ValueError("give input_values [batch, leads, samples]")
         if attention_mask is not None:
             padding_mask = attention_mask == 0
+        further = {"text": text, "text_padding_mask": text_padding_mask, "ecg_2": ecg_2,
+                   "ecg_2_padding_mask": ecg_2_padding_mask}  # fmt: skip
+        further = {key: value for key, value in further.items() if value is not None}
+        refused = [key for key in further if key not in self.model.further_inputs]
+        if refused:
+            raise ConfigError(f"'{self.model.cfg._name}' takes no {', '.join(refused)}; leave it out")
         config = self.config
         hidden = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         attend = config.output_attentions if output_attentions is None else output_attentions
@@ -231,9 +244,9 @@ class EcgSignalsModel(PreTrainedModel):
             if self.training and getattr(self, "gradient_checkpointing", False):
                 stack.enter_context(_recomputed(self._blocks(), self._gradient_checkpointing_func))
             if hidden:
-                found = self.model.extract_features(source, padding_mask=padding_mask, layers="all")
+                found = self.model.extract_features(source, padding_mask=padding_mask, layers="all", **further)
             else:
-                found = self.model(source, padding_mask=padding_mask, **masked)
+                found = self.model(source, padding_mask=padding_mask, **masked, **further)
         logits = found.get("logits")
         output = EcgSignalsOutput(
             loss=_loss(logits, labels, config.problem_type),

@@ -12,6 +12,7 @@ from scipy.io import loadmat
 
 from ecg_signals import load_model
 from ecg_signals.checkpoint.convert import convert
+from ecg_signals.config import ConfigError
 from ecg_signals.registry import build
 from ecg_signals.signal.segments import segment_contract
 
@@ -221,3 +222,25 @@ def test_a_published_file_becomes_a_folder_and_a_file_again_bit_by_bit(name, fil
         assert after.cfg.to_dict() == before.cfg.to_dict()
         assert all(torch.equal(value, before.state_dict()[key]) for key, value in after.state_dict().items())
     assert before.signal is None or before.signal.sample_rate == segment_contract().sample_rate
+
+
+@pytest.mark.parametrize(("name", "stored"), [("m3ae_qa", "out_mixed"), ("ecg_lang", "peer_mixed"), ("blind", "x")])
+def test_transformers_classes_answer_questions_as_published(name, stored, files, inputs, outputs, tmp_path):
+    hf = pytest.importorskip("ecg_signals.hf")
+    convert(files[name], tmp_path / "folder", "hf")
+    model = hf.EcgSignalsForSequenceClassification.from_pretrained(tmp_path / "folder")
+    asked = question(inputs, second=True)
+    close(model(inputs["source"], **asked).logits, outputs[f"{name}/{stored}"], 1e-5)
+    found = model(inputs["source"], labels=inputs["answer"].float(), output_hidden_states=True, **asked)
+    close(found.logits, outputs[f"{name}/{stored}"], 1e-5)
+    assert len(found.hidden_states) == 3 and found.loss.isfinite()
+    model.save_pretrained(tmp_path / "again")
+    again = hf.EcgSignalsModel.from_pretrained(tmp_path / "again")
+    assert torch.equal(again(inputs["source"], **asked).logits, found.logits)
+
+
+def test_transformers_class_of_a_model_without_texts_refuses_one(inputs, golden, tmp_path):
+    hf = pytest.importorskip("ecg_signals.hf")
+    convert(golden / "wcr/clf/checkpoint.pt", tmp_path / "folder", "hf")
+    with pytest.raises(ConfigError, match="'ecg_transformer_classifier' takes no text"):
+        hf.EcgSignalsModel.from_pretrained(tmp_path / "folder")(inputs["source"], text=inputs["text"])
