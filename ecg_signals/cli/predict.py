@@ -60,6 +60,9 @@ def parser() -> Parser:
     parser.add_argument("--published", action="store_true",
                         help="answer by the plain sigmoid, as the project does whose file it is")  # fmt: skip
     parser.add_argument("--labels", metavar="FILE", help="label_def.csv, or one name per line, if the model has none")
+    parser.add_argument("--question", metavar="TEXT", help="what to ask a model that answers questions of every record")
+    parser.add_argument("--tokenizer", metavar="FILE", help="the vocabulary that it was trained with, task.tokenizer")
+    parser.add_argument("--second", metavar="RECORD", help="a record with which the question compares every record")
     parser.add_argument("--device", default=None, help="cpu, cuda, ...; the GPU if there is one")
     add_reading(parser)
     parser.add_argument("--force", action="store_true", help="answer also unusable records: flat, noise, not in mV")
@@ -74,6 +77,7 @@ def parser() -> Parser:
 
 def predict(arguments: argparse.Namespace) -> int:
     """Print the predictions. Returns the number of records without one."""
+    from ecg_signals.inference.asking import Question
     from ecg_signals.inference.predict import TOP, Predictor
     from ecg_signals.runtime.placement import compute_device
 
@@ -86,6 +90,7 @@ def predict(arguments: argparse.Namespace) -> int:
         published=arguments.published,
         prevalence=dict(map(_share, arguments.prevalence)),
         point=arguments.threshold,
+        question=Question(arguments.question, arguments.tokenizer, arguments.second),
     )
     options = reading(arguments, "gain", "personal") | ({"format": arguments.signal} if arguments.signal else {})
     if arguments.explain:

@@ -18,6 +18,7 @@ from ecg_signals.config import ConfigError, UsageError, unknown_message
 from ecg_signals.data.label_names import listed
 from ecg_signals.evaluation.run import run
 from ecg_signals.evaluation.windows import Logits, model_batches, record_batches
+from ecg_signals.inference.asking import Asked, Question
 from ecg_signals.inference.facts import digest, facts, version_of
 from ecg_signals.inference.prediction import (
     ABSENT,
@@ -57,6 +58,7 @@ class Predictor:
         published: answer by the plain sigmoid, as the projects do whose files these are.
         prevalence: label -> its share among the people asked about, where it is not that of the validation records.
         point: which of the stored thresholds decides, one of metrics.calibrated.POINTS.
+        question: what a model that reads texts is asked of every record.
     Raises: ConfigError when the model has no head or no input contract, or `labels` are not as many as the logits;
         UsageError for a prevalence that cannot be.
     """
@@ -70,6 +72,7 @@ class Predictor:
         published: bool = False,
         prevalence: Mapping[str, float] | None = None,
         point: str = POINTS[0],
+        question: Question | None = None,
     ) -> None:
         self.place = source
         self.device = compute_device(device)
@@ -91,6 +94,8 @@ class Predictor:
                 f"{source} names its own labels, {listed(self.model.labels)}, and those given are others, or in "
                 f"another order: {listed(labels)}. Leave --labels out; it is for checkpoints that name none"
             )
+        self.question = question or Question()
+        self.asked = Asked(self.model, self.question, self.signal)
         self.labels = list(labels or self.model.labels or [f"label_{index}" for index in range(count)])
         if len(self.labels) != count:
             raise ConfigError(f"{len(self.labels)} label names for a model with {count} logits; give one per logit")
@@ -152,7 +157,7 @@ class Predictor:
     def logits(self, record: Record) -> Tensor:
         """[windows, labels] of every window of a record, on the CPU."""
         found = Logits()
-        run(self.model, record_batches(self.signal, record, BATCH), self.device, [found])
+        run(self.asked, record_batches(self.signal, record, BATCH), self.device, [found])
         (windows,) = found.windows()
         return windows
 
@@ -216,7 +221,7 @@ class Predictor:
     def _ask(self, source: Tensor, padding: Tensor | None) -> Tensor:
         found = Logits()
         batch = {"source": source} if padding is None else {"source": source, "padding": padding}
-        run(self.model, model_batches([batch]), self.device, [found])
+        run(self.asked, model_batches([batch]), self.device, [found])
         return torch.cat(found.parts)
 
     def starts(self, record: Record, count: int) -> list[float]:
@@ -276,7 +281,8 @@ class Predictor:
         return without_flat(record, quality) if self.signal.zero_missing_leads else record
 
     def _predict(self, path: str, record: Record, why: str | None) -> Prediction:
-        found = Prediction(path, notes=notes(self.model.origin))
+        asked = [] if self.question.text is None else [f"asked: {self.question.text}"]
+        found = Prediction(path, notes=asked + notes(self.model.origin))
         logits, seconds = self.logits(record), self.signal.window_samples / self.signal.sample_rate
         found.windows = [
             {"start": at, "end": at + seconds, "probabilities": self._named(row)}

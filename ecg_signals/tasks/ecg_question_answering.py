@@ -23,5 +23,5 @@ class EcgQuestionAnswering(EcgClassification):
         return "ecg_qa"
 
     def prepare(self, model: BaseModel, criterion: BaseCriterion, dataset: BaseDataset) -> None:
-        check_vocabulary(model, dataset)
+        check_vocabulary(model, getattr(dataset, "tokenizer", None))
         super().prepare(model, criterion, dataset)

@@ -6,6 +6,7 @@ from typing import Any
 from ecg_signals.config import ConfigError
 from ecg_signals.criteria.base import BaseCriterion
 from ecg_signals.data.datasets.base import BaseDataset
+from ecg_signals.data.text.tokenizer import Tokenizer
 from ecg_signals.models.base import BaseModel
 from ecg_signals.registry import register_task
 from ecg_signals.tasks.base import BaseTask
@@ -21,14 +22,22 @@ class EcgTextPretraining(BaseTask):
         return "ecg_text"
 
     def prepare(self, model: BaseModel, criterion: BaseCriterion, dataset: BaseDataset) -> None:
-        check_vocabulary(model, dataset)
+        check_vocabulary(model, getattr(dataset, "tokenizer", None))
         super().prepare(model, criterion, dataset)
 
 
-def check_vocabulary(model: BaseModel, dataset: BaseDataset) -> None:
-    """Raises: ConfigError where the tokenizer has numbers that the model has no embedding for."""
-    size, tokenizer = getattr(model.cfg, "vocab_size", None), getattr(dataset, "tokenizer", None)
-    if size is not None and tokenizer is not None and len(tokenizer) > size:
+def check_vocabulary(model: BaseModel, tokenizer: Tokenizer | None) -> None:
+    """Raises: ConfigError where the tokenizer has numbers that the model has no embedding for, or others of its own."""
+    if tokenizer is None:
+        return
+    for key, number in (("pad_token", tokenizer.pad), ("sep_token", tokenizer.separator)):
+        if getattr(model.cfg, key, number) != number:
+            raise ConfigError(
+                f"the model has {key}={getattr(model.cfg, key)}, but that is {number} in {tokenizer.path}; give the "
+                f"vocabulary that the model was pretrained with, or set model.{key}={number} for a new one"
+            )
+    size = getattr(model.cfg, "vocab_size", None)
+    if size is not None and len(tokenizer) > size:
         raise ConfigError(
             f"{tokenizer.path} has {len(tokenizer):,} tokens, but model.vocab_size={size:,}; set "
             f"model.vocab_size={len(tokenizer)}, or give the vocabulary that the model was pretrained with"

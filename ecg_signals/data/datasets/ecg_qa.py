@@ -147,7 +147,7 @@ class EcgQaDataset(BaseDataset):
             "id": index,
             "source": first,
             "ecg_2": second[0] if second else None,
-            "text": self.tokenizer.encode(question, longest_text(self.cfg)),
+            "text": self.tokenizer.encode(question, longest_text(self.cfg.max_text_size)),
             "label": answer,
             "valid_classes": valid,
             **{key: int(found[key].reshape(-1)[0]) for key in NUMBERS},

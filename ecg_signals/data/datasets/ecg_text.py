@@ -59,7 +59,7 @@ class EcgTextDataset(EcgFileDataset):
 
     def facts(self, segments: Sequence[Segment], index: int) -> dict[str, Any]:
         text, said = self._report(segments[0])
-        tokens = self.tokenizer.encode(text, longest_text(self.cfg))
+        tokens = self.tokenizer.encode(text, longest_text(self.cfg.max_text_size))
         return {**super().facts(segments, index), "text": tokens, "diagnoses": said or text}
 
     def _report(self, segment: Segment) -> tuple[str, str]:

@@ -35,6 +35,6 @@ def tokenizer_of(cfg: TextConfig) -> Tokenizer:
     return found
 
 
-def longest_text(cfg: TextConfig) -> int:
+def longest_text(max_text_size: int) -> int:
     """Tokens of a text at most, [CLS] and [SEP] included: two fewer than the option says, as published."""
-    return cfg.max_text_size - 2
+    return max_text_size - 2
