@@ -1,12 +1,14 @@
 """LUDB: waves, labels and splits against fairseq-signals' preprocessing."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.io import loadmat
 
+from ecg_signals.cli import preprocess
 from ecg_signals.preprocess.datasets.ludb import DIAGNOSES, merged, spans_of
 from ecg_signals.preprocess.options import parse_options
 from ecg_signals.preprocess.pipeline import preprocess_dataset
@@ -83,3 +85,11 @@ def test_a_wave_without_onset_begins_at_its_peak_and_one_without_offset_is_left_
 def test_groups_are_counted_from_their_first_peak():
     marks = [(peak - 10, peak, peak + 10) for peak in (100, 150, 199, 201)]
     assert merged(marks, 500) == [(139, 149, 159), (191, 201, 211)]
+
+
+@pytest.mark.parametrize("settings", [(), ("separate_leads=true",)])
+def test_leads_without_marks_are_told(folder, tmp_path, capsys, settings):
+    shutil.copytree(folder / "raw", tmp_path / "raw", copy_function=shutil.copyfile)
+    (tmp_path / "raw/1.v6").unlink()
+    preprocess.run(["ludb", str(tmp_path / "raw"), str(tmp_path / "out"), *settings, "--workers", "1"])
+    assert "1 leads have no file of marks, their waves are not known: 1.hea V6" in capsys.readouterr().out

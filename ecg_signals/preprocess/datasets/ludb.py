@@ -91,9 +91,14 @@ class Ludb(Source):
 
     def records(self) -> Table:
         table = super().records()
+        marked = [(row, self._mark_files(row)) for row in table.to_dict("records")]
+        wanted = [lead for lead in LEADS if lead in self.cfg.leads]
+        unmarked = [f"{row['path']} {lead}" for row, files in marked for lead in wanted if lead not in files]
+        if unmarked:
+            self.remark(f"{len(unmarked)} leads have no file of marks, their waves are not known: {listed(unmarked)}")
         if not self.cfg.separate_leads:
             return table
-        rows = [(row, lead) for row in table.to_dict("records") for lead in self._marked_leads(row)]
+        rows = [(row, lead) for row, files in marked for lead in wanted if lead in files]
         several = [{**row, "record_id": lead, "name": f"{row['name']}_{lead.lower()}"} for row, lead in rows]
         return table.__class__(several, columns=[*table.columns, "record_id"], dtype=object)
 
@@ -172,9 +177,6 @@ class Ludb(Source):
             for wave, span in spans_of(samples, marks.symbol):
                 found[wave].append(span)
         return found
-
-    def _marked_leads(self, row: Row) -> list[str]:
-        return [lead for lead in self._mark_files(row) if lead in self.cfg.leads]
 
     def _mark_files(self, row: Row) -> dict[str, tuple[Path, str]]:
         """lead -> its file of marks and how the name of that ends."""
