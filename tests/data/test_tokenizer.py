@@ -75,6 +75,10 @@ def test_control_signs_go_and_every_kind_of_space_divides():
     assert words("ST-T (V1)…É", lower_case=True) == ["st", "-", "t", "(", "v1", ")", "…", "e"]
 
 
+def test_a_sign_that_unicode_has_not_assigned_is_a_letter():
+    assert words("a\u0378b \ue000c", True) == ["a\u0378b", "c"]
+
+
 def test_a_word_of_which_anything_is_unknown_is_unknown_and_so_is_an_endless_one(small):
     tokenizer = Tokenizer(small)
     assert tokenizer.encode("ECGs st-x") == [2, 5, 6, 7, 8, 1, 3]

@@ -20,6 +20,7 @@ WHERE = (
     "give the folder or the vocab.txt of bert-base-uncased: task.tokenizer=FOLDER_OR_FILE. It is not part of this "
     "package; download https://huggingface.co/google-bert/bert-base-uncased/resolve/main/vocab.txt with a browser"
 )
+_CONTROL = ("Cc", "Cf", "Co", "Cs")  # a sign that no version of Unicode has yet, Cn, is a letter of an unknown word
 _IDEOGRAPHS = (  # first and last of every block that Chinese words are written in without spaces
     (0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F), (0x2B740, 0x2B81F), (0x2B920, 0x2CEAF),
     (0xF900, 0xFAFF), (0x2F800, 0x2FA1F),
@@ -108,7 +109,7 @@ def words(text: str, lower_case: bool) -> list[str]:
 
 def _kept(sign: str) -> bool:
     """Neither a control sign nor one that stands for something unreadable."""
-    return sign in "\t\n\r" or not (unicodedata.category(sign)[0] == "C" or sign == "\ufffd")
+    return sign in "\t\n\r" or not (unicodedata.category(sign) in _CONTROL or sign == "\ufffd")
 
 
 def _parts(word: str) -> Iterator[str]:
