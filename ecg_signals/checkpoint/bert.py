@@ -11,7 +11,11 @@ from ecg_signals.interop.huggingface.folder import read_folder
 
 logger = logging.getLogger(__name__)
 
-WORDS = "embeddings.word_embeddings.weight"
+WORDS, PLACES = "embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight"
+TABLES = {  # what a model may take alone
+    "word embeddings": WORDS, "position embeddings": PLACES,
+    "token type embeddings": "embeddings.token_type_embeddings.weight",
+}  # fmt: skip
 HINT = (
     "set model.language_model_path to a folder with config.json and model.safetensors of bert-base-uncased, from "
     "https://huggingface.co/google-bert/bert-base-uncased (440 MB, by hand: nothing is downloaded)"
@@ -19,9 +23,9 @@ HINT = (
 
 
 def begin_from_bert(part: nn.Module, what: str, path: str | None) -> None:
-    """Fill `part`: "all" of BERT but its pooler, or its "word embeddings" alone.
+    """Fill `part`: "all" of BERT but its pooler, or one of TABLES alone, of whose places the first ones are enough.
 
-    Raises: ConfigError without a folder, and where its weights are not of this size.
+    Raises: ConfigError without a folder, and where its weights, or its attention heads, are not as many.
     """
     if not path:
         raise ConfigError(
@@ -31,11 +35,23 @@ def begin_from_bert(part: nn.Module, what: str, path: str | None) -> None:
     folder = resolve_input(path)
     if not folder.is_dir():
         raise ConfigError(f"model.language_model_path={path} is not a folder; {HINT}")
-    state = encoder_weights(read_folder(folder)["weights"], str(folder))
-    if what == "word embeddings":
-        state = {"weight": state[WORDS]}
+    content = read_folder(folder)
+    state = encoder_weights(content["weights"], str(folder))
+    if what in TABLES:
+        state = {"weight": state[TABLES[what]][: len(part.weight) if TABLES[what] == PLACES else None]}  # type: ignore[arg-type]
+    else:
+        _check_heads(content["huggingface"], part, str(folder))
     fill_strictly(part, state, str(folder))
     logger.info("%s: begun with %s of BERT", folder, what)
+
+
+def _check_heads(config: Mapping[str, object], part: nn.Module, where: str) -> None:
+    """Raises: ConfigError where the file's layers have other attention heads, which no weight shows."""
+    found, own = config.get("num_attention_heads"), {layer.heads for layer in part.modules() if hasattr(layer, "heads")}
+    if isinstance(found, int) and own and own != {found}:
+        raise ConfigError(
+            f"{where} has {found} attention heads, not {own.pop()}; set model.language_attention_heads={found}"
+        )
 
 
 def encoder_weights(weights: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:

@@ -163,7 +163,7 @@ class BaseModel(Encoder):
         return {}
 
     def bert_parts(self) -> dict[str, str]:
-        """Submodules that begin with weights of BERT: name -> "all", or "word embeddings" for these alone."""
+        """Submodules that begin with weights of BERT: name -> "all", or which table of embeddings alone."""
         return {}
 
     @classmethod

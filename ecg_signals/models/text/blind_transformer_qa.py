@@ -9,7 +9,7 @@ from ecg_signals.config import MISSING, another_default, option
 from ecg_signals.models.base import ModelOutput
 from ecg_signals.models.encoders.ecg_transformer import TransformerConfig
 from ecg_signals.models.text.text_model import Signal, TextModel
-from ecg_signals.models.text.text_options import EmbeddingOptions, Text, check_size
+from ecg_signals.models.text.text_options import BERT_TABLES, EmbeddingOptions, Text, check_size
 from ecg_signals.modules.dropout import Dropout
 from ecg_signals.modules.heads import linear
 from ecg_signals.modules.pooling import POOLINGS, pool_frames
@@ -61,7 +61,7 @@ class BlindTransformerQA(TextModel):
         return {"pooling": "nonzero"}
 
     def bert_parts(self) -> dict[str, str]:
-        return {"language_embedding": "word embeddings"} if self.cfg.load_bert_embedding else {}
+        return BERT_TABLES if self.cfg.load_bert_embedding else {}
 
     def read(self, first: Signal, second: Signal | None, text: Text, hidden: list[Tensor] | None = None) -> ModelOutput:
         """ECGs are only counted: features [batch, tokens, width] are the text's."""

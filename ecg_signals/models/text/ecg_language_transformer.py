@@ -10,7 +10,7 @@ from ecg_signals.config import option
 from ecg_signals.models.base import ModelOutput
 from ecg_signals.models.encoders.ecg_transformer import ECGTransformer, ECGTransformerConfig
 from ecg_signals.models.text.text_model import Signal, TextModel
-from ecg_signals.models.text.text_options import EmbeddingOptions, Frames, Text, join_ecgs, join_padding
+from ecg_signals.models.text.text_options import BERT_TABLES, EmbeddingOptions, Frames, Text, join_ecgs, join_padding
 from ecg_signals.modules.pooling import pool_frames
 from ecg_signals.registry import register_model
 
@@ -49,7 +49,7 @@ class ECGLanguageTransformer(TextModel, ECGTransformer):  # type: ignore[misc]
         return super().sometimes_unused or self.mask_emb is not None
 
     def bert_parts(self) -> dict[str, str]:
-        return {"language_embedding": "word embeddings"} if self.cfg.load_bert_embedding else {}
+        return BERT_TABLES if self.cfg.load_bert_embedding else {}
 
     def training_pass(self, source: Tensor, padding_mask: Tensor | None, **question: Tensor | None) -> ModelOutput:
         return self(source, padding_mask, mask=self.cfg.apply_mask and self.training, **question)

@@ -17,6 +17,7 @@ from ecg_signals.modules.bert import BertEncoder, BertLayer, BertPooler, attende
 from ecg_signals.registry import register_model
 from ecg_signals.runtime.batch import sent
 
+BERT_WIDTH, BERT_HEADS = 768, 12
 WHOLE = 5000  # samples whose frames say how many samples a frame stands for
 
 
@@ -41,7 +42,9 @@ class M3AEConfig(VocabularyOptions, ECGTransformerConfig):
     language_layers: int = option(12, "layers of the text's side; of a file, as its weights are", least=0, ours=True)
     language_embed_dim: int = option(768, "width of the text's side", least=1, ours=True)
     language_ffn_embed_dim: int = option(3072, "width inside its perceptrons", least=1, ours=True)
-    language_attention_heads: int | None = option(None, "its attention heads; None: num_heads", least=1, ours=True)
+    language_attention_heads: int | None = option(
+        None, "its attention heads; None: 12 where it is as wide as BERT (768), else num_heads", least=1, ours=True
+    )
     language_positions: int = option(512, "tokens that it has places for", least=1, ours=True)
     num_ecgs: int = option(1, "2: with a separator between two ECGs", choices=(1, 2), ours=True)
     pretraining_heads: bool = option(True, "with the heads that only pretraining needs", ours=True)
@@ -71,7 +74,7 @@ class M3AE(TextModel):
         self.ecg_encoder = ECGTransformer(cfg)
         self.language_encoder = BertEncoder(
             cfg.vocab_size, cfg.language_positions, cfg.language_layers, cfg.language_embed_dim,
-            cfg.language_ffn_embed_dim, cfg.language_attention_heads or cfg.num_heads, cfg.drop_rate,
+            cfg.language_ffn_embed_dim, language_heads(cfg), cfg.drop_rate,
         )  # fmt: skip
         self.multi_modal_language_proj = nn.Linear(cfg.language_embed_dim, hidden)
         self.multi_modal_ecg_proj = nn.Linear(width, hidden)
@@ -94,6 +97,9 @@ class M3AE(TextModel):
     @staticmethod
     def _check(cfg: M3AEConfig) -> None:
         check_size("model.hidden_dim", cfg.hidden_dim, {"num_heads": cfg.num_heads})
+        check_size(
+            "model.language_embed_dim", cfg.language_embed_dim, {"language_attention_heads": language_heads(cfg)}
+        )
         if cfg.pretraining_heads:
             heads = {"mim_decoder_num_heads": cfg.mim_decoder_num_heads}
             check_size("model.mim_decoder_hidden_dim", cfg.mim_decoder_hidden_dim, heads)
@@ -245,3 +251,8 @@ class M3AE(TextModel):
         taken = order[:, :count, None].expand(-1, -1, ecgs.x.shape[2])
         found = {"hidden_frames": (restore >= count).to(ecgs.x.dtype), "restore_order": restore}
         return Frames(ecgs.x.gather(1, taken), None), found
+
+
+def language_heads(cfg: M3AEConfig) -> int:
+    """Attention heads of the text's side, which fairseq-signals takes from BERT whatever num_heads is."""
+    return cfg.language_attention_heads or (BERT_HEADS if cfg.language_embed_dim == BERT_WIDTH else cfg.num_heads)

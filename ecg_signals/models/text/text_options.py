@@ -12,6 +12,11 @@ from ecg_signals.modules.pooling import pool_frames
 
 BERT = "folder of BERT's weights (config.json, model.safetensors or pytorch_model.bin) on this machine"
 
+BERT_TABLES = {  # parts that begin as BERT's, see BaseModel.bert_parts
+    "language_embedding": "word embeddings", "position_embedding": "position embeddings",
+    "token_type_embedding": "token type embeddings",
+}  # fmt: skip
+
 
 @dataclass
 class VocabularyOptions(BaseConfig):
@@ -27,7 +32,9 @@ class VocabularyOptions(BaseConfig):
 @dataclass
 class EmbeddingOptions(VocabularyOptions):
     load_bert_embedding: bool = option(
-        True, "start the word embeddings from BERT's, in language_model_path; of no effect once a run has begun"
+        True,
+        "start the embeddings of words, and of places and kinds where there are any, from BERT's, in "
+        "language_model_path; of no effect once a run has begun",
     )
     pad_token: int = option(0, "number of [PAD]", follows="task.pad_token", least=0)
 

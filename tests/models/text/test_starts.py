@@ -48,6 +48,22 @@ def test_the_texts_side_begins_with_bert(bert):
     sizes = {"encoder_embed_dim": 12, "load_bert_embedding": True, "language_model_path": str(folder)}
     blind = build("model", "blind_transformer_qa", **options("blind_transformer_qa", **sizes))
     assert torch.equal(blind.language_embedding.weight, state["embeddings.word_embeddings.weight"])
+    assert torch.equal(blind.token_type_embedding.weight, state["embeddings.token_type_embeddings.weight"])
+    sizes = {**options("blind_transformer_qa", **sizes), "max_text_size": 5, "encoder_attention_heads": 2}
+    short = build("model", "blind_transformer_qa", **sizes)
+    assert torch.equal(short.position_embedding.weight, state["embeddings.position_embeddings.weight"][:5])
+
+
+def test_heads_of_the_texts_side_are_berts_and_not_those_of_the_layers_above(bert):
+    folder, _ = bert
+    wide = options("m3ae", language_embed_dim=768, hidden_dim=24, num_heads=4)
+    model = build("model", "m3ae", **wide)
+    assert model.language_encoder.encoder.layer[0].attention.heads == 12
+    with pytest.raises(ConfigError, match=r"model\.language_attention_heads=5 does not divide"):
+        build("model", "m3ae", **options("m3ae", language_attention_heads=5))
+    (folder / "config.json").write_text(json.dumps({"model_type": "bert", "num_attention_heads": 3}))
+    with pytest.raises(ConfigError, match=r"has 3 attention heads, not 2; set model\.language_attention_heads=3"):
+        build("model", "m3ae", **options("m3ae", load_pretrained_weights=True, language_model_path=str(folder)))
 
 
 def test_without_a_folder_of_berts_weights_the_message_says_what_to_type(bert):
