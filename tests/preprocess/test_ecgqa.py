@@ -8,9 +8,10 @@ import pytest
 import torch
 from scipy.io import loadmat
 
-from ecg_signals import load_model
+from ecg_signals import load_model, read_record
 from ecg_signals.cli import preprocess, train
 from ecg_signals.config import ConfigError
+from ecg_signals.data.text.question_manifest import read_question_manifest
 from ecg_signals.preprocess.ecgqa import Answers, Question, read_questions
 from ecg_signals.preprocess.ecgqa_grounding import ALL, GROUPS, Fact, facts_of, settled
 from ecg_signals.registry import get_entry
@@ -217,3 +218,28 @@ def test_a_model_learns_to_answer_the_questions(made, folder, tmp_path, monkeypa
     assert model.labels[0] == "no" and model.signal.sample_rate == 500
     answered = model(torch.zeros(1, 12, 1000), text=torch.tensor([[101, 174, 226, 102]]))["logits"]
     assert answered.shape == (1, 19)
+
+
+def test_signals_are_filtered_and_normalised_as_the_input_contract_says(made, folder, tmp_path):
+    for name, values in (("mean", np.linspace(-1, 1, 12)), ("std", np.linspace(1, 2, 12))):
+        np.savetxt(tmp_path / name, values)
+    entry = get_entry("dataset", "ecg_qa")
+    given = {"tokenizer": str(folder / "bert_tiny_uncased"), "leads_to_load": ["II", "V5"],
+             "filter": True, "normalize": True, "sample_rate": 250,
+             "mean_path": str(tmp_path / "mean"), "std_path": str(tmp_path / "std")}  # fmt: skip
+    dataset = entry.cls(entry.dataclass.from_mapping({"_name": "ecg_qa", **given}), made / "template" / "train.tsv")
+    item, contract = dataset[0], dataset.input_contract()
+    path = loadmat(made / "template" / "train" / dataset.name_of(0))["ecg_path"].reshape(-1)[0].strip()
+    contract.window_samples = item["source"].shape[-1]
+    torch.testing.assert_close(item["source"], contract.prepare(read_record(path))[0], atol=1e-5, rtol=1e-5)
+    plain = entry.cls(entry.dataclass.from_mapping({"_name": "ecg_qa", **given, "filter": False, "normalize": False}),
+                      made / "template" / "train.tsv")  # fmt: skip
+    assert not torch.allclose(plain[0]["source"], item["source"], atol=0.1)
+
+
+def test_questions_about_short_ecgs_are_left_out_where_asked(made, folder):
+    entry = get_entry("dataset", "ecg_qa")
+    given = {"_name": "ecg_qa", "tokenizer": str(folder / "bert_tiny_uncased"), "min_sample_size": 5001}
+    with pytest.raises(ConfigError, match=r"shorter than task\.min_sample_size=5001"):
+        entry.cls(entry.dataclass.from_mapping(given), made / "template" / "train.tsv")
+    assert len(read_question_manifest(made / "template" / "train.tsv", 5000).files) == 26

@@ -47,6 +47,19 @@ class LongestConfig(DatasetConfig):
 
 
 @dataclass
+class PreparedConfig(DatasetConfig):
+    """What datasets of segments have: which rows count, and what is done to their signals (data/preparation.py)."""
+
+    filter: bool = option(False, "remove baseline wander and 50 Hz hum from every lead", section="task")
+    normalize: bool = option(False, "subtract and divide by the numbers in mean_path and std_path", section="task")
+    mean_path: str | None = option(None, "text file with one mean per lead, in the standard order", section="task")
+    std_path: str | None = option(
+        None, "text file with one standard deviation per lead, in the standard order", section="task"
+    )
+    min_sample_size: int | None = option(None, "leave out manifest rows with fewer samples", least=0, section="task")
+
+
+@dataclass
 class WindowsConfig(DatasetConfig):
     """What several datasets have: items of one length."""
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ecg_signals.config import ConfigError, option
 from ecg_signals.data.collation import SIGNALS, Cropping, split_views, stacked_columns
-from ecg_signals.data.datasets.base import CROP, BaseDataset, LongestConfig, SignalsConfig
+from ecg_signals.data.datasets.base import CROP, BaseDataset, LongestConfig, PreparedConfig, SignalsConfig
 from ecg_signals.data.input_contract import contract_of_segments
 from ecg_signals.data.label_file import LabelFile
 from ecg_signals.data.lead_selection import LeadSelection, pad_leads
@@ -35,17 +35,11 @@ NOISE = 1 << 18  # that of an evaluation's noise
 
 
 @dataclass
-class EcgFileConfig(LongestConfig, SignalsConfig):
+class EcgFileConfig(PreparedConfig, LongestConfig, SignalsConfig):
     options_of = ("transform", "task")
 
     leads_bucket: list[str | int] | str | None = option(
         None, "leads of which every item gets one at random, put last", section="task"
-    )
-    filter: bool = option(False, "remove baseline wander and 50 Hz hum from every lead", section="task")
-    normalize: bool = option(False, "subtract and divide by the numbers in mean_path and std_path", section="task")
-    mean_path: str | None = option(None, "text file with one mean per lead, in the standard order", section="task")
-    std_path: str | None = option(
-        None, "text file with one standard deviation per lead, in the standard order", section="task"
     )
     enable_padding: bool = option(
         False, "pad to the longest item and give a padding mask, instead of cropping to the shortest", section="task"
@@ -53,7 +47,6 @@ class EcgFileConfig(LongestConfig, SignalsConfig):
     enable_padding_leads: bool = option(
         False, "zeros in place of leads that are not loaded, so that there are always 12", section="task"
     )
-    min_sample_size: int | None = option(None, "leave out manifest rows with fewer samples", least=0, section="task")
     num_batch_buckets: int = option(
         0, "pad batches to one of this many lengths, so that few shapes occur; 0 off", least=0, section="task"
     )

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from ecg_signals.config import ConfigError, option, resolve_input
 from ecg_signals.data.collation import cut, padding_mask, stacked_columns
-from ecg_signals.data.datasets.base import BaseDataset, LongestConfig, SignalsConfig
+from ecg_signals.data.datasets.base import BaseDataset, LongestConfig, PreparedConfig, SignalsConfig
 from ecg_signals.data.label_file import read_label_names
 from ecg_signals.data.lead_selection import LeadSelection
+from ecg_signals.data.preparation import Preparation
+from ecg_signals.data.segment import Segment
 from ecg_signals.data.text.options import TextConfig, longest_text, tokenizer_of
 from ecg_signals.data.text.question_manifest import read_question_manifest
 from ecg_signals.readers.mat_file import read_mat_arrays
@@ -30,7 +32,7 @@ NUMBERS = KEYS[4:]
 
 
 @dataclass
-class EcgQaConfig(TextConfig, LongestConfig, SignalsConfig):
+class EcgQaConfig(TextConfig, PreparedConfig, LongestConfig, SignalsConfig):
     standardise: bool = option(
         True, "every lead of a record minus its mean, by its deviation, as pretrained encoders want it; false, as "
         "published: mV", ours=True,
@@ -50,7 +52,7 @@ class EcgQaDataset(BaseDataset):
 
     def __init__(self, cfg: EcgQaConfig, path: str | Path, *, training: bool = False, seed: int = 1) -> None:
         super().__init__(cfg, path, training=training, seed=seed)
-        self.manifest = read_question_manifest(resolve_input(path))
+        self.manifest = read_question_manifest(resolve_input(path), cfg.min_sample_size)
         self.tokenizer = tokenizer_of(cfg)
         self.selection = LeadSelection(cfg.leads_to_load, None)
         self.columns: list[int] | None = None
@@ -59,6 +61,7 @@ class EcgQaDataset(BaseDataset):
         self._answers = first["answer"].size
         self.names = self._names()
         self.sample_rate = float(cfg.sample_rate or self._record(str(first["ecg_path"].reshape(-1)[0]))[1])
+        self.preparation = Preparation(self.sample_rate, cfg)
 
     def _names(self) -> list[str] | None:
         names = read_label_names(self.label_source) if self.label_source.is_file() else None
@@ -96,8 +99,12 @@ class EcgQaDataset(BaseDataset):
     def input_contract(self) -> SignalContract:
         lengths, counts = np.unique(self.manifest.samples, return_counts=True)
         longest = self.cfg.max_sample_size or int(lengths[counts.argmax()])
-        leads = [LEADS[lead] for lead in self.selection.fixed]
-        contract = segment_contract(self.sample_rate, leads, longest, clip=self.cfg.clip)
+        chosen = self.selection.fixed
+        statistics = zip(("mean", "std"), self.preparation.statistics or ())
+        contract = segment_contract(
+            self.sample_rate, [LEADS[lead] for lead in chosen], longest, filtered=self.cfg.filter, clip=self.cfg.clip,
+            **{name: values[chosen].tolist() for name, values in statistics},
+        )  # fmt: skip
         if not self.cfg.standardise:
             contract.steps = [step for step in contract.steps if step["name"] != "standardise"]
         return contract
@@ -125,14 +132,13 @@ class EcgQaDataset(BaseDataset):
     def signal(self, path: str) -> Tensor:
         """A record as the model takes it, float32 [leads, samples]."""
         signal, rate = self._record(path)
-        signal = resample_linear(signal[self.selection.fixed], rate, self.sample_rate)
-        if not np.isfinite(signal).all():
+        signal = resample_linear(signal, rate, self.sample_rate)
+        if not np.isfinite(signal[self.selection.fixed]).all():
             raise ConfigError(f"{path} holds NaN or infinite values; `ecg-preprocess ecgqa` leaves such records out")
         if self.cfg.standardise:
             signal = standardise_leads(signal)
-        if self.cfg.clip is not None:
-            signal = np.clip(signal, -self.cfg.clip, self.cfg.clip)
-        return torch.from_numpy(np.ascontiguousarray(signal[:, : self.cfg.max_sample_size], dtype=np.float32))
+        whole = Segment(path, signal[:, : self.cfg.max_sample_size], self.sample_rate)
+        return torch.from_numpy(np.ascontiguousarray(self.preparation(whole, self.selection.fixed), dtype=np.float32))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         found = self._read(index)

@@ -20,8 +20,11 @@ class QuestionManifest(NamedTuple):
     tokens: np.ndarray
 
 
-def read_question_manifest(path: Path) -> QuestionManifest:
-    """Raises: ConfigError naming the file and the line that is no row."""
+def read_question_manifest(path: Path, min_samples: int | None = None) -> QuestionManifest:
+    """The rows whose ECGs have `min_samples` or more.
+
+    Raises: ConfigError naming the file and the line that is no row.
+    """
     try:
         root, *lines = read_regular(path, MOST_BYTES).decode().splitlines() or [""]
     except (OSError, UnicodeDecodeError) as error:
@@ -37,6 +40,9 @@ def read_question_manifest(path: Path) -> QuestionManifest:
         rows.append((name, min(map(int, sizes[:-1])), int(sizes[-1])))
     if not rows:
         raise ConfigError(f"{path} has no rows; make it with `ecg-preprocess ecgqa`")
+    rows = [row for row in rows if row[1] >= (min_samples or 0)]
+    if not rows:
+        raise ConfigError(f"{path}: all rows are shorter than task.min_sample_size={min_samples}; set a smaller one")
     files, samples, tokens = zip(*rows)
     return QuestionManifest(_folder(path, root.strip()), list(files), np.array(samples), np.array(tokens))
 
