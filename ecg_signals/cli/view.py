@@ -110,6 +110,8 @@ def _style(arguments: argparse.Namespace) -> Style:
         parser().error(f"--dpi {arguments.dpi:g}: 10 to 1200")
     if arguments.wave_table and not arguments.waves:
         parser().error("--wave-table needs --waves MODEL")
+    if arguments.wave_table and Path(arguments.wave_table).suffix in KINDS:
+        parser().error(f"--wave-table {arguments.wave_table}: a table, such as waves.csv")
     strips = {None: None, "none": ()}.get(arguments.rhythm, tuple(names(arguments.rhythm or "")))
     return Style(
         layout=arguments.layout, rhythm=strips, speed=arguments.speed, gain=arguments.gain, page=arguments.page,

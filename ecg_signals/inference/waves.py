@@ -16,7 +16,7 @@ from ecg_signals.runtime.placement import compute_device
 from ecg_signals.signal.contract import SignalContract, stated_contract
 from ecg_signals.signal.leads import LEADS
 from ecg_signals.signal.record import Record
-from ecg_signals.signal.resample import resampled_length
+from ecg_signals.signal.steps.base import Step
 
 MARGIN_SECONDS = 1.0  # at the beginning of a further window that the one before it answers
 BATCH = 16  # windows per forward pass
@@ -44,24 +44,22 @@ class Delineator:
                 names = listed(record.leads)
                 raise ConfigError(f"the record has {names}; expected at least one of {', '.join(LEADS)}")
         rate = contract.sample_rate
-        samples = resampled_length(record.signal.shape[-1], record.sample_rate, rate)
-        whole = replace(contract, leads=leads, window_samples=max(samples, 1), stride_samples=None, window_count=None)
-        source = whole.prepare(record)[0]  # [leads, samples]
-        rows = source.unsqueeze(1) if len(contract.leads) == 1 else source.unsqueeze(0)  # [items, leads, samples]
+        signal, _, _ = replace(contract, leads=leads).conditioned(record)
+        rows = signal[:, None] if len(contract.leads) == 1 else signal[None]  # [items, leads, samples]
         classes = [self._classes(row) for row in rows]
         waves = [{wave: spans / rate for wave, spans in delineate(row, self.model.waves).items()} for row in classes]
         return dict(zip(leads, waves * (len(leads) if len(waves) == 1 else 1)))
 
     @torch.inference_mode()
-    def _classes(self, source: torch.Tensor) -> np.ndarray:
+    def _classes(self, signal: np.ndarray) -> np.ndarray:
         """[leads, samples] -> [samples], in overlapping windows as long as those that the model was trained on."""
         size, margin = self.contract.window_samples, round(MARGIN_SECONDS * self.contract.sample_rate)
-        device, samples = next(self.model.parameters()).device, source.shape[-1]
+        device, samples = next(self.model.parameters()).device, signal.shape[-1]
         starts = list(_starts(samples, size, margin))
         out = np.empty(samples, dtype=np.int64)
         for at in range(0, len(starts), BATCH):
             chosen = starts[at : at + BATCH]
-            windows = torch.stack([source[:, start : start + size] for start in chosen]).to(device)
+            windows = torch.stack([self._window(signal[:, start : start + size]) for start in chosen]).to(device)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a short record is one short window
                 answers = self.model(windows)["logits"].argmax(dim=-1).cpu().numpy()
@@ -69,6 +67,13 @@ class Delineator:
                 own = margin if start else 0
                 out[start + own : start + size] = answer[own:]
         return out
+
+    def _window(self, piece: np.ndarray) -> torch.Tensor:
+        """[leads, samples] behind the steps that see one window alone; a short record stays short."""
+        for step in self.contract.behind_cut():
+            if isinstance(step, Step):
+                piece, _ = step(piece, self.contract.sample_rate, self.contract.sample_rate)
+        return torch.from_numpy(np.ascontiguousarray(piece, dtype=np.float32))
 
 
 def _starts(samples: int, size: int, margin: int) -> Iterator[int]:

@@ -12,7 +12,7 @@ from scipy.io import loadmat, savemat
 
 import ecg_signals
 from ecg_signals.cli import preprocess, train, validate, view
-from ecg_signals.config import ConfigError
+from ecg_signals.config import ConfigError, UsageError
 from ecg_signals.inference.predict import Predictor
 from ecg_signals.inference.waves import Delineator, open_delineator
 from ecg_signals.metrics.delineation import compare, delineate, match
@@ -145,6 +145,33 @@ def test_a_long_record_is_marked_as_its_windows_are(ludb):
     contract = SignalContract(500.0, ["II"], 2000, [])
     found = Delineator(Loud(), contract)(record)["II"]["qrs"] * 500
     assert found.round().astype(int).tolist() == [[b, b + 29] for b in (990, 1995, 4000, 7250)]
+
+
+def test_a_lead_alone_is_normalised_without_the_others_and_every_window_for_itself():
+    class High(torch.nn.Module):
+        """QRS where the input is above 2."""
+
+        waves, cfg = WAVES, None
+
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, source):
+            high = (source[:, 0] > 2).float()
+            return {"logits": torch.stack([high * 0 - 1, high, high * 0 - 1, 1 - high], dim=-1)}
+
+    signal = np.zeros((2, 5000), np.float32)
+    signal[1, 100:120], signal[1, 3500:3520], signal[0] = 1.0, 50.0, 1000 * np.sin(np.arange(5000))
+    joint = {"name": "standardise", "jointly": True, "variance_eps": 1e-5}
+    contract = SignalContract(500.0, ["II"], 2000, [{"name": "window"}, joint])
+    found = Delineator(High(), contract)(Record(signal, 500, ["I", "II"]))["II"]["qrs"] * 500
+    assert found.round().astype(int).tolist() == [[100, 119], [3500, 3519]]
+
+
+def test_a_table_of_waves_is_no_picture(tmp_path):
+    with pytest.raises(UsageError, match=r"waves\.csv"):
+        view.run(["a.hea", "--waves", "m.pt", "--wave-table", str(tmp_path / "a.png")])
 
 
 def test_padding_counts_neither_in_the_loss_nor_among_the_marks(ludb):
