@@ -50,9 +50,9 @@ class Asked(nn.Module):
             self.parts["ecg_2"] = _second(model, str(question.second), contract)
         self.parts = {key: part.to(next(model.parameters()).device) for key, part in self.parts.items()}
 
-    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
+    def forward(self, source: Tensor, **padding: Tensor) -> ModelOutput:
         parts = {key: part.expand(len(source), *part.shape[1:]) for key, part in self.parts.items()}
-        output: ModelOutput = self.model(source, padding_mask=padding_mask, **parts)
+        output: ModelOutput = self.model(source, **padding, **parts)
         return output
 
 
