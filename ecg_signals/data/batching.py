@@ -20,17 +20,22 @@ from ecg_signals.data.loading import Collated, Items, begin_process, end_process
 Batch = dict[str, Any]
 
 
-def ordered_indices(lengths: np.ndarray, seed: int, *, shuffle: bool = True) -> np.ndarray:
+def ordered_indices(
+    lengths: np.ndarray, seed: int, *, shuffle: bool = True, longest_first: bool = True
+) -> np.ndarray:
     """Items from the longest to the shortest, equal lengths in random order; without `shuffle` in manifest order.
 
     Args:
         lengths: [items] samples, of which no more are counted than items are cropped to.
+        longest_first: False for items in random order, whatever their lengths.
     Returns: [items] int32, int64 where there are too many for it.
     """
     dtype = np.int32 if len(lengths) <= np.iinfo(np.int32).max else np.int64
     if not shuffle:
         return np.arange(len(lengths), dtype=dtype)
     random = np.random.RandomState(seed).permutation(len(lengths))
+    if not longest_first:
+        return random.astype(dtype)
     order = np.empty(len(lengths), dtype=dtype)
     order[random] = np.arange(len(lengths), dtype=dtype)  # the items by their random numbers
     del random
@@ -215,7 +220,8 @@ class BatchIterator:
         limit = self.dataset.longest
         lengths = sizes if limit is None else np.minimum(sizes, limit)
         seed = self.seed + epoch - 1 if self.redraw else self.seed
-        indices = ordered_indices(lengths, seed, shuffle=self.shuffle)
+        longest_first = getattr(self.dataset, "longest_first", True)
+        indices = ordered_indices(lengths, seed, shuffle=self.shuffle, longest_first=longest_first)
         stops = batch_by_size(
             lengths[indices],
             batch_size=self.batch_size,

@@ -11,6 +11,7 @@ from scipy.io import loadmat
 from ecg_signals import load_model, read_record
 from ecg_signals.cli import preprocess, train
 from ecg_signals.config import ConfigError
+from ecg_signals.data.batching import BatchIterator
 from ecg_signals.data.text.question_manifest import read_question_manifest
 from ecg_signals.preprocess.ecgqa import Answers, Question, read_questions
 from ecg_signals.preprocess.ecgqa_grounding import ALL, GROUPS, Fact, facts_of, settled
@@ -243,3 +244,12 @@ def test_questions_about_short_ecgs_are_left_out_where_asked(made, folder):
     with pytest.raises(ConfigError, match=r"shorter than task\.min_sample_size=5001"):
         entry.cls(entry.dataclass.from_mapping(given), made / "template" / "train.tsv")
     assert len(read_question_manifest(made / "template" / "train.tsv", 5000).files) == 26
+
+
+def test_questions_come_at_random_whatever_their_lengths(made, folder):
+    """Sorted by length, a batch would hold questions of one template."""
+    entry = get_entry("dataset", "ecg_qa")
+    given = {"_name": "ecg_qa", "tokenizer": str(folder / "bert_tiny_uncased")}
+    dataset = entry.cls(entry.dataclass.from_mapping(given), made / "template" / "train.tsv")
+    plan = BatchIterator(dataset, batch_size=26, num_workers=0, seed=3).plan(1)
+    assert plan[0].tolist() == np.random.RandomState(3).permutation(26).tolist()

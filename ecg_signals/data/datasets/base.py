@@ -82,6 +82,7 @@ class BaseDataset(Dataset[dict[str, Any]]):
     """
 
     suffix: ClassVar[str] = ".tsv"  # of the manifests that this dataset reads
+    longest_first: ClassVar[bool] = True  # batches hold items of like length; False: items as they come at random
     crops_as_windows: ClassVar[bool] = False  # its training crops begin as dataset.crop_starts says
     PEER_METHODS: ClassVar[dict[str, str]] = {"collator": "collate(items) -> batch", "num_tokens": "sizes"}
 

@@ -48,6 +48,7 @@ class EcgQaDataset(BaseDataset):
     the answers that each question may have, `question_type1` to 3 and `attribute_id` [items], -1 for none.
     """
 
+    longest_first = False
     cfg: EcgQaConfig
 
     def __init__(self, cfg: EcgQaConfig, path: str | Path, *, training: bool = False, seed: int = 1) -> None:

@@ -48,6 +48,7 @@ class EcgTextDataset(EcgFileDataset):
     whose text has 10 tokens or fewer are left out of batches, as published, but for the longest where all are so short.
     """
 
+    longest_first = False
     cfg: EcgTextConfig
 
     def __init__(self, cfg: EcgTextConfig, path: str | Path, *, training: bool = False, seed: int = 1) -> None:
