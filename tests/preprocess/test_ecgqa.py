@@ -217,6 +217,8 @@ def test_a_model_learns_to_answer_the_questions(made, folder, tmp_path, monkeypa
     assert validated["em_accuracy"] > 0.8 and validated["question_type1_2_em_accuracy"] > 0.5
     model = load_model(tmp_path / "checkpoints/checkpoint_last.pt")
     assert model.labels[0] == "no" and model.signal.sample_rate == 500
+    stored = torch.load(tmp_path / "checkpoints/checkpoint_last.pt", weights_only=True)["cfg"]["task"]
+    assert stored["enable_padding"] is True  # without which fairseq-signals refuses questions
     answered = model(torch.zeros(1, 12, 1000), text=torch.tensor([[101, 174, 226, 102]]))["logits"]
     assert answered.shape == (1, 19)
 
@@ -244,6 +246,19 @@ def test_questions_about_short_ecgs_are_left_out_where_asked(made, folder):
     with pytest.raises(ConfigError, match=r"shorter than task\.min_sample_size=5001"):
         entry.cls(entry.dataclass.from_mapping(given), made / "template" / "train.tsv")
     assert len(read_question_manifest(made / "template" / "train.tsv", 5000).files) == 26
+
+
+@pytest.mark.parametrize(("padding", "samples"), [(True, 5000), (False, 3000)])
+def test_ecgs_of_a_batch_are_padded_or_cut_to_one_length(made, folder, padding, samples):
+    entry = get_entry("dataset", "ecg_qa")
+    given = {"_name": "ecg_qa", "tokenizer": str(folder / "bert_tiny_uncased"), "enable_padding": padding}
+    dataset = entry.cls(entry.dataclass.from_mapping(given), made / "template" / "train.tsv")
+    items = [dataset[index] for index in range(26)]
+    two = next(item for item in items if item["ecg_2"] is not None)
+    short = {**items[0], "source": items[0]["source"][:, :3000]}
+    net_input = dataset.collate([short, two])["net_input"]
+    assert net_input["source"].shape[-1] == samples and net_input["ecg_2"].shape[-1] == 5000
+    assert net_input["padding_mask"].any() == padding and net_input["ecg_2_padding_mask"][0].all()
 
 
 def test_questions_come_at_random_whatever_their_lengths(made, folder):

@@ -70,7 +70,10 @@ def test_training_learns_where_waves_are(trained):
 
 
 def test_the_checkpoint_states_records_in_millivolt(trained):
-    model = ecg_signals.load_model(trained / "checkpoints/checkpoint_last.pt")
+    place = trained / "checkpoints/checkpoint_last.pt"
+    section = torch.load(place, weights_only=True)["cfg"]["model"]
+    assert section["sample_rate"] == 500 and section["args"] is None  # what fairseq-signals builds it from
+    model = ecg_signals.load_model(place)
     assert model.of_samples and model.signal.window_samples == 1000
     assert [step["name"] for step in model.signal.steps] == ["resample"]
 

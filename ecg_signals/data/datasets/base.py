@@ -56,6 +56,9 @@ class PreparedConfig(DatasetConfig):
     std_path: str | None = option(
         None, "text file with one standard deviation per lead, in the standard order", section="task"
     )
+    enable_padding: bool = option(
+        False, "pad to the longest item and give a padding mask, instead of cropping to the shortest", section="task"
+    )
     min_sample_size: int | None = option(None, "leave out manifest rows with fewer samples", least=0, section="task")
 
 

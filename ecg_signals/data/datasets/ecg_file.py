@@ -41,9 +41,6 @@ class EcgFileConfig(PreparedConfig, LongestConfig, SignalsConfig):
     leads_bucket: list[str | int] | str | None = option(
         None, "leads of which every item gets one at random, put last", section="task"
     )
-    enable_padding: bool = option(
-        False, "pad to the longest item and give a padding mask, instead of cropping to the shortest", section="task"
-    )
     enable_padding_leads: bool = option(
         False, "zeros in place of leads that are not loaded, so that there are always 12", section="task"
     )

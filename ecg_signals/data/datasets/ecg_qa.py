@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ecg_signals.config import ConfigError, option, resolve_input
+from ecg_signals.config import ConfigError, another_default, option, resolve_input
 from ecg_signals.data.collation import cut, padding_mask, stacked_columns
 from ecg_signals.data.datasets.base import BaseDataset, LongestConfig, PreparedConfig, SignalsConfig
 from ecg_signals.data.label_file import read_label_names
@@ -33,6 +33,7 @@ NUMBERS = KEYS[4:]
 
 @dataclass
 class EcgQaConfig(TextConfig, PreparedConfig, LongestConfig, SignalsConfig):
+    enable_padding: bool = another_default(PreparedConfig, "enable_padding", True)
     standardise: bool = option(
         True, "every lead of a record minus its mean, by its deviation, as pretrained encoders want it; false, as "
         "published: mV", ours=True,
@@ -165,16 +166,16 @@ class EcgQaDataset(BaseDataset):
         if not items:
             return {}
         text, text_padding = self.tokenizer.batch([item["text"] for item in items])
-        source, padding = _padded([item["source"] for item in items])
+        source, padding = self._together([item["source"] for item in items])
         net_input = {"source": source, "padding_mask": padding, "text": text, "text_padding_mask": text_padding}
         if any(item["ecg_2"] is not None for item in items):
             none = torch.zeros(len(source[0]), 0)
-            second, padding = _padded([none if item["ecg_2"] is None else item["ecg_2"] for item in items])
+            second, padding = self._together([none if item["ecg_2"] is None else item["ecg_2"] for item in items])
             net_input |= {"ecg_2": second, "ecg_2_padding_mask": padding}
         return {"net_input": net_input, **stacked_columns(items, without=("source", "ecg_2", "text"))}
 
-
-def _padded(signals: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    lengths = [signal.shape[-1] for signal in signals]
-    target = max(lengths)
-    return cut(signals, [0] * len(signals), target), padding_mask(lengths, len(signals[0]), target)
+    def _together(self, signals: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """One ECG of every item, and its padding; an item without one has no samples."""
+        lengths = [signal.shape[-1] for signal in signals]
+        target = max(lengths) if self.cfg.enable_padding else min(filter(None, lengths))
+        return cut(signals, [0] * len(signals), target), padding_mask(lengths, len(signals[0]), target)

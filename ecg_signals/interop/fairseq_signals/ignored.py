@@ -43,6 +43,7 @@ _ENCODERS = (
     *("m3ae", "m3ae_qa", "medvill", "ecg_language_transformer_classifier", "resnet_lstm_classifier"),
     *("blind_transformer_qa", "deaf_transformer_qa"),
 )
+_SEGMENTORS = ("unet_segmentor", "unet_cgm_segmentor")
 
 IGNORED: dict[str, dict[str, Ignored]] = {
     "common": {
@@ -103,7 +104,8 @@ IGNORED: dict[str, dict[str, Ignored]] = {
         "visualize": Ignored("plot the embedding space", False, names=("ecg_identification",)),
     },
     "model": {
-        "args": Ignored("always null", None, names=_ENCODERS),
+        "args": Ignored("always null", None, names=(*_ENCODERS, *_SEGMENTORS)),
+        "sample_rate": Ignored("copied from the task", None, follows="task.sample_rate", names=_SEGMENTORS),
         "batch_first": Ignored("the order of the LSTM's axes", True, names=("resnet_lstm_classifier",)),
         "apply_norm": Ignored("read by nothing", False, names=("resnet_lstm_classifier",)),
     },

@@ -55,11 +55,11 @@ def peer_config(cfg: Config) -> dict[str, Any]:
     found = {group: _stored(group, getattr(cfg, group)) for group in _SECTIONS}
     found["dataset"]["_name"] = None
     found["distributed_training"]["distributed_world_size"] = cfg.distributed_training.distributed_world_size or 1
+    found["task"] |= task_options(cfg) if found["task"] else {}
     for group in (group for group in found if found[group]):
         usual = stored_values(group, found[group]["_name"], found)
         found[group] |= {key: cfg.ignored.get(group, {}).get(key, value) for key, value in usual.items()}
     task, optimizer = found["task"], found["optimizer"]
-    task |= task_options(cfg) if task else {}
     if task.get("_name") == "ecg_identification":
         task |= {key: found[group][key] for key, group in _IDENTIFICATION.items()}
     for key in ("leads_to_load", "leads_bucket"):  # a string there, which the peer takes for a list of numbers
