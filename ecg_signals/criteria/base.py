@@ -42,6 +42,7 @@ class BaseCriterion(nn.Module):
     """Extend it and write `forward`; `metrics` turns summed logs into what is printed."""
 
     dataset: ClassVar[str] = "ecg_file"  # registered dataset this criterion usually reads
+    of_model: ClassVar[str | None] = None  # registered model whose answers it judges; None: any with its outputs
     logits: str | None = None  # what the model's logits are: see metrics/logits.py; None: it reads none
     takes_class_numbers: ClassVar[bool] = False  # True: a label may be one column of class numbers
     per_label: ClassVar[tuple[str, ...]] = ()  # options, and buffers of the same name, with one value per label

@@ -34,6 +34,7 @@ class M3AECriterion(BaseCriterion):
     """
 
     dataset = "ecg_text"
+    of_model = "m3ae"
     cfg: M3AECriterionConfig
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:

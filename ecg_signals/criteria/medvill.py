@@ -24,6 +24,7 @@ class MedViLLCriterion(BaseCriterion):
     """
 
     dataset = "ecg_text"
+    of_model = "medvill"
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
         output = model(**batch["net_input"], mask=True)

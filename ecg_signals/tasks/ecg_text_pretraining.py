@@ -8,7 +8,7 @@ from ecg_signals.criteria.base import BaseCriterion
 from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.data.text.tokenizer import Tokenizer
 from ecg_signals.models.base import BaseModel
-from ecg_signals.registry import register_task
+from ecg_signals.registry import get_entry, register_task
 from ecg_signals.tasks.base import BaseTask
 from ecg_signals.tasks.ecg_pretraining import EcgPretrainingConfig
 
@@ -22,6 +22,11 @@ class EcgTextPretraining(BaseTask):
         return "ecg_text"
 
     def prepare(self, model: BaseModel, criterion: BaseCriterion, dataset: BaseDataset) -> None:
+        if criterion.of_model and not isinstance(model, get_entry("model", criterion.of_model).cls):
+            raise ConfigError(
+                f"criterion._name={criterion.cfg._name} judges a model '{criterion.of_model}', but this is "
+                f"'{model.cfg._name}'; set model._name={criterion.of_model}, or another criterion"
+            )
         check_vocabulary(model, getattr(dataset, "tokenizer", None))
         super().prepare(model, criterion, dataset)
 

@@ -1,14 +1,17 @@
 """Reports beside ECGs: whose they are, which words are hidden, and where they come from."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+import yaml
 from scipy.io import savemat
 from text_material import write_vocabulary
 
 from ecg_signals.config import ConfigError
 from ecg_signals.data.text.swapping import swap_texts
-from ecg_signals.registry import get_entry
+from ecg_signals.registry import build, get_entry
 
 
 def test_texts_are_exchanged_in_pairs_that_say_different_things():
@@ -82,3 +85,12 @@ def test_a_missing_tokenizer_and_other_numbers_are_named(folder):
         make(folder, tokenizer=None)
     with pytest.raises(ConfigError, match=r"set task\.sep_token=3"):
         make(folder, sep_token=102)
+
+
+def test_a_criterion_of_another_model_is_named(folder):
+    small = yaml.safe_load((Path(__file__).parents[1] / "contract/small.yaml").read_text())["model"]
+    dataset, task = make(folder), build("task", "ecg_text_pretraining", data=str(folder))
+    for criterion, model in (("m3ae", "medvill"), ("medvill", "m3ae"), ("m3ae", "blind_transformer_qa")):
+        built = build("model", model, **small[model]["options"])
+        with pytest.raises(ConfigError, match=f"criterion._name={criterion} judges .* set model._name={criterion}"):
+            task.prepare(built, build("criterion", criterion), dataset)
