@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ecg_signals.config import BaseConfig, ConfigError, option
 from ecg_signals.criteria.base import CountingCriterion, CriterionOutput
-from ecg_signals.criteria.labels import check_label_weights, logged, sample_size_of
+from ecg_signals.criteria.labels import check_label_weights, labels_in, logged, sample_size_of
 from ecg_signals.metrics.delineation import as_logs, compare, matches_in, summed
 from ecg_signals.metrics.logits import CLASSES
 from ecg_signals.registry import register_criterion
@@ -99,7 +99,7 @@ def class_targets(logits: Tensor, batch: dict[str, Any]) -> tuple[Tensor, Tensor
     Raises: ConfigError when there is not one class number per row of logits.
     """
     key = "segment_label" if logits.dim() == 3 and "segment_label" in batch else "label"
-    label = batch[key]
+    label = labels_in(batch) if key == "label" else batch[key]
     if label.shape == logits.shape and logits.size(-1) > 1:
         one = (label == 1).sum(dim=-1) == 1
         label = label.argmax(dim=-1).masked_fill(~one, -1)

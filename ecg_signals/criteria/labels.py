@@ -33,7 +33,7 @@ def label_matrix(logits: Tensor, batch: dict[str, Any]) -> tuple[Tensor, Tensor]
     With `target_idx`, lists of one item's labels that are asked for, `label` lists their answers; the rest is unknown.
     Raises: ConfigError when logits and labels differ in number.
     """
-    label = batch["label"]
+    label = labels_in(batch)
     if "target_idx" in batch:
         target = spread(logits, batch["target_idx"], label, math.nan)
     else:
@@ -46,6 +46,16 @@ def label_matrix(logits: Tensor, batch: dict[str, Any]) -> tuple[Tensor, Tensor]
             )
     known = ~torch.isnan(target)
     return target.masked_fill(~known, 0.0), known
+
+
+def labels_in(batch: dict[str, Any]) -> Any:
+    """Raises: ConfigError for data without labels."""
+    if "label" not in batch:
+        raise ConfigError(
+            "this criterion judges labels, but the data have none; set task.label_file=FILE, or choose another "
+            "criterion (cross_entropy for waves)"
+        )
+    return batch["label"]
 
 
 def spread(logits: Tensor, columns: Sequence[Tensor], values: Sequence[Tensor], empty: float) -> Tensor:

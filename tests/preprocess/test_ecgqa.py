@@ -15,7 +15,7 @@ from ecg_signals.data.batching import BatchIterator
 from ecg_signals.data.text.question_manifest import read_question_manifest
 from ecg_signals.preprocess.ecgqa import Answers, Question, read_questions
 from ecg_signals.preprocess.ecgqa_grounding import ALL, GROUPS, Fact, facts_of, settled
-from ecg_signals.registry import get_entry
+from ecg_signals.registry import build, get_entry
 
 SPLITS = ("train", "valid", "test")
 
@@ -268,3 +268,13 @@ def test_questions_come_at_random_whatever_their_lengths(made, folder):
     dataset = entry.cls(entry.dataclass.from_mapping(given), made / "template" / "train.tsv")
     plan = BatchIterator(dataset, batch_size=26, num_workers=0, seed=3).plan(1)
     assert plan[0].tolist() == np.random.RandomState(3).permutation(26).tolist()
+
+
+def test_a_model_that_takes_no_question_is_named(made, folder):
+    entry = get_entry("dataset", "ecg_qa")
+    given = {"_name": "ecg_qa", "tokenizer": str(folder / "bert_tiny_uncased")}
+    dataset = entry.cls(entry.dataclass.from_mapping(given), made / "template" / "train.tsv")
+    model = build("model", "ecg_transformer_classifier", num_labels=19, encoder_layers=0)
+    task = build("task", "ecg_question_answering", data=str(made))
+    with pytest.raises(ConfigError, match="'ecg_transformer_classifier' takes no question"):
+        task.prepare(model, build("criterion", "binary_cross_entropy_with_logits"), dataset)

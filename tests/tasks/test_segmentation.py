@@ -259,3 +259,10 @@ def test_a_focal_loss_has_a_slope_where_the_right_class_is_certain():
         assert found.loss.item() == pytest.approx((1 - np.exp(-ce)) ** gamma * ce, rel=1e-5)
         (slope,) = torch.autograd.grad(found.loss, logits)
         assert slope.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["binary_cross_entropy_with_logits", "mse", "cross_entropy"])
+def test_a_criterion_of_labels_says_that_there_are_none(name):
+    batch = {"net_input": {"source": torch.zeros(1, 1, 4)}}
+    with pytest.raises(ConfigError, match=r"the data have none; set task\.label_file"):
+        build("criterion", name)(lambda **_: {"logits": torch.zeros(1, 4)}, batch)
