@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ecg_signals.config import listed
-from ecg_signals.interop.layout import Layout, ModelSource, config_beside, inputs_of
+from ecg_signals.interop.layout import Layout, ModelSource, config_beside, inputs_of, weights_in
 from ecg_signals.interop.merl.names import (
     ENCODER,
     HEADS,
@@ -19,6 +19,7 @@ from ecg_signals.interop.merl.names import (
     from_state,
     head_sizes,
     is_encoder,
+    is_whole,
     sizes,
     to_state,
 )
@@ -62,16 +63,10 @@ class MerlFiles(Layout):
 
 
 def _whole_of(raw: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights of a whole model, a file's or those under `clip`; {} for others."""
-    for state in (raw, raw.get("clip")):
-        if isinstance(state, Mapping) and is_encoder(encoder_within(state)) and "linear1.weight" in state:
-            return dict(state)
-    return {}
+    """The weights of a whole model, {} for others."""
+    return weights_in(raw, is_whole, "clip")
 
 
 def _encoder_of(raw: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights of an encoder: a file's, those within a whole model's, or those beside such ones; {} for others."""
-    for state in (raw, encoder_within(raw), encoder_within(raw.get("clip")), raw.get(WHOLE[:-1])):
-        if is_encoder(state):
-            return dict(state)  # type: ignore[arg-type]
-    return {}
+    """The weights of an encoder, those within a whole model's among them; {} for others."""
+    return encoder_within(_whole_of(raw)) or weights_in(raw, is_encoder, WHOLE[:-1])

@@ -39,6 +39,11 @@ def is_encoder(state: Any) -> bool:
     return is_resnet(state) or is_vit(state)
 
 
+def is_whole(state: Any) -> bool:
+    """Whether these weights are an encoder and what is compared with texts."""
+    return is_encoder(encoder_within(state)) and "linear1.weight" in state
+
+
 def encoder_within(state: Any) -> dict[str, Tensor]:
     """The encoder's weights in those of a whole model, {} where there are none."""
     if not isinstance(state, Mapping):

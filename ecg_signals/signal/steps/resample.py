@@ -16,8 +16,8 @@ METHODS = {"linear": resample_linear, "fourier": resample_fourier, "halved": res
 class ResampleConfig(BaseConfig):
     to: float | None = option(None, "Hz; None: the contract's rate")
     method: str = option(
-        "linear", "as fairseq-signals; as scipy.signal.resample; as fairseq-signals, but every second sample of twice the "
-        "rate", choices=tuple(METHODS),
+        "linear", "as fairseq-signals; as scipy.signal.resample; linear, but every second sample of twice the rate",
+        choices=tuple(METHODS),
     )  # fmt: skip
 
 
