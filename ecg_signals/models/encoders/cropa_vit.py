@@ -105,6 +105,11 @@ class CropaVit(BaseModel):
         blocks: list[tuple[str, ...]] = [(f"blocks.{block}",) for block in range(self.cfg.depth)]
         return [("patch_embed",), *blocks[:-1], (*blocks[-1], "norm")]
 
+    @property
+    def early_parts(self) -> int:
+        """The patches and blocks 0 to 2."""
+        return min(4, self.cfg.depth + 1)
+
     @classmethod
     def usual_input(cls) -> SignalContract:
         return ecg_jepa_kim()

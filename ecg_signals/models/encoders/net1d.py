@@ -44,8 +44,8 @@ class Net1dConfig(BaseConfig):
         if shrinks or any(not self.groups(dim) or self.inside(dim) % self.groups(dim) for dim in self.dims):
             raise ConfigError(
                 f"model.base_dim={self.base_dim}, model.dims={self.dims} with model.ratio={self.ratio} and "
-                f"model.group_width={self.group_width}: stages must not become narrower, and groups of at least that width "
-                f"divide the channels inside a block evenly"
+                f"model.group_width={self.group_width}: stages must not become narrower, and groups of that width or "
+                f"more divide the channels inside a block evenly"
             )
 
     def inside(self, dim: int) -> int:
