@@ -19,7 +19,7 @@ HINT = (
 
 
 def begin_from_bert(part: nn.Module, what: str, path: str | None) -> None:
-    """Fill `part`: "all" of BERT but its pooler, or its "word embeddings" alone.
+    """Fill `part`: "all" of BERT but its pooler, "with pooler", or its "word embeddings" alone.
 
     Raises: ConfigError without a folder, and where its weights are not of this size.
     """
@@ -31,15 +31,16 @@ def begin_from_bert(part: nn.Module, what: str, path: str | None) -> None:
     folder = resolve_input(path)
     if not folder.is_dir():
         raise ConfigError(f"model.language_model_path={path} is not a folder; {HINT}")
-    state = encoder_weights(read_folder(folder)["weights"], str(folder))
+    state = encoder_weights(read_folder(folder)["weights"], str(folder), what == "with pooler")
     if what == "word embeddings":
         state = {"weight": state[WORDS]}
     fill_strictly(part, state, str(folder))
     logger.info("%s: begun with %s of BERT", folder, what)
 
 
-def encoder_weights(weights: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+def encoder_weights(weights: Mapping[str, Tensor], where: str, pooler: bool = False) -> dict[str, Tensor]:
     """BERT's embeddings and layers under their own names, whatever model they are part of, and spelt as today."""
+    parts = ("embeddings.", "encoder.", *(("pooler.",) if pooler else ()))
     prefix = "bert." if f"bert.{WORDS}" in weights else ""
     if prefix + WORDS not in weights:
         raise ConfigError(f"{where} holds no {WORDS}, so it is not BERT; {HINT}")
@@ -47,6 +48,6 @@ def encoder_weights(weights: Mapping[str, Tensor], where: str) -> dict[str, Tens
     for key, value in weights.items():
         name = key.removeprefix(prefix).replace("LayerNorm.gamma", "LayerNorm.weight")
         name = name.replace("LayerNorm.beta", "LayerNorm.bias")
-        if key.startswith(prefix) and name.startswith(("embeddings.", "encoder.")) and "position_ids" not in name:
+        if key.startswith(prefix) and name.startswith(parts) and "position_ids" not in name:
             found[name] = value
     return found

@@ -241,8 +241,8 @@ class SignalContract:
             if isinstance(step, Step):
                 piece, rate = step(piece, rate, self.sample_rate)
             else:
-                piece = _padded(piece, samples)
-        return _padded(piece, self.window_samples)
+                piece = padded(piece, samples)
+        return padded(piece, self.window_samples)
 
     @property
     def values(self) -> str:
@@ -283,5 +283,5 @@ def _factor(steps: Sequence[Step | str]) -> int:
     return math.prod(step.factor for step in steps if isinstance(step, Step))
 
 
-def _padded(signal: np.ndarray, samples: int) -> np.ndarray:
+def padded(signal: np.ndarray, samples: int) -> np.ndarray:
     return np.pad(signal, ((0, 0), (0, max(0, samples - signal.shape[-1]))))

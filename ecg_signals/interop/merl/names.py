@@ -13,9 +13,18 @@ from ecg_signals.interop.st_mem.names import BLOCK
 WHOLE = "ecg_encoder."  # how an encoder's names begin in a whole model
 ENCODER = "encoder."  # the same here
 HEADS = ("downconv.", "att_pool_head.", "proj_e.", "linear1.", "linear2.", "proj_t.")  # of a whole model, alike in both
-HEAD_DIM = 64  # of every published vision transformer
+LANGUAGE = "lm_model."  # a BERT in a whole model, alike in both
+HEAD_DIM = 64  # of every published vision transformer, and of BERT
 DEPTHS = {(False, 2): 18, (False, 6): 34, (True, 6): 50, (True, 23): 101}  # three convolutions, blocks of stage 3
 _OF_BLOCK = {theirs: ours for ours, theirs in BLOCK.items()}
+PUBLISHED_WIDTH = 768  # of the language model
+_WORDS, _PLACES = "embeddings.word_embeddings", "embeddings.position_embeddings"
+_INSIDE = "encoder.layer.{}.intermediate.dense"
+_IN_BERT = re.compile(
+    r"(?:embeddings\.(?:word|position|token_type)_embeddings\.weight|(?:embeddings\.LayerNorm|pooler\.dense|encoder\.layer\.\d+"
+    r"\.(?:attention\.(?:self\.(?:query|key|value)|output\.(?:dense|LayerNorm))|intermediate\.dense|output\.(?:dense|LayerNorm)))"
+    r"\.(?:weight|bias))"
+)
 _SIMPLE = {"to_patch_embedding.": "patch_embed.", "conv1.": "stem.0.", "bn1.": "stem.1."}
 
 
@@ -112,6 +121,36 @@ def head_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
         "frames": 0 if places is None else places.shape[1] - 1, "out_dim": len(state["linear1.weight"]),
         "hidden_dim": len(text), "text_dim": text.shape[1],
     }  # fmt: skip
+
+
+def language_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those of a whole model's BERT, spelt as today; {} where there is none, or another kind of language model."""
+    found = {}
+    for key, value in state.items():
+        name = key.removeprefix(LANGUAGE).replace("LayerNorm.gamma", "LayerNorm.weight")
+        name = name.replace("LayerNorm.beta", "LayerNorm.bias")
+        if not key.startswith(LANGUAGE) or name == "embeddings.position_ids":
+            continue
+        if not _IN_BERT.fullmatch(name):
+            return {}
+        found[f"{LANGUAGE}{name}"] = value
+    return found
+
+
+def language_sizes(state: Mapping[str, Tensor], config: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Options of `merl` for such a BERT. Raises: ConfigError where parts of it are missing."""
+    needed = [f"{LANGUAGE}{name}" for name in (f"{_WORDS}.weight", f"{_PLACES}.weight", f"{_INSIDE.format(0)}.weight")]
+    if missing := [key for key in needed if key not in state]:
+        raise ConfigError(f"{where}: weights of a whole MERL model lack {missing[0]}; get the file again")
+    words, places, inside = (state[key] for key in needed)
+    width, key = words.shape[1], "num_attention_heads"
+    published = width == PUBLISHED_WIDTH and key not in config
+    heads = width // HEAD_DIM if published else stated_heads(config, key, width, max(1, width // HEAD_DIM), where)
+    layers = 0
+    while f"{LANGUAGE}{_INSIDE.format(layers)}.weight" in state:
+        layers += 1
+    return {"language_layers": layers, "language_ffn_dim": len(inside), "language_heads": heads,
+            "language_positions": len(places), "vocab_size": len(words)}  # fmt: skip
 
 
 def _vit(state: Mapping[str, Tensor], config: Mapping[str, Any], where: str) -> dict[str, Any]:
