@@ -186,6 +186,7 @@ class SignalContract:
             raise ConfigError("the record has no samples; give one with at least a part of a window")
         signal = order_leads(record.signal, record.leads, self.leads)
         signal = self._with_derived_leads(signal, record)
+        signal[np.isinf(signal)] = np.nan
         empty = np.isnan(signal).all(axis=-1)
         missing = [int(index) for index in np.flatnonzero(empty)]
         names = ", ".join(self.leads[index] for index in missing)
