@@ -18,8 +18,10 @@ HEAD_DIM = 64  # of every published vision transformer, and of BERT
 DEPTHS = {(False, 2): 18, (False, 6): 34, (True, 6): 50, (True, 23): 101}  # three convolutions, blocks of stage 3
 _OF_BLOCK = {theirs: ours for ours, theirs in BLOCK.items()}
 PUBLISHED_WIDTH = 768  # of the language model
-_WORDS, _PLACES = "embeddings.word_embeddings", "embeddings.position_embeddings"
-_INSIDE = "encoder.layer.{}.intermediate.dense"
+_SIZED = (  # what tells a language model's sizes
+    "embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight",
+    "encoder.layer.0.intermediate.dense.weight",
+)  # fmt: skip
 _IN_BERT = re.compile(
     r"(?:embeddings\.(?:word|position|token_type)_embeddings\.weight|(?:embeddings\.LayerNorm|pooler\.dense|encoder\.layer\.\d+"
     r"\.(?:attention\.(?:self\.(?:query|key|value)|output\.(?:dense|LayerNorm))|intermediate\.dense|output\.(?:dense|LayerNorm)))"
@@ -124,7 +126,7 @@ def head_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def language_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those of a whole model's BERT, spelt as today; {} where there is none, or another kind of language model."""
+    """Those of a whole model's BERT, spelt as today; {} where there is none, a part of one, or another kind of model."""
     found = {}
     for key, value in state.items():
         name = key.removeprefix(LANGUAGE).replace("LayerNorm.gamma", "LayerNorm.weight")
@@ -134,21 +136,16 @@ def language_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not _IN_BERT.fullmatch(name):
             return {}
         found[f"{LANGUAGE}{name}"] = value
-    return found
+    return found if all(f"{LANGUAGE}{name}" in found for name in _SIZED) else {}
 
 
 def language_sizes(state: Mapping[str, Tensor], config: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Options of `merl` for such a BERT. Raises: ConfigError where parts of it are missing."""
-    needed = [f"{LANGUAGE}{name}" for name in (f"{_WORDS}.weight", f"{_PLACES}.weight", f"{_INSIDE.format(0)}.weight")]
-    if missing := [key for key in needed if key not in state]:
-        raise ConfigError(f"{where}: weights of a whole MERL model lack {missing[0]}; get the file again")
-    words, places, inside = (state[key] for key in needed)
+    """Options of `merl` for such a BERT."""
+    words, places, inside = (state[f"{LANGUAGE}{name}"] for name in _SIZED)
     width, key = words.shape[1], "num_attention_heads"
     published = width == PUBLISHED_WIDTH and key not in config
     heads = width // HEAD_DIM if published else stated_heads(config, key, width, max(1, width // HEAD_DIM), where)
-    layers = 0
-    while f"{LANGUAGE}{_INSIDE.format(layers)}.weight" in state:
-        layers += 1
+    layers = sum(key.endswith("intermediate.dense.weight") for key in state)
     return {"language_layers": layers, "language_ffn_dim": len(inside), "language_heads": heads,
             "language_positions": len(places), "vocab_size": len(words)}  # fmt: skip
 
