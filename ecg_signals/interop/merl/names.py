@@ -126,7 +126,7 @@ def head_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def language_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those of a whole model's BERT, spelt as today; {} where there is none, a part of one, or another kind of model."""
+    """Those of a whole model's BERT, spelt as today; {} where there is none, a part of one, or another model."""
     found = {}
     for key, value in state.items():
         name = key.removeprefix(LANGUAGE).replace("LayerNorm.gamma", "LayerNorm.weight")
