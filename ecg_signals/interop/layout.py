@@ -245,7 +245,7 @@ def weights_in(raw: Mapping[str, Any], fits: Callable[[Any], bool], *keys: str) 
     """
     for state in (*(raw.get(key) for key in (*keys, *USUAL)), raw):
         for found in (state, _without_owner(state)):
-            if fits(found):
+            if isinstance(found, Mapping) and fits(found):
                 return dict(found)
     return {}
 
