@@ -6,8 +6,12 @@ import pytest
 import torch
 
 from ecg_signals import load_model
+from ecg_signals.interop.ecg_cpc.contract import inputs as of_ecg_cpc
+from ecg_signals.interop.ecgfounder.contract import inputs as of_ecgfounder
+from ecg_signals.interop.ked.contract import inputs as of_ked_input
 from ecg_signals.interop.ked.names import TWIN
 from ecg_signals.interop.ked.names import to_state as of_ked
+from ecg_signals.interop.merl.contract import inputs as of_merl_input
 from ecg_signals.interop.merl.names import to_state as of_merl
 from ecg_signals.registry import build
 
@@ -52,6 +56,12 @@ def test_weights_are_found_wherever_programs_put_them(name, golden, tmp_path):
         expected = values if expected is None else expected
         assert values.keys() == expected.keys()
         assert all(torch.equal(values[key], value) for key, value in expected.items())
+
+
+@pytest.mark.parametrize("inputs, leads", [(of_ecgfounder, {1, 12}), (of_ecg_cpc, {12}), (of_ked_input, {12}),
+                                           (of_merl_input, {12})])  # fmt: skip
+def test_which_leads_a_model_takes_is_not_guessed(inputs, leads):
+    assert {count for count in range(1, 13) if inputs(count)} == leads
 
 
 def test_keds_encoder_is_found_beside_other_models_weights_and_without_its_second_names(golden, tmp_path):

@@ -23,6 +23,6 @@ def ecgfounder(leads: Sequence[str] = LEADS) -> SignalContract:
 
 
 def inputs(count: int) -> dict[str, SignalContract]:
-    """By name, for a model of `count` leads, the first ones of the standard order: published are 12, and lead I."""
+    """By name, for a model of `count` leads: published are 12, and lead I; which others are is not known."""
     leads = LEADS[:count]
-    return {PUBLISHED: ecgfounder(leads), FMB: millivolt(500, 2.5, leads)} if len(leads) == count else {}
+    return {PUBLISHED: ecgfounder(leads), FMB: millivolt(500, 2.5, leads)} if count in (1, len(LEADS)) else {}
