@@ -46,6 +46,17 @@ def test_features_of_a_published_file_equal_the_programs(golden, published):
     torch.testing.assert_close(model.pos_embed.data, lead_and_time(8, 50, 24), rtol=0, atol=1e-7)
 
 
+def test_the_encoder_of_a_whole_model_is_the_one_that_is_published(golden, published, tmp_path):
+    """It learns; the target encoder only follows it."""
+    whole = golden / "ecg_jepa_kim/full.pth"
+    with torch.no_grad():
+        same(load_model(whole)(published["source"])["pooled"], published["representation"])
+    convert(whole, tmp_path / "encoder.pth", "original", minify=True)
+    after, before = (torch.load(path, weights_only=True)["encoder"]
+                     for path in (tmp_path / "encoder.pth", golden / "ecg_jepa_kim/epoch100.pth"))  # fmt: skip
+    assert list(after) == list(before) and all(torch.equal(after[key], value) for key, value in before.items())
+
+
 def test_a_step_of_pretraining_equals_the_programs(golden, published):
     model = load_model(golden / "ecg_jepa_kim/full.pth")
     assert model.cfg._name == "cropa_jepa" and model.cfg.pred_num_heads == 2
