@@ -70,7 +70,7 @@ def prepare_records(data: DataSet, contract: SignalContract, place: Path, jobs: 
 def digest_of(data: DataSet, contract: SignalContract) -> str:
     """Changes with the records and with what prepares them."""
     steps = {key: value for key, value in contract.to_dict().items() if key not in FREE}
-    told = [steps, data.version]
+    told: list[Any] = [steps, data.version]
     if data.first_seconds:
         told += [data.first_seconds, contract.window_samples]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
