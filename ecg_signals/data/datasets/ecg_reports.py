@@ -16,7 +16,10 @@ BARE = 2  # tokens of an empty text: its first and its last
 
 @dataclass
 class EcgReportsConfig(EcgTextConfig, EcgWindowsConfig):
-    text_swaps: str = option("none", "half of the items get another's text, as in ecg_text", choices=RULES, ours=True)
+    text_swaps: str = option(
+        "none", "half of the items get another's text: both of a pair, one as published, or none", choices=RULES,
+        ours=True,
+    )  # fmt: skip
     report_form: str = option(
         "sentences", "statements in lower case with full stops between, as MERL's program writes them; or as they are",
         choices=("sentences", "as_is"), ours=True,
