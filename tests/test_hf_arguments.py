@@ -122,7 +122,7 @@ def test_names_of_labels_follow_the_config(folders, tmp_path):
 def test_a_model_without_a_head_says_so(folders):
     with pytest.raises(ConfigError, match="'ecg_transformer', which has no head for num_labels=5"):
         transformers.AutoModel.from_pretrained(folders["headless"], num_labels=5, ignore_mismatched_sizes=True)
-    with pytest.raises(ConfigError, match=r"no option num_labels.*'ecg_transformer_classifier'.*num_labels=5"):
+    with pytest.raises(ConfigError, match=r"no option num_labels.*'classifier', model_path=.*num_labels=5"):
         load_model(folders["headless"], num_labels=5)
 
 

@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from safetensors.torch import load_file
 from test_recipes import NAMES, PACKAGED, packaged
-from text_material import TOKENS, write_questions_of_ecgqa
+from text_material import TOKENS, write_bert, write_questions_of_ecgqa
 
 import ecg_signals
 from ecg_signals.checkpoint.convert import convert
@@ -288,7 +289,7 @@ def test_a_recipe_of_masked_autoencoders_trains_two_updates(
 
 FOUNDATION = ("ecgfounder/", "ecg_jepa_kim/", "ecg_cpc/", "fmb/")
 TEXTS = ("text/", "qa/")
-ELSEWHERE = ("hubert/", "jepa/vit_", "mae/", *FOUNDATION, *TEXTS)
+ELSEWHERE = ("hubert/", "jepa/vit_", "mae/", "merl/", *FOUNDATION, *TEXTS)
 CPC_SIZES = {"conv_dim": [8] * 4, "hidden_dim": 8, "num_layers": 1}
 KIM_SIZES = {"dim": 16, "depth": 1, "num_heads": 2}
 TINY_ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {  # of a recipe's folder or file
@@ -340,8 +341,9 @@ def test_a_recipe_of_foundation_models_trains_two_updates(name: str, material: M
 
 def test_recipes_of_foundation_models_make_the_input_that_their_files_state():
     """But for the length of the window, which the comparison's recipe of ST-MEM has by itself."""
-    kinds = {"fmb": "fmb", "ecgfounder": "published", "ecg_jepa_kim": "published", "ecg_cpc": "published"}
-    for name in (name for name in OWN if name.startswith(FOUNDATION) and name != "fmb/finetune"):
+    kinds = {"fmb": "fmb", "ecgfounder": "published", "ecg_jepa_kim": "published", "ecg_cpc": "published",
+             "merl": "published"}  # fmt: skip
+    for name in (name for name in OWN if name.startswith((*FOUNDATION, "merl/")) and name != "fmb/finetune"):
         content, (family, _, file) = packaged(name), name.partition("/")
         kind, options = TINY_ENCODERS[file if family == "fmb" else family]
         options = {**options, "seq_len": 2250} if kind == "st_mem" else options
@@ -400,6 +402,22 @@ def read_reports(material: Material, questions: Path, tmp_path_factory: pytest.T
 def test_texts_are_read_by_models_pretrained_on_reports(read_reports: dict[str, Path]):
     assert {name: ecg_signals.load_model(path).cfg._name for name, path in read_reports.items()} == {
         "m3ae": "m3ae", "medvill": "medvill"}  # fmt: skip
+
+
+def test_merl_trains_beside_a_language_model_that_does_not(material: Material, questions: Path, tmp_path: Path):
+    bert = write_bert(tmp_path / "bert")
+    settings = [*QUICK, f"task.data={material.segments}", f"task.tokenizer={questions.parent / 'vocab.txt'}",
+                f"dataset.text_file={material.segments.parent}/meta.csv", "dataset.crop_samples=600",
+                "+model.encoder.width=4", "+model.frames=50", "+model.out_dim=8", "+model.hidden_dim=6",
+                "model.language_layers=1", "+model.text_dim=16", "+model.language_ffn_dim=16",
+                "+model.language_heads=2", "+model.language_positions=64", "+model.vocab_size=20",
+                "+dataset.least_words=1", "task.max_text_size=32", f"model.language_model_path={bert}"]  # fmt: skip
+    run(train.main, ["--config-name", "merl/pretrain", *settings, f"hydra.run.dir={tmp_path}/run"])
+    check_two_updates(tmp_path / "run")
+    model = ecg_signals.load_model(tmp_path / "run/checkpoints/checkpoint_last.pt")
+    before = load_file(bert / "model.safetensors")
+    assert all(torch.equal(value, before[key]) for key, value in model.lm_model.state_dict().items())
+    assert model.signal.leads[4] == "aVF" and model.signal.steps[-1] == {"name": "min_max"}
 
 
 @pytest.mark.parametrize("name", [name for name in OWN if name.startswith("qa/")])

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import torch
+
 from ecg_signals.cli import preprocess
 
 SAMPLE = Path(__file__).parents[1] / "examples" / "sample"
@@ -31,6 +33,17 @@ def write_vocabulary(folder: Path) -> Path:
     path = folder / "vocab.txt"
     path.write_text("\n".join([*SPECIAL, *WORDS]) + "\n")
     return path
+
+
+def write_bert(folder: Path) -> Path:
+    """A folder of a small BERT's weights, 16 wide, as transformers writes it, for that vocabulary."""
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    BertModel(BertConfig(vocab_size=20, max_position_embeddings=64, **sizes)).eval().save_pretrained(folder)
+    write_vocabulary(folder)
+    return folder
 
 
 def write_questions_of_ecgqa(folder: Path) -> Path:

@@ -23,7 +23,8 @@ HINT = (
 
 
 def begin_from_bert(part: nn.Module, what: str, path: str | None) -> None:
-    """Fill `part`: "all" of BERT but its pooler, or one of TABLES alone, of whose places the first ones are enough.
+    """Fill `part`: "all" of BERT but its pooler, "with pooler", or one of TABLES alone, of whose places the first ones
+    are enough.
 
     Raises: ConfigError without a folder, and where its weights, or its attention heads, are not as many.
     """
@@ -36,7 +37,7 @@ def begin_from_bert(part: nn.Module, what: str, path: str | None) -> None:
     if not folder.is_dir():
         raise ConfigError(f"model.language_model_path={path} is not a folder; {HINT}")
     content = read_folder(folder)
-    state = encoder_weights(content["weights"], str(folder))
+    state = encoder_weights(content["weights"], str(folder), what == "with pooler")
     if what in TABLES:
         state = {"weight": state[TABLES[what]][: len(part.weight) if TABLES[what] == PLACES else None]}  # type: ignore[arg-type]
     else:
@@ -54,8 +55,9 @@ def _check_heads(config: Mapping[str, object], part: nn.Module, where: str) -> N
         )
 
 
-def encoder_weights(weights: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+def encoder_weights(weights: Mapping[str, Tensor], where: str, pooler: bool = False) -> dict[str, Tensor]:
     """BERT's embeddings and layers under their own names, whatever model they are part of, and spelt as today."""
+    parts = ("embeddings.", "encoder.", *(("pooler.",) if pooler else ()))
     prefix = "bert." if f"bert.{WORDS}" in weights else ""
     if prefix + WORDS not in weights:
         raise ConfigError(f"{where} holds no {WORDS}, so it is not BERT; {HINT}")
@@ -63,6 +65,6 @@ def encoder_weights(weights: Mapping[str, Tensor], where: str) -> dict[str, Tens
     for key, value in weights.items():
         name = key.removeprefix(prefix).replace("LayerNorm.gamma", "LayerNorm.weight")
         name = name.replace("LayerNorm.beta", "LayerNorm.bias")
-        if key.startswith(prefix) and name.startswith(("embeddings.", "encoder.")) and "position_ids" not in name:
+        if key.startswith(prefix) and name.startswith(parts) and "position_ids" not in name:
             found[name] = value
     return found

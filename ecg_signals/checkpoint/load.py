@@ -110,8 +110,8 @@ def build_source(source: ModelSource, **overrides: Any) -> BaseModel:
     if "num_labels" in overrides and "num_labels" not in entry.dataclass.__dataclass_fields__:
         raise ConfigError(
             f"{source.where} holds '{source.name}', which has no option num_labels. For a head on its encoder: "
-            f"ecg_signals.registry.build('model', 'ecg_transformer_classifier', model_path={source.where!r}, "
-            f"num_labels={overrides['num_labels']}), or 'hubert_ecg_classifier' for HuBERT-ECG"
+            f"ecg_signals.registry.build('model', 'classifier', model_path={source.where!r}, "
+            f"num_labels={overrides['num_labels']})"
         )
     check_size(source)
     options = {**source.options, **overrides}

@@ -113,7 +113,8 @@ def find_task(name: str, options: EvalOptions, own: Mapping[str, Any], out: Path
     known = {item.name: own[item.name] for item in option_fields(entry.dataclass) if item.name in own}
     benchmark: Benchmark = entry.cls(entry.dataclass.from_mapping(known, where="benchmark"))
     place = Path(options.data).expanduser()
-    data = find_data(place, benchmark.sources, name, out / "data" / "measured")
+    found = find_data(place, benchmark.sources, name, out / "data" / "measured")
+    data = replace(found, first_seconds=benchmark.first_seconds)
     try:
         return Task(name, benchmark, data, benchmark.examples(data))
     except ConfigError as error:

@@ -105,6 +105,7 @@ _ADAMW = {"optimizer": {"_name": "adamw", "weight_decay": 1e-3}, "lr_scheduler":
 _FMB = {**_ADAMW, "dataset.batch_size": 64, "dataset.crop_starts": "any", "optimization.lr": [1e-3],
         "optimization.max_epoch": 100, "model.encoder_dropout": None}  # fmt: skip
 _MEAN = {"model.pool": "mean"}
+_QUERY = {"model.pool_heads": 16, "model.pool_query_std": None, "model.head_init": "usual", "model.decay_all": True}
 
 PRESETS = {
     "usual": Preset("the model's own windows, probabilities averaged, selection on validation"),
@@ -126,7 +127,8 @@ PRESETS = {
         "finetune": {"optimization.lr": [1e-3], "lr_scheduler.min_lr": 1e-5},
     }),
     "fmb": Preset("arXiv:2509.25095", settings={
-        "linear": {**_FMB, **_MEAN}, "random": {**_FMB, **_MEAN}, "attentive": _FMB, "scratch": _FMB,
+        "linear": {**_FMB, **_MEAN}, "random": {**_FMB, **_MEAN}, "attentive": {**_FMB, **_QUERY},
+        "scratch": _FMB,
         "finetune": {**_FMB, **_MEAN, "model.layer_decay": 0.1, "model.layer_groups": []},
     }, apart=True, signal=FMB),
     "merl": Preset("Liu et al. 2024, arXiv:2403.06659", settings={"merl": {}, "merl_fixed": {}}, drawn_by=42),

@@ -53,7 +53,7 @@ def prepare_records(data: DataSet, contract: SignalContract, place: Path, jobs: 
     folder = place / f"{data.folder.name}-{digest_of(data, contract)}"
     if not (folder / INDEX).is_file():
         stored = [(row, data.signal_file(row)) for row in range(len(data.meta))]
-        told = list(_all(partial(prepare_one, contract, data.leads, folder), stored, jobs))
+        told = list(_all(partial(prepare_one, contract, data.leads, folder, first=data.first_seconds), stored, jobs))
         if not any(samples for _, samples, _ in told):
             raise ConfigError(f"no record of {data.folder} can be prepared. The first: {told[0][2]}")
         with replacing(folder / FILE) as partial_path:
@@ -70,7 +70,10 @@ def prepare_records(data: DataSet, contract: SignalContract, place: Path, jobs: 
 def digest_of(data: DataSet, contract: SignalContract) -> str:
     """Changes with the records and with what prepares them."""
     steps = {key: value for key, value in contract.to_dict().items() if key not in FREE}
-    return hashlib.sha256(json.dumps([steps, data.version]).encode()).hexdigest()[:12]
+    told: list[Any] = [steps, data.version]
+    if data.first_seconds:
+        told += [data.first_seconds, contract.window_samples]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
 
 
 Stored = tuple[int, Path]  # row of meta.csv, file of the whole record
@@ -88,14 +91,18 @@ def _all(work: Callable[[Stored], Told], stored: Sequence[Stored], jobs: int) ->
         yield from bar(pool.map(work, stored, chunksize=32))
 
 
-def prepare_one(contract: SignalContract, leads: Sequence[str], folder: Path, stored: Stored) -> Told:
-    """Prepare one record."""
+def prepare_one(
+    contract: SignalContract, leads: Sequence[str], folder: Path, stored: Stored, first: float | None = None
+) -> Told:
+    """Prepare one record. first: see Benchmark."""
     from scipy.io import savemat
 
     row, path = stored
     notes = []
     try:
         record = read_stored(path, leads)
+        if first:
+            record.signal = beginning(record, first, contract.window_samples / contract.sample_rate)
         filled = interpolate_nan(record.signal)  # but for leads that are missing
         gaps = not np.array_equal(filled, record.signal, equal_nan=True)
         if gaps and not any(isinstance(step, Step) and step.fills_nan for step in contract.made()):
@@ -112,6 +119,18 @@ def prepare_one(contract: SignalContract, leads: Sequence[str], folder: Path, st
     with replacing(folder / path.name) as partial_path, partial_path.open("wb") as file:
         savemat(file, content)
     return row, signal.shape[-1], "; ".join(notes)
+
+
+def beginning(record: Record, seconds: float, window: float) -> np.ndarray:
+    """The first seconds of a record's signal [leads, samples], and zeros behind them where a window is longer.
+
+    Leads that are missing stay so.
+    """
+    kept = record.signal[:, : round(seconds * record.sample_rate)]
+    behind = max(0, round(window * record.sample_rate) - kept.shape[-1])
+    filled = np.pad(kept, ((0, 0), (0, behind)))
+    filled[np.isnan(kept).all(axis=1)] = np.nan
+    return filled
 
 
 def read_stored(path: Path, leads: Sequence[str]) -> Record:

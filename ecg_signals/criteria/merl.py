@@ -30,18 +30,19 @@ class MerlCriterion(CountingCriterion):
     cfg: MerlCriterionConfig
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
-        """batch: net_input with `text_pooled` [items, text_dim], or these vectors as `label` (task.label_file).
+        """batch: net_input with `text` (dataset ecg_reports), or with vectors `text_pooled` [items, text_dim].
 
-        Raises: ConfigError without them.
+        These may also stand in `label` (task.label_file). Raises: ConfigError without any.
         """
         net_input = dict(batch["net_input"])
-        text = net_input.pop("text_pooled", batch.get("label"))
-        if text is None:
-            raise ConfigError(
-                "the batch has no vectors of reports: set task._name=ecg_classification and task.label_file to a .npy "
-                "of a language model's, one row a record"
-            )
-        output = model(**net_input, text_pooled=text)
+        if "text" not in net_input and "text_pooled" not in net_input:
+            net_input["text_pooled"] = batch.get("label")
+            if net_input["text_pooled"] is None:
+                raise ConfigError(
+                    "the batch has no reports: take dataset._name=ecg_reports, or set task._name=ecg_classification "
+                    "and task.label_file to a .npy of a language model's vectors, one row a record"
+                )
+        output = model(**net_input)
         told, correct = self.compared(output["projected"], output["projected_text"])
         alike, _ = self.compared(output["view_1"], output["view_2"])
         items = len(output["projected"])

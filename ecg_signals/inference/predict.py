@@ -85,7 +85,7 @@ class Predictor:
         if count is None or self.model.logit_kind == COSINES:
             raise ConfigError(
                 f"{source} holds '{found.name}', which has no classification head. Fine-tune it first: "
-                f"ecg-train --config-name finetune/diagnosis model.model_path={source} ..."
+                f"ecg-train --config-name linear/diagnosis model.model_path={source} ..."
             )
         if self.model.logit_kind is None:
             logger.warning("%s does not say what its logits are: taken as independent labels (sigmoid)", source)

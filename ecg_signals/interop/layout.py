@@ -3,7 +3,7 @@
 import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,6 +23,7 @@ from ecg_signals.signal.millivolt import PUBLISHED
 
 logger = logging.getLogger(__name__)
 
+USUAL = ("state_dict", "model_state_dict", "model")  # keys of weights beside those of a project
 OWN = "ecg_signals"  # key of a published form that holds what its project has no place for
 PLACEHOLDER = "LABEL_{}"  # what transformers calls a label without a name
 
@@ -235,6 +236,27 @@ def is_state_dict(value: Any) -> bool:
     if not isinstance(value, Mapping) or not value:
         return False
     return all(isinstance(key, str) and isinstance(item, Tensor) for key, item in value.items())
+
+
+def weights_in(raw: Mapping[str, Any], fits: Callable[[Any], bool], *keys: str) -> dict[str, Tensor]:
+    """The weights that `fits` knows: under one of a project's `keys`, under a usual one, or bare; {} for others.
+
+    One word before all names, such as the attribute of a Lightning module, is left out.
+    """
+    for state in (*(raw.get(key) for key in (*keys, *USUAL)), raw):
+        for found in (state, _without_owner(state)):
+            if isinstance(found, Mapping) and fits(found):
+                return dict(found)
+    return {}
+
+
+def _without_owner(state: Any) -> Any:
+    """Weights whose names all begin with the same word without it; others as they are."""
+    names = [str(key) for key in state] if isinstance(state, Mapping) else []
+    owner = f"{names[0].partition('.')[0]}." if names else ""
+    if not all(name.startswith(owner) for name in names):
+        return state
+    return {name.removeprefix(owner): value for name, value in zip(names, state.values())} if names else state
 
 
 def model_options(dataclass: type[BaseConfig], found: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,6 +50,11 @@ class Encoder(nn.Module):
         """
         return [("",)]
 
+    @property
+    def early_parts(self) -> int:
+        """How many of the first parts learn slowest where a head's rates go by two groups: half, unless published."""
+        return -(-len(self.parts()) // 2)
+
     def training_pass(self, source: Tensor, padding_mask: Tensor | None) -> Any:
         """The forward pass that heads train on: with the masking that the options ask for."""
         return self(source, padding_mask=padding_mask)

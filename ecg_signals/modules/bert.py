@@ -128,6 +128,20 @@ class BertPooler(_Dense):
         return torch.tanh(self.dense(x[:, 0]))
 
 
+class BertReader(BertEncoder):
+    """A whole BERT: token numbers [batch, tokens], bool [batch, tokens] (True = padding) or None -> [batch, dim]."""
+
+    def __init__(
+        self, vocab_size: int, positions: int, layers: int, dim: int, ffn_dim: int, heads: int, dropout: float
+    ) -> None:
+        super().__init__(vocab_size, positions, layers, dim, ffn_dim, heads, dropout)
+        self.pooler = BertPooler(dim)
+        self.pooler.apply(init_bert)
+
+    def forward(self, ids: Tensor, padding: Tensor | None) -> Tensor:
+        return self.pooler(super().forward(ids, attended(padding)))
+
+
 def init_bert(module: nn.Module) -> None:
     """Weights as BERT begins: N(0, 0.02), biases 0."""
     if isinstance(module, (nn.Linear, nn.Embedding)):

@@ -56,18 +56,26 @@ class AttentivePool(nn.Module):
         query_proj: the query passes a linear layer.
         out_proj: what it reads passes one.
         bias: of these layers and of those of keys and values.
+        query_std: deviation of the query's first values.
     Raises: ConfigError when `heads` does not divide `dim`.
     Source: Bardes et al. 2024, Revisiting Feature Prediction, arXiv:2404.08471, whose attentive probe it is.
     """
 
     def __init__(
-        self, dim: int, heads: int, *, query_proj: bool = False, out_proj: bool = True, bias: bool = True
+        self,
+        dim: int,
+        heads: int,
+        *,
+        query_proj: bool = False,
+        out_proj: bool = True,
+        bias: bool = True,
+        query_std: float = 0.02,  # a ViT's usual start
     ) -> None:
         super().__init__()
         if heads < 1 or dim % heads:
             raise ConfigError(f"model.pool_heads={heads} does not divide the {dim} values of a frame; set a divisor")
         self.heads = heads
-        self.query = nn.Parameter(torch.randn(heads, 1, dim // heads) * 0.02)  # a ViT's usual start
+        self.query = nn.Parameter(torch.randn(heads, 1, dim // heads) * query_std)
         self.q_proj = nn.Linear(dim, dim, bias=bias) if query_proj else nn.Identity()
         self.k_proj = nn.Linear(dim, dim, bias=bias)
         self.v_proj = nn.Linear(dim, dim, bias=bias)

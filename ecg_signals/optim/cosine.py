@@ -17,7 +17,8 @@ class CosineScheduleConfig(BaseConfig):
     lr_period_updates: float = option(-1.0, "updates of the first period; negative: max_update without the warm-up")
     lr_shrink: float = option(0.1, "factor of both rates from one period to the next")
     warmup_epochs: float | None = option(
-        None, "epochs of linear warm-up from 0, then half a cosine to the end of max_epoch; wins over all in updates",
+        None, "epochs of linear warm-up, from 0 unless warmup_init_lr says otherwise, then half a cosine to the end of "
+        "max_epoch; wins over all in updates",
         least=0, ours=True,
     )  # fmt: skip
     max_epoch: int = option(0, "epochs in all, for warmup_epochs", follows="optimization.max_epoch", ours=True)
@@ -39,7 +40,7 @@ class CosineSchedule(WarmupSchedule):
                 f"lr_scheduler.warmup_epochs={cfg.warmup_epochs:g} needs an end behind it, but optimization.max_epoch="
                 f"{cfg.max_epoch}; set optimization.max_epoch to more, or lr_scheduler.warmup_updates instead"
             )
-        self.start = 0.0
+        self.start = max(0.0, cfg.warmup_init_lr)
         self.set_epoch_length(1)
 
     @property

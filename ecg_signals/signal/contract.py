@@ -186,6 +186,7 @@ class SignalContract:
             raise ConfigError("the record has no samples; give one with at least a part of a window")
         signal = order_leads(record.signal, record.leads, self.leads)
         signal = self._with_derived_leads(signal, record)
+        signal[np.isinf(signal)] = np.nan
         empty = np.isnan(signal).all(axis=-1)
         missing = [int(index) for index in np.flatnonzero(empty)]
         names = ", ".join(self.leads[index] for index in missing)
@@ -241,8 +242,8 @@ class SignalContract:
             if isinstance(step, Step):
                 piece, rate = step(piece, rate, self.sample_rate)
             else:
-                piece = _padded(piece, samples)
-        return _padded(piece, self.window_samples)
+                piece = padded(piece, samples)
+        return padded(piece, self.window_samples)
 
     @property
     def values(self) -> str:
@@ -283,5 +284,5 @@ def _factor(steps: Sequence[Step | str]) -> int:
     return math.prod(step.factor for step in steps if isinstance(step, Step))
 
 
-def _padded(signal: np.ndarray, samples: int) -> np.ndarray:
+def padded(signal: np.ndarray, samples: int) -> np.ndarray:
     return np.pad(signal, ((0, 0), (0, max(0, samples - signal.shape[-1]))))

@@ -84,7 +84,9 @@ def without_median(signal: np.ndarray, rate: float, seconds: float) -> np.ndarra
 
     window = int(seconds * rate) | 1  # odd
     signal = _doubles(signal)
-    return signal - np.stack([medfilt(lead, window) for lead in signal])
+    beyond = window // 2
+    wider = np.pad(signal, ((0, 0), (beyond, beyond)))  # medfilt warns of signals shorter than its window
+    return signal - np.stack([medfilt(lead, window) for lead in wider])[:, beyond : beyond + signal.shape[-1]]
 
 
 def clean(signal: np.ndarray, rate: float) -> np.ndarray:

@@ -214,4 +214,7 @@ def test_the_reference_comparisons_protocol_reads_windows_that_do_not_overlap(
         assert dataset["crop_starts"] == "any" and training["max_epoch"] == 100 and training["lr"] == [1e-3]
         assert run.sections["optimizer"] == {"_name": "adamw", "weight_decay": 1e-3}
     assert linear.sections["model"]["freeze_encoder"] and attentive.sections["model"]["pool"] == "attentive"
+    head = {key: value for key, value in attentive.sections["model"].items() if key.startswith(("pool_", "head_"))}
+    assert head == {"pool_heads": 16, "pool_query_proj": True, "pool_query_std": None, "pool_out_proj": False,
+                    "pool_bias": False, "pool_registers": None, "head_bias": False, "head_init": "usual"}  # fmt: skip
     assert finetune.sections["model"]["layer_decay"] == 0.1 and finetune.sections["model"]["layer_groups"] == []

@@ -15,8 +15,10 @@ from ecg_signals.comparison.signals import Prepared, prepare_records, read_store
 from ecg_signals.config import ConfigError
 from ecg_signals.data.datasets.ecg_prepared import EcgPreparedConfig, EcgPreparedDataset
 from ecg_signals.evaluation.benchmarks.data import DataSet
+from ecg_signals.registry import register_benchmark
 from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.leads import LEADS
+from ecg_signals.signal.millivolt import millivolt
 
 
 @pytest.fixture
@@ -53,6 +55,24 @@ def test_a_missing_lead_of_a_model_trained_with_lead_masking_is_zero(
         with pytest.warns(UserWarning) if row == 1 else np.errstate():
             wanted = contract.prepare(read_stored(without_v6.signal_file(row), LEADS))
         np.testing.assert_allclose(source[row], wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("seconds", [6.0, 3.0, 1.0])
+def test_the_first_seconds_of_a_record_are_read_and_zeros_where_a_window_is_longer(
+    seconds: float, without_v6: DataSet, tmp_path: Path
+):
+    """As MERL's program reads CPSC 2018: 5 s, and zeros up to 10 s."""
+    assert register_benchmark.get("merl/cpsc2018").cls.first_seconds == 5
+    data = replace(without_v6, first_seconds=3.0)
+    contract = replace(millivolt(100, seconds), zero_missing_leads=True)
+    found = prepared(data, contract, tmp_path)
+    assert found.folder != prepared(without_v6, contract, tmp_path).folder
+    assert set(found.samples.values()) == {600 if seconds == 6 else 300}
+    for row in found.samples:
+        name = f"ptbxl_0000{row}.mat"
+        made, raw = (loadmat(folder / name)["feats"] for folder in (found.folder, data.folder / "org"))
+        np.testing.assert_allclose(made[:, :300], np.nan_to_num(raw[:, :300]), atol=1e-6)
+        assert not made[:, 300:].any()
 
 
 def test_a_record_without_a_lead_that_the_model_needs_is_left_out_and_counted(

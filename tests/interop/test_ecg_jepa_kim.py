@@ -14,6 +14,7 @@ from ecg_signals.interop.ecg_jepa_kim.contract import EIGHT, ecg_jepa_kim
 from ecg_signals.interop.ecg_jepa_kim.names import from_state, to_state
 from ecg_signals.models.encoders.cropa_vit import lead_and_time
 from ecg_signals.registry import build
+from ecg_signals.signal.leads import LEADS
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,17 @@ def test_features_of_a_published_file_equal_the_programs(golden, published):
         with pytest.raises(ConfigError, match=r"has 2 leads, .* an input contract of 8"):
             model(published["source"][:, :2])
     torch.testing.assert_close(model.pos_embed.data, lead_and_time(8, 50, 24), rtol=0, atol=1e-7)
+
+
+def test_the_encoder_of_a_whole_model_is_the_one_that_is_published(golden, published, tmp_path):
+    """It learns; the target encoder only follows it."""
+    whole = golden / "ecg_jepa_kim/full.pth"
+    with torch.no_grad():
+        same(load_model(whole)(published["source"])["pooled"], published["representation"])
+    convert(whole, tmp_path / "encoder.pth", "original", minify=True)
+    after, before = (torch.load(path, weights_only=True)["encoder"]
+                     for path in (tmp_path / "encoder.pth", golden / "ecg_jepa_kim/epoch100.pth"))  # fmt: skip
+    assert list(after) == list(before) and all(torch.equal(after[key], value) for key, value in before.items())
 
 
 def test_a_step_of_pretraining_equals_the_programs(golden, published):
@@ -146,6 +158,16 @@ def test_an_item_is_the_same_alone_and_beside_a_longer_one(samples):
     same(both["pooled"][:1], alone["pooled"])
     with pytest.raises(ConfigError, match="source has 1050 samples; the model takes 50 to 1000"):
         model(torch.randn(1, 3, 1050))
+
+
+@pytest.mark.parametrize("leads", [["I"], list(EIGHT), list(LEADS)])
+def test_positions_tell_how_many_leads_a_file_is_for(leads, tmp_path):
+    model = build("model", "cropa_jepa", leads=leads, patches=30, patch_size=20, dim=16, depth=1, num_heads=2,
+                  pred_dim=4, pred_depth=1, pred_num_heads=2)  # fmt: skip
+    model.target_encoder.pos_embed.data.mul_(1 + 1e-7)  # what averages round off
+    torch.save({"model": to_state(model.state_dict())}, tmp_path / "full.pth")
+    found = load_model(tmp_path / "full.pth")
+    assert (found.cfg.leads, found.cfg.patches) == (leads, 30) and found.signal.window_samples == 600
 
 
 def test_it_is_told_from_the_other_ecg_jepa(golden):

@@ -12,9 +12,11 @@ from ecg_signals.checkpoint.convert import convert
 from ecg_signals.cli import predict
 from ecg_signals.comparison.models import distinct, find_model
 from ecg_signals.config import UsageError
+from ecg_signals.interop.ecgfounder.contract import ecgfounder
 from ecg_signals.interop.ecgfounder.names import to_state
 from ecg_signals.metrics.logits import LABELS
 from ecg_signals.registry import build
+from ecg_signals.signal.steps.base import make_step
 
 FILE = "ecgfounder/checkpoint.pth"
 
@@ -122,6 +124,30 @@ def test_a_file_of_150_statements_predicts_them_by_the_projects_list(data, tmp_p
         assert predict.predict(predict.parser().parse_args([*words, *more])) == 0
         found = json.loads(capsys.readouterr().out)[0]["probabilities"]
         assert len(found) == 150 and 0 < found[name] < 1
+
+
+@pytest.mark.parametrize("options", [
+    {"ratio": 0.5, "dims": [8, 32, 48], "group_width": 4}, {"ratio": 2.0, "dims": [8, 16, 16], "group_width": 16},
+    {"ratio": 0.75, "dims": [8, 16, 24], "group_width": 6}, {"ratio": 1 / 3, "dims": [9, 15, 27], "group_width": 1},
+    {"ratio": 1.0, "dims": [16, 24, 40], "group_width": 16},
+])  # fmt: skip
+def test_weights_tell_the_widths_inside_blocks_and_their_groups(options, tmp_path):
+    torch.manual_seed(0)
+    model = build("model", "net1d", base_dim=8, blocks=[1, 2, 1], **options).eval()
+    torch.save({"state_dict": to_state(model.state_dict())}, tmp_path / "narrow.pth")
+    found, source = load_model(tmp_path / "narrow.pth"), torch.randn(2, 12, 300)
+    with torch.no_grad():
+        assert torch.equal(found(source)["pooled"], model(source)["pooled"])
+
+
+def test_a_record_of_twice_the_rate_gives_every_second_sample_as_in_the_program():
+    resample = make_step(ecgfounder().steps[1])
+    record = np.random.default_rng(0).standard_normal((2, 2001))
+    found, rate = resample(record, 1000.0, 500.0)
+    assert rate == 500 and np.array_equal(found, record[:, ::2])
+    found, _ = resample(record, 250.0, 500.0)
+    line = np.interp(np.linspace(0, 2000, 4002), np.arange(2001), record[0])
+    np.testing.assert_allclose(found[0], line, atol=1e-12)
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])

@@ -14,6 +14,7 @@ from ecg_signals.config import ConfigError
 from ecg_signals.interop.layout import ModelSource, get_layout
 from ecg_signals.interop.merl.names import to_state
 from ecg_signals.registry import build
+from ecg_signals.signal.record import Record
 
 GRADIENTS = {  # the tolerance of those that float32 rounds more, as float64 shows
     "proj_e.0.bias": 2e-4, "proj_e.3.bias": 2e-5,  # 0: a batch norm behind it takes it away. The file has 4e-5 and 3e-6
@@ -148,5 +149,12 @@ def test_a_raw_record_is_prepared_as_the_program_does(data, whole):
     assert model.signal.leads[3:6] == ["aVR", "aVF", "aVL"] and found.shape == (12, 5000)
     raw = torch.from_numpy(record.signal)[[0, 1, 2, 3, 5, 4, 6, 7, 8, 9, 10, 11]].double()
     same(found.double(), (raw - raw.min()) / (raw.max() - raw.min() + 1e-8), 1e-6)
+    half = Record(record.signal[:, :2500], 500.0, record.leads)  # as the program's CPSC 2018
+    with pytest.warns(UserWarning, match="filled up with zeros"):
+        short = model.signal.prepare(half)[0]
+    filled = torch.cat([raw[:, :2500], torch.zeros(12, 2500).double()], dim=1)
+    same(short.double(), (filled - filled.min()) / (filled.max() - filled.min() + 1e-8), 1e-6)
+    long = Record(np.concatenate([record.signal, 3 * record.signal], axis=1), 500.0, record.leads)
+    same(model.signal.prepare(long)[1], found, 1e-6)  # each window by itself
     other = load_model(whole, signal="fmb")
     assert other.signal.leads[3:6] == ["aVR", "aVL", "aVF"] and other.signal.prepare(record).shape == (4, 12, 1250)

@@ -118,7 +118,7 @@ def test_half_precision_weights_keep_float32_moments_also_after_loading():
 
 
 def test_each_group_learns_at_its_own_rate():
-    for name in ("adam", "adamw"):
+    for name in ("adam", "adamw", "adam_l2"):
         params = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
         groups = [{"params": params[:1]}, {"params": params[1:], "lr_scale": 0.1, "lr": 0.05}]
         optimizer = build("optimizer", name, groups, lr=[0.5], weight_decay=0.0)
@@ -128,11 +128,12 @@ def test_each_group_learns_at_its_own_rate():
         assert [param.item() for param in params] == pytest.approx([-0.5, -0.05], rel=1e-6)
 
 
-def test_adamw_equals_torchs():
+@pytest.mark.parametrize("name, reference", [("adamw", torch.optim.AdamW), ("adam_l2", torch.optim.Adam)])
+def test_optimizers_that_programs_take_from_torch_equal_torchs(name, reference):
     ours, torchs = (torch.nn.Parameter(torch.linspace(-1, 1, 5)) for _ in range(2))
     options = {"betas": (0.9, 0.98), "eps": 1e-6, "weight_decay": 0.01}
-    optimizer = build("optimizer", "adamw", [ours], lr=[0.1], adam_betas=[0.9, 0.98], adam_eps=1e-6, weight_decay=0.01)
-    reference = torch.optim.AdamW([torchs], lr=0.1, foreach=False, **options)
+    optimizer = build("optimizer", name, [ours], lr=[0.1], adam_betas=[0.9, 0.98], adam_eps=1e-6, weight_decay=0.01)
+    reference = reference([torchs], lr=0.1, foreach=False, **options)
     for update in range(3):
         for param in (ours, torchs):
             param.grad = torch.cos(torch.arange(5.0) * update)
@@ -152,6 +153,6 @@ def test_adamw_equals_torchs():
     ],
 )
 def test_options_that_cannot_work_are_refused(options, message):
-    for name in ("adam", "adamw"):
+    for name in ("adam", "adamw", "adam_l2"):
         with pytest.raises(ConfigError, match=message):
             build("optimizer", name, [torch.nn.Parameter(torch.zeros(1))], **options)

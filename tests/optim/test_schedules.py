@@ -78,6 +78,9 @@ def test_cosine_counted_in_epochs_equals_the_published_rates(golden):
 
 
 def test_a_schedule_counted_in_epochs_needs_an_end():
+    from_more = build("lr_scheduler", "cosine", lr=[1.0], warmup_epochs=3, max_epoch=10, warmup_init_lr=0.1)
+    from_more.set_epoch_length(10)
+    assert [from_more.rate(update, 1) for update in (0, 15)] == pytest.approx([0.1, 0.55])
     with pytest.raises(ConfigError, match=r"lr_scheduler\.warmup_epochs=3 .* set optimization\.max_epoch to more"):
         build("lr_scheduler", "cosine", lr=[1.0], warmup_epochs=3, max_epoch=3)
 

@@ -12,8 +12,11 @@ import torch
 from ecg_signals import read_record
 from ecg_signals.config import ConfigError, UsageError
 from ecg_signals.interop.ecg_jepa.contract import ecg_jepa
+from ecg_signals.interop.ecg_jepa_kim.contract import ecg_jepa_kim
+from ecg_signals.interop.ecgfounder.contract import ecgfounder
 from ecg_signals.interop.fairseq_signals.contract import ecg_fm
 from ecg_signals.interop.hubert_ecg.contract import hubert_ecg
+from ecg_signals.interop.merl.contract import merl
 from ecg_signals.interop.st_mem.contract import st_mem
 from ecg_signals.signal.contract import SignalContract
 from ecg_signals.signal.leads import LEADS
@@ -211,6 +214,22 @@ def test_a_flat_lead_is_reported_and_has_a_fixed_value(family, value):
         source = contract.prepare(record)
     middle = source[:, 9, contract.window_samples // 4 : -contract.window_samples // 4]
     np.testing.assert_allclose(middle, value, atol=0.02)
+
+
+@pytest.mark.parametrize("made", [ecg_jepa_kim, merl, ecgfounder])
+def test_infinite_samples_are_missing_ones(made):
+    gap, infinite = synthetic(), synthetic()
+    gap.signal[7, 100], infinite.signal[7, 100] = np.nan, -np.inf
+    with pytest.warns(UserWarning, match=r"missing \(NaN\): V2 1"):
+        found = made().prepare(infinite)
+    assert torch.equal(found, quiet(made(), gap)) and bool(found.isfinite().all())
+
+
+def test_a_record_shorter_than_the_median_of_its_baseline_is_prepared_without_a_further_warning():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ecgfounder().prepare(synthetic(500, 0.3))
+    assert [str(item.message).partition(",")[0] for item in caught] == ["the record has 0.3 s"]
 
 
 def test_windows_may_be_filtered_and_normalised_as_the_task_was():

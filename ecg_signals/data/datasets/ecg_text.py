@@ -59,11 +59,11 @@ class EcgTextDataset(EcgFileDataset):
             self.reports = read_reports(resolve_input(cfg.text_file), cfg.report_column, cfg.diagnoses_column)
 
     def facts(self, segments: Sequence[Segment], index: int) -> dict[str, Any]:
-        text, said = self._report(segments[0])
+        text, said = self.report(segments[0])
         tokens = self.tokenizer.encode(text, longest_text(self.cfg.max_text_size))
         return {**super().facts(segments, index), "text": tokens, "diagnoses": said or text}
 
-    def _report(self, segment: Segment) -> tuple[str, str]:
+    def report(self, segment: Segment) -> tuple[str, str]:
         """The report of a segment, and what it says in codes."""
         if self.reports is not None:
             if segment.idx is None or segment.idx not in self.reports:

@@ -16,7 +16,7 @@ from ecg_signals.data.datasets.ecg_file import EcgFileConfig, EcgFileDataset
 from ecg_signals.data.input_contract import contract_of_segments
 from ecg_signals.data.segment import Segment
 from ecg_signals.registry import register_dataset
-from ecg_signals.signal.contract import WINDOW, SignalContract
+from ecg_signals.signal.contract import PAD, WINDOW, SignalContract, padded
 from ecg_signals.signal.steps.base import Step, make_step
 from ecg_signals.signal.windows import centre_start, random_start, stepped_starts
 
@@ -97,7 +97,8 @@ class EcgWindowsDataset(EcgFileDataset):
         super().__init__(cfg, path, training=training, seed=seed)
         steps = window_steps(cfg)
         cut = steps.index({"name": WINDOW})
-        self.before, self.after = [[make_step(step) for step in part] for part in (steps[:cut], steps[cut + 1 :])]
+        self.before, self.after = [[PAD if step["name"] == PAD else make_step(step) for step in part]
+                                   for part in (steps[:cut], steps[cut + 1 :])]  # fmt: skip
         buckets = cfg.num_batch_buckets or int(cfg.enable_padding)  # one: all batches have the length of a window
         self.cropping = Cropping(self.sizes, cfg.enable_padding, cfg.max_sample_size, buckets)
 
@@ -132,7 +133,7 @@ class EcgWindowsDataset(EcgFileDataset):
                 f"it out"
             )
         pieces = [signal[:, at : at + size] for at in self.starts(signal.shape[-1], index)]
-        windows = [run(self.after, piece, rate, self.rate)[0].astype(np.float32) for piece in pieces]
+        windows = [run(self.after, piece, rate, self.rate, size)[0].astype(np.float32) for piece in pieces]
         views = [self.augmented(window, leads, index, stream) for window in windows]
         return {key: torch.stack([view[key] for view in views]) for key in views[0]} if self.whole else views[0]
 
@@ -175,8 +176,10 @@ class EcgWindowsDataset(EcgFileDataset):
         return window_steps(self.cfg)
 
 
-def run(steps: Sequence[Step], signal: np.ndarray, rate: float, wanted: float) -> tuple[np.ndarray, float]:
-    """`signal` [leads, samples] at `rate` Hz behind all `steps`, and its new rate."""
+def run(
+    steps: Sequence[Step | str], signal: np.ndarray, rate: float, wanted: float, size: int = 0
+) -> tuple[np.ndarray, float]:
+    """`signal` [leads, samples] at `rate` Hz behind all `steps`, and its new rate; mark "pad" fills it up to `size`."""
     for step in steps:
-        signal, rate = step(signal, rate, wanted)
+        signal, rate = step(signal, rate, wanted) if isinstance(step, Step) else (padded(signal, size), rate)
     return signal, rate

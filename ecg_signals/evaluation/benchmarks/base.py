@@ -83,6 +83,7 @@ class Benchmark(ABC):
         ages: years at which the age groups of stratified folds begin.
         valid_fold, test_fold: that are not trained on.
         tuning: how thresholds are chosen; None: 0.5.
+        first_seconds: of a record that are read, zeros behind them up to a model's window; None: the whole record.
         comparable: with which published numbers its results can be compared, one line; "": nothing to say.
     """
 
@@ -94,6 +95,7 @@ class Benchmark(ABC):
     valid_fold: ClassVar[int] = 9
     test_fold: ClassVar[int] = 10
     tuning: ClassVar[Tuning | None] = None
+    first_seconds: ClassVar[float | None] = None
     comparable: ClassVar[str] = ""
 
     def __init__(self, cfg: Any) -> None:

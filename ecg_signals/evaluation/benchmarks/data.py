@@ -29,11 +29,13 @@ class DataSet:
         folder: DEST of ecg-preprocess.
         meta: its meta.csv, one row per record.
         cache: a folder for what takes long to compute.
+        first_seconds: see Benchmark.
     """
 
     folder: Path
     meta: Table
     cache: Path
+    first_seconds: float | None = None
 
     def columns(self, names: Sequence[str]) -> Table:
         """meta.csv. Raises: ConfigError when a column is missing that the labels are made of."""

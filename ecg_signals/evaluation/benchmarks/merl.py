@@ -161,10 +161,11 @@ def shipped(name: str, labels: int) -> Listed:
 
 @register_benchmark("merl/cpsc2018")
 class MerlCpsc2018(MerlTables):
-    """MERL's CPSC 2018: nine classes, 4,950 records to train on, 551 to select, 1,376 to test."""
+    """MERL's CPSC 2018: nine classes, 4,950 records to train on, 551 to select, 1,376 to test; their first 5 s."""
 
     sources = ("cpsc2018", "physionet2021")
     tables, names = "cpsc2018", r"A(\d+)"
+    first_seconds = 5.0
     labels = ("AFIB", "VPC", "NORM", "1AVB", "CRBBB", "STE", "PAC", "CLBBB", "STD")
 
 

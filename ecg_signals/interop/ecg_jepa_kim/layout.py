@@ -1,7 +1,7 @@
 """The `.pth` files of Kim's ECG-JEPA: the published encoders, and whole models of its pretraining.
 
-`encoder` holds the weights of an encoder, `model` those of a whole model. What the project has no place for (options,
-input contract) we write into `ecg_signals`.
+`encoder` holds the weights of an encoder, `model` those of a whole model; both are read bare as well. What the project
+has no place for (options, input contract) we write into `ecg_signals`.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any
 
 from ecg_signals.checkpoint.plain import plain_values
 from ecg_signals.interop.ecg_jepa_kim.names import from_state, is_encoder, is_whole, sizes, to_state
-from ecg_signals.interop.layout import OWN, Layout, ModelSource, config_beside, own_part, with_own_part
+from ecg_signals.interop.layout import OWN, Layout, ModelSource, config_beside, own_part, weights_in, with_own_part
 from ecg_signals.registry import register_layout
 
 
@@ -19,11 +19,11 @@ class EcgJepaKimFiles(Layout):
     models = ("cropa_vit", "cropa_jepa")
 
     def recognise(self, raw: Mapping[str, Any]) -> bool:
-        return is_encoder(raw.get("encoder")) or is_whole(raw.get("model"))
+        return bool(weights_in(raw, is_encoder, "encoder") or weights_in(raw, is_whole))
 
     def read(self, raw: dict[str, Any], where: str) -> ModelSource:
-        whole = not is_encoder(raw.get("encoder"))
-        state = raw["model" if whole else "encoder"]
+        encoder = weights_in(raw, is_encoder, "encoder")
+        whole, state = not encoder, encoder or weights_in(raw, is_whole)
         options = {} if OWN in raw else sizes(state, config_beside(where), where)
         name = "cropa_jepa" if whole else "cropa_vit"
         return with_own_part(

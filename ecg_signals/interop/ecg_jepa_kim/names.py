@@ -17,6 +17,7 @@ IN_PREDICTOR = {
     "predictor_embed.": "embed.", "predictor_blocks.blocks.": "blocks.", "predictor_norm.": "norm.",
     "predictor_proj.": "proj.",
 }  # fmt: skip
+SAME = 1e-5  # what a moving average rounds off a position
 IN_BLOCK = ("norm1", "norm2", "mlp.fc1", "mlp.fc2", "attn.qkv", "attn.proj")  # in the project's order
 ORDER = ("mask_token", "pos_embed", "embed", "blocks", "norm", "patch_embed", "proj")
 
@@ -72,12 +73,14 @@ def sizes(state: Mapping[str, Tensor], config: Mapping[str, Any], where: str) ->
     """
     inner = TARGET if is_whole(state) else ""
     width, size = state[f"{inner}W_P.weight"].shape
-    tokens, stated = len(state[f"{inner}pos_embed"]), config.get("c")
-    count = stated if isinstance(stated, int) and stated > 0 else len(EIGHT)
+    table = state[f"{inner}pos_embed"]
+    patches = _patches(table)
+    count = len(table) // patches
     leads = EIGHT if count == len(EIGHT) else LEADS[:count]
-    if len(leads) != count or tokens % count:
-        raise ConfigError(f"{where} has positions for {tokens} patches, which are not those of {count} known leads")
-    options = {"leads": list(leads), "patches": tokens // count, "patch_size": size, "dim": width}
+    if len(leads) != count or len(table) % patches:
+        raise ConfigError(f"{where} has positions for {len(table)} patches, {patches} of a lead, which are not those "
+                          f"of leads that are known")  # fmt: skip
+    options = {"leads": list(leads), "patches": patches, "patch_size": size, "dim": width}
     blocks = _blocks(state, f"{inner}encoder_blocks.blocks.", width)
     options |= blocks | {"num_heads": _heads(config, "encoder", width, 768, 16, where)}
     if inner:
@@ -88,6 +91,13 @@ def sizes(state: Mapping[str, Tensor], config: Mapping[str, Any], where: str) ->
         if config.get("mask_type") in ("block", "random"):
             options["mask_type"] = config["mask_type"]
     return options
+
+
+def _patches(table: Tensor) -> int:
+    """Patches of a lead, behind which the part of a position that tells the time, its first half, begins anew."""
+    time = table[:, : table.shape[1] // 2].float()
+    again = (time[1:] - time[:1]).abs().amax(dim=1) < SAME
+    return int(again.nonzero()[0]) + 1 if bool(again.any()) else len(table)
 
 
 def _heads(config: Mapping[str, Any], part: str, width: int, published: int, usual: int, where: str) -> int:

@@ -1,7 +1,7 @@
 """The `.pth` files of ECGFounder's project: its two published ones and those of its fine-tuning scripts.
 
-`state_dict` holds the weights. What the project has no place for (options, input contract, labels) we write into
-`ecg_signals`.
+`state_dict` holds the weights, which are read bare as well. What the project has no place for (options, input contract,
+labels) we write into `ecg_signals`.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any
 
 from ecg_signals.checkpoint.plain import plain_values
 from ecg_signals.interop.ecgfounder.names import HEAD, from_state, is_ecgfounder, sizes, stated, to_state
-from ecg_signals.interop.layout import Layout, ModelSource, config_beside, own_part, with_own_part
+from ecg_signals.interop.layout import Layout, ModelSource, config_beside, own_part, weights_in, with_own_part
 from ecg_signals.metrics.logits import LABELS
 from ecg_signals.registry import register_layout
 
@@ -23,7 +23,7 @@ class EcgFounderFiles(Layout):
     models = ("net1d",)
 
     def recognise(self, raw: Mapping[str, Any]) -> bool:
-        return is_ecgfounder(raw.get("state_dict"))
+        return bool(weights_in(raw, is_ecgfounder))
 
     def publishes(self, name: str, options: Mapping[str, Any]) -> bool:
         """Also a linear layer on the mean of its frames."""
@@ -35,7 +35,7 @@ class EcgFounderFiles(Layout):
 
     def read(self, raw: dict[str, Any], where: str) -> ModelSource:
         """Labels have no names in these files: they stand in `tasks.txt` of the project."""
-        state = raw["state_dict"]
+        state = weights_in(raw, is_ecgfounder)
         name, options = "net1d", sizes(state) | stated(config_beside(where))
         if head := f"{HEAD}weight" in state:
             encoder = {"_name": name, **options}

@@ -1,7 +1,7 @@
 """What ECGFounder's project calls weights, and what they are here: both directions, and the sizes they tell."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -56,16 +56,25 @@ def sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
         if stage < len(blocks):
             blocks[stage] = max(blocks[stage], block + 1)
     last = [state[f"stage_list.{stage}.block_list.0.conv3.conv.weight"] for stage in range(len(blocks))]
-    dim, inside = last[0].shape[:2]
+    middle = [state[f"stage_list.{stage}.block_list.0.conv2.conv.weight"] for stage in range(len(blocks))]
+    dims, inside = [len(weight) for weight in last], [len(weight) for weight in middle]
     return {
         "in_d": first.shape[1],
         "base_dim": len(first),
-        "dims": [len(weight) for weight in last],
+        "dims": dims,
         "blocks": blocks,
-        "ratio": 1.0 if inside == dim else (inside + 0.5) / dim,
+        "ratio": _ratio(dims, inside),
         "kernel_size": first.shape[2],
-        "group_width": state["stage_list.0.block_list.0.conv2.conv.weight"].shape[1],
+        "group_width": min(weight.shape[1] for weight in middle),
     }
+
+
+def _ratio(dims: Sequence[int], inside: Sequence[int]) -> float:
+    """The number by which these widths give those, rounded down."""
+    low = max(own / dim for dim, own in zip(dims, inside))
+    high = min((own + 1) / dim for dim, own in zip(dims, inside))
+    exact = all(int(dim * low) == own for dim, own in zip(dims, inside))
+    return low if exact else (low + high) / 2  # at the edge floats may round to less
 
 
 def stated(config: Mapping[str, Any]) -> dict[str, Any]:

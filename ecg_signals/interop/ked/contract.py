@@ -6,6 +6,8 @@ from ecg_signals.signal.millivolt import FMB, PUBLISHED, millivolt
 
 
 def inputs(count: int) -> dict[str, SignalContract]:
-    """By name, for a model of `count` leads: 10 s in mV, at 100 Hz as in its program, at 500 Hz in the comparison."""
-    leads = LEADS[:count]
-    return {PUBLISHED: millivolt(100, 10, leads), FMB: millivolt(500, 10, leads)} if len(leads) == count else {}
+    """By name, for a model of 12 leads: 10 s in mV, at 100 Hz as in its program, at 500 Hz in the comparison.
+
+    {} for others.
+    """
+    return {PUBLISHED: millivolt(100, 10), FMB: millivolt(500, 10)} if count == len(LEADS) else {}

@@ -16,7 +16,7 @@ TWIN = ".convpath.0."  # a second name of `.convs.`, for the same tensors
 
 def is_ked(state: Any) -> bool:
     """Whether these weights are the project's residual network."""
-    needed = ("0.0.weight", f"{STAGES}.0.convs.0.0.weight", f"{STAGES}.0.convpath.0.0.0.weight")
+    needed = ("0.0.weight", f"{STAGES}.0.convs.0.0.weight", f"{STAGES}.0.convs.1.0.weight")
     return isinstance(state, Mapping) and all(isinstance(state.get(key), Tensor) for key in needed)
 
 

@@ -8,9 +8,13 @@ from ecg_signals.signal.millivolt import FMB, PUBLISHED, millivolt
 
 
 def merl(window_samples: int = 5000) -> SignalContract:
-    """MERL: 10 s at 500 Hz, leads as MIMIC-IV-ECG stores them, all together scaled to [0, 1] over the record."""
+    """MERL: 10 s at 500 Hz, leads as MIMIC-IV-ECG stores them, all together scaled to [0, 1].
+
+    A window is scaled by itself; one that is filled up with zeros behind them, so that these are no minimum.
+    """
     steps: list[dict[str, Any]] = [
-        {"name": "interpolate_nan"}, {"name": "resample", "method": "fourier"}, {"name": "min_max"},
+        {"name": "interpolate_nan"}, {"name": "resample", "method": "fourier"}, {"name": "window"}, {"name": "pad"},
+        {"name": "min_max"},
     ]  # fmt: skip
     return SignalContract(500.0, list(MIMIC_LEADS), window_samples, steps)
 

@@ -1,4 +1,4 @@
-"""The files of MERL's project: bare weights of an ECG encoder, or of a whole model but for its language model.
+"""The files of MERL's project: bare weights of an ECG encoder, or of a whole model.
 
 They have no place for anything else: options, labels and another input than the published one go into other layouts.
 """
@@ -10,15 +10,19 @@ from typing import Any
 from torch import Tensor
 
 from ecg_signals.config import listed
-from ecg_signals.interop.layout import Layout, ModelSource, config_beside, inputs_of
+from ecg_signals.interop.layout import Layout, ModelSource, config_beside, inputs_of, weights_in
 from ecg_signals.interop.merl.names import (
     ENCODER,
     HEADS,
+    LANGUAGE,
     WHOLE,
     encoder_within,
     from_state,
     head_sizes,
     is_encoder,
+    is_whole,
+    language_sizes,
+    language_weights,
     sizes,
     to_state,
 )
@@ -41,12 +45,15 @@ class MerlFiles(Layout):
         name, options = sizes(encoder, config_beside(where), where)
         signal, state = inputs_of(name, options).get(PUBLISHED), from_state(encoder)
         if whole:
-            left = sorted({key.split(".")[0] for key in whole if not key.startswith((WHOLE, *HEADS))})
+            language = language_weights(whole)
+            known = (WHOLE, *HEADS, *([LANGUAGE] if language else []))
+            left = sorted({key.split(".")[0] for key in whole if not key.startswith(known)})
             if left:
-                logger.info("%s: not taken over, as texts are read as vectors here: %s", where, listed(left))
-            options = {"encoder": {"_name": name, **options}, **head_sizes(whole)}
+                logger.info("%s: not taken over, as it is no BERT that is known here: %s", where, listed(left))
+            more = language_sizes(language, config_beside(where), where) if language else {}
+            options = {"encoder": {"_name": name, **options}, **head_sizes(whole), **more}
             state = {f"{ENCODER}{key}": value for key, value in state.items()}
-            state |= {key: value for key, value in whole.items() if key.startswith(HEADS)}
+            state |= {key: value for key, value in whole.items() if key.startswith(HEADS)} | language
             name = "merl"
         return ModelSource(name, options, state, signal=signal, raw=raw, layout="MERL .pth", where=where)
 
@@ -55,23 +62,18 @@ class MerlFiles(Layout):
         if source.name != "merl":
             return to_state(source.state)
         parts = {part: {key: value for key, value in source.state.items() if key.startswith(part)}
-                 for part in (ENCODER, *HEADS)}  # fmt: skip
+                 for part in (ENCODER, *HEADS, LANGUAGE)}  # fmt: skip
         inner = to_state({key.removeprefix(ENCODER): value for key, value in parts.pop(ENCODER).items()})
         before = {key: value for part in HEADS[:-1] for key, value in parts[part].items()}
-        return before | {f"{WHOLE}{key}": value for key, value in inner.items()} | parts[HEADS[-1]]
+        inner = {f"{WHOLE}{key}": value for key, value in inner.items()}
+        return before | inner | parts[LANGUAGE] | parts[HEADS[-1]]
 
 
 def _whole_of(raw: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights of a whole model, a file's or those under `clip`; {} for others."""
-    for state in (raw, raw.get("clip")):
-        if isinstance(state, Mapping) and is_encoder(encoder_within(state)) and "linear1.weight" in state:
-            return dict(state)
-    return {}
+    """The weights of a whole model, {} for others."""
+    return weights_in(raw, is_whole, "clip")
 
 
 def _encoder_of(raw: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights of an encoder: a file's, those within a whole model's, or those beside such ones; {} for others."""
-    for state in (raw, encoder_within(raw), encoder_within(raw.get("clip")), raw.get(WHOLE[:-1])):
-        if is_encoder(state):
-            return dict(state)  # type: ignore[arg-type]
-    return {}
+    """The weights of an encoder, those within a whole model's among them; {} for others."""
+    return encoder_within(_whole_of(raw)) or weights_in(raw, is_encoder, WHOLE[:-1])

@@ -13,9 +13,20 @@ from ecg_signals.interop.st_mem.names import BLOCK
 WHOLE = "ecg_encoder."  # how an encoder's names begin in a whole model
 ENCODER = "encoder."  # the same here
 HEADS = ("downconv.", "att_pool_head.", "proj_e.", "linear1.", "linear2.", "proj_t.")  # of a whole model, alike in both
-HEAD_DIM = 64  # of every published vision transformer
+LANGUAGE = "lm_model."  # a BERT in a whole model, alike in both
+HEAD_DIM = 64  # of every published vision transformer, and of BERT
 DEPTHS = {(False, 2): 18, (False, 6): 34, (True, 6): 50, (True, 23): 101}  # three convolutions, blocks of stage 3
 _OF_BLOCK = {theirs: ours for ours, theirs in BLOCK.items()}
+PUBLISHED_WIDTH = 768  # of the language model
+_SIZED = (  # what tells a language model's sizes
+    "embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight",
+    "encoder.layer.0.intermediate.dense.weight",
+)  # fmt: skip
+_IN_BERT = re.compile(
+    r"(?:embeddings\.(?:word|position|token_type)_embeddings\.weight|(?:embeddings\.LayerNorm|pooler\.dense|encoder\.layer\.\d+"
+    r"\.(?:attention\.(?:self\.(?:query|key|value)|output\.(?:dense|LayerNorm))|intermediate\.dense|output\.(?:dense|LayerNorm)))"
+    r"\.(?:weight|bias))"
+)
 _SIMPLE = {"to_patch_embedding.": "patch_embed.", "conv1.": "stem.0.", "bn1.": "stem.1."}
 
 
@@ -37,6 +48,11 @@ def is_vit(state: Any) -> bool:
 
 def is_encoder(state: Any) -> bool:
     return is_resnet(state) or is_vit(state)
+
+
+def is_whole(state: Any) -> bool:
+    """Whether these weights are an encoder and what is compared with texts."""
+    return is_encoder(encoder_within(state)) and "linear1.weight" in state
 
 
 def encoder_within(state: Any) -> dict[str, Tensor]:
@@ -107,6 +123,31 @@ def head_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
         "frames": 0 if places is None else places.shape[1] - 1, "out_dim": len(state["linear1.weight"]),
         "hidden_dim": len(text), "text_dim": text.shape[1],
     }  # fmt: skip
+
+
+def language_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those of a whole model's BERT, spelt as today; {} where there is none, a part of one, or another model."""
+    found = {}
+    for key, value in state.items():
+        name = key.removeprefix(LANGUAGE).replace("LayerNorm.gamma", "LayerNorm.weight")
+        name = name.replace("LayerNorm.beta", "LayerNorm.bias")
+        if not key.startswith(LANGUAGE) or name == "embeddings.position_ids":
+            continue
+        if not _IN_BERT.fullmatch(name):
+            return {}
+        found[f"{LANGUAGE}{name}"] = value
+    return found if all(f"{LANGUAGE}{name}" in found for name in _SIZED) else {}
+
+
+def language_sizes(state: Mapping[str, Tensor], config: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Options of `merl` for such a BERT."""
+    words, places, inside = (state[f"{LANGUAGE}{name}"] for name in _SIZED)
+    width, key = words.shape[1], "num_attention_heads"
+    published = width == PUBLISHED_WIDTH and key not in config
+    heads = width // HEAD_DIM if published else stated_heads(config, key, width, max(1, width // HEAD_DIM), where)
+    layers = sum(key.endswith("intermediate.dense.weight") for key in state)
+    return {"language_layers": layers, "language_ffn_dim": len(inside), "language_heads": heads,
+            "language_positions": len(places), "vocab_size": len(words)}  # fmt: skip
 
 
 def _vit(state: Mapping[str, Tensor], config: Mapping[str, Any], where: str) -> dict[str, Any]:

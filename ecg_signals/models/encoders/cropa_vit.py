@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from ecg_signals.config import BaseConfig, ConfigError, option
 from ecg_signals.interop.ecg_jepa_kim.contract import EIGHT, ecg_jepa_kim, inputs
-from ecg_signals.models.base import BaseModel, ModelOutput
-from ecg_signals.modules.pooling import pool_frames
+from ecg_signals.models.encoders.patches import PatchEncoder, whole_patches
 from ecg_signals.modules.recompute import RECOMPUTE
 from ecg_signals.modules.vit import VitBlock, initialise
 from ecg_signals.registry import register_model
@@ -75,7 +74,7 @@ def begin(root: nn.Module, blocks: nn.ModuleList) -> None:
 
 
 @register_model("cropa_vit", dataclass=CropaVitConfig)
-class CropaVit(BaseModel):
+class CropaVit(PatchEncoder):
     """Takes any of its leads, in any order: they are told apart by their names in the input contract."""
 
     cfg: CropaVitConfig
@@ -94,16 +93,9 @@ class CropaVit(BaseModel):
         begin(self, self.blocks)
 
     @property
-    def dim(self) -> int:
-        return self.cfg.dim
-
-    @property
-    def attention_heads(self) -> int:
-        return self.cfg.num_heads
-
-    def parts(self) -> list[tuple[str, ...]]:
-        blocks: list[tuple[str, ...]] = [(f"blocks.{block}",) for block in range(self.cfg.depth)]
-        return [("patch_embed",), *blocks[:-1], (*blocks[-1], "norm")]
+    def early_parts(self) -> int:
+        """The patches and blocks 0 to 2."""
+        return min(4, self.cfg.depth + 1)
 
     @classmethod
     def usual_input(cls) -> SignalContract:
@@ -120,22 +112,9 @@ class CropaVit(BaseModel):
         """The place of each row of an input among the options' leads."""
         return lead_places(count, self.cfg.leads, self.signal.leads if self.signal else None)
 
-    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
-        """source [batch, leads, samples], padding_mask bool [batch, (leads,) samples] -> features, pooled, ...
-
-        Returns: features [batch, leads * patches, dim] after the last norm, lead by lead; pooled, their mean.
-        """
-        return self.extract_features(source, padding_mask)
-
-    def extract_features(
-        self, source: Tensor, padding_mask: Tensor | None = None, layers: str | None = None
-    ) -> ModelOutput:
-        """layers="all" adds hidden_states: the first block's input and what every block gives, the last normed."""
-        states, padded = self.states(source, padding_mask, self.leads_of(source.shape[1]))
-        output = ModelOutput(features=states[-1], pooled=pool_frames(states[-1], padded), padding_mask=padded)
-        if layers == "all":
-            output["hidden_states"] = states
-        return output
+    def tokens(self, source: Tensor, padding_mask: Tensor | None) -> tuple[list[Tensor], Tensor | None]:
+        """All patches of all leads, lead by lead."""
+        return self.states(source, padding_mask, self.leads_of(source.shape[1]))
 
     def states(
         self, source: Tensor, padding_mask: Tensor | None, leads: Sequence[int], visible: Tensor | None = None
@@ -164,13 +143,8 @@ class CropaVit(BaseModel):
 
     def patches(self, source: Tensor) -> Tensor:
         """[batch, leads, samples] -> [batch, leads, patches, patch_size]. Raises: ConfigError for too short or long."""
-        size, most = self.cfg.patch_size, self.cfg.patches
-        count = source.shape[-1] // size
-        if not 1 <= count <= most:
-            raise ConfigError(
-                f"source has {source.shape[-1]} samples; the model takes {size} to {most * size}. Cut windows of "
-                f"{most * size} samples: model.signal.prepare(record) does"
-            )
+        size = self.cfg.patch_size
+        count = whole_patches(source.shape[-1], size, self.cfg.patches)
         return source[..., : count * size].unflatten(-1, (count, size))
 
     def padded(self, padding_mask: Tensor, source: Tensor) -> Tensor:

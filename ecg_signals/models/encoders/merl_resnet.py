@@ -87,6 +87,11 @@ class MerlResnet(ResidualEncoder):
         blocks = DEPTHS[self.cfg.depth][0]
         return [("stem",), *((f"stages.{i}.{j}",) for i, count in enumerate(blocks) for j in range(count))]
 
+    @property
+    def early_parts(self) -> int:
+        """The first convolution and two stages."""
+        return 1 + sum(DEPTHS[self.cfg.depth][0][:2])
+
     def maps(self, x: Tensor, lengths: Tensor | None) -> list[Map]:
         x, lengths = passed([self.stem], x, lengths)
         maps = [(x, lengths)]

@@ -4,15 +4,17 @@ Liu et al. 2024, Zero-Shot ECG Classification with Multimodal Learning and Test-
 arXiv:2403.06659.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ecg_signals.config import BaseConfig, ConfigError, option
+from ecg_signals.config import BaseConfig, option
 from ecg_signals.interop.merl.contract import inputs, merl
-from ecg_signals.models.base import BaseModel, ModelOutput
+from ecg_signals.models.base import ModelOutput
+from ecg_signals.models.encoders.patches import PatchEncoder, whole_patches
 from ecg_signals.models.encoders.residual import check_leads
 from ecg_signals.modules.pooling import pool_frames
 from ecg_signals.modules.recompute import RECOMPUTE
@@ -35,8 +37,9 @@ class MerlVitConfig(BaseConfig):
 
 
 @register_model("merl_vit", dataclass=MerlVitConfig)
-class MerlVit(BaseModel):
+class MerlVit(PatchEncoder):
     cfg: MerlVitConfig
+    EMBEDS = ("pos_embedding", "patch_embed")
     encoder_name = "merl_vit"
     ARCHITECTURE: ClassVar[tuple[str, ...]] = (
         "in_d", "patches", "patch_size", "dim", "depth", "num_heads", "head_dim", "mlp_dim",
@@ -59,37 +62,10 @@ class MerlVit(BaseModel):
     def inputs(cls, cfg: Any) -> dict[str, SignalContract]:
         return inputs(cfg.in_d, cfg.patches * cfg.patch_size)
 
-    @property
-    def dim(self) -> int:
-        return self.cfg.dim
-
-    @property
-    def attention_heads(self) -> int:
-        return self.cfg.num_heads
-
-    def parts(self) -> list[tuple[str, ...]]:
-        blocks: list[tuple[str, ...]] = [(f"blocks.{block}",) for block in range(self.cfg.depth)]
-        return [("pos_embedding", "patch_embed"), *blocks[:-1], (*blocks[-1], "norm")]
-
-    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
-        """source [batch, leads, samples], padding_mask bool [batch, (leads,) samples] -> features, pooled, ...
-
-        Returns: features [batch, patches, dim], each after the norm; pooled, the norm of their mean before it.
-        """
-        return self.extract_features(source, padding_mask)
-
-    def extract_features(
-        self, source: Tensor, padding_mask: Tensor | None = None, layers: str | None = None
-    ) -> ModelOutput:
-        """layers="all" adds hidden_states: the blocks' input and what every one gives, the last normed."""
+    def tokens(self, source: Tensor, padding_mask: Tensor | None) -> tuple[list[Tensor], Tensor | None]:
         cfg, size = self.cfg, self.cfg.patch_size
         check_leads(source, cfg.in_d, f"model.in_d to {source.shape[1]}")
-        count = source.shape[-1] // size
-        if not 1 <= count <= cfg.patches:
-            raise ConfigError(
-                f"source has {source.shape[-1]} samples; the model takes {size} to {cfg.patches * size}. Cut windows "
-                f"of {cfg.patches * size} samples: model.signal.prepare(record) does"
-            )
+        count = whole_patches(source.shape[-1], size, cfg.patches)
         padded = None
         if padding_mask is not None:
             mask = padding_mask if padding_mask.dim() == 2 else padding_mask.all(dim=1)
@@ -98,9 +74,9 @@ class MerlVit(BaseModel):
         unseen = None if padded is None else padded & ~padded.all(dim=1, keepdim=True)
         for block in self.blocks:
             states.append(block(states[-1], unseen))
+        return states, padded
+
+    def output(self, states: Sequence[Tensor], padded: Tensor | None) -> ModelOutput:
+        """pooled is the norm of the tokens' mean before it."""
         pooled = self.norm(pool_frames(states[-1], padded))
-        states[-1] = self.norm(states[-1])
-        output = ModelOutput(features=states[-1], pooled=pooled, padding_mask=padded)
-        if layers == "all":
-            output["hidden_states"] = states
-        return output
+        return ModelOutput(features=self.norm(states[-1]), pooled=pooled, padding_mask=padded)

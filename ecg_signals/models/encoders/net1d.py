@@ -32,7 +32,7 @@ class Net1dConfig(BaseConfig):
     ratio: float = option(1.0, "channels inside a block over those it gives", above=0)
     kernel_size: int = option(16, "samples or frames of the first and of the blocks' middle convolutions", least=1)
     stride: int = option(2, "of the first convolution and of every stage's first block", least=1)
-    group_width: int = option(16, "channels of every group of the middle convolutions; divides those inside", least=1)
+    group_width: int = option(16, "channels of every group of the middle convolutions, at least", least=1)
     batch_norm: bool = option(False, "normalise before every activation; without it the norms have weights and no part")
 
     def __post_init__(self) -> None:
@@ -41,16 +41,20 @@ class Net1dConfig(BaseConfig):
                 f"model.dims={self.dims} and model.blocks={self.blocks}; give both as many numbers as there are stages"
             )
         shrinks = any(dim < before for before, dim in pairwise([self.base_dim, *self.dims]))
-        if shrinks or any(self.inside(dim) % self.group_width or self.inside(dim) == 0 for dim in self.dims):
+        if shrinks or any(not self.groups(dim) or self.inside(dim) % self.groups(dim) for dim in self.dims):
             raise ConfigError(
                 f"model.base_dim={self.base_dim}, model.dims={self.dims} with model.ratio={self.ratio} and "
-                f"model.group_width={self.group_width}: stages must not become narrower, and the channels inside "
-                f"blocks be multiples of the groups' width"
+                f"model.group_width={self.group_width}: stages must not become narrower, and groups of that width or "
+                f"more divide the channels inside a block evenly"
             )
 
     def inside(self, dim: int) -> int:
         """Channels inside a block that gives `dim`."""
         return int(dim * self.ratio)
+
+    def groups(self, dim: int) -> int:
+        """Groups of the middle convolution of such a block."""
+        return self.inside(dim) // self.group_width
 
 
 class SameConv(nn.Conv1d):
@@ -79,7 +83,7 @@ class Net1dBlock(nn.Module):
         self.bn1 = nn.BatchNorm1d(in_dim)
         self.conv1 = SameConv(in_dim, inside, 1)
         self.bn2 = nn.BatchNorm1d(inside)
-        self.conv2 = SameConv(inside, inside, cfg.kernel_size, stride, groups=inside // cfg.group_width)
+        self.conv2 = SameConv(inside, inside, cfg.kernel_size, stride, groups=cfg.groups(dim))
         self.bn3 = nn.BatchNorm1d(inside)
         self.conv3 = SameConv(inside, dim, 1)
         self.se_fc1 = nn.Linear(dim, dim // 2)

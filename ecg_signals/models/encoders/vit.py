@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ecg_signals.config import BaseConfig, ConfigError, option
-from ecg_signals.models.base import BaseModel, ModelOutput
-from ecg_signals.modules.pooling import pool_frames
+from ecg_signals.models.base import ModelOutput
+from ecg_signals.models.encoders.patches import PatchEncoder
 from ecg_signals.modules.recompute import RECOMPUTE
 from ecg_signals.modules.vit import INITS, VitBlock, drawn_token, initialise
 from ecg_signals.registry import register_model
@@ -108,8 +108,9 @@ def take_tokens(x: Tensor, indices: Tensor) -> Tensor:
 
 
 @register_model("vit", dataclass=VitConfig)
-class Vit(BaseModel):
+class Vit(PatchEncoder):
     cfg: VitConfig
+    EMBEDS = ("registers", "patch_embed")
     encoder_name = "vit"
     ARCHITECTURE: ClassVar[tuple[str, ...]] = (
         "in_d", "patch_size", "dim", "depth", "num_heads", "mlp_ratio", "qkv_bias", "bias", "norm_bias", "norm_eps",
@@ -125,40 +126,13 @@ class Vit(BaseModel):
         self.norm = norm_of(cfg, cfg.dim)
         initialise(self, cfg.depth, cfg.init)
 
-    @property
-    def dim(self) -> int:
-        return self.cfg.dim
-
-    @property
-    def attention_heads(self) -> int:
-        return self.cfg.num_heads
-
-    def parts(self) -> list[tuple[str, ...]]:
-        blocks: list[tuple[str, ...]] = [(f"blocks.{block}",) for block in range(self.cfg.depth)]
-        return [("registers", "patch_embed"), *blocks[:-1], (*blocks[-1], "norm")]
-
     @classmethod
     def inherited_options(cls, cfg: Any) -> list[str]:
         return ["num_registers", "layer_scale_eps"]
 
-    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
-        """source [batch, leads, samples], padding_mask bool [batch, (leads,) samples] -> features, pooled, ...
-
-        Returns: features [batch, patches, dim] after the last norm, without registers; registers [batch, registers,
-            dim] where there are some; pooled [batch, dim], the first register, else the mean over unpadded patches;
-            padding_mask [batch, patches] or None: patches that are padding throughout, which nothing attends to.
-        """
-        return self.output(self.states(source, padding_mask)[-1], self.padded_patches(source, padding_mask))
-
-    def extract_features(
-        self, source: Tensor, padding_mask: Tensor | None = None, layers: str | None = None
-    ) -> ModelOutput:
-        """`forward`; `layers="all"` adds hidden_states: the blocks' input, their outputs, the last as `features`."""
-        states = self.states(source, padding_mask)
-        output = self.output(states[-1], self.padded_patches(source, padding_mask))
-        if layers == "all":
-            output["hidden_states"] = [x[:, self.cfg.num_registers :] for x in states]
-        return output
+    def tokens(self, source: Tensor, padding_mask: Tensor | None) -> tuple[Sequence[Tensor], Tensor | None]:
+        """Registers first, which are never padding."""
+        return self.states(source, padding_mask), self.padded_patches(source, padding_mask)
 
     def states(
         self, source: Tensor, padding_mask: Tensor | None = None, visible: Tensor | None = None
@@ -203,10 +177,10 @@ class Vit(BaseModel):
         unseen = padded & ~padded.all(dim=1, keepdim=True)
         return torch.cat([unseen.new_zeros(len(padded), self.cfg.num_registers), unseen], dim=1)
 
-    def output(self, x: Tensor, padded: Tensor | None) -> ModelOutput:
-        """Tokens after the last norm, registers first, as what `forward` returns."""
+    def output(self, states: Sequence[Tensor], padded: Tensor | None) -> ModelOutput:
+        """With registers, `registers` [batch, registers, dim] are no features, and pooled is the first of them."""
         count = self.cfg.num_registers
-        features = x[:, count:]
         if not count:
-            return ModelOutput(features=features, pooled=pool_frames(features, padded), padding_mask=padded)
-        return ModelOutput(features=features, registers=x[:, :count], pooled=x[:, 0], padding_mask=padded)
+            return super().output(states, padded)
+        x = states[-1]
+        return ModelOutput(features=x[:, count:], registers=x[:, :count], pooled=x[:, 0], padding_mask=padded)

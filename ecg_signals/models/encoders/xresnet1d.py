@@ -127,6 +127,11 @@ class XResNet1d(ResidualEncoder):
         blocks = [(f"stages.{i}.{j}",) for i, count in enumerate(self.cfg.stages) for j in range(count)]
         return [("stem",), *blocks]
 
+    @property
+    def early_parts(self) -> int:
+        """The first convolutions and two stages."""
+        return 1 + sum(self.cfg.stages[:2])
+
     def maps(self, x: Tensor, lengths: Tensor | None) -> list[Map]:
         x, lengths = passed(self.stem, x, lengths)
         x, lengths = max_pool(x, 3, 2, lengths), strided(lengths, 2)

@@ -34,6 +34,10 @@ class ClassifierConfig(AnyEncoderOptions, FinetuneOptions):
     pool_query_proj: bool = option(False, "pool=attentive: the learned query passes a linear layer")
     pool_out_proj: bool = option(True, "pool=attentive: what the query reads passes a linear layer")
     pool_bias: bool = option(True, "pool=attentive: biases of these layers, and of those of keys and values")
+    pool_query_std: float | None = option(
+        0.02, "pool=attentive: deviation of the query's first values; null: one over the root of a frame's width",
+        above=0,
+    )  # fmt: skip
     pool_registers: bool | None = option(
         False, "pool=attentive: the query reads the encoder's registers, too; null: if it has any"
     )
@@ -65,8 +69,8 @@ class ClassifierConfig(AnyEncoderOptions, FinetuneOptions):
     )
     layer_groups: list[int] | None = option(
         None,
-        "layer_decay by groups: so many first parts learn alike, so many next ones, then all the rest; []: the first "
-        "half, of an odd number the larger one, and the rest; null: each part by itself",
+        "layer_decay by groups: so many first parts learn alike, so many next ones, then all the rest; []: two, of "
+        "which the first is the encoder's own in arXiv:2509.25095, else its half; null: each part by itself",
         least=1,
     )
     decay_all: bool = option(True, "weight decay acts on biases, norms and embeddings as well, as it usually did")
@@ -111,8 +115,9 @@ class Classifier(FinetunedModel):
         if cfg.pool_registers is None:
             cfg.pool_registers = bool(getattr(cfg.encoder, "num_registers", 0))
         return AttentivePool(
-            dim, cfg.pool_heads, query_proj=cfg.pool_query_proj, out_proj=cfg.pool_out_proj, bias=cfg.pool_bias
-        )
+            dim, cfg.pool_heads, query_proj=cfg.pool_query_proj, out_proj=cfg.pool_out_proj, bias=cfg.pool_bias,
+            query_std=cfg.pool_query_std or dim**-0.5,
+        )  # fmt: skip
 
     @classmethod
     def encoder_of(cls, cfg: Any, usual: type[BaseModel] | None = None) -> tuple[type[BaseModel], Any]:
@@ -133,7 +138,7 @@ class Classifier(FinetunedModel):
         parts, sizes = len(self.encoder.parts()), self.cfg.layer_groups
         if sizes is None or depth >= parts:
             return max(0, parts - depth)
-        sizes = sizes or [-(-parts // 2)]
+        sizes = sizes or [self.underneath.early_parts]
         return len(sizes) + 1 - sum(depth >= end for end in itertools.accumulate(sizes))
 
     def decays(self, name: str) -> bool:

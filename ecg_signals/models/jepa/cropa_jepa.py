@@ -85,11 +85,10 @@ class LeadPredictor(nn.Module):
 
 @register_model("cropa_jepa", dataclass=CropaJepaConfig)
 class CropaJepa(BaseModel):
-    """Without masking it is its target encoder, which is also what heads stand on."""
+    """Without masking it is its encoder, the one that learns: published files hold it, and heads stand on it."""
 
     cfg: CropaJepaConfig
     encoder_class = CropaVit
-    encoder_key = "target_encoder"
 
     def __init__(self, cfg: CropaJepaConfig) -> None:
         super().__init__(cfg)
@@ -113,7 +112,7 @@ class CropaJepa(BaseModel):
         mask_encoder: Tensor | None = None,
         mask_predictor: Tensor | None = None,
     ) -> ModelOutput:
-        """The target encoder's output (see `CropaVit`); with `mask`, also predictions of its hidden patches.
+        """The encoder's output (see `CropaVit`); with `mask` the target encoder's, and predictions of hidden patches.
 
         Args:
             source: [batch, leads, samples], mV.
@@ -126,8 +125,9 @@ class CropaJepa(BaseModel):
         """
         if not mask:
             return self.extract_features(source, padding_mask)
+        self.target_encoder.signal = self.signal
         with torch.no_grad():
-            output = self.extract_features(source, padding_mask)
+            output = self.target_encoder(source, padding_mask)
         leads, patches = self.leads_of(source.shape[1]), source.shape[-1] // self.cfg.patch_size
         visible, masked = self.masks(source, patches, mask_encoder, mask_predictor)
         states, padded = self.encoder.states(source, padding_mask, leads, visible)
@@ -146,8 +146,8 @@ class CropaJepa(BaseModel):
     def extract_features(
         self, source: Tensor, padding_mask: Tensor | None = None, layers: str | None = None
     ) -> ModelOutput:
-        self.target_encoder.signal = self.signal
-        return self.target_encoder.extract_features(source, padding_mask, layers)
+        self.encoder.signal = self.signal
+        return self.encoder.extract_features(source, padding_mask, layers)
 
     @not_compiled
     def masks(

@@ -191,6 +191,31 @@ def test_head_and_halves_of_the_encoder_have_rates_of_their_own():
     assert [rates[depth] for depth in sorted(rates)] == pytest.approx(wanted)
 
 
+@pytest.mark.parametrize("encoder, slowest, next_slowest", [
+    ({"_name": "cropa_vit", "depth": 12, "dim": 8, "num_heads": 2}, "blocks.2.norm1.weight", "blocks.3.norm1.weight"),
+    ({"_name": "net1d", "base_dim": 16, "dims": [16] * 7, "blocks": [1] * 7}, "stages.2.0.conv1.weight",
+     "stages.3.0.conv1.weight"),
+    ({"_name": "merl_resnet", "width": 2}, "stages.1.1.convs.0.0.weight", "stages.2.0.convs.0.0.weight"),
+    ({"_name": "xresnet1d", "width": 4, "blocks": [1, 2, 1, 1]}, "stages.1.1.convs.0.0.weight",
+     "stages.2.0.convs.0.0.weight"),
+    ({"_name": "fc_lstm", "conv_dim": [8], "conv_kernel": [3], "conv_stride": [2], "hidden_dim": 8, "context": "s4",
+      "context_proj": False}, "layers.0.0.weight", "context.norms.0.weight"),
+    ({**TRANSFORMER, "encoder_layers": 12}, "encoder.layers.5.fc1.weight", "encoder.layers.6.fc1.weight"),
+])  # fmt: skip
+def test_a_familys_first_parts_learn_slowest_as_in_the_reference_comparison(encoder, slowest, next_slowest):
+    model = classifier(encoder, layer_decay=0.1, layer_groups=[])
+    rates = [model.lr_scale(f"encoder.{name}", None) for name in (slowest, next_slowest)]
+    assert [*rates, model.lr_scale("proj.weight", None)] == pytest.approx([0.01, 0.1, 1.0])
+    assert f"encoder.{slowest}" in model.state_dict() and f"encoder.{next_slowest}" in model.state_dict()
+
+
+def test_the_reference_comparisons_query_begins_by_its_width():
+    torch.manual_seed(0)
+    model = classifier({"_name": "cropa_vit", "depth": 1, "dim": 768}, pool="attentive", pool_heads=16,
+                       pool_query_std=None)  # fmt: skip
+    assert model.pool.query.std().item() == pytest.approx(768**-0.5, rel=0.1)
+
+
 def test_weight_decay_can_leave_out_biases_norms_and_embeddings():
     assert all("weight_decay" not in group for group in classifier().param_groups(None))
     model = classifier(decay_all=False, layer_decay=0.5)
