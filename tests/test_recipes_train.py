@@ -410,7 +410,7 @@ def test_merl_trains_beside_a_language_model_that_does_not(material: Material, q
                 f"dataset.text_file={material.segments.parent}/meta.csv", "dataset.crop_samples=600",
                 "+model.encoder.width=4", "+model.frames=50", "+model.out_dim=8", "+model.hidden_dim=6",
                 "model.language_layers=1", "+model.text_dim=16", "+model.language_ffn_dim=16",
-                "+model.language_heads=2", "+model.language_positions=64", "+model.vocab_size=20",
+                "+model.language_attention_heads=2", "+model.language_positions=64", "+model.vocab_size=20",
                 "+dataset.least_words=1", "task.max_text_size=32", f"model.language_model_path={bert}"]  # fmt: skip
     run(train.main, ["--config-name", "merl/pretrain", *settings, f"hydra.run.dir={tmp_path}/run"])
     check_two_updates(tmp_path / "run")

@@ -146,7 +146,7 @@ def language_sizes(state: Mapping[str, Tensor], config: Mapping[str, Any], where
     published = width == PUBLISHED_WIDTH and key not in config
     heads = width // HEAD_DIM if published else stated_heads(config, key, width, max(1, width // HEAD_DIM), where)
     layers = sum(key.endswith("intermediate.dense.weight") for key in state)
-    return {"language_layers": layers, "language_ffn_dim": len(inside), "language_heads": heads,
+    return {"language_layers": layers, "language_ffn_dim": len(inside), "language_attention_heads": heads,
             "language_positions": len(places), "vocab_size": len(words)}  # fmt: skip
 
 

@@ -40,7 +40,7 @@ class MerlConfig(AnyEncoderOptions):
         0, "layers of a BERT, text_dim wide, that reads reports; 0: they come as its vectors; published: 12", least=0
     )
     language_ffn_dim: int = option(3072, "width inside its perceptrons", least=1)
-    language_heads: int = option(12, "its attention heads; they divide text_dim", least=1)
+    language_attention_heads: int = option(12, "its attention heads; they divide text_dim", least=1)
     language_positions: int = option(512, "tokens that it has places for", least=1)
     vocab_size: int = option(30522, "tokens of its vocabulary", least=1)
     language_model_path: str | None = option(None, BERT)
@@ -49,9 +49,11 @@ class MerlConfig(AnyEncoderOptions):
         super().__post_init__()
         if self.frames and self.out_dim % self.pool_heads:
             raise ConfigError(f"model.out_dim={self.out_dim} with model.pool_heads={self.pool_heads}; set a multiple")
-        if self.language_layers and self.text_dim % self.language_heads:
-            raise ConfigError(f"model.text_dim={self.text_dim} with model.language_heads={self.language_heads}; set a "
-                              f"multiple")  # fmt: skip
+        heads = self.language_attention_heads
+        if self.language_layers and self.text_dim % heads:
+            raise ConfigError(
+                f"model.text_dim={self.text_dim} with model.language_attention_heads={heads}; set a multiple"
+            )
 
 
 class AttentionPool(nn.Module):
@@ -108,7 +110,7 @@ class Merl(EncoderWithHead):
         if not cfg.language_layers:
             return None
         sizes = (cfg.vocab_size, cfg.language_positions, cfg.language_layers, cfg.text_dim, cfg.language_ffn_dim)
-        return BertReader(*sizes, cfg.language_heads, dropout=0.0).requires_grad_(False)
+        return BertReader(*sizes, cfg.language_attention_heads, dropout=0.0).requires_grad_(False)
 
     def bert_parts(self) -> dict[str, str]:
         return {"lm_model": "with pooler"} if self.lm_model is not None and self.cfg.language_model_path else {}

@@ -15,7 +15,8 @@ from ecg_signals.registry import build
 
 SIZES = {
     "encoder": {"_name": "merl_resnet", "width": 4}, "frames": 40, "out_dim": 8, "hidden_dim": 6, "text_dim": 16,
-    "language_layers": 1, "language_ffn_dim": 16, "language_heads": 2, "language_positions": 64, "vocab_size": 20,
+    "language_layers": 1, "language_ffn_dim": 16, "language_attention_heads": 2, "language_positions": 64,
+    "vocab_size": 20,
 }  # fmt: skip
 
 
@@ -49,8 +50,8 @@ def test_without_a_language_model_and_for_long_texts_the_message_says_what_to_se
         build("model", "merl", **sizes).read(torch.ones(1, 3, dtype=torch.long))
     with pytest.raises(ConfigError, match=r"65 tokens, but model\.language_positions=64; set task\.max_text_size=64"):
         build("model", "merl", **SIZES).read(torch.ones(1, 65, dtype=torch.long))
-    with pytest.raises(ConfigError, match=r"model\.text_dim=16 with model\.language_heads=3"):
-        build("model", "merl", **SIZES | {"language_heads": 3})
+    with pytest.raises(ConfigError, match=r"model\.text_dim=16 with model\.language_attention_heads=3"):
+        build("model", "merl", **SIZES | {"language_attention_heads": 3})
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -67,7 +68,7 @@ def test_a_whole_file_keeps_its_language_model_in_any_layout(old, bert, tmp_path
         convert(tmp_path / source, tmp_path / dest, to)
     after = torch.load(tmp_path / "back.pth", weights_only=True)
     assert list(after) == list(before) and all(torch.equal(after[key], value) for key, value in before.items())
-    assert load_model(tmp_path / "ckpt.pth").cfg.language_heads == 2
+    assert load_model(tmp_path / "ckpt.pth").cfg.language_attention_heads == 2
 
 
 def test_another_kind_of_language_model_stays_in_the_file(bert, tmp_path):
