@@ -14,8 +14,8 @@ GATHER_HELP = "in training, compare with the segments of all ranks instead of th
 
 @dataclass
 class ContrastConfig(BaseConfig):
-    temp: float = option(0.1, "temperature of the softmax over items")
-    eps: float = option(1e-8, "smallest norm that a feature is divided by")
+    temp: float = option(0.1, "temperature of the softmax over items", above=0)
+    eps: float = option(1e-8, "smallest norm that a feature is divided by", least=0)
 
 
 def unit_rows(features: Tensor, eps: float) -> Tensor:

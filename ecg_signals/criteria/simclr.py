@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ecg_signals.config import ConfigError, option
+from ecg_signals.config import option
 from ecg_signals.criteria.base import CountingCriterion, CriterionOutput
-from ecg_signals.criteria.contrastive import ContrastConfig, hide, pooled_rows, similarities
+from ecg_signals.criteria.contrastive import GATHER_HELP, ContrastConfig, hide, pooled_rows, similarities
 from ecg_signals.criteria.labels import logged, sample_size_of
 from ecg_signals.registry import register_criterion
+from ecg_signals.runtime.collectives import gather_with_place
+
+FLOOR = 1e-6  # of what the published own term leaves, which is negative at high temperatures
 
 
 @dataclass
@@ -20,22 +23,14 @@ class SimCLRConfig(ContrastConfig):
         "none", "what a view's likeness to itself leaves among the others; published by Mehari and Strodthoff 2022: "
         "e^(1/temp) - e, as e was subtracted in place of e^(1/temp)", choices=("none", "published"), ours=True,
     )  # fmt: skip
-
-    def __post_init__(self) -> None:
-        if self.own_term == "published" and not 0 < self.temp < 1:
-            raise ConfigError(f"criterion.temp={self.temp} with criterion.own_term=published; set it between 0 and 1")
-
-    @property
-    def left(self) -> float | None:
-        """The logarithm of what is left, None for nothing."""
-        if self.own_term == "none":
-            return None
-        return 1 / self.temp + math.log1p(-math.exp(1 - 1 / self.temp))
+    all_gather: bool = option(False, GATHER_HELP, ours=True)
 
 
 @register_criterion("simclr", dataclass=SimCLRConfig)
 class SimCLRCriterion(CountingCriterion):
     """Summed over rows; `sample_size` is their number. Rows 2i and 2i + 1 of the batch are views of one ECG.
+
+    With `all_gather` the others are those of all ranks, and a rank computes the loss of its own rows.
 
     Source: Chen et al. 2020, A Simple Framework for Contrastive Learning of Visual Representations, arXiv:2002.05709.
     """
@@ -45,14 +40,23 @@ class SimCLRCriterion(CountingCriterion):
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
         rows = pooled_rows(model, batch, self.cfg.eps)  # [2 * items, dim]
-        number = torch.arange(len(rows), device=rows.device)
         assert len(rows) % 2 == 0, f"{len(rows)} rows cannot be pairs of views"
-        similarity = hide(similarities(rows, self.cfg.temp), number[:, None] == number)
-        positive = similarity[number, number ^ 1]
-        left = self.cfg.left
-        among = similarity if left is None else similarity.masked_fill(number[:, None] == number, left)
-        loss = (among.logsumexp(dim=1) - positive).sum()
-        others = hide(similarity.detach(), (number ^ 1)[:, None] == number)
+        every, first = gather_with_place(rows) if self.cfg.all_gather and self.training else (rows, 0)
+        number, column = (torch.arange(len(part), device=rows.device) for part in (rows, every))
+        place = first + number  # of each row among all
+        similarity = hide(similarities(rows, self.cfg.temp, every), place[:, None] == column)
+        positive = similarity[number, place ^ 1]
+        loss = (self.total(similarity) - positive).sum()
+        others = hide(similarity.detach(), (place ^ 1)[:, None] == column)
         correct = (positive.detach() > others.amax(dim=1)).sum()
         logs = logged(loss, batch, correct=correct, count=len(rows))
         return CriterionOutput(loss, sample_size_of(batch, len(rows)), logs)
+
+    def total(self, similarity: Tensor) -> Tensor:
+        """Logarithm of a softmax's denominator: [rows, all rows], of which a row's own is hidden -> [rows]."""
+        others, temp = similarity.logsumexp(dim=1), self.cfg.temp
+        if self.cfg.own_term == "none":
+            return others
+        if temp < 1:
+            return others.logaddexp(others.new_tensor(1 / temp + math.log1p(-math.exp(1 - 1 / temp))))
+        return (others.exp() + math.exp(1 / temp) - math.e).clamp(min=FLOOR).log()

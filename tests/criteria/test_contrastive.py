@@ -50,9 +50,21 @@ def test_simclr_is_nt_xent_exact_and_as_published_for_ecgs(golden, temp, own_ter
     assert float(out.loss) / out.sample_size == pytest.approx(float(arrays[f"ntxent/{key}{temp}"]), rel=1e-5)
 
 
-def test_less_than_nothing_of_a_views_own_term_is_refused():
-    with pytest.raises(ConfigError, match=r"criterion\.temp=2\.0 with criterion\.own_term=published"):
-        build("criterion", "simclr", temp=2.0, own_term="published")
+@pytest.mark.parametrize("temp", [1.0, 2.0])
+def test_at_high_temperatures_the_published_own_term_takes_from_the_others(golden, temp):
+    arrays = np.load(golden / "benchmarks" / "ssl_losses.npz")
+    rows = np.stack([arrays["ntxent/z1"], arrays["ntxent/z2"]], axis=1).reshape(16, -1).astype(np.float64)
+    alike = np.exp(rows @ rows.T / temp)
+    wanted = np.log(alike.sum(axis=1) - math.e) - np.log(alike[np.arange(16), np.arange(16) ^ 1])
+    out = run("simclr", rows, temp=temp, own_term="published")
+    assert float(out.loss) == pytest.approx(wanted.sum(), rel=1e-5)
+    few = run("simclr", np.eye(2), temp=temp, own_term="published")  # less than nothing is left, which is 1e-6
+    assert float(few.loss) == pytest.approx(2 * math.log(1e-6 if temp > 1 else 1), rel=1e-5, abs=1e-6)
+
+
+def test_a_temperature_is_positive():
+    with pytest.raises(ConfigError, match=r"criterion\.temp=0\.0; set criterion\.temp to more than 0"):
+        build("criterion", "cmsc", temp=0.0)
 
 
 def test_3kg_equals_the_reference(given, wanted):

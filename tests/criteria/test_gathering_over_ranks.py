@@ -32,7 +32,7 @@ for name in NAMES:
 torch.save(found, f"{folder}/rank{rank}.pt")
 dist.destroy_process_group()
 """
-WITH_OPTION = ("cmsc", "clocs", "3kg", "wav2vec2_with_cmsc")  # every criterion that has the option
+WITH_OPTION = ("cmsc", "clocs", "3kg", "simclr", "wav2vec2_with_cmsc")  # every criterion that has the option
 NAMES = (*WITH_OPTION, "moco_v3", "swav")  # which always gather
 PARTS = (slice(0, 3), slice(3, 10))  # rows of each rank; a patient has one of its segments on either
 
@@ -49,6 +49,7 @@ def of_rows(name, data, rows, training=True, **options):
     views = torch.stack([pooled, pooled.roll(1, dims=1)], dim=1).flatten(0, 1)  # two of each
     output |= {"predicted": views, "target": views.detach().flip(1), "scores": views.tanh()}
     batch = batch_of(len(pooled), patient_id=data["patient_id"][rows], segment=data["segment"][rows])
+    output |= {"projected": views} if name == "simclr" else {}
     criterion = build("criterion", name, **options).train(training)
     out = criterion(StandIn(output), batch)
     out.loss.backward()
