@@ -78,9 +78,11 @@ class DatasetConfig(BaseConfig):
     """The `dataset` section; a registered dataset's own options extend it."""
 
     num_workers: int = option(1, "loading processes; 0 loads in the training process")
-    max_tokens: int | None = option(None, "samples per batch: longest length x items")
-    batch_size: int | None = option(None, "items per batch and process; for cmsc an item is a pair of segments")
-    required_batch_size_multiple: int = option(1, "batch sizes above it are rounded down to a multiple")
+    max_tokens: int | None = option(None, "samples per batch: longest length x items", least=1)
+    batch_size: int | None = option(
+        None, "items per batch and process; for cmsc an item is a pair of segments", least=1
+    )
+    required_batch_size_multiple: int = option(1, "batch sizes above it are rounded down to a multiple", least=1)
     data_buffer_size: int = option(10, "batches loaded ahead; 0 none")
     prefetch_to_device: bool = option(True, "copy a batch to the GPU while it works on the one before", ours=True)
     train_subset: str = option("train", "name of the training manifest, without .tsv")
@@ -91,8 +93,8 @@ class DatasetConfig(BaseConfig):
     validate_after_updates: int = option(0, "no validation before this update")
     fixed_validation_seed: int | None = option(None, "seed of validation's random masks; None: common.seed")
     disable_validation: bool = option(False, "never validate")
-    max_tokens_valid: int | None = option(None, "max_tokens of validation", follows="dataset.max_tokens")
-    batch_size_valid: int | None = option(None, "batch_size of validation", follows="dataset.batch_size")
+    max_tokens_valid: int | None = option(None, "max_tokens of validation", follows="dataset.max_tokens", least=1)
+    batch_size_valid: int | None = option(None, "batch_size of validation", follows="dataset.batch_size", least=1)
     max_valid_steps: int | None = option(None, "validation batches per subset at most")
     window_stride: int | None = option(
         None,

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ecg_signals.cli.app import plain_sections
+from ecg_signals.cli.app import check_sections, plain_sections
 from ecg_signals.cli.running import load_plugins, run_restartable, said_version
 from ecg_signals.config import ConfigError, UsageError, option_fields, unknown_message
 
@@ -111,7 +111,8 @@ def _packaged() -> Path:
 def read_recipe(text: str) -> dict[str, Any] | None:
     """The sections of "RECIPE key=value ...", a packaged one or a yaml file; None where there is no such recipe.
 
-    Raises: ConfigError for a recipe that cannot be composed or that names code which hydra would run.
+    Raises: ConfigError for a recipe that cannot be composed, that names code which hydra would run, or that has
+        sections, options or values that there are not.
     """
     from ecg_signals.cli.composing import Composer, check_hooks
     from ecg_signals.cli.overrides import hydra_override
@@ -128,7 +129,9 @@ def read_recipe(text: str) -> dict[str, Any] | None:
     check_recipe(file, [folder, _packaged()])
     if folder != _packaged():
         check_hooks(composer, [])
-    return plain_sections(composer.compose([hydra_override(setting, folder) for setting in settings]))
+    sections = plain_sections(composer.compose([hydra_override(setting, folder) for setting in settings]))
+    check_sections(sections, trusted=False)
+    return sections
 
 
 def help_text() -> str:

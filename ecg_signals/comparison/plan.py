@@ -23,9 +23,17 @@ from ecg_signals.composition import resolve_config
 from ecg_signals.config import ConfigError, UsageError, listed, option_fields, resolve_input, unknown_message
 from ecg_signals.evaluation.benchmarks.base import SPLITS, Benchmark, Examples
 from ecg_signals.evaluation.benchmarks.data import find_data
-from ecg_signals.files import file_digest
+from ecg_signals.files import check_writable, file_digest
 from ecg_signals.metrics.logits import CLASSES, LABELS, has_values, is_kind, values_behind
 from ecg_signals.registry import register_benchmark
+
+DECIDED = {  # settings of a training -> what decides them
+    "common.seed": "seeds=N", "common.user_dir": "user_dir=PLACE", "checkpoint.save_dir": "out=DIR",
+    "task._name": "ecg-eval", "task.data": "data=DIR and the benchmark", "task.label_file": "the benchmark",
+    "dataset._name": "ecg-eval", "dataset.train_subset": "ecg-eval", "dataset.valid_subset": "ecg-eval",
+    "model._name": "the protocol", "model.num_labels": "the benchmark", "model.model_path": "model=[FILE]",
+    "model.encoder": "model=[RECIPE key=value]",
+}  # fmt: skip
 
 
 def make_plan(options: EvalOptions, overrides: Mapping[str, Any], recipes: Recipes) -> Plan:
@@ -38,10 +46,12 @@ def make_plan(options: EvalOptions, overrides: Mapping[str, Any], recipes: Recip
     check_options(options)
     recipes = cache(recipes)  # composing one takes half a second
     out = Path(options.out).expanduser().absolute()
+    check_writable(out, "Give another folder as out")
     own = {key.removeprefix("benchmark."): value for key, value in overrides.items() if key.startswith("benchmark.")}
     rest = {key: value for key, value in overrides.items() if not key.startswith("benchmark.")}
     names = dict.fromkeys([*options.benchmark, *options.test_on])
     check_keys(own, names)
+    check_open(rest)
     tasks = {name: find_task(name, options, own, out) for name in names}
     signal = signal_of(options)
     models = distinct([find_model(text, recipes, signal) for text in options.model])
@@ -63,6 +73,9 @@ def check_options(options: EvalOptions) -> None:
     for key in ("benchmark", "model", "protocol", "fractions"):
         if not getattr(options, key):
             raise UsageError(f"{key} is empty, so that nothing would be run; leave it out, or name one: {key}=[...]")
+    if options.folds and options.fractions != [1.0]:
+        raise UsageError(f"folds={options.folds} and fractions={options.fractions} both name a part of the training "
+                         f"records; leave one of them out")  # fmt: skip
     for name in options.protocol:
         protocol_of(name)
         preset_of(options.preset, name)
@@ -97,6 +110,15 @@ def check_keys(own: Iterable[str], names: Iterable[str]) -> None:
     for key in own:
         if key not in known:
             raise UsageError(unknown_message(f"key 'benchmark.{key}'", key, known, "These benchmarks have"))
+
+
+def check_open(overrides: Mapping[str, Any]) -> None:
+    """Raises: UsageError for a setting of trainings that something else decides."""
+    for key, value in overrides.items():
+        typed = [f"{key}.{inner}" for inner in value] if isinstance(value, Mapping) else [key]
+        for name in filter(DECIDED.__contains__, typed):
+            by = DECIDED[name]
+            raise UsageError(f"protocol.{name} is not to be set: {by} decide{'' if ' and ' in by else 's'} it")
 
 
 def check_recipes(runs: Sequence[Run], out: Path) -> None:

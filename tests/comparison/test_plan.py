@@ -67,13 +67,22 @@ def test_machines_that_begin_at_different_times_share_all_runs_and_none_twice(
         ("benchmark=[]", "benchmark is empty"),
         ("protocol=[]", "protocol is empty"),
         ("fractions=[]", "fractions is empty"),
+        ("protocol.common.seed=7", "protocol.common.seed is not to be set: seeds=N decides it"),
+        ("protocol.common={seed: 7}", "protocol.common.seed is not to be set"),
+        ("protocol.checkpoint.save_dir=elsewhere", "out=DIR decides it"),
+        ("protocol.task.data=elsewhere", "data=DIR and the benchmark decide it"),
+        ("protocol.model.num_labels=3", "the benchmark decides it"),
+        ("protocol.dataset.batch_size=0", "set dataset.batch_size to 1 or more"),
+        ("model=[benchmark/scratch_xresnet1d50 optimisation.lr=[1]]", "did you mean 'optimization'"),
+        ("folds=2 fractions=[0.1]", "folds=2 and fractions=[0.1]"),
     ],
 )
 def test_what_was_typed_wrong_is_said_before_anything_is_written(
     word: str, message: str, small_ptbxl: Path, tiny: Path, tmp_path: Path
 ):
+    words = word.split(" ") if word.startswith("folds") else [word]
     with pytest.raises(ConfigError, match=re.escape(message)):
-        planned(small_ptbxl, tmp_path / "out", tiny, word)
+        planned(small_ptbxl, tmp_path / "out", tiny, *words)
     assert not (tmp_path / "out" / "runs").exists()
 
 
@@ -84,6 +93,12 @@ def test_a_way_through_the_packaged_recipes_lets_no_recipe_run_code(relative: bo
     there = f"{up}{tmp_path.relative_to('/')}/r"
     with pytest.raises(UsageError, match="--allow-hooks"):
         read_recipe(there if relative else f"{packaged_recipes()}/{there}.yaml")
+
+
+def test_a_place_that_takes_no_files_is_said_before_records_are_prepared(small_ptbxl: Path, tiny: Path, tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="file is a file, not a folder"):
+        planned(small_ptbxl, tmp_path / "file", tiny)
 
 
 def test_a_name_alone_is_no_model():
