@@ -157,12 +157,14 @@ def mean_of(values: np.ndarray, absent: str, weights: np.ndarray | None = None) 
     """Mean of values [labels] that `fill` returned, of those that are defined; of absent="nan" NaN unless all are.
 
     Args:
-        weights: [labels]; None: every label counts alike.
+        weights: [labels]; None: every label counts alike; 0 throughout: NaN.
     """
     defined = ~np.isnan(values)
     if not defined.any() or (absent == "nan" and not defined.all()):
         return math.nan
-    return float(np.average(values[defined], weights=None if weights is None else weights[defined]))
+    if weights is None:
+        return float(np.average(values[defined]))
+    return float(np.average(values[defined], weights=weights[defined])) if weights[defined].any() else math.nan
 
 
 def mean_defined(values: np.ndarray) -> float:

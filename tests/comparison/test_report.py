@@ -124,6 +124,7 @@ def test_the_leaderboard_says_mean_deviation_and_interval_best_first(compared: t
     for row in rows:
         value = f"{row['mean']['auroc']:.3f} ± {row['std']['auroc']:.3f}"
         assert value in lines and "{:.3f} to {:.3f}".format(*row["interval"]) in lines
+        assert f"{row['mean']['ece']:.3f} {row['mean']['brier']:.3f}" in lines and "ECE Brier" in lines
     assert lines.index("strong") < lines.index("weak")
     assert "30 test records of 15 patients; patients are drawn" in lines
 
@@ -164,6 +165,16 @@ def test_published_numbers_stand_beside_ours_with_what_keeps_them_apart(compared
     assert "resnet1d_wang scratch 0.930 ± 0.005 Strodthoff et al. 2021" in lines
     assert "Another test set: 30 records here, about 2,158 in the published benchmark" in lines
     assert "trained on 400 records, for 3 updates" in lines and "0.06 passes" in lines
+
+
+def test_what_was_tested_as_it_is_was_trained_on_nothing_that_is_known(tmp_path: Path):
+    write_run(tmp_path, None, protocol="as_is", updates=0)
+    lines = text_of(section(report(tmp_path), 1))
+    assert "Ours were trained" not in lines and "passes over" not in lines
+    assert re.search(r" 1 – \d ", lines)  # seeds, training records, undefined labels
+    write_run(tmp_path, None, protocol="linear")
+    lines = text_of(section(report(tmp_path), 1))
+    assert "Ours were trained on 400 records, for 3 updates" in lines and re.search(r" 1 400 \d ", lines)
 
 
 def test_the_worst_answers_are_drawn_and_a_record_that_is_gone_is_named(compared: tuple[Path, str], tmp_path: Path):

@@ -90,6 +90,8 @@ def test_a_label_without_positives_counts_as_the_policy_says(arrays, wanted, tru
     zeros = np.mean(published["auprc_sklearn_per_class"])
     assert mean_auprc(missing, scores, absent="zero") == pytest.approx(zeros, **EXACT)
     assert mean_auroc(missing, scores, average="weighted", absent="half") == mean_auroc(missing, scores, "weighted")
+    none = np.zeros_like(missing)  # there is nothing to weigh by
+    assert np.isnan([mean_auroc(none, scores, "weighted", "half"), mean_auprc(none, scores, "weighted", "zero")]).all()
 
 
 def test_the_largest_f1_and_its_accuracy(arrays, wanted, truth):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ecg_signals.comparison.protocols import PROTOCOLS
 from ecg_signals.comparison.running import FAILED, PREDICTIONS, RESULT
 from ecg_signals.comparison.tables import KEYS, kind_of
 from ecg_signals.evaluation.benchmarks.base import owners
@@ -16,8 +17,9 @@ from ecg_signals.metrics.base import Metric, make_metrics
 from ecg_signals.metrics.logits import LABELS, VALUES, values_behind
 from ecg_signals.readers.npy_file import load_npz
 
-NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "fmax": "Fmax", "ece": "ECE", "f2": "F2", "g2": "G2",
-         "cinc_score": "CinC score", "balanced_accuracy": "balanced accuracy", "merl_reported": "MERL: best test AUROC",
+NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "fmax": "Fmax", "ece": "ECE", "brier": "Brier", "f2": "F2", "g2": "G2",
+         "cinc_score": "CinC score", "balanced_accuracy": "balanced accuracy", "exact_match": "exact match",
+         "merl_reported": "MERL: best test AUROC",
          "merl_val": "MERL: AUROC at the best validation", "merl_fixed": "MERL repaired: AUROC",
          "mae": "mean absolute error", "rmse": "RMSE", "r2": "R²"}  # fmt: skip
 
@@ -78,6 +80,11 @@ class Entry:
         """Of the seeds; None of a single one."""
         found: float | None = self.row["std"].get(self.row["lead"])
         return found
+
+    @property
+    def trained(self) -> bool:
+        """Whether the run trained it; what a model that is tested as it is has seen is not known."""
+        return PROTOCOLS[self.row["protocol"]].trains
 
     @property
     def training_records(self) -> int:

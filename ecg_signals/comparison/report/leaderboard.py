@@ -11,8 +11,8 @@ from ecg_signals.evaluation.report.page import note, table
 from ecg_signals.metrics.logits import VALUES
 
 BESIDE = (  # further metrics
-    "rmse", "r2", "auprc", "fmax", "f2", "g2", "cinc_score", "ece", "balanced_accuracy", "merl_reported", "merl_val",
-    "merl_fixed",
+    "rmse", "r2", "auprc", "fmax", "f2", "g2", "cinc_score", "exact_match", "ece", "brier", "balanced_accuracy",
+    "merl_reported", "merl_val", "merl_fixed",
 )  # fmt: skip
 
 
@@ -56,7 +56,8 @@ def _board(section: Section, entries: Sequence[Entry]) -> str:
         rows.append(("best" if place == 0 and entry.value is not None else "", (
             named(entry.row), value_of(entry, section), interval_of(entry, section), drawn,
             *(number(entry.row["mean"].get(name)) for name in beside), str(entry.row["seeds"]),
-            f"{entry.training_records:,}", *([str(len(entry.row["undefined"]))] if section.kind != VALUES else []),
+            f"{entry.training_records:,}" if entry.trained else "–",
+            *([str(len(entry.row["undefined"]))] if section.kind != VALUES else []),
         )))  # fmt: skip
     return table(head, rows, f"{section.title}: {section.lead_name}, {better} first")
 

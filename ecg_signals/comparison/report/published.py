@@ -56,11 +56,14 @@ def unlike(section: Section) -> Iterator[str]:
                f"comparable; they show that the runs work.")  # fmt: skip
     elif not known:
         yield f"Ours were tested on {tested:,} records; whether these are the papers' records is not checked."
-    trained = sorted({entry.training_records for entry in section.full})
-    updates = sorted({updates_of(entry) for entry in section.full})
-    yield f"Ours were trained on {_range(trained, 'record')}, for {_range(updates, 'update')}."
-    passes = max(map(passes_of, section.full))
-    if passes < 5:
+    trained = [entry for entry in section.full if entry.trained]
+    if trained:
+        records, updates = (sorted({of(entry) for entry in trained}) for of in (_records_of, updates_of))
+        yield f"Ours were trained on {_range(records, 'record')}, for {_range(updates, 'update')}."
+    if len(trained) < len(section.full):
+        yield "What a model that was tested as it is has learned from is not known here: test records, perhaps."
+    passes = max(map(passes_of, trained), default=None)
+    if passes is not None and passes < 5:
         yield f"That is {passes:.2g} passes over these at most; papers make 20 to 100. Ours are hardly trained."
     yield ("Papers differ among themselves in the version of the data, windows, how windows are joined, and in what "
            "selects a state; the settings of every run of ours are below.")  # fmt: skip
@@ -73,8 +76,12 @@ def _range(values: Sequence[int], thing: str) -> str:
     return ends if len(values) < 2 else f"{values[0]:,} to {ends}"
 
 
+def _records_of(entry: Entry) -> int:
+    return entry.training_records
+
+
 def updates_of(entry: Entry) -> int:
-    """Made by the first seed; 0 of a model that was not trained."""
+    """Made by the first seed."""
     return max((row["update"] for row in entry.first["curve"]), default=0)
 
 

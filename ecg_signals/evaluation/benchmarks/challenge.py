@@ -150,7 +150,7 @@ class Cinc2021(Challenge):
         return list(SCORED), encode_diagnoses(self.diagnoses(data, rows), list(SCORED.values())).astype(np.float64)
 
     def metrics(self, labels: Sequence[str]) -> Mapping[str, Metric]:
-        usual = super().metrics(labels)
+        usual = {**super().metrics(labels), **make_metrics(("exact_match",), self.kind)}
         if self.cfg.weights_file is None:
             return usual
         return {**usual, "cinc_score": CincScore(self.cfg.weights_file, [SCORED[label] for label in labels])}
