@@ -75,6 +75,7 @@ class Preset:
         last: the last state is tested; False: the best one in validation.
         settings: of every protocol it has, dotted key -> value, over the protocol's.
         recurrent: settings of encoders that say `is_recurrent`, over these.
+        pools: encoder -> the pool that `linear` and `random` read; of others the usual one.
         after: protocol -> the one whose result it starts from, over the protocol's.
         selecting: the rule by which answers are joined in validation, where it is another one.
         apart: windows of an evaluation do not overlap, whatever the model's own do, and `rule` joins them.
@@ -90,6 +91,7 @@ class Preset:
     last: bool = False
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     recurrent: Mapping[str, Any] = field(default_factory=dict)
+    pools: Mapping[str, str] = field(default_factory=dict)
     after: Mapping[str, str] = field(default_factory=dict)
     selecting: str = ""
     apart: bool = False
@@ -118,7 +120,7 @@ PRESETS = {
         "finetune": {**_ADAMW, "optimization.lr": [1e-4], "optimization.max_epoch": 20},
         "scratch": {**_ADAMW, "optimization.lr": [1e-3], "optimization.max_epoch": 50},
         "random": {**_ADAMW, "optimization.lr": [1e-3], "optimization.max_epoch": 50},
-    }, after={"finetune": "linear"}),
+    }, pools={"fc_lstm": "mean_max_last", "xresnet1d": "max_mean"}, after={"finetune": "linear"}),
     "ssm": Preset("Mehari & Strodthoff 2022, arXiv:2211.07579", 2.5, 2.5, "mean", False, {
         "scratch": {**_ADAMW, "optimization.lr": [1e-3], "optimization.max_epoch": 100},
     }, selecting="mean_logits"),

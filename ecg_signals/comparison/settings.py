@@ -67,9 +67,12 @@ def composed(
 
 def _published(run: Run) -> Mapping[str, Any]:
     """What the preset says of the protocol and the encoder."""
-    settings = run.preset.settings.get(run.protocol, {})
-    recurrent = get_entry("model", str(run.model.encoder["_name"])).cls.is_recurrent
-    return {**settings, **run.preset.recurrent} if settings and recurrent else settings
+    settings, encoder = dict(run.preset.settings.get(run.protocol, {})), str(run.model.encoder["_name"])
+    if settings and get_entry("model", encoder).cls.is_recurrent:
+        settings |= run.preset.recurrent
+    if run.protocol in ("linear", "random") and encoder in run.preset.pools:
+        settings["model.pool"] = run.preset.pools[encoder]
+    return settings
 
 
 def _frozen(sections: Mapping[str, Any]) -> bool:

@@ -170,6 +170,23 @@ def test_presets_are_the_published_trainings_of_an_encoder(small_ptbxl: Path, ti
     assert [run.sections["model"]["freeze_encoder"] for run in (head, whole)] == [True, False]
 
 
+@pytest.mark.parametrize(
+    ("name", "pool"), [("fc_lstm", "mean_max_last"), ("xresnet1d", "max_mean"), ("resnet1d_wang", "own")]
+)
+def test_probes_of_self_supervision_read_what_its_papers_pool(
+    name: str, pool: str, small_ptbxl: Path, tiny: Path, tmp_path: Path
+):
+    model = tmp_path / f"{name}.yaml"
+    model.write_text(re.sub("encoder: .*", f"encoder: {{_name: {name}}}", TINY))
+    words = ("preset=ssl", "protocol=[linear,random,finetune,scratch]")
+    runs = {run.protocol: run for run in planned(small_ptbxl, tmp_path, model, *words).runs}
+    assert runs["linear"].sections["model"]["pool"] == runs["random"].sections["model"]["pool"] == pool
+    assert runs["scratch"].sections["model"]["pool"] == "max_mean"  # as the recipe says
+    assert "pool" not in runs["finetune"].sections["model"] and runs["finetune"].after.protocol == "linear"
+    usual = planned(small_ptbxl, tmp_path, model, "protocol=[linear]").runs[0]
+    assert usual.sections["model"]["pool"] == "own"
+
+
 def test_merls_probe_runs_as_its_script_does_and_repaired(small_ptbxl: Path, tiny: Path, tmp_path: Path):
     words = ("benchmark=[merl/super]", "preset=merl", "protocol=[merl,merl_fixed]")
     published, fixed = planned(small_ptbxl, tmp_path, tiny, *words).runs
