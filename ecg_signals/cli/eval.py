@@ -41,7 +41,7 @@ def run(argv: list[str]) -> None:
     from ecg_signals.comparison.options import EvalOptions
     from ecg_signals.comparison.plan import make_plan, parse_share
     from ecg_signals.comparison.report.write import write_report
-    from ecg_signals.comparison.schedule import missing, prepare_all, run_all
+    from ecg_signals.comparison.schedule import check_all, missing, prepare_all, run_all
     from ecg_signals.comparison.tables import CSV, JSON, collect, said
 
     options = EvalOptions.from_mapping(given)
@@ -51,6 +51,7 @@ def run(argv: list[str]) -> None:
     todo = missing(parse_share(options.share, plan.runs))
     print(f"{len(plan.runs)} runs, of which {len(plan.runs) - len(todo)} are not to be made here", flush=True)
     prepare_all(todo, out, options.jobs)
+    check_all(todo, out)
     failed = run_all(todo, out, options.jobs)
     lines = said(collect(out, options.rounds))
     print(*lines, f"written: {out / JSON}, {out / CSV}, {write_report(out, options.rounds)}", sep="\n")

@@ -31,8 +31,8 @@ DECIDED = {  # settings of a training -> what decides them
     "common.seed": "seeds=N", "common.user_dir": "user_dir=PLACE", "checkpoint.save_dir": "out=DIR",
     "task._name": "ecg-eval", "task.data": "data=DIR and the benchmark", "task.label_file": "the benchmark",
     "dataset._name": "ecg-eval", "dataset.train_subset": "ecg-eval", "dataset.valid_subset": "ecg-eval",
-    "model._name": "the protocol", "model.num_labels": "the benchmark", "model.model_path": "model=[FILE]",
-    "model.encoder": "model=[RECIPE key=value]",
+    "dataset.disable_validation": "the preset", "model._name": "the protocol", "model.num_labels": "the benchmark",
+    "model.model_path": "model=[FILE]", "model.encoder": "model=[RECIPE key=value]",
 }  # fmt: skip
 
 

@@ -25,7 +25,9 @@ from ecg_signals.metrics.challenge import predict
 from ecg_signals.metrics.logits import CLASSES, VALUES, has_values
 from ecg_signals.metrics.results import Results, evaluate
 from ecg_signals.reporting import stored_rows
+from ecg_signals.runtime.batch import to_device
 from ecg_signals.runtime.placement import Placement
+from ecg_signals.runtime.precision import autocast
 from ecg_signals.tables import write_text
 from ecg_signals.training.trainer import Trainer
 
@@ -55,6 +57,24 @@ def execute(run: Run, out: Path) -> str | None:
     for path in [*run.folder.glob("checkpoint_*_*.pt"), *unfinished, *([] if run.preset.last else [last_file(run)])]:
         path.unlink(missing_ok=True)
     return None
+
+
+def check_fit(run: Run, out: Path) -> None:
+    """Build all that a run trains and let the model answer to one record, so that no training begins that cannot go on.
+
+    Raises: ConfigError for settings, a model and records that do not fit together.
+    """
+    sections, place = with_paths(run, out), data_folder(run, out)
+    sections["checkpoint"] |= {"no_save": True}
+    with logged_to(place / "check.log"):
+        try:
+            trainer = Trainer(resolve_config(sections), Placement())
+            dataset, model = trainer.iterator.dataset, trainer.model.eval()
+            inputs = to_device(dataset.collate([dataset[0]])["net_input"], trainer.device)
+            with torch.no_grad(), autocast(trainer.config.common, trainer.device):
+                model(**inputs)
+        except ConfigError as error:
+            raise ConfigError(f"{run.name}: {error}") from None
 
 
 def _attempt(run: Run, out: Path) -> str | None:

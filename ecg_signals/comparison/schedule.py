@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ecg_signals.comparison.running import RESULT, SETTINGS, data_folder, execute
+from ecg_signals.comparison.protocols import PROTOCOLS
+from ecg_signals.comparison.running import RESULT, SETTINGS, check_fit, data_folder, execute
 from ecg_signals.comparison.runs import Run, lead_metric
 from ecg_signals.comparison.signals import Prepared, digest_of, prepare_records
 from ecg_signals.comparison.splits import in_columns, write_splits
@@ -73,6 +74,16 @@ def prepare_all(runs: Sequence[Run], out: Path, jobs: int) -> None:
             empty = [split for split, count in counts.items() if not count]
             if own and empty and run.protocol != "as_is":
                 raise ConfigError(f"{run.name}: no record that can be prepared is left in {', '.join(empty)}")
+
+
+def check_all(runs: Sequence[Run], out: Path) -> None:
+    """Whether what they train fits together, of each kind of run once, unless it starts from another; before any."""
+    kinds: dict[tuple[str, str, str], Run] = {}
+    for run in runs:
+        if PROTOCOLS[run.protocol].trains and run.after is None:
+            kinds.setdefault((run.kind, run.protocol, run.model.name), run)
+    for run in kinds.values():
+        check_fit(run, out)
 
 
 def run_all(runs: Sequence[Run], out: Path, jobs: int) -> dict[str, str]:

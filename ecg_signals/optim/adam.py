@@ -1,5 +1,6 @@
 """fairseq's Adam: decoupled weight decay first, epsilon added before the bias correction of the second moment."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from inspect import unwrap
@@ -122,11 +123,11 @@ def _laid_out_like(param: Tensor, grad: Tensor) -> Tensor:
 
 
 def check_adam_options(lr: list[float], betas: tuple[float, float], eps: float) -> None:
-    """Raises: ConfigError for an empty or negative learning rate, betas outside [0, 1), or a negative epsilon."""
+    """Raises: ConfigError for a negative, infinite or missing rate, betas outside [0, 1), a negative epsilon."""
     if not lr:
         raise ConfigError("optimization.lr is empty; set it, for example optimization.lr=[5e-5]")
-    if min(lr) < 0:
-        raise ConfigError(f"optimization.lr is {lr}; it must not be negative, as in optimization.lr=[5e-5]")
+    if not all(0 <= rate < math.inf for rate in lr):
+        raise ConfigError(f"optimization.lr is {lr}; give numbers from 0 on, as in optimization.lr=[5e-5]")
     if not all(0 <= beta < 1 for beta in betas):
         raise ConfigError(
             f"optimizer.adam_betas is {tuple(betas)}; both must lie in [0, 1), as in optimizer.adam_betas=[0.9,0.98]"

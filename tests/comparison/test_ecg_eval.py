@@ -327,17 +327,23 @@ def test_records_of_a_class_that_the_model_lacks_count_as_unknown_and_are_counte
         ({"more": f"test_on=[{SINGLE}]"}, f"{SUPER} asks for labels, but benchmark {SINGLE} for classes"),
         ({"benchmark": SINGLE, "more": f"test_on=[{SUPER}]"}, f"{SINGLE} asks for classes, but benchmark {SUPER} for"),
         ({"more": "test_on=[ptbxl/age]"}, "but benchmark ptbxl/age for values"),
+        ({"model": "{tiny} model.encoder.in_d=8", "protocol": "scratch"}, "expected [batch, 8 leads, samples]"),
+        ({"more": "protocol.model.freeze_blocks=99"}, "this encoder has 2 parts"),
+        ({"more": "protocol.model.pool=register"}, "gives no `registers`"),
+        ({"more": "protocol.optimization.lr=[.nan]"}, "optimization.lr is [nan]"),
+        ({"more": "protocol.checkpoint.best_checkpoint_metric=f2"}, "best_checkpoint_metric=f2 is not printed"),
+        ({"more": "protocol.dataset.disable_validation=true"}, "dataset.disable_validation is not to be set"),
     ],
 )
 def test_what_does_not_fit_is_said_before_anything_trains(
-    words: dict[str, str], message: str, small_ptbxl: Path, checkpoint: Path, tmp_path: Path, capsys
+    words: dict[str, str], message: str, small_ptbxl: Path, tiny: Path, checkpoint: Path, tmp_path: Path, capsys
 ):
     (tmp_path / "raw").mkdir()
     write_data(tmp_path / "unlabelled", scp_codes=None)
     write_data(tmp_path / "limb", leads=("I", "II"))
     shutil.rmtree(write_data(tmp_path / "without_records") / "org")
     place = tmp_path / words["data"] if "data" in words else small_ptbxl
-    model = words.get("model", checkpoint)
+    model = words.get("model", str(checkpoint)).format(tiny=tiny)
     more = [words["more"]] if "more" in words else []
     named = (words.get("benchmark", SUPER), words.get("protocol", "linear"))
     status = ecg_eval(place, tmp_path / "out", model, *named, *more)
