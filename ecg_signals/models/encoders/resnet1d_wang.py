@@ -48,8 +48,9 @@ class ResNet1dWang(ResidualEncoder):
         super().__init__(cfg)
         if len(cfg.kernel_size) != 2:
             raise ConfigError(f"model.kernel_size={cfg.kernel_size}; set two numbers, such as model.kernel_size=[5,3]")
-        for value in (*cfg.kernel_size, cfg.stem_kernel_size):
-            check_odd(value, "model.kernel_size", 5)
+        if not all(kernel % 2 for kernel in cfg.kernel_size):
+            raise ConfigError(f"model.kernel_size={cfg.kernel_size}; both must be odd, such as model.kernel_size=[5,3]")
+        check_odd(cfg.stem_kernel_size, "model.stem_kernel_size", 7)
         self.stem = conv_norm(cfg.in_d, cfg.width, cfg.stem_kernel_size)
         self.stages = nn.ModuleList(
             nn.ModuleList(

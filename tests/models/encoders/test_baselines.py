@@ -272,6 +272,8 @@ def test_weights_of_s4_keep_their_shapes_after_a_longer_input():
         ("xresnet1d", {"kernel_size": 4}, "model.kernel_size=4; it must be odd"),
         ("xresnet1d", {"depth": 51}, "must be one of 18, 34, 50, 101, 152"),
         ("resnet1d_wang", {"kernel_size": [5]}, "set two numbers"),
+        ("resnet1d_wang", {"kernel_size": [5, 4]}, r"model.kernel_size=\[5, 4\]; both must be odd"),
+        ("resnet1d_wang", {"stem_kernel_size": 8}, "model.stem_kernel_size=8; it must be odd"),
         ("fcn_wang", {"filters": [4, 4]}, "give one kernel for each"),
         ("fc_lstm", {"conv_kernel": [1]}, "as many numbers"),
         ("s4", {"state_dim": 5}, "must be even"),
