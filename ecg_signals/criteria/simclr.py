@@ -23,7 +23,7 @@ class SimCLRConfig(ContrastConfig):
         "none", "what a view's likeness to itself leaves among the others; published by Mehari and Strodthoff 2022: "
         "e^(1/temp) - e, as e was subtracted in place of e^(1/temp)", choices=("none", "published"), ours=True,
     )  # fmt: skip
-    all_gather: bool = option(False, GATHER_HELP, ours=True)
+    all_gather: bool = option(False, GATHER_HELP, follows="model.all_gather", ours=True)
 
 
 @register_criterion("simclr", dataclass=SimCLRConfig)
