@@ -210,6 +210,14 @@ def test_a_model_of_ours_is_written_in_the_published_layout(tmp_path: Path):
     assert layout_of("classifier", {**source.options, "pool": "max"}) is not layout
 
 
+@pytest.mark.parametrize(("last", "written"), [(None, 0.3), (0.0, 0.0)])
+def test_a_weight_decay_that_stays_is_written_as_one(last: float | None, written: float):
+    from ecg_signals.interop.ecg_jepa.names import published_config
+
+    options = {"weight_decay": 0.3, "final_weight_decay": last}
+    assert published_config(options, {}, {})["final_weight_decay"] == written
+
+
 def test_reading_executes_nothing_and_needs_no_warning(folder: Path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
