@@ -11,8 +11,10 @@ from ecg_signals import load_model
 from ecg_signals.checkpoint.convert import convert
 from ecg_signals.config import ConfigError
 from ecg_signals.interop.st_mem.contract import st_mem
+from ecg_signals.interop.st_mem.names import to_state
 from ecg_signals.metrics.logits import CLASSES, LABELS
 from ecg_signals.registry import build
+from ecg_signals.signal.leads import LEADS
 
 NAMES = ("st_mem", "mtae", "mlae")
 same = torch.testing.assert_close
@@ -160,6 +162,9 @@ def test_what_does_not_tell_its_model_or_contradicts_itself_is_refused(golden, t
         load_model(tmp_path / "a.pth")
     torch.save(weights, tmp_path / "mlae.pth")  # nothing but weights
     assert load_model(tmp_path / "mlae.pth").cfg._name == "mlae"
+    limb = build("model", "mlae", seq_len=50, leads=list(LEADS[:6]), embed_dim=16, depth=1, num_heads=1, decoder=False)
+    torch.save(to_state(limb.state_dict()), tmp_path / "six.pth")  # 50 values are none of twelve leads
+    assert load_model(tmp_path / "six.pth").cfg.leads == list(LEADS[:6])
     other = {**weights, "to_patch_embedding.2.weight": weights["to_patch_embedding.2.weight"] + 1}
     torch.save({"model": other}, tmp_path / "mtae.pth")
     with pytest.raises(ConfigError, match=r"to_patch_embedding\.2\.weight is not encoder\.to_patch_embedding"):
@@ -176,10 +181,14 @@ def test_what_does_not_tell_its_model_or_contradicts_itself_is_refused(golden, t
 
 
 def test_only_a_head_that_the_project_has_is_written_in_its_layout(with_head, tmp_path):
-    encoder = {"_name": "st_mem", "seq_len": 40, "patch_size": 10, "embed_dim": 16, "depth": 1, "num_heads": 1}
-    model = build("model", "classifier", encoder=encoder, num_labels=2, no_pretrained_weights=True, pool="mean")
-    from ecg_signals.interop.layout import ModelSource, get_layout
+    from ecg_signals.interop.layout import ModelSource, get_layout, layout_of
 
+    encoder = {"_name": "st_mem", "seq_len": 40, "patch_size": 10, "embed_dim": 16, "depth": 1, "num_heads": 1}
+    for pool, bias in (("own", True), ("own", False)):
+        model = build("model", "classifier", encoder=encoder, num_labels=2, no_pretrained_weights=True, pool=pool,
+                      head_bias=bias)  # fmt: skip
+        assert (layout_of("classifier", model.cfg.to_dict()) is not None) == bias
+    model = build("model", "classifier", encoder=encoder, num_labels=2, no_pretrained_weights=True, pool="mean")
     options = {key: value for key, value in model.cfg.to_dict().items() if key != "_name"}
     source = ModelSource("classifier", options, model.state_dict())
     get_layout("ecg_signals").save(source, tmp_path / "a.pt")
