@@ -10,7 +10,7 @@ import ecg_signals
 from ecg_signals import load_model
 from ecg_signals.checkpoint.convert import convert
 from ecg_signals.config import ConfigError
-from ecg_signals.interop.st_mem.contract import st_mem
+from ecg_signals.interop.st_mem.contract import contract_of, st_mem
 from ecg_signals.interop.st_mem.names import to_state
 from ecg_signals.metrics.logits import CLASSES, LABELS
 from ecg_signals.registry import build
@@ -142,6 +142,15 @@ def test_the_input_is_what_the_config_trains_on(golden, tmp_path):
     assert contract.steps == [
         {"name": "resample", "method": "fourier"}, {"name": "low_pass", "cutoff": 30.0, "order": 3},
         {"name": "window"}, {"name": "standardise", "jointly": False},
+    ]  # fmt: skip
+
+
+def test_transforms_without_options_and_filters_designed_for_another_rate_are_what_they_do():
+    """A filter for 500 Hz has half of its cutoff at 250 Hz."""
+    named = [{"highpass_filter": {"fs": 500, "cutoff": 1.0}}, {"random_crop": {"crop_length": 300}}, "standardize"]
+    found = contract_of({"dataset": {"fs": 250, "train_transforms": named}}, 300, LEADS).steps
+    assert found[1:] == [
+        {"name": "high_pass", "cutoff": 0.5}, {"name": "window"}, {"name": "standardise", "jointly": True},
     ]  # fmt: skip
 
 
