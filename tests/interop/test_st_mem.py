@@ -189,6 +189,15 @@ def test_what_does_not_tell_its_model_or_contradicts_itself_is_refused(golden, t
             load_model(tmp_path / "b.pth")
 
 
+def test_one_ratio_gives_the_perceptrons_of_encoder_and_decoder_their_widths(tmp_path):
+    """2.3 times 16 and 30: 36 values alone would be 2.25, and the decoder's 67 instead of 69."""
+    sizes = {"seq_len": 40, "patch_size": 10, "embed_dim": 16, "depth": 1, "num_heads": 1, "mlp_ratio": 2.3}
+    model = build("model", "st_mem", **sizes, decoder_embed_dim=30, decoder_depth=1, decoder_num_heads=1)
+    torch.save({"model": to_state(model.state_dict())}, tmp_path / "a.pth")
+    found = load_model(tmp_path / "a.pth").state_dict()
+    assert all(torch.equal(found[key], value) for key, value in model.state_dict().items())
+
+
 def test_only_a_head_that_the_project_has_is_written_in_its_layout(with_head, tmp_path):
     from ecg_signals.interop.layout import ModelSource, get_layout, layout_of
 

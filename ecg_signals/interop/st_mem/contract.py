@@ -63,7 +63,7 @@ def _steps(name: str, options: Mapping[str, Any], rate: float) -> list[dict[str,
         return [{"name": WINDOW}]
     if name in FILTERS:
         order = {"order": int(options["order"])} if "order" in options else {}
-        cutoff = float(options["cutoff"]) * rate / float(options.get("fs") or rate)  # `fs`: what it is designed for
+        cutoff = float(options["cutoff"]) * (rate / float(options.get("fs") or rate))  # `fs`: what it is designed for
         return [{"name": FILTERS[name], "cutoff": cutoff, **order}]
     if name == "standardize":
         axes = options.get("axis", [-1, -2])
