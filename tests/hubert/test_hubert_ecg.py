@@ -117,7 +117,7 @@ def test_the_published_frame_count_keeps_the_first_frames(pretrained: BaseModel,
 
 
 def test_the_published_count_of_hardly_any_sample_counts_frames_from_the_end():
-    """Lengths below 1 are the published program's index, which marks the last kept frame: -1 - 1 is the last but one."""
+    """Lengths below 1 are the published index of the last kept frame: -1 - 1 is the last but one."""
     padding = torch.ones(3, 6000, dtype=torch.bool)
     padding[1, :50], padding[2, :82] = False, False  # lengths -1, 0 and 1
     kept = ~padded_frames(padding, [10, 3, 3, 2, 2], [4, 2, 2, 2, 2], "count")
