@@ -124,11 +124,13 @@ def fit_batches(
     start: Any = "k-means++" if init is None else init
     fitted = MiniBatchKMeans(clusters, random_state=seed, init=start, n_init=1, reassignment_ratio=0.0)
     for batch in batches:
-        if len(batch) < clusters and not hasattr(fitted, "cluster_centers_"):
-            raise ConfigError(
-                f"the first batch has {len(batch)} frames, but {clusters} clusters are wanted; raise --files-per-batch "
-                f"or lower --clusters"
-            )
+        if not hasattr(fitted, "cluster_centers_"):
+            if len(batch) < clusters:
+                raise ConfigError(
+                    f"the first batch has {len(batch)} frames, but {clusters} clusters are wanted; raise "
+                    f"--files-per-batch or lower --clusters"
+                )
+            fitted.set_params(init_size=len(batch))  # all of it; the default takes 3072 frames
         fitted.partial_fit(unit_rows(batch))
     if not hasattr(fitted, "cluster_centers_"):
         raise ConfigError("there are no features to cluster; make them with `ecg-cluster dump`")

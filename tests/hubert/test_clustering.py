@@ -47,6 +47,18 @@ def test_centres_and_labels_are_the_references(reference: dict[str, Any], start:
     np.testing.assert_array_equal(model.assign(features), reference[f"{start}_labels_raw_as_peer_dataset"])
 
 
+def test_centres_start_from_all_frames_of_a_first_batch_of_any_length() -> None:
+    """scikit-learn's default draws them from 3072 frames; the published batches of 100 ECGs have 9300."""
+    from sklearn.cluster import MiniBatchKMeans
+
+    rng = np.random.default_rng(0)
+    frames = [unit_rows(rng.normal(size=(93 * 40, 4)).astype(np.float32)) for _ in range(2)]
+    reference = MiniBatchKMeans(5, random_state=42, batch_size=93 * 40, n_init=20, reassignment_ratio=0.0)
+    for batch in frames:
+        reference.partial_fit(batch)
+    np.testing.assert_allclose(fit_batches(frames, 5).centers, reference.cluster_centers_, atol=1e-5)
+
+
 def test_published_pickles_are_read_without_being_run(golden: Path, tmp_path: Path, reference: dict[str, Any]) -> None:
     targets = golden / "hubert_ecg/targets"
     with np.load(targets / "flow_cluster_labels.npz") as flow:

@@ -116,6 +116,14 @@ def test_the_published_frame_count_keeps_the_first_frames(pretrained: BaseModel,
     close(output["features"], reference["last_hidden_state_with_attention_mask"])
 
 
+def test_the_published_count_of_hardly_any_sample_counts_frames_from_the_end():
+    """Lengths below 1 are the published index of the last kept frame: -1 - 1 is the last but one."""
+    padding = torch.ones(3, 6000, dtype=torch.bool)
+    padding[1, :50], padding[2, :82] = False, False  # lengths -1, 0 and 1
+    kept = ~padded_frames(padding, [10, 3, 3, 2, 2], [4, 2, 2, 2, 2], "count")
+    assert kept.sum(dim=1).tolist() == [92, 93, 1] and not kept[0, -1] and kept[2, 0]
+
+
 @pytest.mark.parametrize("head", ["linear", "mlp", "emb"])
 def test_logits_of_the_three_heads_are_the_references(
     golden: Path, source: Any, reference: Any, head: str, load: Any

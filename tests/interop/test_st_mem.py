@@ -10,9 +10,11 @@ import ecg_signals
 from ecg_signals import load_model
 from ecg_signals.checkpoint.convert import convert
 from ecg_signals.config import ConfigError
-from ecg_signals.interop.st_mem.contract import st_mem
+from ecg_signals.interop.st_mem.contract import contract_of, st_mem
+from ecg_signals.interop.st_mem.names import to_state
 from ecg_signals.metrics.logits import CLASSES, LABELS
 from ecg_signals.registry import build
+from ecg_signals.signal.leads import LEADS
 
 NAMES = ("st_mem", "mtae", "mlae")
 same = torch.testing.assert_close
@@ -143,6 +145,15 @@ def test_the_input_is_what_the_config_trains_on(golden, tmp_path):
     ]  # fmt: skip
 
 
+def test_transforms_without_options_and_filters_designed_for_another_rate_are_what_they_do():
+    """A filter for 500 Hz has half of its cutoff at 250 Hz."""
+    named = [{"highpass_filter": {"fs": 500, "cutoff": 1.0}}, {"random_crop": {"crop_length": 300}}, "standardize"]
+    found = contract_of({"dataset": {"fs": 250, "train_transforms": named}}, 300, LEADS).steps
+    assert found[1:] == [
+        {"name": "high_pass", "cutoff": 0.5}, {"name": "window"}, {"name": "standardise", "jointly": True},
+    ]  # fmt: skip
+
+
 def test_a_model_of_one_lead_is_of_the_lead_that_its_config_loads(golden, tmp_path):
     content = stored(golden, "st_mem", "encoder")
     content["model"] = {key: value for key, value in content["model"].items() if key[:16] != "lead_embeddings."}
@@ -160,6 +171,9 @@ def test_what_does_not_tell_its_model_or_contradicts_itself_is_refused(golden, t
         load_model(tmp_path / "a.pth")
     torch.save(weights, tmp_path / "mlae.pth")  # nothing but weights
     assert load_model(tmp_path / "mlae.pth").cfg._name == "mlae"
+    limb = build("model", "mlae", seq_len=50, leads=list(LEADS[:6]), embed_dim=16, depth=1, num_heads=1, decoder=False)
+    torch.save(to_state(limb.state_dict()), tmp_path / "six.pth")  # 50 values are none of twelve leads
+    assert load_model(tmp_path / "six.pth").cfg.leads == list(LEADS[:6])
     other = {**weights, "to_patch_embedding.2.weight": weights["to_patch_embedding.2.weight"] + 1}
     torch.save({"model": other}, tmp_path / "mtae.pth")
     with pytest.raises(ConfigError, match=r"to_patch_embedding\.2\.weight is not encoder\.to_patch_embedding"):
@@ -175,11 +189,24 @@ def test_what_does_not_tell_its_model_or_contradicts_itself_is_refused(golden, t
             load_model(tmp_path / "b.pth")
 
 
-def test_only_a_head_that_the_project_has_is_written_in_its_layout(with_head, tmp_path):
-    encoder = {"_name": "st_mem", "seq_len": 40, "patch_size": 10, "embed_dim": 16, "depth": 1, "num_heads": 1}
-    model = build("model", "classifier", encoder=encoder, num_labels=2, no_pretrained_weights=True, pool="mean")
-    from ecg_signals.interop.layout import ModelSource, get_layout
+def test_one_ratio_gives_the_perceptrons_of_encoder_and_decoder_their_widths(tmp_path):
+    """2.3 times 16 and 30: 36 values alone would be 2.25, and the decoder's 67 instead of 69."""
+    sizes = {"seq_len": 40, "patch_size": 10, "embed_dim": 16, "depth": 1, "num_heads": 1, "mlp_ratio": 2.3}
+    model = build("model", "st_mem", **sizes, decoder_embed_dim=30, decoder_depth=1, decoder_num_heads=1)
+    torch.save({"model": to_state(model.state_dict())}, tmp_path / "a.pth")
+    found = load_model(tmp_path / "a.pth").state_dict()
+    assert all(torch.equal(found[key], value) for key, value in model.state_dict().items())
 
+
+def test_only_a_head_that_the_project_has_is_written_in_its_layout(with_head, tmp_path):
+    from ecg_signals.interop.layout import ModelSource, get_layout, layout_of
+
+    encoder = {"_name": "st_mem", "seq_len": 40, "patch_size": 10, "embed_dim": 16, "depth": 1, "num_heads": 1}
+    for pool, bias in (("own", True), ("own", False)):
+        model = build("model", "classifier", encoder=encoder, num_labels=2, no_pretrained_weights=True, pool=pool,
+                      head_bias=bias)  # fmt: skip
+        assert (layout_of("classifier", model.cfg.to_dict()) is not None) == bias
+    model = build("model", "classifier", encoder=encoder, num_labels=2, no_pretrained_weights=True, pool="mean")
     options = {key: value for key, value in model.cfg.to_dict().items() if key != "_name"}
     source = ModelSource("classifier", options, model.state_dict())
     get_layout("ecg_signals").save(source, tmp_path / "a.pt")

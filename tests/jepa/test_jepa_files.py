@@ -210,6 +210,30 @@ def test_a_model_of_ours_is_written_in_the_published_layout(tmp_path: Path):
     assert layout_of("classifier", {**source.options, "pool": "max"}) is not layout
 
 
+def test_windows_of_a_model_of_ours_are_in_the_published_layout(tmp_path: Path):
+    from ecg_signals.checkpoint.load import complete, load_source
+    from ecg_signals.interop.ecg_jepa.contract import ecg_jepa
+    from ecg_signals.interop.layout import ModelSource, get_layout
+    from ecg_signals.registry import build
+
+    encoder, signal = {"dim": 16, "depth": 1, "num_heads": 2}, ecg_jepa(400, crop_seconds=5, stride_seconds=1)
+    head = {"encoder": {"_name": "vit", **encoder}, "num_labels": 3, "no_pretrained_weights": True}
+    for name, options in (("classifier", head), ("vit", encoder)):
+        source = ModelSource(name, options, build("model", name, **options).state_dict(), signal=signal)
+        get_layout("ecg_jepa").save(complete(source), tmp_path / f"{name}.pt")
+    found = load_source(tmp_path / "classifier.pt").signal
+    assert (found.window_samples, found.stride_samples) == (2000, 400)
+    assert content(tmp_path / "vit.pt")["config"]["channel_size"] == 2000
+
+
+@pytest.mark.parametrize(("last", "written"), [(None, 0.3), (0.0, 0.0)])
+def test_a_weight_decay_that_stays_is_written_as_one(last: float | None, written: float):
+    from ecg_signals.interop.ecg_jepa.names import published_config
+
+    options = {"weight_decay": 0.3, "final_weight_decay": last}
+    assert published_config(options, {}, {})["final_weight_decay"] == written
+
+
 def test_reading_executes_nothing_and_needs_no_warning(folder: Path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -91,9 +91,11 @@ class EcgJepaFiles(Layout):
         kept = source.cfg.get(KEPT) or {}
         fine_tuned = source.name == "classifier"
         options = source.options["encoder"] if fine_tuned else source.options
-        config = {**_input(source.signal, kept), **published_config(options, kept.get("config") or {}, source.cfg)}
+        config = published_config(options, kept.get("config") or _input(source.signal), source.cfg)
         if fine_tuned:
             return self._fine_tuned_content(source, config, kept)
+        if source.signal is not None and not kept.get("config"):
+            config["channel_size"] = source.signal.window_samples
         minified = source.name == "vit"
         state = {f"{TARGET}{key}": value for key, value in source.state.items()} if minified else dict(source.state)
         content: dict[str, Any] = {"model": state, "config": config}
@@ -110,12 +112,13 @@ class EcgJepaFiles(Layout):
         single = source.logit_kind == CLASSES
         found = task_of(source.labels, single)
         statistics = kept.get("preprocess") or _statistics(source.signal)
+        crops = _crops(source.signal) if source.signal else {}
         stated = {} if source.calibration is None else {"calibration": plain_values(source.calibration.stored)}
         return {
             **stated,
             "model": published_state(source.state, attentive),
             "config": {**config, "dropout": source.options["encoder"]["dropout"]},
-            "eval_config": published_head(source.options, kept.get("eval_config") or {}),
+            "eval_config": published_head(source.options, kept.get("eval_config") or crops),
             "preprocess": {key: torch.tensor(values, dtype=torch.float32) for key, values in statistics.items()},
             "task": found or kept.get("task") or "",
         }
@@ -133,15 +136,19 @@ def _contract(
     return ecg_jepa(rate, config["channels"], **statistics, crop_seconds=crop, stride_seconds=stride)
 
 
-def _input(signal: SignalContract | None, kept: Mapping[str, Any]) -> dict[str, Any]:
+def _input(signal: SignalContract | None) -> dict[str, Any]:
     """How a published config states the input of a model. Published values where it is not known, with a warning."""
-    if kept.get("config"):
-        return {}
     if signal is None:
         signal = ecg_jepa()
         logger.warning("the model states no input contract, but these files must: written are 500 Hz and 12 leads")
     rate = int(signal.sample_rate) if float(signal.sample_rate).is_integer() else signal.sample_rate
     return {"sampling_frequency": rate, "channels": [lead.upper() for lead in signal.leads]}
+
+
+def _crops(signal: SignalContract) -> dict[str, float]:
+    """How a published eval_config states the windows of a model that it does not have from a published file."""
+    samples = {"crop_duration": signal.window_samples, "crop_stride": signal.stride_samples or signal.window_samples}
+    return {key: count / signal.sample_rate for key, count in samples.items()}
 
 
 def _statistics(signal: SignalContract | None) -> dict[str, list[float]]:

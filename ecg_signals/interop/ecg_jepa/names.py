@@ -154,6 +154,8 @@ def published_config(options: Mapping[str, Any], stored: Mapping[str, Any], reci
     """
     config = {**PRETRAINING, **_of_recipe(recipe), **stored}
     config |= {key: options[key] for key in (*SAME, *SAME_IN_PRETRAINING) if options.get(key) is not None}
+    if "final_weight_decay" in options and options["final_weight_decay"] is None:  # it stays as it is
+        config["final_weight_decay"] = config["weight_decay"]
     if options.get("max_update"):
         config["steps"] = int(options["max_update"])
     return config

@@ -38,10 +38,11 @@ def contract_of(config: Mapping[str, Any], window_samples: int, leads: Sequence[
     """What a stored config trains on: its rate, and its training transforms but the augmentations, in their order."""
     dataset = section(config, "dataset")
     usual = st_mem(window_samples, leads)
-    transforms = [item for item in dataset.get("train_transforms") or [] if isinstance(item, Mapping)]
+    listed = [{item: {}} if isinstance(item, str) else item for item in dataset.get("train_transforms") or []]
+    transforms = [item for item in listed if isinstance(item, Mapping)]
     named = [(name, options or {}) for item in transforms for name, options in item.items()]
-    steps = [step for name, options in named for step in _steps(name, options)]
     rate = float(dataset.get("fs") or usual.sample_rate)
+    steps = [step for name, options in named for step in _steps(name, options, rate)]
     return replace(
         usual,
         sample_rate=rate,
@@ -56,13 +57,14 @@ def section(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _steps(name: str, options: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The steps of one transform; none for an augmentation."""
+def _steps(name: str, options: Mapping[str, Any], rate: float) -> list[dict[str, Any]]:
+    """The steps of one transform at `rate` Hz; none for an augmentation."""
     if name in CROPS:
         return [{"name": WINDOW}]
     if name in FILTERS:
         order = {"order": int(options["order"])} if "order" in options else {}
-        return [{"name": FILTERS[name], "cutoff": float(options["cutoff"]), **order}]
+        cutoff = float(options["cutoff"]) * (rate / float(options.get("fs") or rate))  # `fs`: what it is designed for
+        return [{"name": FILTERS[name], "cutoff": cutoff, **order}]
     if name == "standardize":
         axes = options.get("axis", [-1, -2])
         return [{"name": "standardise", "jointly": isinstance(axes, Sequence) and len(axes) > 1}]

@@ -40,7 +40,8 @@ class StMemFiles(Layout):
         encoder = options.get("encoder") if name == "classifier" else None
         if not isinstance(encoder, Mapping):
             return name in self.models
-        return encoder.get("_name") in self.models and (options["pool"], options["head"]) == ("own", "linear")
+        head = (options["pool"], options["head"], options["head_bias"])
+        return encoder.get("_name") in self.models and head == ("own", "linear", True)
 
     def read(self, raw: dict[str, Any], where: str) -> ModelSource:
         config = section(raw, "config")
@@ -113,12 +114,14 @@ def _encoder_of(state: Mapping[str, Any], config: Mapping[str, Any], where: str)
     if stated:
         return "mlae" if "mlae" in stated else "mtae"
     tokens, size = state["pos_embedding"].shape[1] - 1, len(state["patch_embed.0.weight"])
-    if tokens != 12 or size % 12:  # MLAE has as many tokens as leads, MTAE patches of as many values
-        return "mtae" if tokens != 12 else "mlae"
+    if tokens > 12 or size % 12:  # MLAE has at most as many tokens as leads, MTAE patches of as many values
+        return "mtae" if tokens > 12 else "mlae"
     named = [name for name in ("mtae", "mlae") if name in where.lower()]
     if len(named) == 1:
         logger.warning("%s holds weights of MTAE or MLAE and no config: taken for %s by its path", where, named[0])
         return named[0]
+    if tokens != 12:
+        return "mtae"  # of twelve leads, as all models that the project ships
     raise ConfigError(
         f"{where} holds weights of MTAE or MLAE, which have the same shapes, and no config that tells them apart; add "
         f"config={{'model_name': 'mtae_vit_base_dec256d4b'}} or 'mlae_...' to it, or put mtae or mlae into its name"

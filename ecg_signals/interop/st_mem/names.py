@@ -131,6 +131,8 @@ def sizes(name: str, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> 
         inner = state["decoder.mask_embedding"].shape[-1]
         blocks = _blocks(state, "decoder.", inner)
         found |= {"decoder_embed_dim": inner} | {f"decoder_{key}": blocks[key] for key in ("depth", "num_heads")}
+        if "mlp_ratio" in blocks:  # of both, whose widths are rounded down: each gives the least that it can be
+            found["mlp_ratio"] = max(found.get("mlp_ratio", 0.0), blocks["mlp_ratio"])
     return found
 
 

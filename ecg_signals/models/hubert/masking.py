@@ -44,6 +44,7 @@ def padded_frames(padding: Tensor, kernels: Sequence[int], strides: Sequence[int
     frames = num_frames(padding.shape[1], kernels, strides)
     if rule == "count":
         kept = [num_frames(int(count), kernels, strides) for count in (~padding).sum(dim=1)]
+        kept = [count if count > 0 else frames + count for count in kept]  # an index from the end, as published
         return torch.arange(frames, device=padding.device) >= torch.tensor(kept, device=padding.device)[:, None]
     field, step = receptive_field(kernels, strides)
     ends = torch.arange(frames, device=padding.device) * step
