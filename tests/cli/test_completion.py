@@ -37,7 +37,7 @@ def typed(line, monkeypatch):
         ("ecg-train --config-name finetune/diagnosis model.num", ["model.num_labels="]),
         ("ecg-list mo", ["model "]),
         ("ecg-list recipe 3", ["3kg "]),
-        ("ecg-list optimizer ada", ["adam ", "adamw "]),
+        ("ecg-list optimizer ada", ["adam ", "adam_l2 ", "adamw "]),
         ("ecg-preprocess ptb", ["ptb ", "ptbxl "]),
         ("ecg-convert a b --to f", ["fairseq ", "fairseq_signals "]),
         ("ecg-predict --mod", ["--model "]),
