@@ -53,7 +53,8 @@ class Delineator:
     @torch.inference_mode()
     def _classes(self, signal: np.ndarray) -> np.ndarray:
         """[leads, samples] -> [samples], in overlapping windows as long as those that the model was trained on."""
-        size, margin = self.contract.window_samples, round(MARGIN_SECONDS * self.contract.sample_rate)
+        size = self.contract.window_samples
+        margin = min(round(MARGIN_SECONDS * self.contract.sample_rate), size // 4)  # of short windows half is new
         device, samples = next(self.model.parameters()).device, signal.shape[-1]
         starts = list(_starts(samples, size, margin))
         out = np.empty(samples, dtype=np.int64)
