@@ -74,10 +74,7 @@ class CompositeCriterion(BaseCriterion):
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> CriterionOutput:
         shared = _OneCall(model)
         outputs = [part(shared.view(number), batch) for number, part in enumerate(self.parts)]
-        losses = [
-            weight * part.loss / torch.as_tensor(part.sample_size, device=part.loss.device).clamp(min=1)
-            for weight, part in zip(self.weights, outputs)
-        ]
+        losses = [weight * part.loss / _divisor(part) for weight, part in zip(self.weights, outputs)]
         loss = torch.stack(losses).sum()
         logs = logged(loss, batch)
         scores: dict[str, Tensor] = {}
@@ -96,6 +93,12 @@ class CompositeCriterion(BaseCriterion):
             printed = part.metrics({**mine, "updates": updates_in(logs)}, rows)
             out |= {f"{head}{key}": value for key, value in printed.items() if key != "nsignals"}
         return out
+
+
+def _divisor(part: CriterionOutput) -> Tensor:
+    """`sample_size`, or 1 where there is nothing to divide."""
+    size = torch.as_tensor(part.sample_size, device=part.loss.device)
+    return torch.where(size > 0, size, torch.ones_like(size))
 
 
 class _OneCall:

@@ -78,8 +78,11 @@ class Wav2Vec2Criterion(CountingCriterion):
 
 
 def answers(logits: Tensor) -> Logs:
-    """How many positives [0] are as alike as any negative [1:]; frames whose logits are all equal count as wrong."""
-    positive, negatives = logits[0], logits[1:]
+    """How many positives [0] are as alike as any negative [1:]; frames whose logits are all equal count as wrong.
+
+    So do those of a model without negatives.
+    """
+    positive, negatives = logits[0], logits[1:] if len(logits) > 1 else logits
     right = (positive >= negatives.amax(dim=0)) & (positive > negatives.amin(dim=0))
     return {"correct": right.sum(), "count": right.numel()}
 

@@ -39,19 +39,24 @@ class GumbelQuantizer(nn.Module):
         self.temperature.fill_(max(self.start * self.factor**num_updates, self.end))
 
     def forward(
-        self, x: Tensor, noise: Tensor | None = None, temperature: float | Tensor | None = None
+        self,
+        x: Tensor,
+        noise: Tensor | None = None,
+        temperature: float | Tensor | None = None,
+        padding: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """x [..., dim] -> quantized [..., out_dim], codes int64 [..., groups], prob_perplexity, code_perplexity.
 
         In training the choice is a Gumbel softmax sample with a straight-through gradient; `noise` [rows x groups,
         num_vars] and `temperature` replace what would be drawn and scheduled. In eval it is the largest logit.
+        padding: bool [...], True for what the perplexities leave out.
         """
         with torch.autocast(x.device.type, enabled=False):
             logits = self._logits(x)
             best = logits.argmax(dim=-1)  # [rows, groups]
             chosen, codes = self._sample(logits, noise, temperature) if self.training else (None, best)
-            mean = logits.softmax(dim=-1).mean(dim=0)  # [groups, num_vars]
-            counts = F.one_hot(best, self.num_vars).float().mean(dim=0)
+            mean = _mean(logits.softmax(dim=-1), padding)  # [groups, num_vars]
+            counts = _mean(F.one_hot(best, self.num_vars).float(), padding)
             return {
                 "quantized": self._look_up(chosen, codes).reshape(*x.shape[:-1], -1),
                 "codes": codes.reshape(*x.shape[:-1], self.groups),
@@ -89,6 +94,13 @@ class GumbelQuantizer(nn.Module):
     def decode(self, codes: Tensor) -> Tensor:
         """codes int64 [..., groups] -> codewords [..., out_dim]."""
         return self._look_up(None, codes.reshape(-1, self.groups)).reshape(*codes.shape[:-1], -1)
+
+
+def _mean(rows: Tensor, padding: Tensor | None) -> Tensor:
+    """Over the rows [rows, groups, num_vars] that are not padding."""
+    if padding is None:
+        return rows.mean(dim=0)
+    return rows.masked_fill(padding.reshape(-1, 1, 1), 0.0).sum(dim=0) / (~padding).sum()
 
 
 def _perplexity(share: Tensor) -> Tensor:

@@ -191,6 +191,14 @@ def test_a_composite_sums_the_weighted_means_of_its_criteria(given):
     assert 0 <= printed["1_auroc"] <= 1 and printed["nsignals"] == 4
 
 
+def test_a_composite_divides_by_weights_that_sum_to_less_than_one():
+    options = {"multi_class": {"weight": [0.25, 4.0]}}
+    criterion = build("criterion", "composite_criterion", criterion_names=list(options), args=options)
+    out = run(criterion, torch.zeros(2, 2), label=torch.tensor([0, 0]))
+    assert float(out.loss) == pytest.approx(math.log(2))
+    assert float(run(criterion, torch.zeros(2, 2), label=torch.tensor([-1, -1])).loss) == 0
+
+
 def test_a_composite_hands_modes_and_labels_to_its_criteria():
     options = {"binary_cross_entropy_with_logits": {"pos_weight": [1.0, 2.0], "report_auc": True}}
     criterion = build("criterion", "composite_criterion", criterion_names=list(options), args=options)

@@ -166,6 +166,12 @@ def test_frames_whose_logits_are_all_equal_count_as_wrong():
     assert [numbers(out.logs)[key] for key in ("correct", "count")] == [1, 2]
 
 
+@pytest.mark.parametrize("infonce, loss", [(True, 0.0), (False, 6 * math.log(2))])
+def test_without_negatives_nothing_is_told_apart(infonce, loss):
+    out = build("criterion", "wav2vec2", infonce=infonce)(StandIn({"pred_logits": torch.zeros(1, 2, 3)}), batch_of(2))
+    assert (float(out.loss), numbers(out.logs)["correct"]) == (pytest.approx(loss), 0)
+
+
 def test_the_criterion_asks_for_the_masked_pass():
     model = StandIn({"pred_logits": torch.zeros(3, 1, 2)})
     batch = batch_of(1)

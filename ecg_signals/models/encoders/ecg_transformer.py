@@ -84,7 +84,8 @@ class ECGTransformerConfig(TransformerConfig):
     conv_pos_groups: int = option(16, "groups of the positional convolution; they divide encoder_embed_dim", least=1)
     include_padding: bool = option(
         False,
-        "padded frames enter the group norm's statistics, the positional convolution and the features penalty",
+        "padded frames enter the group norm's statistics, the positional convolution, the features penalty and the "
+        "perplexities",
         ours=True,
     )
     pooling: str = option(

@@ -81,13 +81,13 @@ class Wav2Vec2(ECGTransformer):
     def project(self, features: Tensor) -> Tensor:
         return self._project(features)[0]
 
-    def _project(self, features: Tensor) -> tuple[Tensor, dict[str, Any]]:
+    def _project(self, features: Tensor, padding: Tensor | None = None) -> tuple[Tensor, dict[str, Any]]:
         """Transformer input, and the statistics of the input's quantizer if there is one."""
         if not self.cfg.quantize_input:
             return super().project(features), {}
         quantizer = self.input_quantizer or self.quantizer
         assert quantizer is not None
-        found = quantizer(features)
+        found = quantizer(features, padding=self._uncounted(padding))
         return self.dropout_input(self.project_inp(found["quantized"])), _statistics(quantizer, found, None)
 
     def forward(
@@ -117,10 +117,10 @@ class Wav2Vec2(ECGTransformer):
         penalty = self._penalty(features, padding)
         features = self.layer_norm(features)
         hidden = self._hidden_frames(features, padding, mask_indices)
-        frames, statistics = self._project(features)
+        frames, statistics = self._project(features, padding)
         x, _ = self.contextualise(self.hide(frames, hidden.mask, channels=True), padding)
         predicted = self.final_proj(hidden.gather(x))  # [batch, M, final_dim]
-        targets, found = self._targets(features, hidden, gumbel_noise, gumbel_temp)
+        targets, found = self._targets(features, padding, hidden, gumbel_noise, gumbel_temp)
         if neg_idxs is None:
             neg_idxs = sent(self._draw_negatives(hidden, padding), x.device)
         return ModelOutput(
@@ -140,9 +140,14 @@ class Wav2Vec2(ECGTransformer):
         found = self.quantizer(self.layer_norm(self.convolve(source, padding_mask)[0]))
         return found["quantized"], found["codes"]
 
+    def _uncounted(self, padding: Tensor | None) -> Tensor | None:
+        """Frames that no mean over frames counts."""
+        return None if self.cfg.include_padding else padding
+
     def _penalty(self, features: Tensor, padding: Tensor | None) -> Tensor:
         """Mean square of the convolutions' output."""
-        if padding is None or self.cfg.include_padding:
+        padding = self._uncounted(padding)
+        if padding is None:
             return features.float().square().mean()
         squares = features.float().square().mean(dim=-1)
         return squares.masked_fill(padding, 0.0).sum() / (~padding).sum()
@@ -161,14 +166,19 @@ class Wav2Vec2(ECGTransformer):
         return HiddenFrames.of(mask_indices, features.device)
 
     def _targets(
-        self, features: Tensor, hidden: HiddenFrames, noise: Tensor | None, temperature: float | Tensor | None
+        self,
+        features: Tensor,
+        padding: Tensor | None,
+        hidden: HiddenFrames,
+        noise: Tensor | None,
+        temperature: float | Tensor | None,
     ) -> tuple[Targets, dict[str, Any]]:
         """Candidates that negatives are rows of: the hidden frames, or all of them."""
         everywhere = self.cfg.negatives_from_everywhere
         y = self.dropout_features(features if everywhere else hidden.gather(features))
         statistics: dict[str, Any] = {}
         if self.quantizer is not None:
-            found = self.quantizer(y, noise, temperature)
+            found = self.quantizer(y, noise, temperature, self._uncounted(padding) if everywhere else None)
             y, identity = found["quantized"], self._identity(found["codes"])
             statistics = _statistics(self.quantizer, found, temperature)
         else:

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from reference_models import Reference, close, pretraining_terms, without_dropout
 
 from ecg_signals.checkpoint.load import load_model
@@ -204,6 +205,32 @@ def test_padding_never_changes_an_item_and_published_arithmetic_does():
         torch.testing.assert_close(ours(source, padding)["pooled"][1:], ours(alone)["pooled"])
         assert not torch.allclose(theirs(source, padding)["pooled"][1:], theirs(alone)["pooled"], atol=1e-3)
         torch.testing.assert_close(ours(source)["pooled"], theirs(source)["pooled"])
+
+
+@pytest.mark.parametrize("options", [
+    {"negatives_from_everywhere": True},
+    {"quantize_input": True, "quantize_targets": False},
+    {"quantize_input": True, "same_quantizer": True, "negatives_from_everywhere": True},
+])  # fmt: skip
+def test_padded_frames_use_no_codewords(options):
+    torch.manual_seed(0)
+    source = torch.randn(2, 12, 800)
+    source[1, :, 560:] = 0
+    padding = torch.zeros(2, 800, dtype=torch.bool)
+    padding[1, 560:] = True
+    longer = F.pad(source, (0, 160)), F.pad(padding, (0, 160), value=True)
+    model = build("model", "wav2vec2", **{**TINY, "quantize_targets": True, **options}).eval()
+    frames = [model.feature_extractor.frames(samples) for samples in (800, 960)]
+    hidden = [torch.arange(count).expand(2, -1) % 8 < 2 for count in frames]
+    hidden[1] = F.pad(hidden[0], (0, frames[1] - frames[0]))
+    for mask in hidden:
+        mask[:, model.feature_extractor.frames(560) :] = False
+    with torch.no_grad():
+        short, long = (
+            model(*given, mask=True, mask_indices=mask) for given, mask in zip(((source, padding), longer), hidden)
+        )
+    for key in ("prob_perplexity", "code_perplexity"):
+        torch.testing.assert_close(short[key], long[key])
 
 
 def test_the_same_seed_gives_the_same_step_and_another_seed_another():
