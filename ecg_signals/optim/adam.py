@@ -31,6 +31,15 @@ class Uncompiled(torch.optim.Optimizer):
     zero_grad = unwrap(torch.optim.Optimizer.zero_grad)
 
 
+class FromOptions(Uncompiled):
+    """Goes before an Adam of torch's, which it makes of options; fused where the weights allow it."""
+
+    def __init__(self, params: Iterable[Any], cfg: AdamConfig) -> None:
+        check_adam_options(cfg.lr, cfg.adam_betas, cfg.adam_eps)
+        options = {"lr": cfg.lr[0], "betas": tuple(cfg.adam_betas), "eps": cfg.adam_eps}
+        super().__init__(params, **options, weight_decay=cfg.weight_decay, fused=True)  # type: ignore[call-arg,arg-type]
+
+
 @register_optimizer("adam", dataclass=AdamConfig)
 class Adam(Uncompiled):
     """With step t, gradient g, moments m and v (float32):

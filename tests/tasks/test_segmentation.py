@@ -127,48 +127,36 @@ def test_a_model_of_single_leads_with_labels_trains_and_marks_every_lead(ludb, d
     assert {"0_wave_f1", "0_accuracy", "1_auroc"} <= set(valid)
 
 
-def test_a_long_record_is_marked_as_its_windows_are(ludb):
-    class Loud(torch.nn.Module):
-        """QRS where the signal is above 1."""
+class Above(torch.nn.Module):
+    """QRS where the input exceeds a height."""
 
-        waves, cfg = WAVES, None
+    waves, cfg = WAVES, None
 
-        def __init__(self):
-            super().__init__()
-            self.weight = torch.nn.Parameter(torch.zeros(1))
+    def __init__(self, height):
+        super().__init__()
+        self.height = torch.nn.Parameter(torch.tensor(height))
 
-        def forward(self, source):
-            loud = (source[:, 0] > 1).float()
-            return {"logits": torch.stack([loud * 0 - 1, loud, loud * 0 - 1, 1 - loud], dim=-1)}
+    def forward(self, source):
+        high = (source[:, 0] > self.height).float()
+        return {"logits": torch.stack([high * 0 - 1, high, high * 0 - 1, 1 - high], dim=-1)}
 
+
+def test_a_long_record_is_marked_as_its_windows_are():
     signal = np.zeros((1, 7300), np.float32)
     for begin in (990, 1995, 4000, 7250):
         signal[0, begin : begin + 30] = 2.0
     record = Record(signal, 500, ["II"])
     contract = SignalContract(500.0, ["II"], 2000, [])
-    found = Delineator(Loud(), contract)(record)["II"]["qrs"] * 500
+    found = Delineator(Above(1.0), contract)(record)["II"]["qrs"] * 500
     assert found.round().astype(int).tolist() == [[b, b + 29] for b in (990, 1995, 4000, 7250)]
 
 
 def test_a_lead_alone_is_normalised_without_the_others_and_every_window_for_itself():
-    class High(torch.nn.Module):
-        """QRS where the input is above 2."""
-
-        waves, cfg = WAVES, None
-
-        def __init__(self):
-            super().__init__()
-            self.weight = torch.nn.Parameter(torch.zeros(1))
-
-        def forward(self, source):
-            high = (source[:, 0] > 2).float()
-            return {"logits": torch.stack([high * 0 - 1, high, high * 0 - 1, 1 - high], dim=-1)}
-
     signal = np.zeros((2, 5000), np.float32)
     signal[1, 100:120], signal[1, 3500:3520], signal[0] = 1.0, 50.0, 1000 * np.sin(np.arange(5000))
     joint = {"name": "standardise", "jointly": True, "variance_eps": 1e-5}
     contract = SignalContract(500.0, ["II"], 2000, [{"name": "window"}, joint])
-    found = Delineator(High(), contract)(Record(signal, 500, ["I", "II"]))["II"]["qrs"] * 500
+    found = Delineator(Above(2.0), contract)(Record(signal, 500, ["I", "II"]))["II"]["qrs"] * 500
     assert found.round().astype(int).tolist() == [[100, 119], [3500, 3519]]
 
 
