@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import CODES, RECORDS, write_data  # type: ignore[import-not-found]
+from small_data import CODES, RECORDS, write_data
 
 import ecg_signals
 from ecg_signals.checkpoint.read import read_checkpoint

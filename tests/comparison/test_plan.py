@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import RECORDS, TINY, write_data  # type: ignore[import-not-found]
+from small_data import RECORDS, TINY, write_data
 
 from ecg_signals.cli.eval import parse, read_recipe
 from ecg_signals.cli.recipes import packaged_recipes

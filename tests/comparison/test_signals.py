@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import write_data  # type: ignore[import-not-found]
 from scipy.io import loadmat, savemat
+from small_data import write_data
 
 from ecg_signals.comparison.models import usual_signal
 from ecg_signals.comparison.signals import Prepared, prepare_records, read_stored
