@@ -21,7 +21,10 @@ TYPES = {  # of values -> class of the array, type of the element
     "f8": (6, 9), "f4": (7, 7), "i1": (8, 1), "u1": (9, 2), "i2": (10, 3), "u2": (11, 4), "i4": (12, 5), "u4": (13, 6),
     "i8": (14, 12), "u8": (15, 13),
 }  # fmt: skip
-PLAIN = {f"{order}{kind}" for kind in TYPES for order in ("|" if kind.endswith("1") else "<")}
+
+
+class NotPlain(Exception):
+    """An array that is no matrix of numbers as this processor keeps them."""
 
 
 def write_mat(path: Path, arrays: Mapping[str, Any]) -> None:
@@ -30,8 +33,12 @@ def write_mat(path: Path, arrays: Mapping[str, Any]) -> None:
     Raises: CannotWrite; TypeError for what .mat files do not hold.
     """
     found = {name: np.asarray(value) for name, value in arrays.items()}
-    plain = all(values.dtype.str in PLAIN and values.ndim <= 2 for values in found.values())
-    parts = [HEADER, *(part for item in found.items() for part in _matrix(*item))] if plain else [_by_scipy(found)]
+    try:
+        parts = [HEADER]
+        for name, values in found.items():
+            parts += _matrix(name, values)
+    except NotPlain:
+        parts = [_by_scipy(found)]
     with replacing(path) as partial:
         _write(partial, memoryview(b"".join(parts)))
 
@@ -56,6 +63,9 @@ def _by_scipy(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def _matrix(name: str, values: np.ndarray) -> tuple[bytes, memoryview, bytes]:
+    """Raises: NotPlain."""
+    if values.ndim > 2:
+        raise NotPlain
     rows, columns = values.shape if values.ndim == 2 else (1, values.size)
     head, tail = _frame(name, values.dtype.str, rows, columns)
     return head, np.ascontiguousarray(values.T).data, tail
@@ -63,7 +73,9 @@ def _matrix(name: str, values: np.ndarray) -> tuple[bytes, memoryview, bytes]:
 
 @lru_cache(maxsize=256)
 def _frame(name: str, dtype: str, rows: int, columns: int) -> tuple[bytes, bytes]:
-    """What stands before and behind the values of an array."""
+    """What stands before and behind the values of an array. Raises: NotPlain."""
+    if dtype[0] == ">" or dtype[1:] not in TYPES:
+        raise NotPlain
     kind, element = TYPES[dtype[1:]]
     size = rows * columns * int(dtype[2:])
     flags = struct.pack("<IIII", UINT32, 8, kind, 0)

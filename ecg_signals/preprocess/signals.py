@@ -64,7 +64,7 @@ def read_ordered(source: "Source", row: "Row") -> Ordered:
 
 def ordered(record: "Record", cfg: PreprocessConfig) -> Ordered:
     """The wanted leads and their statistics."""
-    from ecg_signals.signal.leads import derive_limb_leads, order_leads
+    from ecg_signals.signal.leads import order_leads
     from ecg_signals.signal.standardise import centre_leads
 
     have = {name.lower() for name in record.leads}
@@ -73,15 +73,11 @@ def ordered(record: "Record", cfg: PreprocessConfig) -> Ordered:
         found = ", ".join(record.leads) if not available else "no samples"
         raise ConfigError(f"holds {found}; expected {', '.join(cfg.leads)}. Set leads={','.join(record.leads)}")
     signal = order_leads(record.signal, record.leads, cfg.leads)
-    derived: list[str] = []
-    missing = ~np.isfinite(signal)
-    if missing.any():
-        signal[missing] = np.nan
-        if cfg.derive_leads:
-            signal, derived = derive_limb_leads(signal, cfg.leads)
-            missing = np.isnan(signal)
+    derived, nan_leads, nan_any = [], [], False
+    if not np.isfinite(signal).all():
+        signal, derived, missing = without_infinite(signal, cfg)
+        nan_leads, nan_any = named(cfg.leads, missing.all(axis=1)), bool(missing.any())
     mean, deviation, _ = centre = centre_leads(signal)
-    nan_leads = named(cfg.leads, missing.all(axis=1))
     constant = named(cfg.leads, deviation == 0)
     facts = {
         "avail_leads": available,
@@ -89,7 +85,7 @@ def ordered(record: "Record", cfg: PreprocessConfig) -> Ordered:
         "sample_rate": _whole(record.sample_rate),
         "sample_size": signal.shape[1],
         "units": "mv",
-        "nan_any": bool(missing.any()),
+        "nan_any": nan_any,
         "nan_leads_any": bool(nan_leads),
         "nan_leads": nan_leads,
         "constant_leads_any": bool(constant),
@@ -98,6 +94,20 @@ def ordered(record: "Record", cfg: PreprocessConfig) -> Ordered:
     facts["signal_sha1"] = hashlib.sha1(np.ascontiguousarray(signal).data).hexdigest()[:16]  # tells equal records
     facts |= {"mean": mean.astype(float).tolist(), "std": deviation.astype(float).tolist()}
     return Ordered(signal, record.sample_rate, facts, centre)
+
+
+def without_infinite(signal: np.ndarray, cfg: PreprocessConfig) -> tuple[np.ndarray, list[str], np.ndarray]:
+    """The signal [leads, samples] with NaN for what is not finite and limb leads from others where that is asked for,
+    their names, and where NaN is left.
+    """
+    from ecg_signals.signal.leads import derive_limb_leads
+
+    missing = ~np.isfinite(signal)
+    signal[missing] = np.nan
+    if not cfg.derive_leads:
+        return signal, [], missing
+    signal, derived = derive_limb_leads(signal, cfg.leads)
+    return signal, derived, np.isnan(signal)
 
 
 def named(leads: list[str], which: np.ndarray) -> list[str]:
@@ -151,18 +161,18 @@ def store(record: Ordered, row: "Row", source: "Source", dest: Path) -> int:
     common: dict[str, Any] = {"idx": int(row["idx"]), "org_sample_rate": _whole(rate), "org_sample_size": org.shape[1]}
     if row.get("patient_number") is not None:
         common["patient_id"] = int(row["patient_number"])
-    name = Path(row["save_file"])
+    name = row["save_file"]
     if cfg.keep_org:
-        write_signal(dest / "org" / name, org, rate, cfg, common)
+        write_signal(dest.joinpath("org", name), org, rate, cfg, common)
     common |= {"mean": mean[:, None], "std": deviation[:, None]}
     if cfg.keep_preprocessed:
-        write_signal(dest / "preprocessed" / name, result, cfg.sample_rate, cfg, common)
+        write_signal(dest.joinpath("preprocessed", name), result, cfg.sample_rate, cfg, common)
     size = int(cfg.segment_seconds * cfg.sample_rate) or result.shape[-1]
     pieces = segment(result, size)  # [segments, leads, samples]
     tracks = source.tracks(row, org.shape[-1], result.shape[-1], rate)
     common |= source.values(record.facts)
     for i, piece in enumerate(pieces):
-        path = dest / "segmented" / segment_name(row["save_file"], i)
+        path = dest.joinpath("segmented", segment_name(name, i))
         cut = {key: values[i * size : (i + 1) * size] for key, values in tracks.items()}
         write_signal(path, piece, cfg.sample_rate, cfg, common | {"segment_i": i} | cut)
     return len(pieces)

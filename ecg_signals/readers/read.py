@@ -1,7 +1,7 @@
 """`read_record`: one record file in any known format -> leads x samples in mV."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -117,16 +117,20 @@ def _readers_of(registered: tuple[tuple[str, type], ...]) -> Sequence[Reader]:
 
 def _recognised(path: Path) -> tuple[Reader, Any] | None:
     """Plugins that come before all of ours are asked first, then every reader by the content, then by the name."""
-    readers = _readers()
-    asked = [(reader, lambda reader=reader: reader.recognise(path)) for reader in readers]
-    first = [ask for ask in asked if not ask[0].ours and ask[0].rank <= 0]
-    by_content = []
-    if path.is_file():
-        head = read_head(path)
-        by_content = [(reader, lambda reader=reader: reader.sniffed(path, head)) for reader in readers]
-        asked = [ask for ask in asked if not ask[0].by_content_alone()]
-    answers = ((reader, ask()) for reader, ask in [*first, *by_content, *asked])
-    return next(((reader, found) for reader, found in answers if found is not None), None)
+    return next(((reader, found) for reader, found in _answers(path, _readers()) if found is not None), None)
+
+
+def _answers(path: Path, readers: Sequence[Reader]) -> Iterator[tuple[Reader, Any]]:
+    for reader in readers:
+        if not reader.ours and reader.rank <= 0:
+            yield reader, reader.recognise(path)
+    there = path.is_file()
+    head = read_head(path) if there else b""
+    for reader in readers if there else ():
+        yield reader, reader.sniffed(path, head)
+    for reader in readers:
+        if not there or not reader.by_content_alone():
+            yield reader, reader.recognise(path)
 
 
 def _formats() -> str:

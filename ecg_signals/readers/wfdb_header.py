@@ -54,9 +54,10 @@ class Header:
     comments: list[str] = field(default_factory=list)
 
 
-def read_header(path: Path) -> Header:
-    """Raises: ConfigError naming the line that is not WFDB."""
-    raw = read_regular(path, HEADER_BYTES)
+def read_header(path: Path, raw: bytes | None = None) -> Header:
+    """`raw`: the file's content, where that is known. Raises: ConfigError naming the line that is not WFDB."""
+    if raw is None:
+        raw = read_regular(path, HEADER_BYTES)
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -175,6 +176,7 @@ def _count(text: str) -> int:
     return int(text)
 
 
+@lru_cache(maxsize=1024)
 def _integer(text: str) -> int:
     if not text.removeprefix("-").isdigit() or len(text) > 12:
         raise ValueError

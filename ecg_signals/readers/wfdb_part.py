@@ -183,8 +183,11 @@ def _divide(signal: np.ndarray, counts: np.ndarray, plain: list[tuple[int, int, 
     if rows == list(range(len(signal))) and columns == list(range(counts.shape[1])):
         divisors = np.array(gains)[:, None]
         # a float64 quotient of two exact float32 numbers, rounded, is their float32 quotient (Figueroa 1995)
-        single = counts.dtype == np.int16 and signal.dtype == np.float32 and (np.float32(divisors) == divisors).all()
-        np.divide(counts.T, divisors, out=signal, dtype=np.float32 if single else np.float64, casting="unsafe")
+        if counts.dtype == np.int16 and signal.dtype == np.float32 and (np.float32(divisors) == divisors).all():
+            np.copyto(signal, np.ascontiguousarray(counts.T))  # turned over while they are small
+            np.divide(signal, np.float32(divisors), out=signal)
+        else:
+            np.divide(counts.T, divisors, out=signal, dtype=np.float64, casting="unsafe")
         return
     for row, column, gain in plain:
         np.divide(counts[:, column], gain, out=signal[row], dtype=np.float64, casting="unsafe")

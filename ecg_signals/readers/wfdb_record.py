@@ -1,10 +1,11 @@
 """WFDB records: any format, several signal files, several segments."""
 
+import os
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ecg_signals.readers.base import Reader
+from ecg_signals.readers.base import HEAD_BYTES, Reader
 from ecg_signals.readers.stated import Stated
 from ecg_signals.readers.units import voltage_factor
 from ecg_signals.readers.wfdb_header import Header, read_header
@@ -24,13 +25,17 @@ class WfdbReader(Reader):
     rank = 1  # its signal files may have any name
 
     def sniffed(self, path: Path, head: bytes) -> Header | None:
-        """A MATLAB file may be the signal file of a header beside it, which then counts."""
-        return self.recognise(path) if path.suffix.lower() == ".mat" and head.startswith(b"MATLAB") else None
+        """A header that begins with its own name; a MATLAB file may be the signal file of a header beside it."""
+        suffix = path.suffix.lower()
+        if suffix == ".hea" and head.startswith(os.fsencode(path.stem) + b" "):
+            return read_header(path, head if len(head) < HEAD_BYTES else None)
+        return self.recognise(path) if suffix == ".mat" and head.startswith(b"MATLAB") else None
 
     def recognise(self, path: Path) -> Header | None:
-        suffix, beside = path.suffix.lower(), path.parent / f"{path.name}.hea"
+        suffix = path.suffix.lower()
         if suffix == ".hea":
             return read_header(path) if path.exists() else None
+        beside = path.parent / f"{path.name}.hea"
         if beside.is_file() and (not suffix or not path.is_file()):
             return read_header(beside)
         for file in (beside, path.with_suffix(".hea")) if suffix else ():

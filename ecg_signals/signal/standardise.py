@@ -5,6 +5,7 @@ import numpy as np
 from ecg_signals.config import UsageError
 
 CONSTANT_LEADS = ("zero", "nan", "constant")
+_CACHED = 1 << 15  # values in double precision
 
 
 def lead_statistics(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -55,15 +56,21 @@ def centre_leads(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
     The deviation is that of the mean-free values: the published segments show it in their last bits.
     """
     mean = signal.mean(axis=-1, dtype=np.float64)
-    constant = signal.min(axis=-1) == signal.max(axis=-1)
+    constant = signal[:, 0] == signal[:, -1]
+    constant[constant] = signal[constant].min(axis=-1) == signal[constant].max(axis=-1)
     mean[constant] = signal[constant, 0]
     if not signal.flags.c_contiguous:  # the last bits of sums follow the order in memory
         centred = signal - mean[:, None]
         return mean, centred.std(axis=-1), centred
-    centred, variance, squares = np.empty(signal.shape), np.empty(len(signal)), np.empty(signal.shape[1])
-    for lead, row in enumerate(centred):  # one lead at a time stays in the processor's cache; the bits are std's
-        np.subtract(signal[lead], mean[lead], out=row, dtype=np.float64)
-        np.subtract(row, np.add.reduce(row) / len(row), out=squares)
-        np.multiply(squares, squares, out=squares)
-        variance[lead] = np.add.reduce(squares) / len(row)
+    centred, variance, length = np.empty(signal.shape), np.empty(len(signal)), signal.shape[1]
+    together = max(1, _CACHED // length)  # leads whose values stay in the processor's cache; the bits are std's
+    squares = np.empty((min(together, len(signal)), length))
+    for first in range(0, len(signal), together):
+        some = slice(first, first + together)
+        rows, space = centred[some], squares[: len(signal) - first]
+        np.copyto(rows, signal[some])
+        rows -= mean[some, None]
+        np.subtract(rows, (np.add.reduce(rows, axis=1) / length)[:, None], out=space)
+        np.multiply(space, space, out=space)
+        variance[some] = np.add.reduce(space, axis=1) / length
     return mean, np.sqrt(variance), centred

@@ -70,13 +70,21 @@ def test_fourier_resampling_keeps_a_sine():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16])
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_the_spread_is_numpys_to_the_last_bit(dtype, order):
-    signal = np.array(1000 * np.random.default_rng(0).standard_normal((12, 5000)) + 77, dtype=dtype, order=order)
+@pytest.mark.parametrize("shape", [(12, 5000), (13, 2501), (2, 1), (3, 40000)])
+def test_the_spread_is_numpys_to_the_last_bit(dtype, order, shape):
+    signal = np.array(1000 * np.random.default_rng(0).standard_normal(shape) + 77, dtype=dtype, order=order)
     mean, spread = lead_statistics(signal)
     centred = signal - mean[:, None]
     np.testing.assert_array_equal(mean, signal.mean(axis=-1, dtype=np.float64))
     np.testing.assert_array_equal(spread, centred.std(axis=-1))
+    spread[spread == 0] = 1  # a single sample
     np.testing.assert_array_equal(standardise_leads(signal), centred / spread[:, None])
+
+
+def test_a_lead_that_ends_where_it_begins_is_not_constant():
+    signal = np.array([[1.0, 3, 1], [1, 1, 1]])
+    mean, spread = lead_statistics(signal)
+    assert mean.tolist() == [5 / 3, 1] and spread[0] > 0 and spread[1] == 0
 
 
 def test_a_constant_lead_has_no_spread_whatever_rounding_does():
