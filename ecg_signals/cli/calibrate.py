@@ -77,6 +77,8 @@ def run(argv: list[str]) -> None:
 
 
 def tell(made: "Calibration") -> str:
+    from ecg_signals.metrics.likeness import LEAST
+
     stored = made.stored
     validated = sum(points is not None for points in stored["thresholds"])
     labels = len(made.log_pos_weight)
@@ -86,12 +88,15 @@ def tell(made: "Calibration") -> str:
     fitted = f"slope {stored['a']:.3f}"
     if stored["method"] == "temperature":
         of, free, fitted = " of the most probable class", "", f"temperature {1 / stored['a']:.3f}"
+    unlike = "ecg-predict warns of records unlike these"
+    if stored["likeness"] is None:
+        unlike = f"ecg-predict cannot tell records unlike these, which takes {LEAST} of them and a vector for each"
     return (
         f"{stored['n_records']} records of {stored['n_patients']} patients ({stored['subset']})\n"
         f"expected calibration error{of}: {stored['ece_before']:.4f} as trained{free}, "
         f"{stored['ece_after']:.4f} calibrated (patients that the fit has not seen)\n"
         f"{fitted}; {validated} of {labels} labels are validated, with 10 records that have them and 10 "
-        f"that lack them; others are answered 'not validated'{warning}"
+        f"that lack them; others are answered 'not validated'\n{unlike}{warning}"
     )
 
 

@@ -78,6 +78,28 @@ class Logits:
         return list(torch.cat(self.parts)[order].split(counts.tolist()))
 
 
+class Pooled:
+    """Consumes what the windows of one record are to a model's head."""
+
+    def __init__(self) -> None:
+        self.parts: list[Tensor] = []
+
+    def __call__(self, answer: Answer) -> None:
+        found = pooled_of(answer.output)
+        if found is not None:
+            self.parts.append(found.cpu())
+
+    def mean(self) -> Tensor | None:
+        """[dim] over all windows; None of a model that does not say it."""
+        return torch.cat(self.parts).mean(dim=0) if self.parts else None
+
+
+def pooled_of(output: Mapping[str, Any]) -> Tensor | None:
+    """`pooled` [windows, dim] of a model's output, float32; None where it is no vector per window."""
+    found = output.get("pooled")
+    return found.float() if isinstance(found, Tensor) and found.dim() == 2 else None
+
+
 def aggregate_crops(crops: Sequence[np.ndarray], rule: str) -> np.ndarray:
     """Random crops of the same items, [items, labels] each -> [items, labels]: the "max", else the mean."""
     stacked = torch.from_numpy(np.stack(crops))
@@ -114,7 +136,7 @@ class Windowed(nn.Module):
         encoded: Mapping[str, Tensor] | None = None,
         counts: Tensor | None = None,
     ) -> ModelOutput:
-        """-> `logits` [items, labels] of the joint answers, and `mean_logits`.
+        """-> `logits` [items, labels] of the joint answers, `mean_logits`, and the mean of `pooled` where there is any.
 
         Args:
             source: whole items [items, leads, samples], or their windows [items, windows, leads, samples].
@@ -124,21 +146,26 @@ class Windowed(nn.Module):
         if source is not None:
             windows, padding, each = cut(source, padding_mask, self.cutting)
             parts = [self._ask(*part) for part in portions(windows, padding, max(len(source), FEWEST))]
-            items = torch.cat(parts).float().split(each)
         else:
             assert counts is not None  # evaluation/features.py gives both
-            items = self.model(encoded=encoded)["logits"].float().split(counts.tolist())
+            parts, each = [self.model(encoded=encoded)], counts.tolist()
+        items = torch.cat([part["logits"] for part in parts]).float().split(each)
         joined = [joined_items(items, rule, self.kind) for rule in (self.cutting.rule, "mean_logits")]
-        return ModelOutput(logits=joined[0], mean_logits=joined[1])
+        output = ModelOutput(logits=joined[0], mean_logits=joined[1])
+        pooled = [found for part in parts if (found := pooled_of(part)) is not None]
+        if pooled:
+            output["pooled"] = torch.stack([item.mean(dim=0) for item in torch.cat(pooled).split(each)])
+        return output
 
-    def _ask(self, source: Tensor, padding: Tensor | None) -> Tensor:
-        logits = self.model(source=source, padding_mask=padding).get("logits")
+    def _ask(self, source: Tensor, padding: Tensor | None) -> Mapping[str, Any]:
+        output: Mapping[str, Any] = self.model(source=source, padding_mask=padding)
+        logits = output.get("logits")
         if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(source):
             raise ConfigError(
                 "dataset.window_stride and window_count are for models that give a record one answer per label; "
                 "set them to null"
             )
-        return logits
+        return output
 
 
 FEWEST = 64  # windows that a model is given at a time, at least

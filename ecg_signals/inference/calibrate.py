@@ -16,11 +16,12 @@ from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.evaluation.evaluator import Evaluator
 from ecg_signals.evaluation.results import class_numbers, one_hot
 from ecg_signals.evaluation.run import Answer, run
-from ecg_signals.evaluation.windows import by_windows
+from ecg_signals.evaluation.windows import by_windows, pooled_of
 from ecg_signals.interop.layout import ModelSource, logit_columns
+from ecg_signals.metrics import likeness
 from ecg_signals.metrics.calibrated import TEMPERATURE, Calibration, read_calibration, unweighted
 from ecg_signals.metrics.logits import CLASSES, LABELS, joined_logits, probabilities_of
-from ecg_signals.metrics.recalibration import applied, bands, fit, pooled_error, thresholds, top_error, unseen
+from ecg_signals.metrics.recalibration import applied, bands, fit, folds, pooled_error, thresholds, top_error, unseen
 from ecg_signals.models.base import BaseModel, ModelOutput
 from ecg_signals.runtime.placement import Placement
 
@@ -40,6 +41,7 @@ class Validation:
         subset: which records they are.
         data_hash: of their names and targets.
         kind: what the logits are, LABELS or CLASSES.
+        pooled: [records, dim] what they are to the model's head, the mean of their windows; None: it does not say.
     """
 
     logits: np.ndarray
@@ -49,6 +51,7 @@ class Validation:
     subset: str
     data_hash: str
     kind: str = LABELS
+    pooled: np.ndarray | None = None
 
 
 def calibrate(found: Validation, log_pos_weight: Sequence[float], method: str | None = None) -> Calibration:
@@ -85,6 +88,7 @@ def calibrate(found: Validation, log_pos_weight: Sequence[float], method: str | 
         "ece_after": error(found.targets, unseen(found.free, found.targets, found.owners, method)),
         "thresholds": thresholds(found.targets, answers),
         "bands": bands(found.targets, answers),
+        "likeness": None if found.pooled is None else likeness.fit(found.pooled, folds(found.owners)),
         "subset": found.subset,
         "data_hash": found.data_hash,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -138,7 +142,8 @@ def answers_to(
     keys = ("logits", "free", "targets", "owners")
     logits, free, targets, owners = (np.concatenate([part[key] for part in parts]) for key in keys)
     names = [name for part in parts for name in part["names"]]
-    return Validation(logits, free, targets, owners, subset, hash_of(names, targets), kind)
+    pooled = None if parts[0]["pooled"] is None else np.concatenate([part["pooled"] for part in parts])
+    return Validation(logits, free, targets, owners, subset, hash_of(names, targets), kind, pooled)
 
 
 def hash_of(names: Sequence[str], targets: np.ndarray) -> str:
@@ -195,8 +200,9 @@ class _Both(nn.Module):
         self.calibration = model.calibration or unweighted(count)
 
     def forward(self, **net_input: Any) -> ModelOutput:
-        logits = self.model(**net_input)["logits"].double()
-        return ModelOutput(logits=torch.cat([logits, self.calibration.of_windows(logits)], dim=-1))
+        output = self.model(**net_input)
+        logits = output["logits"].double()
+        return ModelOutput(output, logits=torch.cat([logits, self.calibration.of_windows(logits)], dim=-1))
 
 
 class _Items:
@@ -205,6 +211,7 @@ class _Items:
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.rows: dict[int, tuple[Tensor, np.ndarray, int, int]] = {}
+        self.pooled: dict[int, Tensor] = {}
 
     def __call__(self, answer: Answer) -> None:
         target, ids = answer.batch.get("label"), answer.batch["id"].reshape(-1).tolist()
@@ -218,6 +225,8 @@ class _Items:
         owners = answer.batch.get("owner", torch.tensor([-1 - number for number in ids])).tolist()
         records = answer.batch.get("record", torch.tensor(ids)).tolist()
         self.rows |= dict(zip(ids, zip(logits, truth, owners, records)))
+        pooled = pooled_of(answer.output)
+        self.pooled |= {} if pooled is None else dict(zip(ids, pooled.cpu()))
 
     def by_record(self, model: BaseModel, dataset: BaseDataset) -> dict[str, Any]:
         parts: dict[int, list[int]] = {}
@@ -229,12 +238,15 @@ class _Items:
         joined = [joined_logits(torch.stack([self.rows[number][0] for number in own]), rules, self.kind).numpy()
                   for own in parts.values()]  # fmt: skip
         firsts = [own[0] for own in parts.values()]
+        pooled = [torch.stack([self.pooled[number] for number in own]).mean(dim=0).numpy() for own in parts.values()
+                  if self.pooled]  # fmt: skip
         return {
             "logits": np.stack(joined)[:, :count],
             "free": np.stack(joined)[:, -count:],
             "targets": np.stack([self.rows[number][1] for number in firsts]),
             "owners": np.array([self.rows[number][2] for number in firsts]),
             "names": [Path(dataset.name_of(number)).name for number in firsts],
+            "pooled": np.stack(pooled) if pooled else None,
         }
 
 

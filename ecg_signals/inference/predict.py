@@ -17,7 +17,7 @@ from ecg_signals.checkpoint.origin import notes
 from ecg_signals.config import ConfigError, UsageError, unknown_message
 from ecg_signals.data.label_names import listed
 from ecg_signals.evaluation.run import run
-from ecg_signals.evaluation.windows import Logits, model_batches, record_batches
+from ecg_signals.evaluation.windows import Logits, Pooled, model_batches, record_batches
 from ecg_signals.inference.asking import Asked, Question
 from ecg_signals.inference.facts import digest, facts, version_of
 from ecg_signals.inference.prediction import (
@@ -32,6 +32,7 @@ from ecg_signals.inference.prediction import (
 from ecg_signals.inference.reasons import FEW_LEADS, LARGE, Occlusion, Reason, Windows, explain
 from ecg_signals.interop.layout import logit_columns
 from ecg_signals.metrics.calibrated import POINTS, log_odds, probability_of
+from ecg_signals.metrics.likeness import USUAL, distances
 from ecg_signals.metrics.logits import CLASSES, COSINES, joined_logits, probabilities_of
 from ecg_signals.quality.assess import Quality, assess, refuse_unusable, without_flat
 from ecg_signals.readers.plausible import refuse_scale
@@ -156,10 +157,14 @@ class Predictor:
 
     def logits(self, record: Record) -> Tensor:
         """[windows, labels] of every window of a record, on the CPU."""
-        found = Logits()
-        run(self.asked, record_batches(self.signal, record, BATCH), self.device, [found])
+        return self.answers(record)[0]
+
+    def answers(self, record: Record) -> tuple[Tensor, Tensor | None]:
+        """[windows, labels] logits, and [dim] what the record is to the model's head; None where that is not said."""
+        found, pooled = Logits(), Pooled()
+        run(self.asked, record_batches(self.signal, record, BATCH), self.device, [found, pooled])
         (windows,) = found.windows()
-        return windows
+        return windows, pooled.mean()
 
     def joined(self, windows: Tensor) -> Tensor:
         """Logits of windows [windows, labels] -> unweighted ones of the record [labels], as the contract joins them."""
@@ -283,7 +288,8 @@ class Predictor:
     def _predict(self, path: str, record: Record, why: str | None) -> Prediction:
         asked = [] if self.question.text is None else [f"asked: {self.question.text}"]
         found = Prediction(path, notes=asked + notes(self.model.origin))
-        logits, seconds = self.logits(record), self.signal.window_samples / self.signal.sample_rate
+        (logits, pooled), seconds = self.answers(record), self.signal.window_samples / self.signal.sample_rate
+        self._warn_unlike(pooled)
         found.windows = [
             {"start": at, "end": at + seconds, "probabilities": self._named(row)}
             for at, row in zip(self.starts(record, len(logits)), self._probabilities(self._unweighted(logits)))
@@ -294,6 +300,20 @@ class Predictor:
         label = max(named, key=lambda name: named[name]) if why == TOP else why
         found.reasons = [] if label is None else [self.explain(record, label)]
         return found
+
+    def _warn_unlike(self, pooled: Tensor | None) -> None:
+        """Warns of a record that lies further from the validation records than nearly all of them do."""
+        stored = self.model.calibration.stored if self.model.calibration is not None else {}
+        known = stored.get("likeness")
+        if pooled is None or known is None:
+            return
+        (distance,) = distances(known, pooled.double().numpy()[None])
+        if distance > known["limit"]:
+            warnings.warn(
+                f"unlike the ECGs that this model was validated on: the distance is {distance:.3g}, and "
+                f"{100 * USUAL:g} % of them lie within {known['limit']:.3g}",
+                stacklevel=2,
+            )
 
     def _named(self, row: np.ndarray) -> dict[str, float]:
         return {label: float(value) for label, value in zip(self.labels, row)}

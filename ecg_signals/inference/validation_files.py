@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ecg_signals.config import ConfigError, resolve_input
@@ -44,10 +45,14 @@ def answers_to_files(
     if column is None:
         check_columns(rows, [FILE_COLUMNS[0]], str(place))
     targets = _targets(rows, predictor.labels, place, kind)
-    windows, kept = [], []
+    windows: list[Tensor] = []
+    pooled: list[Tensor] = []
+    kept = []
     for number, name in enumerate(rows[column].astype(str)):
         try:
-            windows.append(_answer(predictor, place.parent / name, reading))
+            logits, vector = _answer(predictor, place.parent / name, reading)
+            windows.append(logits)
+            pooled += [] if vector is None else [vector]
             kept.append(number)
         except ConfigError as error:
             logger.warning("left out: %s", error)
@@ -59,16 +64,17 @@ def answers_to_files(
         np.stack([joined_logits(each.double(), rules, kind).numpy() for each in windows]),
         np.stack([predictor.joined(each).numpy() for each in windows]),
         targets[kept], _owners(rows)[kept], place.name, hash_of(names, targets[kept]), kind,
+        torch.stack(pooled).numpy() if pooled else None,
     )  # fmt: skip
 
 
-def _answer(predictor: Predictor, path: Path, reading: dict[str, Any]) -> Tensor:
-    """[windows, labels] logits of one file, of a quality that ecg-predict would answer."""
+def _answer(predictor: Predictor, path: Path, reading: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
+    """`Predictor.answers` to one file, of a quality that ecg-predict would answer."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         record = read_record(path, **reading)
         stated = "units" in reading
-        return predictor.logits(predictor.usable(path, record, assess(record, stated), stated))
+        return predictor.answers(predictor.usable(path, record, assess(record, stated), stated))
 
 
 def _targets(rows: Table, labels: list[str], place: Path, kind: str) -> np.ndarray:

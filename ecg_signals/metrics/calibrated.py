@@ -51,7 +51,7 @@ class Calibration:
     Attributes:
         log_pos_weight: [labels] log of the training criterion's pos_weight.
         stored: plain values as the file holds them: `log_pos_weight`, and where ecg-calibrate was run also `method`,
-            `a`, `b`, `curves`, `thresholds`, `bands`, `prevalence`, `n_records` and so on.
+            `a`, `b`, `curves`, `thresholds`, `bands`, `likeness`, `prevalence`, `n_records` and so on.
     """
 
     log_pos_weight: tuple[float, ...]
@@ -170,6 +170,7 @@ def _checked(stored: Mapping[str, Any]) -> dict[str, Any]:
         "curves": _each(stored["curves"], count, _curve),
         "thresholds": _each(stored["thresholds"], count, _points),
         "bands": None if stored["bands"] is None else _band(stored["bands"]),
+        "likeness": None if stored.get("likeness") is None else _likeness(stored["likeness"]),  # older files: none
     }  # fmt: skip
 
 
@@ -212,6 +213,15 @@ def _band(values: Mapping[str, Any]) -> dict[str, Any]:
     if any(not 0 <= hits <= count or not count for hits, count in zip(whole["positive"], whole["n"])):
         raise ValueError("more positive records than records")
     return {"upto": found["upto"], **whole}
+
+
+def _likeness(values: Mapping[str, Any]) -> dict[str, Any]:
+    mean, variances = _numbers(values["mean"]), _numbers(values["variances"])
+    directions = [_numbers(row, len(mean)) for row in values["directions"]]
+    own = {key: _number(values[key]) for key in ("rest", "limit")}
+    if len(directions) != len(variances) or min([*variances, *own.values()]) <= 0:
+        raise ValueError("variances that belong to no directions, or are not above 0")
+    return {"mean": mean, "directions": directions, "variances": variances, **own}
 
 
 def _points(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -80,6 +80,18 @@ def test_an_item_that_is_shorter_than_a_window_is_one_padded_window_and_padding_
     assert model(stacked)["logits"].tolist() == [[22, 4]]
 
 
+def test_what_the_head_reads_is_averaged_over_windows():
+    class Pooled(nn.Module):
+        def forward(self, source, padding_mask=None):
+            return ModelOutput(logits=source.sum(dim=-1), pooled=source.mean(dim=1))
+
+    source = torch.randn(3, 2, 10)
+    found = Windowed(Pooled(), Cutting(4, 2), LABELS)(source)["pooled"]
+    wanted = torch.stack([source[:, :, at : at + 4].mean(dim=1) for at in (0, 2, 4, 6)]).mean(dim=0)
+    torch.testing.assert_close(found, wanted)
+    assert "pooled" not in Windowed(Sums(), Cutting(4, 2), LABELS)(source)
+
+
 def test_models_without_one_answer_per_item_are_not_asked_by_windows():
     class Frames(nn.Module):
         def forward(self, source, padding_mask=None):

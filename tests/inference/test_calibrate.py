@@ -2,6 +2,7 @@
 
 import json
 import sys
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from ecg_signals.inference.calibrate import answers_to, calibrate
 from ecg_signals.inference.predict import Predictor, as_text
 from ecg_signals.inference.validation_files import answers_to_files
 from ecg_signals.interop.layout import ModelSource, get_layout
+from ecg_signals.metrics.likeness import distances
 from ecg_signals.metrics.recalibration import pooled_error
 from ecg_signals.models.base import BaseModel
 from ecg_signals.preprocess.mat_writer import write_mat
@@ -34,6 +36,7 @@ LABELS, SAMPLES = 48, 250
 NAMES = [f"label {number}" for number in range(LABELS)]
 SHARES = np.geomspace(0.02, 0.5, LABELS)
 WEIGHTS = (1 - SHARES) / SHARES
+DIM = 10  # of what the head reads
 TRUE_SLOPE = 0.8  # of the log odds in the model's logits
 
 
@@ -51,7 +54,7 @@ class Echo(BaseModel):
 
     def forward(self, source, padding_mask=None):
         logits = source[:, 0, : self.cfg.num_labels] * self.factor
-        return {"features": source.transpose(1, 2), "logits": logits}
+        return {"features": source.transpose(1, 2), "pooled": source[:, 0, :DIM], "logits": logits}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -280,6 +283,8 @@ def test_records_files_and_a_table_of_labels_calibrate_as_manifests_do(files, tm
     np.testing.assert_allclose(found.logits[5], Predictor(path, published=True).joined(windows), atol=1e-6)
     said = ecg_calibrate(path, "--data", files, monkeypatch=monkeypatch, capsys=capsys)
     assert "24 records of 12 patients (labels.csv)" in said and load_source(path).calibration.fitted
+    assert "cannot tell records unlike these, which takes 50" in said
+    np.testing.assert_allclose(found.pooled[5], predictor.answers(read_record(table["path"][5]))[1], atol=1e-6)
 
 
 def test_a_table_of_files_that_does_not_fit_is_named(files, tmp_path, monkeypatch, capsys):
@@ -322,6 +327,20 @@ def test_answers_are_probabilities_with_decisions_that_the_text_says(calibrated)
     assert expit(predictor.logit(predictor.logits(record(odds)), "label 44")) == pytest.approx(
         found.probabilities["label 44"], abs=1e-6
     )
+
+
+def test_a_record_unlike_those_of_the_validation_is_told(calibrated, data):
+    held = answers_to(str(calibrated), load_source(calibrated), str(data), "test", {})
+    assert held.pooled.shape == (400, DIM)
+    known = load_model(calibrated).calibration.stored["likeness"]
+    assert (distances(known, held.pooled) > known["limit"]).mean() < 0.02
+    for published in (False, True):
+        predictor = Predictor(calibrated, published=published)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="unlike")
+            predictor._predict("a", record(logit(SHARES)), None)
+        with pytest.warns(UserWarning, match="unlike the ECGs that this model was validated on: the distance is"):
+            predictor._predict("a", record(logit(SHARES) + 12), None)
 
 
 def test_another_prevalence_moves_probability_threshold_and_interval_and_decides_alike(calibrated):

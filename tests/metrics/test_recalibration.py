@@ -9,6 +9,7 @@ from scipy.special import expit, logit, softmax
 from scipy.stats import norm
 
 from ecg_signals.config import ConfigError
+from ecg_signals.metrics import likeness
 from ecg_signals.metrics.calibrated import POINTS, of_weights, probability_of, read_calibration, wilson
 from ecg_signals.metrics.recalibration import applied, bands, fit, folds, pooled_error, thresholds, top_error, unseen
 
@@ -159,6 +160,9 @@ def test_wilsons_interval_is_the_one_whose_ends_the_share_is_just_not_rejected_a
     assert low <= hits / count <= high
 
 
+LIKENESS = {"mean": [0.0, 0.0], "directions": [[1.0, 0.0]], "variances": [1.0], "rest": 1.0, "limit": 2.0}
+
+
 def calibration(labels: int = 3, method: str = "isotonic"):
     odds, truth = drawn(2500, [0.3] * labels)
     found = fit(odds / 2 + 1, truth, method)
@@ -167,7 +171,8 @@ def calibration(labels: int = 3, method: str = "isotonic"):
         "method": method, "log_pos_weight": [0.5] * labels, **found, "n_records": 2500, "n_patients": 2500,
         "n_positive": [1] * labels, "n_known": [2500] * labels, "prevalence": [0.3] * labels, "ece_before": 0.2,
         "ece_uncalibrated": 0.1, "ece_after": 0.01, "thresholds": thresholds(truth, answers),
-        "bands": bands(truth, answers), "subset": "valid", "data_hash": "a", "date": "2026-01-01",
+        "bands": bands(truth, answers), "likeness": likeness.fit(odds, folds(np.arange(2500))),
+        "subset": "valid", "data_hash": "a", "date": "2026-01-01",
     }  # fmt: skip
     return whole, odds / 2 + 1, answers
 
@@ -176,6 +181,8 @@ def test_what_is_stored_gives_the_answers_that_were_fitted_also_through_json():
     whole, values, answers = calibration()
     found = read_calibration(json.loads(json.dumps(whole)), "f")
     assert found == read_calibration(whole, "f") and found.stored == whole
+    older = {key: value for key, value in whole.items() if key != "likeness"}
+    assert read_calibration(older, "f").stored == whole | {"likeness": None}
     logits = torch.from_numpy(values + 0.5)
     torch.testing.assert_close(found(logits).sigmoid(), torch.from_numpy(answers), rtol=0, atol=1e-9)
     assert found.of_windows(logits.float()).dtype == torch.float32
@@ -189,7 +196,8 @@ def test_what_is_stored_gives_the_answers_that_were_fitted_also_through_json():
         ("a", -1.0), ("a", float("nan")), ("a", "1"), ("b", [0.0]), ("b", None), ("method", "magic"), ("curves", []),
         ("log_pos_weight", [float("inf")] * 3), ("bands", {"upto": [1.0], "n": [1], "positive": [2]}),
         ("thresholds", [{}] * 3), ("curves", [{"logit": [1, 0], "calibrated": [0, 1]}] * 3), ("n_records", "many"),
-        ("prevalence", [True] * 3), ("date", None),
+        ("prevalence", [True] * 3), ("date", None), ("likeness", {}), ("likeness", {**LIKENESS, "rest": 0.0}),
+        ("likeness", {**LIKENESS, "directions": [[1.0]]}), ("likeness", {**LIKENESS, "variances": [1.0, 1.0]}),
     ],
 )  # fmt: skip
 def test_a_strangers_calibration_is_read_or_refused_in_one_line(key, value):
