@@ -154,7 +154,8 @@ class Windowed(nn.Module):
         output = ModelOutput(logits=joined[0], mean_logits=joined[1])
         pooled = [found for part in parts if (found := pooled_of(part)) is not None]
         if pooled:
-            output["pooled"] = torch.stack([item.mean(dim=0) for item in torch.cat(pooled).split(each)])
+            windows_of_items = torch.tensor(each, device=pooled[0].device)
+            output["pooled"] = torch.segment_reduce(torch.cat(pooled), "mean", lengths=windows_of_items)
         return output
 
     def _ask(self, source: Tensor, padding: Tensor | None) -> Mapping[str, Any]:

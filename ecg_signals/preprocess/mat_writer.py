@@ -34,7 +34,7 @@ def write_mat(path: Path, arrays: Mapping[str, Any]) -> None:
     """
     found = {name: np.asarray(value) for name, value in arrays.items()}
     try:
-        parts = [HEADER]
+        parts: list[bytes | memoryview] = [HEADER]
         for name, values in found.items():
             parts += _matrix(name, values)
     except NotPlain:

@@ -73,10 +73,12 @@ def ordered(record: "Record", cfg: PreprocessConfig) -> Ordered:
         found = ", ".join(record.leads) if not available else "no samples"
         raise ConfigError(f"holds {found}; expected {', '.join(cfg.leads)}. Set leads={','.join(record.leads)}")
     signal = order_leads(record.signal, record.leads, cfg.leads)
-    derived, nan_leads, nan_any = [], [], False
+    derived: list[str] = []
+    nan_leads: list[str] = []
+    nan_any = False
     if not np.isfinite(signal).all():
         signal, derived, missing = without_infinite(signal, cfg)
-        nan_leads, nan_any = named(cfg.leads, missing.all(axis=1)), bool(missing.any())
+        nan_leads, nan_any = named(cfg.leads, np.asarray(missing.all(axis=1))), bool(missing.any())
     mean, deviation, _ = centre = centre_leads(signal)
     constant = named(cfg.leads, deviation == 0)
     facts = {
