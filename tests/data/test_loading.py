@@ -1,6 +1,8 @@
 """Batches reach training without shared memory, and a process that dies ends a run with one message."""
 
+import gc
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +16,7 @@ import torch
 from ecg_signals.config import ConfigError
 from ecg_signals.data import blocks
 from ecg_signals.data.loading import Collated, Piped, batches_in_order, loader_death, opened
+from ecg_signals.processes import handling
 
 
 class Signals(torch.utils.data.Dataset):
@@ -43,11 +46,23 @@ def test_batches_come_in_order_and_errors_as_they_are(workers: int):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGBUS])
 def test_a_loading_process_that_a_signal_ends_is_named_with_the_signal(number: int):
-    name = signal.Signals(number).name
-    with pytest.raises(
-        ConfigError, match=rf"loading process \d+ was ended by {name} .*dataset.num_workers=0.*shm-size"
-    ):
+    said = message_of_a_death(number)
+    assert re.match(r"loading process \d+ was ended by ", said) and signal.Signals(number).name in said
+    assert "dataset.num_workers=0" in said and "shm-size" in said
+
+
+def message_of_a_death(number: int) -> str:
+    """Commands take PyTorch's error from any line; here it may come from one outside of what handles it."""
+    try:
         list(batches_in_order(Signals(8, fails=5, ends_by=number), 2, 2))
+    except ConfigError as error:
+        return str(error)
+    except RuntimeError as error:
+        with handling({signal.SIGCHLD: signal.SIG_DFL}):
+            death = loader_death(error.with_traceback(None))
+            gc.collect()  # the other loading process ends now, and nobody is told again
+        return str(death)
+    return ""
 
 
 def test_only_what_pytorch_says_of_loading_processes_is_taken_for_a_death():
