@@ -43,6 +43,39 @@ def huffman(values: Sequence[int]) -> bytes:
     return int("1" + text, 2).to_bytes(len(text) // 8 + 1, "big")[1:]
 
 
+Code = tuple[str, int, int, bool]  # a prefix; bits behind it; the value that they are added to; a switch to that table?
+OWN_TABLES: tuple[tuple[Code, ...], ...] = (
+    (("0", 0, 0, False), ("10", 0, 1, False), ("110", 0, -1, False), ("1110", 4, 10, False), ("11110", 0, 2, True)),
+    (("10", 0, 1, True), ("0", 16, 0, False)),
+)  # tables are counted from 1
+
+
+def own_huffman(values: Sequence[int]) -> bytes:
+    """OWN_TABLES's codes; what the first table has no code for stands between two switches."""
+    single = {value: prefix for prefix, more, value, switch in OWN_TABLES[0] if not more and not switch}
+    bits = ""
+    for value in map(int, values):
+        if value in single:
+            bits += single[value]
+        elif 2 <= value < 18:
+            bits += "1110" + format((value - 10) & 0xF, "04b")
+        else:
+            bits += "11110" + "0" + format(value & 0xFFFF, "016b") + "10"
+    bits += "0" * (-len(bits) % 16)
+    return int("1" + bits, 2).to_bytes(len(bits) // 8 + 1, "big")[1:]
+
+
+def own_section(tables: Sequence[Sequence[Code]] = OWN_TABLES) -> bytes:
+    """Section 2: the bits of a prefix are stored from the lowest one on."""
+    content = struct.pack("<H", len(tables))
+    for table in tables:
+        content += struct.pack("<H", len(table))
+        for prefix, more, value, switch in table:
+            sizes = (len(prefix), len(prefix) + more, not switch)
+            content += struct.pack("<BBBhI", *sizes, value, int(prefix[::-1], 2))
+    return content
+
+
 def differences(row: np.ndarray, encoding: int) -> np.ndarray:
     """As stored: after `encoding` counts that stand as they are."""
     return np.concatenate([row[:encoding], np.diff(row, encoding)])
@@ -56,11 +89,13 @@ def _section(number: int, content: bytes) -> bytes:
 
 def scp_bytes(
     signal: np.ndarray, leads: Sequence[str] = LEADS, *, packed: bool = True, encoding: int = 2, interval: int = 2000,
-    stated: int | None = None, flags: int = 4, bimodal: int = 0, table: int = 19999,
+    stated: int | None = None, flags: int = 4, bimodal: int = 0, section: bytes = b"", pack: Any = huffman,
+    behind: bytes = b"",
 ) -> bytes:  # fmt: skip
-    rows = counts(signal)
-    parts = [huffman(differences(row, encoding)) if packed else row.astype("<i2").tobytes() for row in rows]
-    last = stated or rows.shape[1]
+    """`section`: number 2 in place of the default table's, `pack` what codes by it; `behind` stands after the file."""
+    rows = [differences(row, encoding) for row in counts(signal)]
+    parts = [pack(row) if packed else row.astype("<i2").tobytes() for row in rows]
+    last = stated or np.shape(signal)[1]
     name = PERSON.encode() + b"\0"
     tags = b"".join(struct.pack("<BH", tag, len(text)) + text for tag, text in (
         (0, name), (2, name), (4, struct.pack("<HB", 50, 1)), (5, struct.pack("<HBB", 1953, 5, 8)), (8, b"\x02"),
@@ -68,11 +103,12 @@ def scp_bytes(
         (28, struct.pack("<H", 150)), (255, b""),
     ))  # fmt: skip
     order = b"".join(struct.pack("<IIB", 1, last, SCP_CODES[lead]) for lead in leads)
-    data = struct.pack("<HHBB", round(STEP * 1000), interval, encoding if packed else 0, bimodal)
+    data = struct.pack("<HHBB", round(STEP * 1000), interval, encoding, bimodal)
     data += struct.pack(f"<{len(parts)}H", *(len(part) % 65536 for part in parts)) + b"".join(parts)
     text = b"Sinus rhythm\0"
     statement = struct.pack("<BHBBBBBBBH", 1, 2020, 2, 3, 4, 5, 6, 1, 1, len(text)) + text
-    sections = {1: tags, 2: struct.pack("<H", table) if packed else b"", 3: bytes([len(leads), flags]) + order,
+    tables = section or (struct.pack("<H", 19999) if packed else b"")
+    sections = {1: tags, 2: tables, 3: bytes([len(leads), flags]) + order,
                 6: data, 8: statement}  # fmt: skip
     bodies = {number: _section(number, content) for number, content in sections.items() if content}
     head = 16 + 10 * 12
@@ -84,7 +120,7 @@ def scp_bytes(
     zero = struct.pack("<HIBB6s", 0, head, 20, 20, b"SCPECG") + pointers
     zero = struct.pack("<H", binascii.crc_hqx(zero, 0xFFFF)) + zero
     whole = struct.pack("<I", at) + zero + b"".join(bodies.values())
-    return struct.pack("<H", binascii.crc_hqx(whole, 0xFFFF)) + whole
+    return struct.pack("<H", binascii.crc_hqx(whole, 0xFFFF)) + whole + behind
 
 
 # XML ----------------------------------------------------------------------------------------------------------------

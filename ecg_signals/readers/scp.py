@@ -13,7 +13,7 @@ import numpy as np
 from ecg_signals.config import ConfigError
 from ecg_signals.limits import MAX_VENDOR_BYTES, read_regular
 from ecg_signals.readers.base import Reader
-from ecg_signals.readers.huffman import huffman_counts
+from ecg_signals.readers.huffman import Decoder, huffman_counts, own_tables
 from ecg_signals.readers.stated import Stated
 from ecg_signals.readers.vendor import (
     Piece,
@@ -37,7 +37,7 @@ _INTERVALS = ("rr_interval", "pp_interval")  # ms, of section 7
 
 @register_reader("scp")
 class ScpReader(Reader):
-    """SCP-ECG files; those with reference beats, bimodal compression or Huffman tables of their own are refused."""
+    """SCP-ECG files; those with reference beats or bimodal compression are refused."""
 
     note = "SCP-ECG"
     stated_by = "its sections"
@@ -61,9 +61,9 @@ class _Lead:
 class _Scp:
     def __init__(self, path: Path) -> None:
         self.path, self.data = path, read_regular(path, MAX_VENDOR_BYTES)
-        (stated,) = self.unpack("<I", 2, "its length")
-        if stated > len(self.data):
-            raise self.broken("its length", 2, f"{len(self.data)} of {stated} bytes are there")
+        (self.stated,) = self.unpack("<I", 2, "its length")
+        if self.stated > len(self.data):
+            raise self.broken("its length", 2, f"{len(self.data)} of {self.stated} bytes are there")
         self.sections = self.pointers()
 
     def broken(self, what: str, offset: int, found: str) -> ConfigError:
@@ -105,7 +105,7 @@ class _Scp:
         about = self.about(stated)
         record = vendor_record(self.path, told, rate, stated, **about)
         (crc,) = self.unpack("<H", 0, "its checksum")
-        if binascii.crc_hqx(self.data[2:], 0xFFFF) != crc:
+        if binascii.crc_hqx(self.data[2 : self.stated], 0xFFFF) != crc:
             warnings.warn(f"{self.path}: its checksum does not fit its bytes; samples may be wrong", stacklevel=4)
             record.metadata["wrong_checksum"] = list(record.leads)
         return record
@@ -140,27 +140,28 @@ class _Scp:
         lengths = list(self.unpack(f"<{len(leads)}H", at + 6, "section 6"))
         begin = at + 6 + 2 * len(leads)
         counts = list(self.counts(leads, lengths, begin, at + size))
-        if any(len(values) < lead.samples for lead, values in zip(leads, counts)) and self.packed():
+        if any(len(values) < lead.samples for lead, values in zip(leads, counts)) and self.decoder() is not None:
             # a zero bit that fills up a byte reads as one more sample of the leads that have room for it
             counts = [values[: lead.samples - 1] for lead, values in zip(leads, counts)]
         return step, interval, [_undone(values, encoding) for values in counts]
 
     def counts(self, leads: list[_Lead], lengths: list[int], begin: int, end: int) -> Iterator[np.ndarray]:
         """Stored counts or differences of every lead, also of those whose lengths overflow their field."""
-        packed = self.packed()
-        if not packed:
+        decode = self.decoder()
+        if decode is None:
             lengths = self.plain_lengths(leads, lengths, end - begin)
         for lead, length in zip(leads, lengths):
             if begin + length > end:
                 raise self.broken("section 6", begin, f"{length} bytes of a lead, {end - begin} are there")
-            while True:
-                data = self.data[begin : begin + length]
-                values = (
-                    huffman_counts(data, lead.samples) if packed else np.frombuffer(data[: len(data) // 2 * 2], "<i2")
-                )
-                if len(values) >= lead.samples - 1 or not packed or begin + length + _LENGTH_FIELD > end:
-                    break
-                length += _LENGTH_FIELD
+            data = self.data[begin : begin + length]
+            if decode is None:
+                values = np.frombuffer(data[: len(data) // 2 * 2], "<i2")
+            else:
+                values, _ = decode(data, lead.samples)
+            if decode is not None and len(values) < lead.samples - 1:
+                _, used = decode(self.data[begin:end], lead.samples - 1)
+                length += max(0, -(-(used - length) // _LENGTH_FIELD)) * _LENGTH_FIELD
+                values, _ = decode(self.data[begin : min(begin + length, end)], lead.samples)
             yield self.checked(lead, values, begin)
             begin += length
 
@@ -182,16 +183,18 @@ class _Scp:
             warnings.warn(f"{self.path}: {found}; those that are there are read", stacklevel=6)
         return values[: lead.samples]
 
-    def packed(self) -> bool:
-        """Whether section 2 says that the samples are Huffman codes."""
+    def decoder(self) -> Decoder | None:
+        """What reads the Huffman codes that section 2 says the samples are; None where they are no codes."""
         if 2 not in self.sections:
-            return False
-        (tables,) = self.unpack("<H", self.section(2)[0], "section 2")
-        if tables != _DEFAULT_TABLE:
-            raise ConfigError(
-                f"{self.path} has Huffman tables of its own (section 2), which are not read yet; {_INSTEAD}"
-            )
-        return True
+            return None
+        at, size = self.section(2)
+        (tables,) = self.unpack("<H", at, "section 2")
+        if tables == _DEFAULT_TABLE:
+            return huffman_counts
+        try:
+            return own_tables(self.data[at : at + size]) if tables else None
+        except ValueError as error:
+            raise self.broken("section 2", at, f"Huffman tables of its own, {error}") from None
 
     def about(self, stated: Stated) -> dict[str, Any]:
         """What sections 1, 7 and 8 say; a damaged one costs what it says, not the signal."""
@@ -246,15 +249,15 @@ _INSTEAD = "export the record as DICOM or HL7 aECG"
 
 
 def _undone(values: np.ndarray, encoding: int) -> np.ndarray:
-    """Counts from their first or second differences, of which the first one or two are counts themselves."""
+    """Counts from their first or second differences, of which the first one or two are counts themselves; all of them
+    have 16 bits, and wrapped where the recorder computed them.
+    """
     if encoding == 0:
         return values
     wide = values.astype(np.int64)
-    if encoding == 1 or len(wide) < 2:
-        return np.cumsum(wide)
-    steps = np.concatenate([wide[:1], wide[1:2] - wide[:1], wide[2:]])
-    steps[1:] = np.cumsum(steps[1:])
-    return np.cumsum(steps)
+    if encoding == 2 and len(wide) > 1:
+        wide = np.concatenate([wide[:1], np.cumsum([wide[1] - wide[0], *wide[2:]])])
+    return np.cumsum(wide).astype(np.int16)
 
 
 def _text(stored: bytes | None) -> str:

@@ -80,10 +80,14 @@ def test_the_file_that_is_named_is_read_and_not_a_header_beside_it(tmp_path):
 # SCP-ECG --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{"packed": False}, {"encoding": 0}, {"encoding": 1}, {"encoding": 2}])
-def test_scp_samples_come_plain_and_packed_as_differences(options, tmp_path):
+@pytest.mark.parametrize("encoding", [0, 1, 2])
+@pytest.mark.parametrize("how", [
+    {"packed": False}, {"packed": False, "section": b"\0\0"}, {}, {"behind": bytes(100)},
+    {"section": make.own_section(), "pack": make.own_huffman},
+])  # fmt: skip
+def test_scp_samples_come_plain_and_packed_as_differences(encoding, how, tmp_path):
     loud = SIGNAL * 20
-    found, said = read(tmp_path, make.scp_bytes(loud, **options))
+    found, said = read(tmp_path, make.scp_bytes(loud, encoding=encoding, **how))
     np.testing.assert_allclose(found.signal, loud, atol=2e-6)
     assert not [text for text in said if "usual" not in text and "no ECG" not in text]
 
@@ -131,7 +135,26 @@ def test_a_model_of_twelve_leads_misses_those_that_the_codes_do_not_name(tmp_pat
 def test_scp_files_that_need_what_is_not_read_are_refused_by_name(tmp_path):
     refused(tmp_path, make.scp_bytes(SIGNAL, flags=5), "subtracted reference beats")
     refused(tmp_path, make.scp_bytes(SIGNAL, bimodal=1), "bimodally")
-    refused(tmp_path, make.scp_bytes(SIGNAL, table=1), "Huffman tables of its own")
+
+
+def test_huffman_tables_of_scp_that_cannot_be_read_are_refused(tmp_path):
+    whole, switch = make.own_section(), ("11", 0, 3, True)
+    for section, message in (
+        (whole[:9], "cut off"), (b"\x01\0", "cut off"), (b"\x01\0\0\0", "not told apart"),
+        (make.own_section([[("1", 0, 0, False), ("10", 0, 1, False)]]), "not told apart"),
+        (make.own_section([[("1", 0, 0, False), ("1", 0, 1, False)]]), "not told apart"),
+        (make.own_section([[("0", 0, 0, False), switch]]), "a table that is not there"),
+        (whole.replace(b"\x01\x01\x01", b"\x00\x01\x01", 1), "0 of them its prefix"),
+    ):  # fmt: skip
+        content = make.scp_bytes(SIGNAL, section=section, pack=make.own_huffman)
+        refused(tmp_path, content, f"Huffman tables of its own.*{message}")
+
+
+def test_differences_of_scp_wrap_as_16_bits(tmp_path):
+    steep = np.round(np.sign(np.sin(np.arange(1000) / 3)) * np.linspace(1, 2, 12)[:, None] * 10_000) / 200
+    for packed in (True, False):
+        found, _ = read(tmp_path, make.scp_bytes(steep, packed=packed))
+        np.testing.assert_allclose(found.signal, steep, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["scp", "ishne", "muse"])
