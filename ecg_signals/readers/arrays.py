@@ -13,15 +13,18 @@ from ecg_signals.limits import LONGEST_NAME, MOST_SIGNALS
 from ecg_signals.readers.base import Reader
 from ecg_signals.readers.npy_file import load_npy
 from ecg_signals.readers.stated import Stated, array_record
+from ecg_signals.readers.table_keys import lead_of
 from ecg_signals.readers.table_layout import (
     SECONDS,
     TIMES,
     Beginning,
     beginning,
+    cells_of,
     is_number,
     leads_as_rows,
     looks_like_a_table,
     seconds_of,
+    separator_of,
 )
 from ecg_signals.readers.units import voltage_factor
 from ecg_signals.readers.vendor import iso_time, kept
@@ -29,7 +32,9 @@ from ecg_signals.registry import register_reader
 from ecg_signals.signal.leads import LEADS, OTHER_LEADS, upright_lead
 from ecg_signals.signal.record import Record
 
-_COUNTERS = ("", "index", "sample", "samples", "frame", "n", "unnamed: 0")
+_COUNTERS = ("", "index", "sample", "samples", "sample #", "frame", "n", "unnamed: 0")
+_STARTS = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d", "%Y-%m-%d %H:%M:%S %z", "%Y-%m-%dT%H:%M:%S%z")
+_ONE_NUMBER = re.compile(r'"?[-+]?\d+(?:,\d+)?"?')  # with a decimal comma
 _UNITS = re.compile(r"(?P<name>.*?)(?:[\s_]*[(\[](?P<units>[^)\]]+)[)\]]|_(?P<suffix>[munµ]v))\s*$", re.IGNORECASE)
 
 
@@ -63,15 +68,17 @@ class TableReader(Reader):
 
         A column `time` (seconds; `time_ms` milliseconds), `timestamp`, `date` or `datetime` (since 1970, or ISO 8601)
         gives the rate, as do lines "# sample_rate: 500" or "Sample Rate,500 Hz" before the numbers; likewise `units`
-        and `lead`. A sample counter is left out. Separators: comma, semicolon, tab or blanks, or as in "sep=;". An
-        empty cell is NaN. UTF-8, UTF-16, or what Windows wrote before.
+        and `lead`, also in some other languages. A sample counter is left out. Separators: comma, semicolon, tab or
+        blanks, or as in "sep=;"; a comma that separates nothing is a decimal point. An empty cell is NaN. UTF-8,
+        UTF-16, or what Windows wrote before.
         """
         return _read_table(found, stated)
 
 
 def _read_table(path: Path, stated: Stated) -> Record:
     begin = beginning(path)
-    own = Stated(_rate(path, begin.rate), [begin.lead] if begin.lead else None, begin.units)
+    said = begin.stated
+    own = Stated(_rate(path, said.get("rate")), [lead_of(said["lead"])] if "lead" in said else None, said.get("units"))
     rows = leads_as_rows(path, begin, MOST_SIGNALS)
     names, table = rows if rows is not None else _columns(path, begin)
     values, start = (table, None) if rows is not None else _numbers(path, table, names)
@@ -83,8 +90,8 @@ def _read_table(path: Path, stated: Stated) -> Record:
     if own.leads is not None and len(own.leads) != len(values):
         own = replace(own, leads=None)
     record = array_record(path, values, own.with_caller(path, stated), begin.said, comments=begin.comments)
-    record.start = start or iso_time(begin.recorded or "", ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"))
-    record.statements = [begin.statement] if begin.statement else []
+    record.start = start or iso_time(said.get("start", ""), _STARTS)
+    record.statements = [said["statement"]] if "statement" in said else []
     record.patient = kept(begin.patient, stated)
     return record
 
@@ -94,29 +101,30 @@ def _columns(path: Path, begin: Beginning) -> tuple[list[str] | None, Any]:
     import pandas as pd
 
     first, second = begin.first, begin.second
-    separator = begin.separator or next((mark for mark in "\t;," if mark in first), None)
+    separator = begin.separator or separator_of(first)
+    if separator == "," and "lead" in begin.stated and _ONE_NUMBER.fullmatch(second):
+        separator = None  # a file of one lead, whose numbers have decimal commas
     single = not separator and len(second.split()) == 1  # one column, whose name may have blanks
-    cells = [cell.strip().strip('"') for cell in ([first] if single else first.split(separator))]
+    cells = [first.strip("\"' ")] if single else cells_of(first, separator)
     if len(cells) > MOST_SIGNALS:
         raise ConfigError(f"{path} has {len(cells)} columns; at most {MOST_SIGNALS} are believed (docs/limits.md)")
-    named = not all(_is_number(cell) for cell in cells)
-    decimal = "," if separator in (";", "\t") and "," in (second if named else first) else "."
-    if decimal == "," and not named:
-        named = not all(_is_number(cell.replace(",", ".")) for cell in cells)
-    try:
-        table = pd.read_csv(
+    named = not all(map(is_number, cells))
+
+    def parsed(decimal: str) -> Any:
+        return pd.read_csv(
             path, sep=separator or r"\s+", decimal=decimal, skiprows=begin.start + named, header=None,
             skip_blank_lines=True, encoding=begin.encoding,
         )  # fmt: skip
+
+    try:
+        table = parsed(".")
+        if any(kind.kind not in "fiu" for kind in table.dtypes):
+            table = parsed(",")
     except (ValueError, OSError, OverflowError) as error:
         raise ConfigError(f"{path} is no table of numbers ({error}); expected one column per lead") from error
     if named and table.shape[1] != len(cells):
         raise ConfigError(f"{path} has {len(cells)} names over {table.shape[1]} columns; give each column one name")
     return cells if named else None, table
-
-
-def _is_number(cell: str) -> bool:
-    return "," not in cell and is_number(cell)
 
 
 def _numbers(path: Path, table: Any, names: list[str] | None) -> tuple[np.ndarray, str | None]:
@@ -145,7 +153,8 @@ def _numbers(path: Path, table: Any, names: list[str] | None) -> tuple[np.ndarra
             raise ConfigError(f"{path} holds {found}, which is no number; correct it or leave the cell empty")
         columns.append(numbers.to_numpy(np.float64))
     values = np.stack(columns)
-    if len(columns) > 1 and (short := int(np.isnan(values[-1]).sum())) > int(np.isnan(values[0]).sum()):
+    short, others = (int(np.isnan(values[row]).sum()) for row in (-1, 0))
+    if len(columns) > 1 and others < short < values.shape[1]:
         found = f"the last column has {short} empty cells, which are NaN"
         warnings.warn(f"{path}: {found}; is the file whole?", stacklevel=5)
     return values, start

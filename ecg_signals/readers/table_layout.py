@@ -1,6 +1,7 @@
 """What stands before and around the numbers of a text table: encoding, separator, key lines, names, times."""
 
 import re
+import warnings
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -10,25 +11,22 @@ import numpy as np
 
 from ecg_signals.config import ConfigError
 from ecg_signals.limits import LONGEST_LINE, MOST_COMMENTS, shown
+from ecg_signals.readers.table_keys import kind_of
 from ecg_signals.readers.units import to_millivolt
 
 TIMES = {
     "time": 1.0, "t": 1.0, "seconds": 1.0, "time_s": 1.0, "time_ms": 1e-3, "ms": 1e-3, "timestamp": 1.0, "date": 1.0,
     "datetime": 1.0, "timestamp_ms": 1e-3, "timestamp_us": 1e-6, "timestamp_ns": 1e-9,
+    "elapsed time": 1.0,
 }  # fmt: skip  # column: seconds per unit
-SECONDS = {"s": 1.0, "sec": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+SECONDS = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "hh:mm:ss.mmm": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _EPOCHS = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3))  # above the first number, times since 1970 are in such units
-_RATE = ("sample rate", "sampling rate", "sample frequency", "sampling frequency", "frequency", "fs", "hz")
-_UNITS = ("units", "unit")
-_LEAD = ("lead", "leads")
-_START = ("recorded", "recorded date", "recording date", "start", "start time", "recorded at")
-_STATEMENT = ("classification", "interpretation", "determination")
-_OPEN = ("device", "device version", "software version", "age", "sex", "gender", "symptoms", "heart rate")
-_KEYS = (*_RATE, *_UNITS, *_LEAD, *_START, *_STATEMENT, *_OPEN)
 _CORNERS = ("lead", "leads", "channel", "channels", "name")
 _KEY = re.compile(r"\s{0,64}\"?([^,;:=\t\"]{1,64})\"?\s{0,64}[,;:=\t]")  # bounded, so that no line takes long
-_PERSONAL = re.compile(r"name|patient|birth|dob|\bid\b|mrn|address|phone|mail", re.IGNORECASE)
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f\x80-\x9f]")  # no letters of a text
+_CLOCK = re.compile(r"(?:(\d{1,5}):)?(\d{1,5}):(\d{1,2}(?:\.\d{1,12})?)")  # hours, minutes, seconds
+_AROUND = " \t\r\n\"'"  # of a cell; PhysioNet's exports have single quotes
+_BLANKS_BETWEEN = re.compile(r"[-+]?\d+(?:,\d+)?(?:\s+[-+]?\d+(?:,\d+)?)+")
 _NUMBERS = re.compile(r"[-+]?[\d.]*\d[\d.]*(?:e[-+]?\d+)?|nan|\d[\d.:tz/+-]*", re.IGNORECASE)
 
 
@@ -39,7 +37,8 @@ class Beginning:
     Attributes:
         start: lines before the first one of the table, its names included.
         first, second: the first two lines of the table; equal where there is one.
-        said: what comments and key lines state, by key as written.
+        said: what comments and key lines state, by key as written, in small letters.
+        stated: likewise, by what it is: "rate", "units", "lead", "start", "statement".
         patient: what key lines say of a person.
     """
 
@@ -50,32 +49,8 @@ class Beginning:
     second: str = ""
     comments: list[str] = field(default_factory=list)
     said: dict[str, str] = field(default_factory=dict)
+    stated: dict[str, str] = field(default_factory=dict)
     patient: dict[str, str] = field(default_factory=dict)
-
-    def stated(self, keys: tuple[str, ...]) -> str | None:
-        """The value of the first of some keys, in any spelling."""
-        plain = {re.sub(r"[\s_-]+", " ", key.strip().lower()): value for key, value in reversed(self.said.items())}
-        return next((plain[key] for key in keys if plain.get(key)), None)
-
-    @property
-    def rate(self) -> str | None:
-        return self.stated(_RATE)
-
-    @property
-    def units(self) -> str | None:
-        return self.stated(_UNITS)
-
-    @property
-    def lead(self) -> str | None:
-        return self.stated(_LEAD)
-
-    @property
-    def recorded(self) -> str | None:
-        return self.stated(_START)
-
-    @property
-    def statement(self) -> str | None:
-        return self.stated(_STATEMENT)
 
 
 def looks_like_a_table(head: bytes) -> bool:
@@ -88,7 +63,7 @@ def looks_like_a_table(head: bytes) -> bool:
     if "\0" in text or text.lstrip()[:1] in ("<", "{", "["):
         return False
     lines = [line for line in text.splitlines() if line.strip()]
-    words = re.findall(r"[^\s,;]+", "\n".join(lines[12:] if len(lines) > 24 else lines))
+    words = re.findall(r"[^\s,;\"']+", "\n".join(lines[12:] if len(lines) > 24 else lines))
     others = (word for word in words if _NUMBERS.fullmatch(word) is None)
     allowed = len(words) // 10
     return len(words) >= 8 and next(islice(others, allowed, None), None) is None
@@ -122,7 +97,7 @@ def _begun(path: Path, encoding: str) -> tuple[Beginning, list[tuple[int, str]]]
 
 
 def _rows(path: Path, file: TextIO, found: Beginning) -> list[tuple[int, str]]:
-    """Numbered lines, without comments and empty ones, up to the second of numbers."""
+    """Numbered lines, without comments and empty ones, up to the second row of numbers."""
     rows: list[tuple[int, str]] = []
     numeric = 0
     for number, line in enumerate(file):
@@ -130,10 +105,10 @@ def _rows(path: Path, file: TextIO, found: Beginning) -> list[tuple[int, str]]:
         if number == 0 and text.lower().startswith("sep=") and len(text) > 4:
             found.separator = "\t" if text[4:] == "\\t" else text[4]
         elif text.startswith("#") and not rows:
-            _note(found, text.lstrip("# "))
+            _note(found, text.lstrip("# "), comment=True)
         elif text:
             rows.append((number, text))
-            numeric += all(map(is_number, cells_of(text, found.separator)))
+            numeric += _is_row(text, found)
             if numeric == 2 or (len(rows) == 2 and _is_header(text, rows, found)):
                 break
         if number > MOST_COMMENTS:
@@ -143,6 +118,14 @@ def _rows(path: Path, file: TextIO, found: Beginning) -> list[tuple[int, str]]:
     return rows
 
 
+def _is_row(text: str, found: Beginning) -> bool:
+    """Whether a line is one of numbers, or of a name, such as a lead's or a time, and two numbers or more."""
+    first, *others = cells_of(text, found.separator)
+    if not all(map(is_number, others)):
+        return False
+    return is_number(first) or (len(others) > 1 and not _is_key_line(text))
+
+
 def _is_header(text: str, rows: list[tuple[int, str]], found: Beginning) -> bool:
     """Whether the first two lines are the names and the first numbers, or leads as rows."""
     first, second = (cells_of(row, found.separator) for _, row in rows)
@@ -150,11 +133,12 @@ def _is_header(text: str, rows: list[tuple[int, str]], found: Beginning) -> bool
 
 
 def _place(rows: list[tuple[int, str]], found: Beginning) -> None:
-    """Where the table begins: at the first line of numbers, or at the names before it; what is before are key lines."""
+    """Where the table begins: at the first line of numbers, or at the names before it, which are no key and its value;
+    what is before are key lines."""
     sizes = [len(cells_of(text, found.separator)) for _, text in rows]
-    numeric = [all(map(is_number, cells_of(text, found.separator))) for _, text in rows]
+    numeric = [_is_row(text, found) for _, text in rows]
     at = numeric.index(True) if any(numeric) else min(1, len(rows) - 1)
-    if at and not (_is_key_line(rows[at - 1][1], found) and sizes[at - 1] == 2 and sizes[at] != 2):
+    if at and not (_is_key_line(rows[at - 1][1]) and sizes[at - 1] <= 3 != sizes[at]):
         at -= at == 1 or sizes[at - 1] == sizes[at]
     found.start, found.first = rows[at]
     named = _with_units(rows[at - 1][1], found) if at and sizes[at - 1] == sizes[at] else None
@@ -167,7 +151,8 @@ def _place(rows: list[tuple[int, str]], found: Beginning) -> None:
 def _with_units(names: str, found: Beginning) -> str | None:
     """A line of names with the units that the line below them, `found.first`, holds; None where that is another one."""
     units = cells_of(found.first, found.separator)
-    if not any(units) or any(unit and to_millivolt(unit) is None and unit not in SECONDS for unit in units):
+    known = (not unit or unit in SECONDS or to_millivolt(unit) is not None for unit in units)
+    if not any(units) or not all(known):
         return None
     mark = found.separator or next((mark for mark in "\t;," if mark in names), ",")
     return mark.join(f"{name} ({unit})" if unit else name for name, unit in zip(cells_of(names, mark), units))
@@ -178,27 +163,38 @@ def _key_and_value(text: str) -> tuple[str, str] | None:
     return (match[1].strip(), text[match.end() :].strip().rstrip(",; \t").strip('"').strip()) if match else None
 
 
-def _is_key_line(text: str, found: Beginning) -> bool:
+def _is_key_line(text: str) -> bool:
     pair = _key_and_value(text)
-    return pair is not None and re.sub(r"[\s_-]+", " ", pair[0].lower()) in _KEYS
+    return pair is not None and kind_of(*pair) != ""
 
 
-def _note(found: Beginning, text: str) -> None:
-    """Keeps a line before the table: as a statement, and as a comment where it is one; a person's apart."""
+def _note(found: Beginning, text: str, comment: bool = False) -> None:
+    """Keeps a line before the table: as a statement, and as a comment where it is one. A person's is kept apart, and of
+    lines that are no comments, such as a watch writes, all whose key is not known.
+    """
     pair = _key_and_value(text)
     if pair is None:
-        found.comments.append(text)
-    elif _PERSONAL.search(pair[0]):
+        found.comments += [text] if comment else []
+        return
+    kind = kind_of(*pair) or ("open" if comment else "personal")
+    if kind == "personal":
         found.patient[pair[0].lower()] = pair[1]
-    else:
-        found.said.setdefault(pair[0].lower(), pair[1])
-        found.comments.append(text)
+        return
+    found.said.setdefault(pair[0].lower(), pair[1])
+    found.comments.append(text)
+    if pair[1]:
+        found.stated.setdefault(kind, pair[1])
 
 
 def cells_of(line: str, separator: str | None) -> list[str]:
-    """Cells of a line, by a known separator or the one that it shows; one cell of a line without any."""
-    mark = separator or next((mark for mark in "\t;," if mark in line), None)
-    return [cell.strip().strip('"') for cell in line.split(mark)]
+    """Cells of a line, by a known separator or the one that it shows."""
+    return [cell.strip(_AROUND) for cell in line.split(separator or separator_of(line))]
+
+
+def separator_of(line: str) -> str | None:
+    """What parts the cells of a line; None for blanks, also between numbers with decimal commas."""
+    mark = next((mark for mark in "\t;," if mark in line), None)
+    return None if mark == "," and _BLANKS_BETWEEN.fullmatch(line) else mark
 
 
 def is_number(cell: str) -> bool:
@@ -261,11 +257,19 @@ def seconds_of(path: Path, column: Any, scale: float) -> tuple[np.ndarray, str |
         largest = float(np.nanmax(np.abs(values))) if len(values) and not np.isnan(values).all() else 0.0
         scale = next((unit for least, unit in _EPOCHS if largest > least), scale)
         return (values - values[0]) * scale, None
-    for parse in (pd.to_datetime, pd.to_timedelta):
+    texts = column.astype(str).str.strip(_AROUND)
+    clocks = [_CLOCK.fullmatch(text) for text in texts]
+    if all(clocks):
+        parts = np.array([[float(part or 0) for part in clock.groups()] for clock in clocks if clock])
+        seconds = parts @ [3600.0, 60.0, 1.0]
+        return seconds - seconds[0], None
+    for form in ("ISO8601", None):
         try:
-            times = parse(column)
-            steps = (times - times.iloc[0]).dt.total_seconds().to_numpy(np.float64)
-        except (ValueError, TypeError, OverflowError, AttributeError):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # pandas says that it guesses
+                times = pd.to_datetime(texts, format=form)
+        except (ValueError, OverflowError):
             continue
-        return steps, times.iloc[0].isoformat() if parse is pd.to_datetime else None
-    raise ConfigError(f"{path}: the column of times holds {shown(column.iloc[0], 30)}, which is no time; leave it out")
+        start = times.iloc[0].isoformat() if form else None  # in others day and month are told apart by nothing
+        return (times - times.iloc[0]).dt.total_seconds().to_numpy(np.float64), start
+    raise ConfigError(f"{path}: the column of times holds {shown(texts.iloc[0], 30)}, which is no time; leave it out")

@@ -163,10 +163,10 @@ def rate_of_interval(interval: str, unit_seconds: str = "1") -> float | None:
 
 
 def iso_time(text: str, forms: Iterable[str]) -> str | None:
-    """A date and time written in one of `forms` (of strptime) as ISO 8601; None for anything else."""
+    """A date and time written in one of `forms` (of strptime) as ISO 8601, without its zone; None for anything else."""
     for form in forms:
         try:
-            return datetime.strptime(text.strip(), form).isoformat()
+            return datetime.strptime(text.strip(), form).replace(tzinfo=None).isoformat()
         except ValueError:
             continue
     return None

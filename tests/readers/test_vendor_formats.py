@@ -475,6 +475,75 @@ def test_tables_of_spreadsheets_in_other_languages_are_read(names, separator, de
     np.testing.assert_allclose(found.signal, SIGNAL[:, :100], atol=1e-6)
 
 
+WATCH = {
+    "en": ("Name", "Date of Birth", "Recorded Date", "Classification", "Device", "Sample Rate,512.0 hertz",
+           "Lead,Lead I", "Unit"),
+    "pt": ("Name", "Date of Birth", "Recorded Date", "Classification", "Device", "Sample Rate,512,0 hertz",
+           "Lead,Lead I", "Unit"),
+    "de": ("Name", "Geburtstag", "Aufzeichnungsdatum", "Klassifizierung", "Gerät", "Messrate,512,0\xa0Hertz",
+           "Ableitung,Ableitung I", "Einheit"),
+    "de 2": ("Name", "Geburtsdatum", "Aufzeichnungsdatum", "Klassifizierung", "Gerät", "Abtastrate,512 Hertz",
+             "Ableitung,Ableitung I", "Einheit"),
+    "fr": ("Nom", "Date de naissance", "Date d’enregistrement", "Classification", "Appareil",
+           "Fréquence d’échantillonnage,512 hertz", "Dérivation,Dérivation I", "Unité"),
+    "es": ("Nombre", "Fecha de nacimiento", "Fecha de grabación", "Clasificación", "Dispositivo",
+           "Frecuencia de muestreo,512 hercios", "Derivación,Derivación I", "Unidad"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("language", WATCH)
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_watch_writes_its_keys_and_decimal_commas_in_the_language_of_its_owner(language, quote, tmp_path):
+    name, born, recorded, said, device, rate, lead, unit = WATCH[language]
+    comma = language != "en"
+    numbers = [f"{quote}{value * 1000:.3f}{quote}".replace(".", "," if comma else ".") for value in SIGNAL[0, 100:300]]
+    keys = [f'{name},{PERSON}', f'{born},"Jan 1, 1990"', f"{recorded},2020-07-31 22:48:19 +0200", f"{said},Sinus",
+            f'{device},"Watch4,2"', "Versicherung,123456", rate, "", "", lead, f"{unit},µV", ""]  # fmt: skip
+    found, warned = read(tmp_path, "\n".join([*keys, *numbers]), "ecg.csv")
+    np.testing.assert_allclose(found.signal, SIGNAL[:1, 100:300], atol=1e-6)
+    assert (found.leads, found.sample_rate, found.start) == (["I"], 512, "2020-07-31T22:48:19")
+    assert found.statements == ["Sinus"] and not warned
+    assert not any(word in repr(found) for word in (PERSON, "1990", "123456"))
+    known = read_path(tmp_path / "ecg.csv", personal=True)[0].patient
+    assert known[name.lower()] == PERSON and known[born.lower()] == "Jan 1, 1990"
+
+
+def table(rows, separator=",", quote="", decimal="."):
+    return "\n".join(separator.join(f"{quote}{cell}{quote}".replace(".", decimal) for cell in row) for row in rows)
+
+
+def columns(*first, times=None):
+    rows = [[f"{value:.4f}" for value in column] for column in SIGNAL[:, 100:300].T]
+    return [[*first, *LEADS], *([*([times(number)] if times else []), *row] for number, row in enumerate(rows))]
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        (table(columns(), quote='"'), None),
+        (table(columns(), quote='"', decimal=","), None),
+        (table(columns(), separator=" ", decimal=","), None),
+        (table(columns()[1:], separator=" ", decimal=","), None),
+        (table([*columns()[:1], ["0"] * 12, *columns()[2:]], separator=";", decimal=","), None),
+        (table([[*row, ""] for row in columns()]), None),
+        ("Sample Rate,250 Hz\nUnit,mV\n" + table(zip(*columns())), 250),
+        ("Abtastrate;250 Hz\nHochpass;0,05 Hz\n" + table(zip(*columns()), separator=";", decimal=","), 250),
+        (table(columns("Time", times=lambda at: f"23:59:{at / 250:06.3f}")), 250),
+        (table(columns("date", times=lambda at: f"31.12.2024 23:59:{at / 250:06.3f}")), 250),
+        (table(columns("sample #", times=str), separator="\t"), None),
+        ("'Elapsed time','" + "','".join(LEADS) + "'\n'hh:mm:ss.mmm'" + ",'mV'" * 12 + "\n"
+         + table(columns(times=lambda at: f"'0:{at / 250:06.3f}'")[1:]), 250),
+    ],
+)  # fmt: skip
+def test_tables_of_other_programs_are_read(text, rate, tmp_path):
+    (tmp_path / "t.csv").write_text(text)
+    (tmp_path / "t").write_text(text)
+    for name in ("t.csv", "t"):
+        found, warned = read_path(tmp_path / name, **({} if rate else {"sample_rate": 250}))
+        np.testing.assert_allclose(found.signal[:, 1:], SIGNAL[:, 101:300], atol=1e-4)
+        assert found.leads == list(LEADS) and found.sample_rate == 250 and found.start is None and not warned
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_a_row_of_units_below_the_names_counts(separator, tmp_path):
     rows = [["time", "I", "II"], ["ms", "uV", "mV"]]
