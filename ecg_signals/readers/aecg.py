@@ -77,8 +77,6 @@ def _pieces(path: Path, series: Element) -> tuple[float, list[Piece]]:
             continue
         rate, origin = own, head if origin is None else origin
         start = round((head - origin) * rate) if head is not None and origin is not None else 0
-        if start < 0:
-            raise ConfigError(f"{path}: a sequenceSet begins before the first one; get the file again")
         pieces += [_piece(path, item, start) for item in sequences if _LEAD in _code(item)]
     return rate, pieces
 

@@ -16,6 +16,7 @@ from ecg_signals.limits import (
     MOST_ANNOTATIONS,
     MOST_DICOM_ELEMENTS,
     MOST_DICOM_ITEMS,
+    MOST_HOLTER_SAMPLES,
     MOST_LEADS,
     UNPACKED_PER_PACKED,
     read_regular,
@@ -77,7 +78,7 @@ class DicomReader(Reader):
             pieces = [piece for group in chosen for piece in _pieces(found, group, rate, big, stated)]
             first = chosen[0].ChannelDefinitionSequence[0]
             about = _about(data, rate, first, stated)
-        return vendor_record(found, pieces, rate, stated, **about)
+        return vendor_record(found, pieces, rate, stated, MOST_HOLTER_SAMPLES, **about)
 
 
 class _quiet:
@@ -233,9 +234,6 @@ def _pieces(path: Path, group: Any, rate: float, big: bool, stated: Stated) -> I
     channels = list(group.ChannelDefinitionSequence)
     counts, padding = _counts(path, group, len(channels), big)
     start = round(_offset(path, group) * rate / 1000)
-    if start < 0:
-        raise ConfigError(f"{path} states a MultiplexGroupTimeOffset below 0; get the file again")
-    check_counts(path, len(channels), start + len(counts))
     for column, channel in enumerate(channels):
         lead = _lead(channel)
         units = _units(path, channel, lead, stated)
@@ -273,7 +271,7 @@ def _counts(path: Path, group: Any, channels: int, big: bool) -> tuple[np.ndarra
     ):
         found = f"{channels} channels of type {shown(kind[0], 8)}, {kind[1]} bits"
         raise ConfigError(f"{path} states {found}; such waveforms cannot be read")
-    check_counts(path, channels, samples)
+    check_counts(path, channels, samples, MOST_HOLTER_SAMPLES)
     dtype = np.dtype(("<", ">")[big] + _TYPES[kind])
     data = group.get("WaveformData") or b""
     data = data if isinstance(data, bytes) else np.asarray(data, dtype).tobytes()

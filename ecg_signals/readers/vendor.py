@@ -5,7 +5,7 @@ import binascii
 import re
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -71,7 +71,8 @@ def vendor_record(
     """A Record in mV of the leads of a recorder's file, in the order in which they first appear.
 
     Args:
-        pieces: of one lead may be several, at different times; what lies between them is NaN.
+        pieces: of one lead may be several, at different times; what lies between them is NaN. The record begins with
+            the first of all.
         rate: Hz.
         stated: its units, where the caller gives some, stand in place of the pieces'.
         most: samples of a lead that are believed.
@@ -83,13 +84,15 @@ def vendor_record(
     check_rate(path, rate)
     names = [lead_name(piece.lead) for piece in pieces]
     leads = list(dict.fromkeys(name for name, _ in names))
-    length = max(piece.start + len(piece.values) for piece in pieces)
+    begin = min(piece.start for piece in pieces)
+    length = max(piece.start + len(piece.values) for piece in pieces) - begin
     check_counts(path, len(leads), length, most)
     filled = sum(len(piece.values) for piece in pieces)
     if 4 * len(leads) * length > max(FREE_BYTES, UNPACKED_PER_PACKED * 4 * filled):
         raise ConfigError(f"{path} states gaps of {length} samples around {filled}; get the file again")
     signal = np.full((len(leads), length), np.nan, dtype=stated.dtype)
-    _fill(path, signal, pieces, names, leads, stated)
+    placed = [replace(piece, start=piece.start - begin) for piece in pieces]
+    _fill(path, signal, placed, names, leads, stated)
     turned = sorted({name for name, sign in names if sign < 0})
     if turned:
         warnings.warn(f"{path}: {', '.join(turned)} turned over to give the upright lead", stacklevel=5)
@@ -101,10 +104,10 @@ def _fill(
     path: Path, signal: np.ndarray, pieces: Sequence[Piece], names: Sequence[tuple[str, int]], leads: list[str],
     stated: Stated,
 ) -> None:  # fmt: skip
-    """Writes the pieces into `signal` [leads, samples], in place; the first of two that overlap counts."""
+    """Writes the pieces into `signal` [leads, samples], in place; the earlier of two that overlap counts."""
     rows = {name: row for row, name in enumerate(leads)}
     ends: dict[str, int] = {}
-    for piece, (name, sign) in zip(pieces, names):
+    for piece, (name, sign) in sorted(zip(pieces, names), key=lambda pair: pair[0].start):
         factor = sign * voltage_factor(stated.units or piece.units, f"lead {name} of {path}")
         place = signal[rows[name], piece.start : piece.start + len(piece.values)]
         with np.errstate(over="ignore", invalid="ignore"):

@@ -180,6 +180,8 @@ def test_sequence_sets_of_aecg_are_placed_in_time_with_gaps_between_them(tmp_pat
     np.testing.assert_allclose(found.signal[:, :1000], SIGNAL[:3], atol=2e-6)
     np.testing.assert_allclose(found.signal[:, 1500:], SIGNAL[3:6], atol=2e-6)
     assert np.isnan(found.signal[:, 1000:1500]).all()
+    turned = sets[sets.index("<component><sequenceSet>", 1) :] + sets[: sets.index("<component><sequenceSet>", 1)]
+    np.testing.assert_array_equal(read(tmp_path, make.aecg(SIGNAL, sets=turned))[0].signal, found.signal)
 
 
 @pytest.mark.parametrize(
@@ -390,8 +392,12 @@ def test_groups_of_a_dicom_file_are_joined_by_their_times(tmp_path):
         assert held.sum() == (1000 if lead == "II" else 250)
         np.testing.assert_allclose(row[held], SIGNAL[LEADS.index(lead), held], atol=2e-6)
     pieces = [{"signal": SIGNAL[:2, 500 * k : 500 * k + 500], "leads": LEADS[:2], "offset": 1000 * k} for k in (0, 1)]
-    make.dicom(tmp_path / "s", pieces)
-    np.testing.assert_allclose(read_path(tmp_path / "s")[0].signal, SIGNAL[:2], atol=2e-6)
+    later = [piece | {"offset": piece["offset"] + 3000} for piece in reversed(pieces)]
+    for parts in (pieces, later):  # there is nothing before the first one
+        make.dicom(tmp_path / "s", parts)
+        found, said = read_path(tmp_path / "s")
+        np.testing.assert_allclose(found.signal, SIGNAL[:2], atol=2e-6)
+        assert not said
 
 
 def test_padding_of_a_dicom_file_is_missing_but_ordinary_counts_stay(tmp_path):
