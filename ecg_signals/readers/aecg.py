@@ -22,6 +22,7 @@ from ecg_signals.signal.record import Record
 _SECONDS = {"s": "1", "ms": "0.001", "us": "0.000001", "µs": "0.000001", "min": "60"}
 _TIMES = ("%Y%m%d%H%M%S.%f", "%Y%m%d%H%M%S", "%Y%m%d%H%M", "%Y%m%d")
 _LEAD = "_ECG_LEAD_"
+_FRANK = {"X": "Vx", "Y": "Vy", "Z": "Vz"}
 _FILTERS = {"HIGH_PASS": "highpass", "LOW_PASS": "lowpass", "NOTCH": "notch"}
 
 
@@ -103,7 +104,7 @@ def _clock(path: Path, sequences: list[Element]) -> tuple[float | None, float]:
 
 def _piece(path: Path, sequence: Element, start: int) -> Piece:
     name = _code(sequence).partition(_LEAD)[2]
-    lead = f"-{name[:-3]}" if name.lower().endswith("neg") else name
+    lead = f"-{name[:-3]}" if name.lower().endswith("neg") else _FRANK.get(name.upper(), name)
     where = f"sequence {shown(_code(sequence), 40)}"
     value = child(sequence, "value")
     digits = text_of(value, "digits")

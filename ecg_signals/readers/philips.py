@@ -57,8 +57,11 @@ class PhilipsReader(Reader):
         resolution = text_of(signal, "resolution") or text_of(signal, "signalresolution")
         step = number(found, "resolution", resolution)
         names = _names(found, signal, waveforms)
-        counts = _counts(found, waveforms, names)
-        counts = _stated_samples(found, waveforms, counts, rate)
+        samples = _stated_samples(found, waveforms, len(names), rate)
+        counts = _counts(found, waveforms, names, samples)
+        if samples is not None:
+            check_length(found, "parsedwaveforms", counts.shape[1], samples)
+            counts = counts[:, :samples]
         about = _about(root, stated)
         whole = counts.shape[1]
         counts = counts[:, : _end(counts)]
@@ -81,18 +84,35 @@ def _names(path: Path, signal: Element, waveforms: Element) -> list[str]:
     return list(LEADS[:count])
 
 
-def _counts(path: Path, waveforms: Element, names: list[str]) -> np.ndarray:
-    """float64 [leads, samples]."""
-    data = decode_base64(path, "parsedwaveforms", waveforms.text)
+def _counts(path: Path, waveforms: Element, names: list[str], stated: int | None) -> np.ndarray:
+    """float64 [leads, samples], of which `stated` are stated for each lead."""
     flag = (waveforms.get("compressflag") or "True").lower()
     method = waveforms.get("compression") or (waveforms.get("compressmethod") if flag == "true" else "") or ""
     if method.upper() == "XLI":
+        data = decode_base64(path, "parsedwaveforms", waveforms.text)
         return _completed(path, names, _unpacked(path, data, len(names)))
     if method and method.lower() not in ("none", "uncompressed"):
         raise ConfigError(f"{path} is compressed by '{shown(method, 20)}'; only XLI is known. Export it uncompressed")
-    if len(data) % (2 * len(names)):
-        raise ConfigError(f"{path}: parsedwaveforms has {len(data)} bytes, no whole samples of {len(names)} leads")
-    return np.frombuffer(data, "<i2").reshape(len(names), -1).astype(np.float64)
+    counts = _plain(path, waveforms)
+    samples, rest = divmod(len(counts), len(names))
+    if stated and len(counts) % stated == 0 and len(counts) > stated * len(names):
+        samples, rest = stated, 0  # room for sixteen leads, of which the first ones are valid
+    if rest:
+        raise ConfigError(f"{path}: parsedwaveforms has {len(counts)} samples, no whole ones of {len(names)} leads")
+    return counts[: samples * len(names)].reshape(len(names), samples)
+
+
+def _plain(path: Path, waveforms: Element) -> np.ndarray:
+    """float64: uncompressed samples, one lead after the other, as numbers or as base64."""
+    if (waveforms.get("dataencoding") or "").lower() != "plain":
+        data = decode_base64(path, "parsedwaveforms", waveforms.text)
+        if len(data) % 2:
+            raise ConfigError(f"{path}: parsedwaveforms has {len(data)} bytes, no whole samples; get the file again")
+        return np.frombuffer(data, "<i2").astype(np.float64)
+    try:
+        return np.array((waveforms.text or "").split(), dtype=np.float64)
+    except ValueError:
+        raise ConfigError(f"{path}: parsedwaveforms holds something else than numbers; get the file again") from None
 
 
 def _unpacked(path: Path, data: bytes, leads: int) -> np.ndarray:
@@ -148,15 +168,14 @@ def _completed(path: Path, names: list[str], rows: np.ndarray) -> np.ndarray:
     return signal
 
 
-def _stated_samples(path: Path, waveforms: Element, counts: np.ndarray, rate: float) -> np.ndarray:
-    """Without what lies beyond the stated duration. Raises: ConfigError when samples lack."""
+def _stated_samples(path: Path, waveforms: Element, leads: int, rate: float) -> int | None:
+    """Samples of a lead by the stated duration, None where there is none."""
     duration = waveforms.get("durationperchannel")
     if not duration:
-        return counts
+        return None
     stated = round(number(path, "durationperchannel", duration) * rate / 1000)
-    check_counts(path, len(counts), stated)
-    check_length(path, "parsedwaveforms", counts.shape[1], stated)
-    return counts[:, :stated]
+    check_counts(path, leads, stated)
+    return stated
 
 
 def _end(counts: np.ndarray) -> int:

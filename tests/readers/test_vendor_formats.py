@@ -184,6 +184,10 @@ def test_sequence_sets_of_aecg_are_placed_in_time_with_gaps_between_them(tmp_pat
     np.testing.assert_array_equal(read(tmp_path, make.aecg(SIGNAL, sets=turned))[0].signal, found.signal)
 
 
+def test_leads_of_frank_have_one_name_in_aecg_and_elsewhere(tmp_path):
+    assert read(tmp_path, make.aecg(SIGNAL[:3], ("X", "Y", "Z")))[0].leads == ["Vx", "Vy", "Vz"]
+
+
 @pytest.mark.parametrize(
     ("step", "unit", "rate"), [("0.01", "s", 100), ("1", "ms", 1000), ("1667", "us", 600), ("0.001667", "s", 600)]
 )
@@ -225,6 +229,20 @@ def test_philips_waveforms_unpack_and_lose_their_calibration_pulse(version, enco
 def test_a_philips_record_without_a_pulse_is_not_cut(tmp_path):
     found, _ = read(tmp_path, make.philips(SIGNAL))
     assert found.signal.shape == (12, 1000) and found.metadata["stripped_samples"] == [0, 0]
+
+
+def test_plain_samples_of_philips_are_numbers_or_base64_with_room_for_more_leads_than_are_valid(tmp_path):
+    empty = np.concatenate([SIGNAL, np.zeros((4, 1000))])
+    text = make.philips(empty, (*LEADS, "V3R", "V4R", "V7", "V8"))
+    text = text.replace("<numberchannelsvalid>16", "<numberchannelsvalid>12")
+    start, end = text.index(">", text.index("<parsedwaveforms")) + 1, text.index("</parsedwaveforms>")
+    digits = " ".join(map(str, make.counts(empty).ravel()))
+    plain = (text[:start] + digits + text[end:]).replace("<parsedwaveforms", '<parsedwaveforms dataencoding="Plain"')
+    for content in (text, plain):
+        found, said = read(tmp_path, content)
+        np.testing.assert_allclose(found.signal, SIGNAL, atol=1e-6)
+        assert found.leads == list(LEADS) and not said
+    refused(tmp_path, plain.replace(digits, digits[:-1] + "x"), "something else than numbers")
 
 
 def test_second_differences_of_philips_wrap_as_16_bits(tmp_path):
