@@ -3,7 +3,7 @@
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,8 @@ class _Edf:
         if not 0 < count <= _MOST_SIGNALS or len(self.data) < 256 * (count + 1):
             raise ConfigError(f"{path} is truncated or no EDF file: byte 252 states {count} signals; get it again")
         self.signals = self.read_signals(count)
-        self.seconds = number(path, "byte 244, the duration of a data record,", self.text(244, 8))
+        self.duration = self.text(244, 8)
+        self.seconds = number(path, "byte 244, the duration of a data record,", self.duration)
         self.kind = self.text(192, 44)
         self.records = self.read_records(count)
         self.offsets = np.cumsum([0, *(signal.samples * self.width for signal in self.signals)])
@@ -150,23 +151,42 @@ class _Edf:
         rows = self.chosen(stated)
         if self.seconds <= 0:
             raise ConfigError(f"{self.path} states data records of {self.seconds:g} s, so that it has no rate")
-        rate = self.signals[rows[0]].samples / self.seconds
+        per_record = self.signals[rows[0]].samples
+        rate = self.rate(per_record)
         check_rate(self.path, rate)
         marks, starts = self.marks()
-        per_record = self.signals[rows[0]].samples
         places = self.places(starts, rate, per_record)
         check_counts(self.path, len(rows), int(places[-1]) + per_record, MOST_HOLTER_SAMPLES)
-        rate = round(rate) if abs(rate - round(rate)) < 1e-9 * rate else rate
-        pieces = [piece for row in rows for piece in self.pieces(row, places, per_record)]
+        names = self.names(rows)
+        pieces = [piece for row, name in zip(rows, names) for piece in self.pieces(row, name, places, per_record)]
+        marks = [replace(mark, start=mark.start - (starts[0] or 0.0)) for mark in marks]
         return vendor_record(self.path, pieces, rate, stated, MOST_HOLTER_SAMPLES, **self.about(rows, marks, stated))
 
-    def pieces(self, row: int, places: np.ndarray, per_record: int) -> list[Piece]:
+    def rate(self, per_record: int) -> float:
+        """Hz; the whole rate that a duration means which was cut to the eight letters that there are for it."""
+        rate = per_record / self.seconds
+        whole = round(rate)
+        cut = 10.0 ** -len(self.duration.partition(".")[2]) if len(self.duration) > 6 else 0.0
+        near = abs(rate - whole) < 1e-9 * rate or (whole > 0 and abs(per_record / whole - self.seconds) < cut)
+        return float(whole) if near else rate
+
+    def names(self, rows: Sequence[int]) -> list[str]:
+        """Labels, of which Holter recorders write the same for all signals: those of no known lead get a number."""
+        found: list[str] = []
+        for row in rows:
+            label = self.signals[row].label
+            known = lead_name(label)[0] in (*LEADS, *OTHER_LEADS)
+            numbered = (f"{label} {number}" for number in range(2, len(rows) + 2))
+            found.append(label if known or label not in found else next(name for name in numbered if name not in found))
+        return found
+
+    def pieces(self, row: int, name: str, places: np.ndarray, per_record: int) -> list[Piece]:
         """One piece for every stretch of data records without a gap."""
         signal = self.signals[row]
         values = self.values(row)
         breaks = np.flatnonzero(np.diff(places) != per_record) + 1
         units = signal.units or "mV"
-        return [Piece(signal.label, part.reshape(-1), units, int(places[first]))
+        return [Piece(name, part.reshape(-1), units, int(places[first]))
                 for first, part in zip([0, *breaks], np.split(values, breaks))]  # fmt: skip
 
     def chosen(self, stated: Stated) -> list[int]:
@@ -193,7 +213,9 @@ class _Edf:
         return kept_rows
 
     def marks(self) -> tuple[list[Mark], list[float | None]]:
-        """Annotations, and the second at which every data record begins, None where its first mark does not say it."""
+        """Annotations by the file's clock, and the second at which every data record begins, None where its first mark
+        does not say it.
+        """
         starts: list[float | None] = [None] * len(self.records)
         marks: list[Mark] = []
         first = True

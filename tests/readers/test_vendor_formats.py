@@ -362,6 +362,28 @@ def test_a_discontinuous_edf_has_gaps_and_its_notes_are_annotations(tmp_path):
     refused(tmp_path, content, "data record 1 begins before")
 
 
+def test_annotations_of_an_edf_are_counted_from_the_first_sample(tmp_path):
+    for kind in ("EDF+C", "EDF+D"):
+        content = make.edf_bytes(channels(SIGNAL[:2]), per_record=[250, 250], seconds=0.5, kind=kind,
+                                 starts=[0.75, 1.25, 1.75, 2.25], notes={1: "artefact"})  # fmt: skip
+        found, _ = read(tmp_path, content)
+        assert found.annotations == [(0.5, 0.0, "artefact")] and not np.isnan(found.signal).any()
+
+
+def test_signals_of_an_edf_that_are_all_called_ecg_are_all_read(tmp_path):
+    rows = [("ECG", "mV", row) for row in SIGNAL[:3]]
+    found, said = read(tmp_path, make.edf_bytes(rows, per_record=[250] * 3, seconds=0.5))
+    np.testing.assert_allclose(found.signal, SIGNAL[:3], atol=1e-5)
+    assert found.leads == ["ECG", "ECG 2", "ECG 3"] and not said
+
+
+def test_a_duration_of_an_edf_that_was_cut_means_a_whole_rate(tmp_path):
+    rows = [("II", "mV", SIGNAL[1, :999])]
+    content = make.edf_bytes(rows, per_record=[333], seconds=1 / 3)
+    assert read(tmp_path, content)[0].sample_rate == 999
+    assert read(tmp_path, content.replace(b"0.333333", b"10      "))[0].sample_rate == 33.3
+
+
 def test_bdf_has_24_bits_and_edf_uses_all_of_its_16(tmp_path):
     loud = np.array([np.linspace(-5000, 5000, 1000)])
     wide = make.edf_bytes([("II", "mV", loud[0])], per_record=[250], seconds=0.5, kind="BDF+C", wide=True)
