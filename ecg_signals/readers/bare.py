@@ -37,5 +37,5 @@ def read_bare(found: Path, stated: Stated) -> Record:
     for row, lead in enumerate(stated.leads):
         values = counts[:, row].astype(np.float64) / (1.0 if stated.units else stated.gain or 1.0)
         values[counts[:, row] == form.missing] = np.nan
-        pieces.append(Piece(lead, values, "mV"))
+        pieces.append(Piece(lead, values, stated.units or "mV"))
     return vendor_record(found, pieces, float(stated.sample_rate), stated, 10 * size_of(found))

@@ -24,7 +24,7 @@ from ecg_signals.limits import (
     shown,
 )
 from ecg_signals.readers.stated import Stated, remove_infinite
-from ecg_signals.readers.units import voltage_factor
+from ecg_signals.readers.units import to_millivolt, voltage_factor
 from ecg_signals.signal.leads import LEADS, OTHER_LEADS, upright_lead
 from ecg_signals.signal.record import Record
 
@@ -91,6 +91,10 @@ def vendor_record(
     if 4 * len(leads) * length > max(FREE_BYTES, UNPACKED_PER_PACKED * 4 * filled):
         raise ConfigError(f"{path} states gaps of {length} samples around {filled}; get the file again")
     signal = np.full((len(leads), length), np.nan, dtype=stated.dtype)
+    other = next((piece for piece in pieces if stated.units and _differ(stated.units, piece.units)), None)
+    if other is not None:
+        told = f"says {shown(other.units, 20)} for lead {shown(other.lead, 20)}"
+        warnings.warn(f"{path} {told}; it is read in {stated.units}, as was asked for", stacklevel=5)
     placed = [replace(piece, start=piece.start - begin) for piece in pieces]
     _fill(path, signal, placed, names, leads, stated)
     turned = sorted({name for name, sign in names if sign < 0})
@@ -98,6 +102,11 @@ def vendor_record(
         warnings.warn(f"{path}: {', '.join(turned)} turned over to give the upright lead", stacklevel=5)
     remove_infinite(path, signal)
     return Record(signal, int(rate) if rate == int(rate) else float(rate), leads, **about)
+
+
+def _differ(units: str, other: str) -> bool:
+    found = [to_millivolt(text) for text in (units, other)]
+    return None not in found and found[0] != found[1]
 
 
 def _fill(

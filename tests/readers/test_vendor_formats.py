@@ -615,6 +615,15 @@ def test_a_bare_signal_file_is_read_as_the_caller_says(form, tmp_path):
             read_path(tmp_path / "r.dat", **lacking)
 
 
+def test_units_that_replace_those_of_a_file_are_said_with_these(tmp_path):
+    for content in (make.scp_bytes(SIGNAL), make.twelve_edf(SIGNAL), make.muse(SIGNAL)):
+        _, said = read(tmp_path, content, units="0.004mV")
+        assert any("; it is read in 0.004mV, as was asked for" in text for text in said)
+    found, said = read(tmp_path, make.scp_bytes(SIGNAL), units="5uV")
+    np.testing.assert_allclose(found.signal, SIGNAL, atol=1e-6)
+    assert not said
+
+
 def test_a_rate_that_no_recorder_has_more_leads_or_samples_than_believed_are_refused(tmp_path):
     refused(tmp_path, make.muse(SIGNAL, base=9, exponent=9), "sample rate 9e")
     refused(tmp_path, make.scp_bytes(SIGNAL, stated=20_000_000), "at most 64 of 10000000 are believed")
