@@ -79,7 +79,7 @@ def assess(record: Record, scale_stated: bool = False) -> Quality:
         texts.append("the QRS complexes of most leads point down; the record may be upside down")
     blocked = _blocked(record, of_leads, scale_stated)
     verdict = UNUSABLE if blocked else LIMITED if texts or swap else OK
-    suspected = f"check the electrodes, suspected: {' or '.join(swap)}" if swap else None
+    suspected = f"check the electrodes, suspected: {'; or '.join(swap)}" if swap else None
     return Quality(verdict, of_leads, [*blocked, *texts], suspected)
 
 

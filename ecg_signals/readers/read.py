@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_signals.config import ConfigError, resolve_input
-from ecg_signals.limits import regular_file
+from ecg_signals.limits import regular_file, size_of
 from ecg_signals.readers.bare import read_bare
 from ecg_signals.readers.base import Reader, read_head
 from ecg_signals.readers.foreign import foreign
@@ -15,6 +15,8 @@ from ecg_signals.readers.plausible import check_scale
 from ecg_signals.readers.stated import Stated
 from ecg_signals.registry import inherited_plugins, installed_plugins, register_reader
 from ecg_signals.signal.record import Record
+
+_TOLD_BY_CONTENT = (".dcm", ".scp", ".edf", ".bdf", ".ecg", ".xml")  # usual names of formats that none is asked for
 
 
 def read_record(
@@ -81,7 +83,11 @@ def _chosen(path: Path, id: int | str | None, stated: Stated) -> tuple[Reader, A
         raise ConfigError(f"{path} is {vendor}; {known}")
     beside = path.with_suffix(".hea")
     hint = f"{beside.name} beside it is one" if beside.is_file() else "convert it to one of them"
-    raise ConfigError(f"{path} has the extension '{path.suffix.lower()}', which no reader knows; {known}; {hint}")
+    suffix = path.suffix.lower()
+    if not beside.is_file() and (not size_of(path) or suffix in _TOLD_BY_CONTENT):
+        found = "begins like no record of any known format, whatever its name" if size_of(path) else "is empty"
+        raise ConfigError(f"{path} {found}; get the file again")
+    raise ConfigError(f"{path} has the extension '{suffix}', which no reader knows; {known}; {hint}")
 
 
 def reader_of(path: Path) -> tuple[Reader, Any] | None:

@@ -305,6 +305,12 @@ def test_what_is_not_read_is_named(content, message, tmp_path):
     refused(tmp_path, content, message, "r.xml")
 
 
+@pytest.mark.parametrize("name", ["r.edf", "r.dcm", "r.scp", "r.ecg"])
+def test_a_file_that_begins_wrongly_is_not_said_to_have_an_unknown_extension(name, tmp_path):
+    refused(tmp_path, b"\xff\xffrubbish" * 100, "begins like no record of any known format", name)
+    refused(tmp_path, b"", "is empty", name)
+
+
 # ISHNE, EDF ---------------------------------------------------------------------------------------------------------
 
 
