@@ -62,18 +62,40 @@ def read_xml(path: Path) -> Element:
     Raises: ConfigError for a file that is cut or malformed, declares entities, or is beyond the limits.
     """
     from defusedxml import DefusedXmlException
-    from defusedxml.ElementTree import DefusedXMLParser
 
-    content = read_regular(path, MAX_VENDOR_BYTES)
-    parser = DefusedXMLParser(target=_Builder(), forbid_entities=True, forbid_external=True)
+    content = read_regular(path, MAX_VENDOR_BYTES).lstrip()  # some exports begin with an empty line
     try:
-        parser.feed(content.lstrip())  # some exports begin with an empty line
-        root: Element = parser.close()
+        try:
+            return _parsed(content)
+        except (ParseError, LookupError):
+            if (text := _as_text(content)) is None:
+                raise
+            return _parsed(text)
     except DefusedXmlException as error:
         raise ConfigError(f"{path} declares entities ({type(error).__name__}), which no ECG needs; refused") from None
     except (ParseError, ValueError, LookupError) as error:
         raise ConfigError(f"{path} is truncated or no XML ({shown(error)}); get the file again") from None
+
+
+def _parsed(content: bytes | str) -> Element:
+    from defusedxml.ElementTree import DefusedXMLParser
+
+    parser = DefusedXMLParser(target=_Builder(), forbid_entities=True, forbid_external=True)
+    parser.feed(content)
+    root: Element = parser.close()
     return root
+
+
+def _as_text(content: bytes) -> str | None:
+    """What a file says whose declaration may name another encoding than it has, as after it was converted, or none;
+    None where that changes nothing.
+    """
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return content.decode("utf-16", "replace")
+    try:
+        return None if b"\0" in content else content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", "replace")
 
 
 def child(element: Element | None, *names: str) -> Element | None:

@@ -266,6 +266,18 @@ def test_blank_lines_byte_order_marks_and_wide_letters_around_xml_do_not_matter(
     np.testing.assert_allclose(read(tmp_path, change(write(SIGNAL)))[0].signal, SIGNAL, atol=1e-6)
 
 
+@pytest.mark.parametrize("write", [make.aecg, make.muse, make.cardiosoft, make.philips])
+@pytest.mark.parametrize(("declared", "real"), [
+    ("utf-16", "utf-8"), ("utf-8", "utf-16"), ("utf-8", "cp1252"), ("", "cp1252"), ("nonsense", "utf-8"),
+])  # fmt: skip
+def test_xml_whose_declaration_names_another_encoding_than_it_has_is_read(write, declared, real, tmp_path):
+    text = write(SIGNAL).replace("Sinus rhythm", "Größer")
+    text = re.sub(r' encoding="[\w-]+"', "", text).replace("?>", f' encoding="{declared}"?>' if declared else "?>", 1)
+    found, _ = read(tmp_path, text.encode(real))
+    np.testing.assert_allclose(found.signal, SIGNAL, atol=1e-6)
+    assert found.statements == ["Größer"]
+
+
 @pytest.mark.parametrize("root", ["AnnotatedECG", "RestingECG", "restingecgdata", "CardiologyXML"])
 def test_xml_that_declares_entities_refers_outside_or_nests_deeply_is_refused(root, tmp_path):
     texts = {
