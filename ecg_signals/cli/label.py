@@ -1,10 +1,15 @@
 """ecg-label: report texts -> labels with probabilities."""
 
 import argparse
+import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ecg_signals.cli.arguments import Parser
 from ecg_signals.cli.running import run_command
+
+if TYPE_CHECKING:
+    from ecg_signals.labeler.reports import Reports
 
 EXAMPLE = """examples:
   ecg-label machine_measurements.csv --out labels
@@ -28,7 +33,8 @@ def parser() -> Parser:
     )
     add = parser.add_argument
     add("reports", metavar="REPORTS", help="MIMIC-IV-ECG's machine_measurements.csv, another .csv with a column report "
-        "or text (such as a meta.csv), a .json list, or a text file with a report per line")  # fmt: skip
+        "or text (such as a meta.csv), a .json list, a text file with a report per line, or a folder of record files, "
+        "whose recorders' own statements are read")  # fmt: skip
     add("--templates", metavar="DIR", help="entity_tem.json, entity_pat.json and others (ECG-FM's for MIMIC-IV-ECG)")
     add("--out", default="labels", metavar="DIR", help="folder for the results (labels)")
     add("--column", metavar="NAME", help="of the .csv, that holds the reports")
@@ -61,7 +67,7 @@ def label(arguments: argparse.Namespace) -> None:
     names = read_labels(chosen) if chosen else None
     for name in names or ():
         templates.check_label(name)
-    reports = files.read_reports(path, arguments.column)
+    reports = recorders_statements(path) if path.is_dir() else files.read_reports(path, arguments.column)
     found = files.label_reports(reports, templates, published=arguments.published, as_is=arguments.as_is)
     table = files.label_table(reports, found, names, arguments.hard)
     for name, content in {
@@ -72,6 +78,30 @@ def label(arguments: argparse.Namespace) -> None:
     without = sum(not text.strip() for text in reports.texts)
     counts = f"{len(found)} records, {len(said)} with labels, {without} without a report"
     print(f"{counts}; {table.shape[1] - 1} labels -> {out}")
+
+
+def recorders_statements(folder: Path) -> "Reports":
+    """What recorders wrote into their own files below a folder, a report each; files that cannot be read are named.
+
+    Raises: ConfigError for a folder without record files.
+    """
+    from ecg_signals.config import ConfigError
+    from ecg_signals.labeler.reports import Reports
+    from ecg_signals.readers.read import read_record
+    from ecg_signals.registry import register_source
+
+    source = register_source.get("files")
+    texts: dict[str, str] = {}
+    for name in source.cls(folder, source.dataclass()).paths():
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of signals, which are not looked at
+                texts[name] = "; ".join(read_record(folder / name).statements)
+        except ConfigError as error:
+            warnings.warn(str(error), stacklevel=2)
+    if not texts:
+        raise ConfigError(f"{folder} holds no record file that can be read; give recorders' files, or a .csv")
+    return Reports("path", list(texts), list(texts.values()))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ from ecg_signals.signal.leads import LEADS, OTHER_LEADS, upright_lead
 from ecg_signals.signal.record import Record
 
 _PREFIX = re.compile(r"(?:(?:ecg|ekg|lead|channel)[\s_.:-]+)+(?=\w)|(?:ecg|ekg|lead)(?=(?:a?v|i|ml))", re.IGNORECASE)
+_VERBS = "confirm|review|referr|sign|interpret|edit|verifi|approv|report|order|request|validat"
+_SIGNED = re.compile(rf"\W*(?:(?:\w+ly )?(?:un)?(?:{_VERBS})ed|over-?read) by\b", re.IGNORECASE)  # who stands behind it
 _REFERENCE = re.compile(r"[\s_-]ref$", re.IGNORECASE)  # of EDF labels: against the recorder's reference
 _SPELLING = {name.lower(): name for name in (*LEADS, *OTHER_LEADS)}
 _SCP_LEADS = {
@@ -101,6 +103,8 @@ def vendor_record(
     if turned:
         warnings.warn(f"{path}: {', '.join(turned)} turned over to give the upright lead", stacklevel=5)
     remove_infinite(path, signal)
+    if not stated.personal:
+        about["statements"] = [text for text in about.get("statements", ()) if not _SIGNED.match(text)]
     return Record(signal, int(rate) if rate == int(rate) else float(rate), leads, **about)
 
 

@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
+import vendor_files
 
 from ecg_signals.cli.label import run
 from ecg_signals.config import ConfigError
@@ -32,6 +34,24 @@ def test_statements_of_a_study_are_one_report(tmp_path, templates, capsys):
     matches = pd.read_csv(tmp_path / "out/matches.csv")
     assert matches["text"][0] == "sinus rhythm; no ischemia" and matches["patterns"][0] == "sinus rhythm; no; ischemia"
     assert "2 records, 1 with labels, 1 without a report; 1 labels" in capsys.readouterr().out
+
+
+def test_what_recorders_wrote_into_their_files_is_a_report_of_each(tmp_path, templates, capsys):
+    signal = np.tile(np.sin(np.arange(1000) / 20), (12, 1))
+    raw = tmp_path / "raw"
+    (raw / "day").mkdir(parents=True)
+    (raw / "a.xml").write_text(vendor_files.muse(signal))
+    (raw / "day" / "b.scp").write_bytes(vendor_files.scp_bytes(signal))
+    (raw / "c.edf").write_bytes(vendor_files.twelve_edf(signal))
+    (raw / "broken.scp").write_bytes(vendor_files.scp_bytes(signal)[:1000])
+    with pytest.warns(UserWarning, match="broken.scp"):
+        run([str(raw), "--templates", templates, "--out", str(tmp_path / "out")])
+    labels = pd.read_csv(tmp_path / "out/labels.csv").set_index("path")
+    assert labels["Sinus rhythm"].to_dict() == {"a.xml": 1, "c.edf": pytest.approx(np.nan, nan_ok=True), "day/b.scp": 1}
+    assert "3 records, 2 with labels, 1 without a report" in capsys.readouterr().out
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="holds no record file"):
+        run([str(tmp_path / "empty")])
 
 
 def test_without_templates_reports_are_read_by_ecg_fms(tmp_path):

@@ -204,6 +204,15 @@ def test_muse_stores_eight_leads_of_which_four_more_are_derived(tmp_path):
     assert found.sample_rate == 500 and found.metadata["age"] == 50
 
 
+@pytest.mark.parametrize("line", ["Confirmed by {}, MD (12)", "Electronically signed by: {}", "-- Overread by {}"])
+def test_who_confirmed_a_statement_is_a_person(line, tmp_path):
+    text = make.muse(SIGNAL).replace("Sinus rhythm</StmtText></DiagnosisStatement>", "Sinus rhythm</StmtText>"
+        "</DiagnosisStatement><DiagnosisStatement><StmtFlag>ENDSLINE</StmtFlag><StmtText>"
+        f"{line.format(PERSON)}</StmtText></DiagnosisStatement>")  # fmt: skip
+    assert read(tmp_path, text)[0].statements == ["Sinus rhythm"]
+    assert read(tmp_path, text, personal=True)[0].statements[1] == line.format(PERSON)
+
+
 def test_baselines_units_and_lost_electrodes_of_muse_count(tmp_path):
     found, said = read(tmp_path, make.muse(SIGNAL, baseline=3000, units="MILLIVOLTS", off=["V3"]))
     assert np.isnan(found.signal[8]).all() and any("V3 was off" in text for text in said)
