@@ -148,6 +148,8 @@ def _numbers(path: Path, table: Any, names: list[str] | None) -> tuple[np.ndarra
         numbers = pd.to_numeric(table[index], errors="coerce")
         bad = numbers.isna() & table[index].notna()
         if bad.any():
+            if names and key not in _COUNTERS:  # before the text is told, which may name a person
+                _known_lead(path, names[index] if units is None else names[index][: len(key)])
             row, name = int(np.flatnonzero(bad)[0]), names[index] if names else f"number {index + 1}"
             found = f"{table[index][row]!r} in column {name}, row {row + 1}"
             raise ConfigError(f"{path} holds {found}, which is no number; correct it or leave the cell empty")

@@ -85,8 +85,8 @@ def _chosen(path: Path, id: int | str | None, stated: Stated) -> tuple[Reader, A
     hint = f"{beside.name} beside it is one" if beside.is_file() else "convert it to one of them"
     suffix = path.suffix.lower()
     if not beside.is_file() and (not size_of(path) or suffix in _TOLD_BY_CONTENT):
-        found = "begins like no record of any known format, whatever its name" if size_of(path) else "is empty"
-        raise ConfigError(f"{path} {found}; get the file again")
+        said = "begins like no record of any known format, whatever its name" if size_of(path) else "is empty"
+        raise ConfigError(f"{path} {said}; get the file again")
     raise ConfigError(f"{path} has the extension '{suffix}', which no reader knows; {known}; {hint}")
 
 

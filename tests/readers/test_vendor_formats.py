@@ -617,6 +617,10 @@ def test_tables_of_other_programs_are_read(text, rate, tmp_path):
         assert found.leads == list(LEADS) and found.sample_rate == 250 and found.start is None and not warned
 
 
+def test_a_column_of_names_is_refused_without_the_names(tmp_path):
+    refused(tmp_path, table(columns("patient", times=lambda at: PERSON)), "unknown lead name 'patient'", "t.csv")
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_a_row_of_units_below_the_names_counts(separator, tmp_path):
     rows = [["time", "I", "II"], ["ms", "uV", "mV"]]
