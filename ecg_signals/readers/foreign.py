@@ -10,6 +10,7 @@ _STARTS = {
     b"II*\0": f"a picture; {_DIGITISE}",
     b"MM\0*": f"a picture; {_DIGITISE}",
     b"PK\x03\x04": "a zip archive; unpack it and give the files in it",
+    b"\xd0\xcf\x11\xe0": "an old file of Excel or Word; save the table as CSV",
     b"\x1f\x8b": "a gzip file; unpack it and give the file in it",
 }
 _EXPORT = "which no reader knows yet; export the record as DICOM, SCP-ECG or HL7 aECG, or write a reader as a plugin"
@@ -17,6 +18,8 @@ _EXPORT = "which no reader knows yet; export the record as DICOM, SCP-ECG or HL7
 
 def foreign(head: bytes) -> str | None:
     """What a file is that begins with `head`, and what to do with it; None where nothing is known of it."""
+    if head.startswith(b"PK\x03\x04") and b"[Content_Types].xml" in head[:256]:
+        return "a file of Excel or Word; save the table as CSV"
     for start, text in _STARTS.items():
         if head.startswith(start):
             return text

@@ -320,6 +320,8 @@ def test_a_file_that_unpacks_to_far_more_than_it_holds_is_refused(tmp_path):
         (b"<?xml version='1.0'?><other/>", "root <other>"),
         (b"%PDF-1.4", "PDF.*ECG-Digitiser, ECGtizer, Paper-ECG"),
         (b"\x89PNG\r\n", "a picture"),
+        (b"PK\x03\x04" + bytes(26) + b"[Content_Types].xml", "Excel.*as CSV"),
+        (b"PK\x03\x04" + bytes(26) + b"a.dcm", "a zip archive"),
     ],
 )  # fmt: skip
 def test_what_is_not_read_is_named(content, message, tmp_path):
