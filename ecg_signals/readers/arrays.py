@@ -81,7 +81,7 @@ def _read_table(path: Path, stated: Stated) -> Record:
     own = Stated(_rate(path, said.get("rate")), [lead_of(said["lead"])] if "lead" in said else None, said.get("units"))
     rows = leads_as_rows(path, begin, MOST_SIGNALS)
     names, table = rows if rows is not None else _columns(path, begin)
-    values, start = (table, None) if rows is not None else _numbers(path, table, names)
+    values, start = (table, None) if rows is not None else _numbers(path, table, names, stated.leads)
     if names is not None:
         values, columns = _lead_columns(path, values, names, stated.leads)
         own = columns.over(own)
@@ -127,7 +127,9 @@ def _columns(path: Path, begin: Beginning) -> tuple[list[str] | None, Any]:
     return cells if named else None, table
 
 
-def _numbers(path: Path, table: Any, names: list[str] | None) -> tuple[np.ndarray, str | None]:
+def _numbers(
+    path: Path, table: Any, names: list[str] | None, wanted: list[str] | None
+) -> tuple[np.ndarray, str | None]:
     """[columns, samples] float64, NaN for an empty cell, and the date of the first. Warns of rows that end early.
 
     Columns of times are in seconds since the first sample.
@@ -148,7 +150,7 @@ def _numbers(path: Path, table: Any, names: list[str] | None) -> tuple[np.ndarra
         numbers = pd.to_numeric(table[index], errors="coerce")
         bad = numbers.isna() & table[index].notna()
         if bad.any():
-            if names and key not in _COUNTERS:  # before the text is told, which may name a person
+            if names and not wanted and key not in _COUNTERS:  # before the text is told, which may name a person
                 _known_lead(path, names[index] if units is None else names[index][: len(key)])
             row, name = int(np.flatnonzero(bad)[0]), names[index] if names else f"number {index + 1}"
             found = f"{table[index][row]!r} in column {name}, row {row + 1}"
@@ -211,7 +213,10 @@ def _known_lead(path: Path, name: str) -> str:
         return lead if sign > 0 else name
     guess = nearest(name, known)
     hint = f"did you mean '{guess}'? " if guess else ""
-    raise ConfigError(f"unknown lead name '{name}' in {path}; {hint}Leads are {', '.join(LEADS)}; rename the column")
+    raise ConfigError(
+        f"unknown lead name '{name}' in {path}; {hint}Leads are {', '.join(LEADS)}; rename the column, or name the "
+        "leads of all columns in their order with leads="
+    )
 
 
 def _rate_of_times(path: Path, seconds: np.ndarray) -> float:

@@ -6,10 +6,10 @@ import unicodedata
 from ecg_signals.signal.leads import LEADS, OTHER_LEADS
 
 _KINDS = {
-    "rate": r"fs|hz|frequency|sampl(?:e|ing) (?:rate|frequency)|messrate|abtast(?:rate|frequenz)|"
+    "rate": r"fs|hz|frequency|(?:ecg )?sampl(?:e|es|ing) ?(?:rate|freq(?:uency)?)|messrate|abtast(?:rate|frequenz)|"
             r"(?:frequence|taux) d ?echantillonnage|(?:frecuencia|tasa) de muestreo|frequenza di campionamento|"
             r"(?:frequencia|taxa) de amostragem|(?:sample|bemonsterings)frequentie",
-    "units": r"units?|einheit|unite|unidade?|unita|eenheid",
+    "units": r"(?:amplitude |signal |voltage )?units?|einheit|unite|unidade?|unita|eenheid",
     "lead": r"leads?|ableitung|derivation|derivacion|derivazione|derivacao|afleiding",
     "start": r"recorded(?: date| at)?|recording date|start(?: time)?|auf(?:zeichnungs|nahme)datum|"
              r"date d ?enregistrement|fecha de (?:grabacion|registro)|data di registrazione|"
@@ -33,7 +33,7 @@ def kind_of(key: str, value: str) -> str:
     """What a line "key,value" states: "rate", "units", "lead", "start", "statement"; "open" where it is something else
     that names nobody, "personal" for a person's, "" for what is not known.
     """
-    plain = _plain(key)
+    plain = re.sub(r" (?:in )?hz$", "", _plain(key))
     kind = next((kind for kind, form in _KINDS.items() if re.fullmatch(form, plain)), None)
     if kind is not None:
         return kind

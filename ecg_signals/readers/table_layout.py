@@ -17,7 +17,7 @@ from ecg_signals.readers.units import to_millivolt
 TIMES = {
     "time": 1.0, "t": 1.0, "seconds": 1.0, "time_s": 1.0, "time_ms": 1e-3, "ms": 1e-3, "timestamp": 1.0, "date": 1.0,
     "datetime": 1.0, "timestamp_ms": 1e-3, "timestamp_us": 1e-6, "timestamp_ns": 1e-9,
-    "elapsed time": 1.0,
+    "elapsed time": 1.0, **dict.fromkeys(("zeit", "temps", "tiempo", "tempo", "tijd"), 1.0),
 }  # fmt: skip  # column: seconds per unit
 SECONDS = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "hh:mm:ss.mmm": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _EPOCHS = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3))  # above the first number, times since 1970 are in such units
@@ -150,7 +150,7 @@ def _place(rows: list[tuple[int, str]], found: Beginning) -> None:
 
 def _with_units(names: str, found: Beginning) -> str | None:
     """A line of names with the units that the line below them, `found.first`, holds; None where that is another one."""
-    units = cells_of(found.first, found.separator)
+    units = [cell.strip("()[] ") for cell in cells_of(found.first, found.separator)]
     known = (not unit or unit in SECONDS or to_millivolt(unit) is not None for unit in units)
     if not any(units) or not all(known):
         return None
