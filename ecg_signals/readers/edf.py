@@ -31,6 +31,7 @@ from ecg_signals.registry import register_reader
 from ecg_signals.signal.leads import LEADS, OTHER_LEADS
 from ecg_signals.signal.record import Record
 
+_STARTS = (b"0       ", b"\xffBIOSEMI")
 _FIELDS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)  # bytes of each signal's entries: label, transducer, unit, ranges, ...
 _MOST_SIGNALS = 1024  # of a polysomnography, most of which are no ECG
 _ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
@@ -57,7 +58,7 @@ class EdfReader(Reader):
     stated_by = "its header"
 
     def sniff(self, head: bytes) -> bool:
-        return head.startswith((b"0       ", b"\xffBIOSEMI"))
+        return head.startswith(_STARTS) and b"\n" not in head[:256]  # a table's first line is shorter than a header
 
     def read(self, found: Path, id: int | str | None, stated: Stated) -> Record:
         return _Edf(found).record(stated)

@@ -601,6 +601,7 @@ def columns(*first, times=None):
         (table(columns()[1:], separator=" ", decimal=","), None),
         (table([*columns()[:1], ["0"] * 12, *columns()[2:]], separator=";", decimal=","), None),
         (table([[*row, ""] for row in columns()]), None),
+        (table([["0     ", *columns()[1][1:]], *columns()[2:]], separator="  "), None),  # begins as an EDF does
         ("Sample Rate,250 Hz\nUnit,mV\n" + table(zip(*columns())), 250),
         ("Abtastrate;250 Hz\nHochpass;0,05 Hz\n" + table(zip(*columns()), separator=";", decimal=","), 250),
         ("Sampling frequency (Hz),250\nVoltage unit,mV\n" + table(columns()), 250),
