@@ -3,7 +3,7 @@
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from ecg_signals.readers.vendor import (
     facts,
     iso_time,
     kept,
+    later,
     lead_name,
     moment,
     number,
@@ -160,8 +161,11 @@ class _Edf:
         check_counts(self.path, len(rows), int(places[-1]) + per_record, MOST_HOLTER_SAMPLES)
         names = self.names(rows)
         pieces = [piece for row, name in zip(rows, names) for piece in self.pieces(row, name, places, per_record)]
-        marks = [replace(mark, start=mark.start - (starts[0] or 0.0)) for mark in marks]
-        return vendor_record(self.path, pieces, rate, stated, MOST_HOLTER_SAMPLES, **self.about(rows, marks, stated))
+        about = self.about(rows, marks, stated)
+        if starts[0]:  # seconds behind the time in the header, from which marks are counted
+            about["annotations"] = [(begin - starts[0], seconds, text) for begin, seconds, text in about["annotations"]]
+            about["start"] = later(about["start"], starts[0])
+        return vendor_record(self.path, pieces, rate, stated, MOST_HOLTER_SAMPLES, **about)
 
     def rate(self, per_record: int) -> float:
         """Hz; the whole rate that a duration means which was cut to the eight letters that there are for it."""

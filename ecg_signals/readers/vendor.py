@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -195,6 +195,14 @@ def moment(*parts: int) -> str | None:
     except (ValueError, TypeError, OverflowError):
         return None
     return when.isoformat() if len(parts) > 3 else when.date().isoformat()
+
+
+def later(start: str | None, seconds: float) -> str | None:
+    """A date and time in ISO 8601 so many seconds later; None for no such moment."""
+    try:
+        return (datetime.fromisoformat(start or "") + timedelta(seconds=seconds)).isoformat()
+    except (ValueError, OverflowError):
+        return None
 
 
 def number(path: Path, where: str, text: str | None) -> float:

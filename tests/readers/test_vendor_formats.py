@@ -394,8 +394,9 @@ def test_a_discontinuous_edf_has_gaps_and_its_notes_are_annotations(tmp_path):
 def test_annotations_of_an_edf_are_counted_from_the_first_sample(tmp_path):
     for kind in ("EDF+C", "EDF+D"):
         content = make.edf_bytes(channels(SIGNAL[:2]), per_record=[250, 250], seconds=0.5, kind=kind,
-                                 starts=[0.75, 1.25, 1.75, 2.25], notes={1: "artefact"})  # fmt: skip
+                                 starts=[2, 2.5, 3, 3.5], notes={1: "artefact"})  # fmt: skip
         found, _ = read(tmp_path, content)
+        assert found.start == "2020-02-03T04:05:08"
         assert found.annotations == [(0.5, 0.0, "artefact")] and not np.isnan(found.signal).any()
 
 
