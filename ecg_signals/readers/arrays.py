@@ -13,7 +13,7 @@ from ecg_signals.limits import LONGEST_NAME, MOST_SIGNALS
 from ecg_signals.readers.base import Reader
 from ecg_signals.readers.npy_file import load_npy
 from ecg_signals.readers.stated import Stated, array_record
-from ecg_signals.readers.table_keys import lead_of
+from ecg_signals.readers.table_keys import leads_of
 from ecg_signals.readers.table_layout import (
     SECONDS,
     TIMES,
@@ -78,12 +78,12 @@ class TableReader(Reader):
 def _read_table(path: Path, stated: Stated) -> Record:
     begin = beginning(path)
     said = begin.stated
-    own = Stated(_rate(path, said.get("rate")), [lead_of(said["lead"])] if "lead" in said else None, said.get("units"))
+    own = Stated(_rate(path, said.get("rate")), leads_of(said["lead"]) if "lead" in said else None, said.get("units"))
     rows = leads_as_rows(path, begin, MOST_SIGNALS)
-    names, table = rows if rows is not None else _columns(path, begin)
+    names, table = rows if rows is not None else _columns(path, begin, own.leads or [])
     values, start = (table, None) if rows is not None else _numbers(path, table, names, stated.leads)
     if names is not None:
-        values, columns = _lead_columns(path, values, names, stated.leads)
+        values, columns = _lead_columns(path, values, names, stated.leads or _of_one_column(names, own.leads))
         own = columns.over(own)
         if columns.units is not None:  # the columns are in mV by now, whatever the rest of the file and the caller say
             own, stated = replace(own, units=None), replace(stated, units=None)
@@ -96,13 +96,13 @@ def _read_table(path: Path, stated: Stated) -> Record:
     return record
 
 
-def _columns(path: Path, begin: Beginning) -> tuple[list[str] | None, Any]:
-    """Names of the columns, None where there are none, and the table."""
+def _columns(path: Path, begin: Beginning, leads: list[str]) -> tuple[list[str] | None, Any]:
+    """Names of the columns, None where there are none, and the table; `leads` are those that the file states."""
     import pandas as pd
 
     first, second = begin.first, begin.second
     separator = begin.separator or separator_of(first)
-    if separator == "," and "lead" in begin.stated and _ONE_NUMBER.fullmatch(second):
+    if separator == "," and len(leads) == 1 and _ONE_NUMBER.fullmatch(second):
         separator = None  # a file of one lead, whose numbers have decimal commas
     single = not separator and len(second.split()) == 1  # one column, whose name may have blanks
     cells = [first.strip("\"' ")] if single else cells_of(first, separator)
@@ -203,6 +203,13 @@ def _lead_columns(
     if not rows:
         raise ConfigError(f"{path} has the columns {', '.join(names)}, none of which is a lead; name them I, II, V1")
     return values[rows], Stated(rate, wanted or leads, "mV" if scaled else None)
+
+
+def _of_one_column(names: list[str], leads: list[str] | None) -> list[str] | None:
+    """The lead that a file states beside a single column of values that is called something else, such as Voltage."""
+    found = [key for key in (_key(name)[0] for name in names) if key not in (*_COUNTERS, *TIMES)]
+    known = [lead.lower() for lead in (*LEADS, *OTHER_LEADS)]
+    return leads if len(found) == 1 and upright_lead(found[0])[0].lower() not in known else None
 
 
 def _known_lead(path: Path, name: str) -> str:

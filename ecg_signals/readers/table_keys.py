@@ -44,9 +44,11 @@ def kind_of(key: str, value: str) -> str:
     return ""
 
 
-def lead_of(value: str) -> str:
-    """The lead that "Lead I" or "Ableitung I" names; another text as it is."""
-    return _LEADS.get(value.rpartition(" ")[2].lower(), value)
+def leads_of(value: str) -> list[str]:
+    """The leads that "I, II", "Lead I" or "Ableitung I" names; another text as it is."""
+    words = re.split(r"[\s,;/]+", value.strip())
+    known = [_LEADS[word.lower()] for word in words if word.lower() in _LEADS]
+    return known if len(known) == len(words) else [_LEADS.get(words[-1].lower(), value)]
 
 
 def _plain(text: str) -> str:

@@ -625,6 +625,18 @@ def test_tables_of_other_programs_are_read(text, rate, tmp_path):
         assert found.leads == list(LEADS) and found.sample_rate == 250 and found.start is None and not warned
 
 
+@pytest.mark.parametrize(("keys", "rows", "leads"), [
+    ("Lead,Lead II", [["Time", "Volt"], *([f"{at / 250:.3f}", row[1]] for at, row in enumerate(columns()[1:]))], ["II"]),
+    ("Leads: I, II", [row[:2] for row in columns()[1:]], ["I", "II"]),
+    ("Leads,I II", [row[:2] for row in columns()[1:]], ["I", "II"]),
+    ("Lead,II", [["time", "I"], *([f"{at / 250:.3f}", row[0]] for at, row in enumerate(columns()[1:]))], ["I"]),
+])  # fmt: skip
+def test_key_lines_name_the_leads_of_columns_that_do_not(keys, rows, leads, tmp_path):
+    found, _ = read(tmp_path, f"Sample Rate,250 Hz\n{keys}\n{table(rows)}", "t.csv")
+    assert found.leads == leads
+    np.testing.assert_allclose(found.signal, SIGNAL[[LEADS.index(lead) for lead in leads], 100:300], atol=1e-4)
+
+
 def test_a_column_of_names_is_refused_without_the_names(tmp_path):
     refused(tmp_path, table(columns("patient", times=lambda at: PERSON)), "unknown lead name 'patient'", "t.csv")
 
