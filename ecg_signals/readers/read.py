@@ -84,9 +84,11 @@ def _chosen(path: Path, id: int | str | None, stated: Stated) -> tuple[Reader, A
     beside = path.with_suffix(".hea")
     hint = f"{beside.name} beside it is one" if beside.is_file() else "convert it to one of them"
     suffix = path.suffix.lower()
-    if not beside.is_file() and (not size_of(path) or suffix in _TOLD_BY_CONTENT):
-        said = "begins like no record of any known format, whatever its name" if size_of(path) else "is empty"
-        raise ConfigError(f"{path} {said}; get the file again")
+    if not size_of(path):
+        raise ConfigError(f"{path} is empty; get the file again")
+    if not beside.is_file() and suffix in _TOLD_BY_CONTENT:
+        told = f"begins like no record of any known format, whatever its extension '{suffix}' says"
+        raise ConfigError(f"{path} {told}; get the file again")
     raise ConfigError(f"{path} has the extension '{suffix}', which no reader knows; {known}; {hint}")
 
 

@@ -626,7 +626,7 @@ def test_tables_of_other_programs_are_read(text, rate, tmp_path):
 
 
 @pytest.mark.parametrize(("keys", "rows", "leads"), [
-    ("Lead,Lead II", [["Time", "Volt"], *([f"{at / 250:.3f}", row[1]] for at, row in enumerate(columns()[1:]))], ["II"]),
+    ("Lead,Lead II", [["Time", "Volt"], *([f"{at / 250}", row[1]] for at, row in enumerate(columns()[1:]))], ["II"]),
     ("Leads: I, II", [row[:2] for row in columns()[1:]], ["I", "II"]),
     ("Leads,I II", [row[:2] for row in columns()[1:]], ["I", "II"]),
     ("Lead,II", [["time", "I"], *([f"{at / 250:.3f}", row[0]] for at, row in enumerate(columns()[1:]))], ["I"]),
