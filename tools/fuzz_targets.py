@@ -131,6 +131,11 @@ def make_discontinuous(folder: Path) -> None:
     (folder / "r").write_bytes(content)
 
 
+def make_own_tables(folder: Path) -> None:
+    own = {"section": vendor_files.own_section(), "pack": vendor_files.own_huffman}
+    (folder / "r").write_bytes(vendor_files.scp_bytes(signals()[0], **own))
+
+
 def make_bdf(folder: Path) -> None:
     rows = [(f"ECG {lead}", "mV", row) for lead, row in zip(vendor_files.LEADS, signals()[0])]
     content = vendor_files.edf_bytes(rows, per_record=[100] * 12, seconds=0.2, kind="BDF+C", wide=True)
@@ -377,6 +382,7 @@ TARGETS = {
     **{name: Target(make_vendor(name), read_one("r"), ("r",)) for name in vendor_files.WRITERS},
     "xli": Target(make_philips, read_one("r"), ("r",)),
     "edf_gaps": Target(make_discontinuous, read_one("r"), ("r",)),
+    "scp_own": Target(make_own_tables, read_one("r"), ("r",)),
     "bdf": Target(make_bdf, read_one("r"), ("r",)),
     "code15": Target(make_hdf5, read_one("r.hdf5", id=11), ("r.hdf5",), stated=True),
     "sph": Target(make_hdf5, read_one("r.h5"), ("r.h5",), stated=True),
