@@ -131,7 +131,7 @@ def _blocked(record: Record, leads: dict[str, list[str]], scale_stated: bool) ->
     found = []
     span = amplitude(record.signal)
     if not scale_stated and not POSSIBLE[0] <= span <= POSSIBLE[1]:
-        found.append(f"half of the leads span {span:.3g} mV at most, which no ECG in mV does")
+        found.append(f"the median lead spans {span:.3g} mV, which no ECG in mV does")
     spoilt = [name for name, own in leads.items() if {*SPOILT} & {*own}]
     recorded = sum("missing" not in own for own in leads.values())
     if not recorded:
