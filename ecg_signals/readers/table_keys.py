@@ -11,7 +11,7 @@ _KINDS = {
             r"(?:frequencia|taxa) de amostragem|(?:sample|bemonsterings)frequentie",
     "units": r"(?:amplitude |signal |voltage )?units?|einheit|unite|unidade?|unita|eenheid",
     "lead": r"leads?|ableitung|derivation|derivacion|derivazione|derivacao|afleiding",
-    "start": r"recorded(?: date| at)?|recording date|start(?: time)?|auf(?:zeichnungs|nahme)datum|"
+    "start": r"date|recorded(?: date| at)?|recording date|start(?: time)?|auf(?:zeichnungs|nahme)datum|"
              r"date d ?enregistrement|fecha de (?:grabacion|registro)|data di registrazione|"
              r"data de (?:gravacao|registo)|opnamedatum",
     "statement": r"classification|interpretation|determination|klassifizierung|clasificacion|classificazione|"
@@ -24,14 +24,17 @@ _PERSONAL = re.compile(
     r"name|\bnom\b|nombre|apellido|cognome|sobrenome|patient|pa[cz]ien|birth|\bdob\b|geburt|geboorte|naissance|"
     r"na[cs]?ci(?:miento|mento|ta)|\bid\b|\bmrn\b|adress?e?|anschrift|direccion|indirizzo|morada|phone|telefon|mail"
 )
-_NUMBER_OF_HZ = re.compile(r"\d{1,9}(?:[.,]\d{1,9})?\s*(?:hz|hertz|hercios?|hertzios?)", re.IGNORECASE)
+_NUMBER_OF_HZ = re.compile(
+    r"\d{1,9}(?:[.,]\d{1,9})?\s*(?:hz|hertz|hercios?|hertzios?|гц|герц|赫兹|赫茲|ヘルツ)", re.IGNORECASE
+)
 _OF_A_FILTER = re.compile(r"filt|pass|paso|notch|cut|band|netz|mains|grenz|hoch|tief|high|low")
 _LEADS = {name.lower(): name for name in (*LEADS, *OTHER_LEADS)}
 
 
 def kind_of(key: str, value: str) -> str:
     """What a line "key,value" states: "rate", "units", "lead", "start", "statement"; "open" where it is something else
-    that names nobody, "personal" for a person's, "" for what is not known.
+    that names nobody, "personal" for a person's, "" for what is not known. In any language, what is so many Hz is a
+    rate, mV a unit, and the key again with a lead behind it a lead.
     """
     plain = re.sub(r" (?:in )?hz$", "", _plain(key))
     kind = next((kind for kind, form in _KINDS.items() if re.fullmatch(form, plain)), None)
@@ -41,7 +44,9 @@ def kind_of(key: str, value: str) -> str:
         return "personal"
     if _NUMBER_OF_HZ.fullmatch(value) and not _OF_A_FILTER.search(plain):
         return "rate"
-    return ""
+    if value in ("mV", "uV", "\u00b5V", "\u03bcV"):
+        return "units"
+    return "lead" if value.startswith(f"{key} ") and value[len(key) + 1 :].lower() in _LEADS else ""
 
 
 def leads_of(value: str) -> list[str]:

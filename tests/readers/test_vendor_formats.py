@@ -564,6 +564,8 @@ WATCH = {
            "Fréquence d’échantillonnage,512 hertz", "Dérivation,Dérivation I", "Unité"),
     "es": ("Nombre", "Fecha de nacimiento", "Fecha de grabación", "Clasificación", "Dispositivo",
            "Frecuencia de muestreo,512 hercios", "Derivación,Derivación I", "Unidad"),
+    "sv": ("Namn", "Födelsedatum", "Start", "Classification", "Enhet", "Samplingsfrekvens,512 hertz",
+           "Avledning,Avledning I", "Måttenhet"),
 }  # fmt: skip
 
 
