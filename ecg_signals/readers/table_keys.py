@@ -21,7 +21,7 @@ _KINDS = {
             r"(?:average )?heart rate|age|alter|edad|sex|gender|geschlecht|sexe|sexo",
 }  # fmt: skip
 _PERSONAL = re.compile(
-    r"name|\bnom\b|nombre|apellido|cognome|sobrenome|patient|pa[cz]ien|birth|\bdob\b|geburt|geboorte|naissance|"
+    r"name|\bnom\b|\bpat\b|nombre|apellido|cognome|sobrenome|patient|pa[cz]ien|birth|\bdob\b|geburt|geboorte|naissance|"
     r"na[cs]?ci(?:miento|mento|ta)|\bid\b|\bmrn\b|adress?e?|anschrift|direccion|indirizzo|morada|phone|telefon|mail"
 )
 _NUMBER_OF_HZ = re.compile(
