@@ -43,7 +43,9 @@ class ScpReader(Reader):
     stated_by = "its sections"
 
     def sniff(self, head: bytes) -> bool:
-        return head[16:22] == b"SCPECG"
+        """By its mark, or, of early recorders that write none, by the pointer of section 0 to itself, at byte 7."""
+        itself = bytes(2) + head[10:14] + b"\7\0\0\0"
+        return head[16:22] == b"SCPECG" or (head[8:10] == bytes(2) and head[22:32] == itself)
 
     def read(self, found: Path, id: int | str | None, stated: Stated) -> Record:
         return _Scp(found).record(stated)

@@ -99,6 +99,12 @@ def test_a_rounded_interval_of_scp_means_a_whole_rate(interval, rate, tmp_path):
     assert read(tmp_path, make.scp_bytes(SIGNAL, interval=interval))[0].sample_rate == rate
 
 
+def test_an_scp_file_without_its_mark_is_known_by_its_section_0(tmp_path):
+    found, said = read(tmp_path, make.scp_bytes(SIGNAL).replace(b"SCPECG", bytes(6)))
+    np.testing.assert_allclose(found.signal, SIGNAL, atol=1e-6)
+    assert any("checksum" in text for text in said)
+
+
 def test_one_sample_less_than_scp_states_is_said_and_two_are_an_error(tmp_path):
     found, said = read(tmp_path, make.scp_bytes(SIGNAL, packed=False, stated=1001))
     assert found.signal.shape == (12, 1000) and any("1000 samples, 1001 are stated" in text for text in said)
