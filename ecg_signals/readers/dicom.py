@@ -82,17 +82,17 @@ class DicomReader(Reader):
 
 
 class _quiet:
-    """Holds pydicom's remarks back, and makes what it fails on an error that names the file.
+    """Holds pydicom's remarks back, but not ours, and makes what it fails on an error that names the file.
 
     pydicom checks values when they are used, and raises whatever its converters do on damaged ones.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.caught = path, warnings.catch_warnings()
+        self.path, self.caught = path, warnings.catch_warnings(record=True)
 
     def __enter__(self) -> None:
-        self.caught.__enter__()
-        warnings.simplefilter("ignore")
+        self.remarks: Any = self.caught.__enter__()
+        warnings.simplefilter("always")
         self.logger = logging.getLogger("pydicom")
         self.level = self.logger.level
         self.logger.setLevel(logging.CRITICAL)
@@ -100,6 +100,9 @@ class _quiet:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
         self.logger.setLevel(self.level)
         self.caught.__exit__(None, None, None)
+        for text in (str(remark.message) for remark in self.remarks):
+            if text.startswith(str(self.path)):
+                warnings.warn(text, stacklevel=4)
         if isinstance(error, Exception) and not isinstance(error, ConfigError):
             where = f"({type(error).__name__})"
             raise ConfigError(

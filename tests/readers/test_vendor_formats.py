@@ -476,6 +476,18 @@ def test_groups_of_a_dicom_file_are_joined_by_their_times(tmp_path):
         assert not said
 
 
+def test_what_of_a_dicom_file_is_left_out_is_said(tmp_path):
+    groups = [{"signal": SIGNAL, "leads": LEADS}, {"signal": SIGNAL[:2, :250], "leads": LEADS[:2], "rate": 125}]
+    make.dicom(tmp_path / "r", groups)
+    found, said = read_path(tmp_path / "r")
+    assert found.signal.shape == (12, 1000) and ["1 other groups" in text for text in said] == [True]
+    make.dicom(tmp_path / "p", groups[:1])
+    content = (tmp_path / "p").read_bytes()
+    at = content.rindex(b"mV")
+    found, said = read(tmp_path, content[:at] + b"mW" + content[at + 2 :])
+    assert found.leads == list(LEADS[:11]) and ["V6 is no voltage; left out" in text for text in said] == [True]
+
+
 def test_padding_of_a_dicom_file_is_missing_but_ordinary_counts_stay(tmp_path):
     padded = SIGNAL.copy()
     padded[4, 300:310] = -30_000 * 0.005
