@@ -18,16 +18,18 @@ class Format:
         block: (counts, bytes) of the smallest unit that can be read alone; None for compressed formats.
         missing: the count that stands for a missing value; None where the format has none.
         decode: bytes as uint8 [bytes], number of counts -> integers [counts].
+        word: bytes that are written together, where a block holds several such words.
     """
 
     block: tuple[int, int] | None
     missing: int | None
     decode: Callable[[np.ndarray, int], np.ndarray] | None = None
+    word: int = 1
 
     def bytes(self, counts: int) -> int:
         """Bytes that hold `counts` counts."""
         per, size = self.block or (1, 0)
-        return -(-counts * size // per)
+        return -(-counts * size // (per * self.word)) * self.word
 
     def whole_bytes(self, counts: int) -> int:
         """The same, filled up to whole blocks, as some programs write them."""
@@ -37,7 +39,7 @@ class Format:
     def counts(self, size: int) -> int:
         """Whole counts in `size` bytes."""
         per, width = self.block or (1, 1)
-        return size * per // width
+        return size // self.word * self.word * per // width
 
 
 def _as(dtype: str, shift: int = 0) -> Callable[[np.ndarray, int], np.ndarray]:
@@ -100,7 +102,7 @@ FORMATS: dict[int, Format] = {
     80: Format((1, 1), -128, _as("u1", 128)),
     160: Format((1, 2), -(2**15), _as("<u2", 32768)),
     212: Format((2, 3), -2048, _unpack_212),
-    310: Format((3, 4), -512, _unpack_310),
+    310: Format((3, 4), -512, _unpack_310, word=2),
     311: Format((3, 4), -512, _unpack_311),
     508: Format(None, -128),
     516: Format(None, -(2**15)),
