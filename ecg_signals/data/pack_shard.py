@@ -2,9 +2,9 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, takewhile
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ecg_signals.files import replacing
 from ecg_signals.readers.npy_file import HEADER_BYTES, npy_header
 
 INT16_MAX = 32767
+_LOOKED_AT = 8  # values of a lead that show how often the step may go into the largest
 
 Encoding = Mapping[str, list[float] | bool]  # `scale` or `step` of every lead, and `exact`; empty for float32
 
@@ -134,9 +135,9 @@ def encode(stored: Segment, dtype: str) -> tuple[np.ndarray, Encoding]:
         raise ConfigError(
             f"{stored.path} holds NaN or infinite values, which int16 cannot; use dtype=float32 or leave it out"
         )
-    found = [*takewhile(lambda counted: counted is not None, (_counts(lead) for lead in signal))]
+    found = [*_counted(signal)]
     if len(found) == len(signal):
-        counts, steps = zip(*(counted for counted in found if counted is not None))
+        counts, steps = zip(*found)
         return np.stack(counts), {"step": list(steps), "exact": True}
     largest = np.abs(signal).max(axis=1, initial=0.0)
     scale = np.where(largest > 0, largest / INT16_MAX, 1.0).astype(np.float32)
@@ -144,15 +145,45 @@ def encode(stored: Segment, dtype: str) -> tuple[np.ndarray, Encoding]:
     return levels, {"scale": scale.tolist(), "exact": bool((levels * scale[:, None] == signal).all())}
 
 
-def _counts(lead: np.ndarray) -> tuple[np.ndarray, float] | None:
-    """int16 and a step whose product, rounded to float32, is the lead [samples] to the bit; None where there is none.
+def _counted(signal: np.ndarray) -> Iterator[tuple[np.ndarray, float]]:
+    """int16 and a step whose product, rounded to float32, is a lead to the bit; of leads up to one that has none."""
+    step = 1.0  # that of the lead before, which is likely
+    for lead in signal:
+        found = next((one for step in chain([step], _steps(lead)) if (one := _whole(lead, step)) is not None), None)
+        if found is None:
+            return
+        yield found
+        step = found[1]
 
-    The counts are multiples of the smallest difference between two values. Each value bounds the step, since it is one
-    of the float32 around count x step; of the steps within all bounds, one that is 1 / a whole number comes first.
+
+def _steps(lead: np.ndarray) -> Iterator[float]:
+    """Numbers of which all values could be multiples, the largest first; known as exactly as the largest value is."""
+    values = np.unique(np.abs(lead[lead != 0])).astype(np.float64)
+    if not len(values):
+        yield 1.0
+        return
+    largest = values[-1]
+    times = np.arange(1.0, INT16_MAX + 2)  # how often the step goes into the largest value
+    for value in values[:: max(1, len(values) // _LOOKED_AT)]:
+        times = times[_are_whole(value / largest * times)]
+    for count in times:
+        if _are_whole(values / largest * count).all():
+            yield float(largest / count)
+
+
+def _are_whole(numbers: np.ndarray) -> np.ndarray:
+    """Whether quotients of two float32 can be whole numbers."""
+    return np.abs(numbers - np.rint(numbers)) <= numbers * 2.0**-22
+
+
+def _whole(lead: np.ndarray, step: float) -> tuple[np.ndarray, float] | None:
+    """The counts of a lead and their step, which is nearly known; None where it is not.
+
+    Each value bounds the step, since it is one of the float32 around count x step; of the steps within all bounds, one
+    that is 1 / a whole number comes first.
     """
-    step = _smallest_step(lead)
     counts = np.rint(lead.astype(np.float64) / step)
-    if np.abs(counts).max(initial=0) > INT16_MAX:
+    if counts.max(initial=0) > INT16_MAX:
         return None
     used = counts != 0
     value, half, count = np.abs(lead[used].astype(np.float64)), np.spacing(np.abs(lead[used])) / 2, np.abs(counts[used])
@@ -165,16 +196,3 @@ def _counts(lead: np.ndarray) -> tuple[np.ndarray, float] | None:
     stored = counts.astype(np.int16)
     again = (stored * np.float64(step)).astype(np.float32)
     return (stored, step) if (again.view(np.int32) == lead.view(np.int32)).all() else None  # -0.0, too, is no count
-
-
-def _smallest_step(lead: np.ndarray) -> float:
-    """Between two values, or 0 and one, more exactly than those two have it."""
-    values = np.unique(np.abs(lead)).astype(np.float64)
-    steps = np.diff(values, prepend=0.0)
-    steps = steps[steps > 1e-6 * values.max(initial=0.0)]
-    step = float(steps.min(initial=np.inf))
-    if step == np.inf:
-        return 1.0
-    for value in (values[len(values) // 2], values[-1]):  # the larger the value, the more exact is its part
-        step = float(value / max(1.0, np.rint(value / step)))
-    return step

@@ -13,6 +13,7 @@ import torch
 from data_helpers import SAMPLES, make_dataset, write_mat
 from warm_commands import python
 
+from ecg_signals import read_record
 from ecg_signals.cli import pack as cli
 from ecg_signals.config import ConfigError
 from ecg_signals.data import pack_shard
@@ -233,6 +234,39 @@ def test_int16_gives_whole_counts_of_a_recorder_back_to_the_bit(folder, steps):
     done = run(folder, dtype="int16")
     assert (done.records, done.exact) == (10, 10)
     same_batches(folder)
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        lambda draw: draw(-32768, 32768),
+        lambda draw: np.rint(draw(-300, 300) * 4.88),
+        lambda draw: draw(20000, 32768),
+        lambda draw: draw(-80, 80) * 12 + draw(0, 2) * 5,
+    ],
+)
+def test_int16_finds_the_counts_of_the_whole_range_and_of_uneven_steps(folder, of):
+    rng = np.random.default_rng(0)
+    for record in range(5):
+        for segment in range(2):
+            counts = of(lambda low, high: rng.integers(low, high, (12, SAMPLES)))
+            facts = {"idx": record, "patient_id": 50 + record}
+            write_mat(folder / f"segmented/r{record}_{segment}.mat", (counts / 1000).astype(np.float32), **facts)
+    assert run(folder, dtype="int16").exact == 10
+    same_batches(folder)
+
+
+def test_int16_is_lossless_for_records_as_recorders_store_them(shared, tmp_path):
+    names = [
+        *sorted((shared / "data/physionet2021_sample").rglob("*.hea"))[::12],
+        *(shared / "data/ptbxl_500").rglob("*3_hr.hea"),
+    ]
+    for number, name in enumerate(names):
+        np.save(tmp_path / f"{number}.npy", read_record(name).signal[:, :2500])
+    rows = "".join(f"{number}.npy\t2500\n" for number in range(len(names)))
+    (tmp_path / "manifest").mkdir()
+    (tmp_path / "manifest/train.tsv").write_text(f"{tmp_path}\n{rows}")
+    assert pack_manifests(tmp_path / "manifest", tmp_path / "packed", dtype="int16").exact == len(names) > 10
 
 
 def test_one_record_that_is_no_whole_counts_is_rounded_alone(folder):
