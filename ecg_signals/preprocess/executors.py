@@ -4,6 +4,7 @@ Each is a `concurrent.futures.Executor`. A process that dies there is told in on
 """
 
 import logging
+import re
 import shutil
 import threading
 import time
@@ -25,6 +26,7 @@ ADVICE = "What is done is kept; run the same command again"
 SMALLEST, LARGEST, MOST_JOBS = 16, 20_000, 1000  # records of a shard; jobs of an array, SLURM's usual limit
 DASK_SHARD = 64  # records: a task of half a second, a hundred times what scheduling it takes
 MINUTES = 240  # of a job, unless executor.time says otherwise
+_ADDRESS = re.compile(r"([a-z]+://)?\S+:\d{1,5}")  # of a scheduler
 SETTLED, QUIET = 0.2, 10.0  # seconds: without a further shard, before an array is submitted; a watcher's wait
 
 
@@ -70,6 +72,8 @@ def place(text: str, options: Mapping[str, Any], workers: int = 1) -> Place:
         raise UsageError(unknown_message(f"executor '{text}'", kind, KINDS, "There are"))
     if kind == "submitit" and where not in ("", "local", "slurm"):
         raise UsageError(f"executor is '{text}'; expected submitit (SLURM) or submitit:local (this machine)")
+    if kind == "dask" and where and not _ADDRESS.fullmatch(where):
+        raise UsageError(f"executor is '{text}'; expected dask (a cluster on this machine) or dask:tcp://HOST:PORT")
     known = DASK_OPTIONS if kind == "dask" and not where else ()
     for key in options if kind != "submitit" else ():
         if key not in known:
@@ -114,9 +118,11 @@ def _dask(chosen: Place) -> Iterator[Pool]:
         try:
             cluster = None if chosen.where else LocalCluster(**(local | quiet | dict(chosen.options)))
             client = Client(cluster or chosen.where, set_as_default=False)
-        except (OSError, ValueError) as error:
-            what = f"there is no dask scheduler at {chosen.where}" if chosen.where else "dask could not start"
-            raise ConfigError(f"{what}: {error}. Give its address: executor=dask:tcp://HOST:8786") from None
+        except (OSError, ValueError, RuntimeError) as error:
+            what, advice = "dask could not start a cluster here", "Correct executor.KEY=value"
+            if chosen.where:
+                what, advice = f"there is no dask scheduler at {chosen.where}", "Give the address of one that runs"
+            raise ConfigError(f"{what}: {error}. {advice}") from None
     executor = client.get_executor(pure=False)
     try:
         yield Pool(executor, 2 * max(chosen.workers, sum(client.nthreads().values())))

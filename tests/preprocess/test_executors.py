@@ -161,6 +161,8 @@ def test_lines_of_another_shard_s_records_are_not_believed(serial, tmp_path):
         (["executor=submitit:pbs"], UsageError, "expected submitit .SLURM. or submitit:local"),
         (["executor.partition=cpu"], UsageError, "executor=local has no option executor.partition"),
         (["executor=dask", "executor.memory=2"], UsageError, "It has executor.memory_limit"),
+        (["executor=dask:local"], UsageError, "expected dask .a cluster on this machine. or dask:tcp://HOST:PORT"),
+        (["executor=dask:tcp://head"], UsageError, "expected dask .a cluster on this machine. or dask:tcp://HOST:PORT"),
     ],
 )
 def test_an_executor_that_is_not_there_is_told_before_anything_is_read(words, error, message):
@@ -181,6 +183,12 @@ def test_there_is_one_message_without_slurm_and_for_what_submitit_refuses(tmp_pa
         run(SAMPLE, tmp_path / "a", "executor=submitit")
     with pytest.raises(UsageError, match=r"submitit refuses an option executor\.KEY=value: .*partitoin"):
         run(SAMPLE, tmp_path / "b", "executor=submitit:local", "executor.partitoin=cpu")
+
+
+@pytest.mark.parametrize("wrong", ["dashboard_address=nowhere.invalid:1", "memory_limit=lots"])
+def test_a_dask_cluster_that_does_not_start_is_one_message(tmp_path, wrong):
+    with pytest.raises(ConfigError, match=r"dask could not start a cluster here: .*executor\.KEY=value"):
+        run(SAMPLE, tmp_path, "executor=dask", f"executor.{wrong}")
 
 
 def test_shards_of_a_cluster_s_jobs_are_minutes_of_work_and_fit_into_one_array():
