@@ -184,6 +184,18 @@ def _per_update(tokens: int | None, items: int | None, freqs: Sequence[int], ran
     return [((tokens or 0) * freq * ranks, (items or 0) * freq * ranks) for freq in freqs]
 
 
+def other_update(stored: Mapping[str, Any], config: Config, *, stored_ranks: int | None, ranks: int) -> str | None:
+    """What to say where other ranks with the batch of before make updates of other sizes; arguments: `differences`."""
+    if stored_ranks is None or _same_batch(stored, config, stored_ranks, ranks):
+        return None
+    kept = [freq * stored_ranks / ranks for freq in config.optimization.update_freq]
+    advice = f"optimization.update_freq={[int(freq) for freq in kept]} keeps it"
+    if any(freq != int(freq) for freq in kept):
+        advice = "change dataset.batch_size with update_freq to keep it"
+    times = f"{ranks / stored_ranks:g} times as many items as before"
+    return f"{stored_ranks} rank(s) before, {ranks} now: an update sees {times}; {advice}"
+
+
 def without_excused(found: list[Difference], resets: Mapping[str, bool]) -> list[Difference]:
     """The differences that no reset option asks for."""
     excused = [section for key, sections in _EXCUSED.items() if resets.get(key) for section in sections]

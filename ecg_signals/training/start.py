@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ecg_signals.checkpoint.manager import CheckpointManager, Restore
-from ecg_signals.checkpoint.recipe import another_run, differences, label_differences, without_excused
+from ecg_signals.checkpoint.recipe import another_run, differences, label_differences, other_update, without_excused
 from ecg_signals.checkpoint.state import RestoredState, unpack_state
 from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.sections import Config
@@ -29,7 +29,8 @@ class Start:
         chosen, stored = self.chosen, self.stored
         if all(chosen.resets.values()):
             return  # only the weights are taken
-        found = differences(stored.cfg, config, stored_ranks=stored.ours.get("world_size"), ranks=ranks)
+        size = {"stored_ranks": stored.ours.get("world_size"), "ranks": ranks}
+        found = differences(stored.cfg, config, **size)
         if "label_digests" in stored.ours:
             found += label_differences(stored.cfg, stored.ours["label_digests"], train.label_digests(), config)
         made = stored.ours.get("started_from", {}) or {}
@@ -41,6 +42,9 @@ class Start:
         found = without_excused(found, chosen.resets)
         if found and chosen.own and not chosen.named and stored.ours.get("format"):
             raise another_run(chosen.path, found)
+        resized = None if found else other_update(stored.cfg, config, **size)
+        if resized:
+            logger.warning("%s: %s", chosen.path, resized)
         if found:
             changed = ", ".join(map(str, found))
             logger.warning("this recipe is used, although that of %s was another: %s", chosen.path, changed)

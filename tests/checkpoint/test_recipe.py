@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from ecg_signals.checkpoint.recipe import differences, label_differences
+from ecg_signals.checkpoint.recipe import differences, label_differences, other_update
 from ecg_signals.cli import train as cli
 from ecg_signals.composition import resolve_config
 from ecg_signals.config import ConfigError
@@ -72,6 +72,22 @@ def test_an_update_of_as_many_items_on_other_ranks_is_the_same_recipe(classifica
     assert names(classification, ranks=(2, 1), optimization__update_freq=[2]) == []
     assert names(classification, ranks=(2, 1), optimization__update_freq=[3]) == ["optimization.update_freq"]
     assert names(classification, ranks=(None, 1), optimization__update_freq=[3]) == []
+
+
+def test_other_ranks_with_the_batch_of_before_are_warned_of_the_update_that_they_change(classification, caplog):
+    first = train(classification, optimization__max_update=1)
+    path = first.save_dir / "checkpoint_last.pt"
+    stored = torch.load(path, weights_only=True)
+    stored["extra_state"]["ecg_signals"]["world_size"] = 4
+    torch.save(stored, path)
+    train(classification, optimization__max_update=2)
+    (told,) = [one.message for one in caplog.records if "before" in one.message and one.levelname == "WARNING"]
+    assert "4 rank(s) before, 1 now: an update sees 0.25 times as many items" in told
+    assert told.endswith("optimization.update_freq=[4] keeps it")
+    config = resolve_config(classification)
+    told = other_update(config.to_dict(), config, stored_ranks=2, ranks=3)
+    assert told and "1.5 times" in told and told.endswith("change dataset.batch_size with update_freq to keep it")
+    assert other_update(config.to_dict(), config, stored_ranks=2, ranks=2) is None
 
 
 def test_a_schedule_that_follows_max_update_may_be_made_longer(classification):
