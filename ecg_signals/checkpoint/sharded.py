@@ -129,12 +129,17 @@ def _whole(name: str, shape: list[int], parts: list[_Part], folder: Path) -> Ten
     inside = all(len(part.shape) == len(shape) for part in parts) and all(
         begin + length <= size for part in parts for begin, length, size in zip(part.begin, part.shape, shape)
     )
+    wrong = ConfigError(f"the parts of {limits.shown(name)} in {folder} do not make up {shape}; {_AGAIN}")
     if not inside or sum(math.prod(part.shape) for part in parts) != math.prod(shape):
-        raise ConfigError(f"the parts of {limits.shown(name)} in {folder} do not make up {shape}; {_AGAIN}")
+        raise wrong
     pieces = [(part, part.file.get_tensor(name)) for part in parts if math.prod(part.shape)]
     if len(pieces) == 1:
         return pieces[0][1]
     whole = torch.zeros(shape, dtype=pieces[0][1].dtype if pieces else torch.float32)
+    filled = torch.zeros(shape, dtype=torch.bool)
     for part, piece in pieces:
-        whole[tuple(slice(begin, begin + length) for begin, length in zip(part.begin, part.shape))] = piece
+        place = tuple(slice(begin, begin + length) for begin, length in zip(part.begin, part.shape))
+        if filled[place].any():  # and so another place stays empty
+            raise wrong
+        whole[place], filled[place] = piece, True
     return whole

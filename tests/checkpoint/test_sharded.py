@@ -123,6 +123,9 @@ def test_parts_of_several_ranks_are_joined_and_a_missing_rank_is_named(tmp_path)
     (tmp_path / "c" / "shard-1.safetensors").unlink()
     with pytest.raises(ConfigError, match="do not make up"):
         read_checkpoint(tmp_path / "c")
+    save_file({"a": whole[:1].clone()}, tmp_path / "c" / "shard-1.safetensors", metadata=offsets(a=[1, 0]))
+    with pytest.raises(ConfigError, match="do not make up"):  # as many values, but of one row twice
+        read_checkpoint(tmp_path / "c")
 
 
 @pytest.mark.parametrize("exchanges", [True, False])
