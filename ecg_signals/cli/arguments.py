@@ -4,6 +4,7 @@ import argparse
 import os
 import re
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
 import ecg_signals
@@ -50,6 +51,13 @@ def reading(arguments: argparse.Namespace, *more: str) -> dict[str, Any]:
 def names(text: str) -> list[str]:
     """The names in a text such as "I, II,V1"."""
     return [name.strip() for name in text.split(",")]
+
+
+def folder(text: str) -> Path:
+    """A folder of this machine, whose name would be made of a URL without a word."""
+    if re.match(r"[a-z][a-z0-9+.-]+://", text, re.IGNORECASE):
+        raise argparse.ArgumentTypeError(f"{text!r} is a URL; give a folder of this machine, and copy from or to it")
+    return Path(text)
 
 
 def command_line() -> list[str]:

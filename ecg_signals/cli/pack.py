@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ecg_signals.cli.arguments import Parser
+from ecg_signals.cli.arguments import Parser, folder
 from ecg_signals.cli.running import run_command
 from ecg_signals.config import ConfigError
 
@@ -27,8 +27,8 @@ def parser() -> Parser:
         "are. `ecg-pack verify STORE` checks every byte of a store, `ecg-pack info STORE` says what it holds.",
         epilog="example: ecg-pack data/manifest /scratch/packed --workers 8",
     )
-    parser.add_argument("manifest_dir", metavar="MANIFEST_DIR", help="folder of train.tsv, valid.tsv ...")
-    parser.add_argument("dest", metavar="DEST", help="folder of the packed store")
+    parser.add_argument("manifest_dir", metavar="MANIFEST_DIR", type=folder, help="folder of train.tsv, valid.tsv ...")
+    parser.add_argument("dest", metavar="DEST", type=folder, help="folder of the packed store")
     parser.add_argument(
         "--dtype", choices=("float32", "int16"), default="float32",
         help="int16 halves the size: nothing is lost of records that are whole counts of a recorder, of others what is "
@@ -51,7 +51,7 @@ def parser_of_store(word: str) -> Parser:
     about = {"verify": "Check every shard, the index and the manifests of a packed store.",
              "info": "Say what a packed store holds."}  # fmt: skip
     parser = Parser(prog=f"ecg-pack {word}", description=about[word])
-    parser.add_argument("store", metavar="STORE", help="folder that ecg-pack wrote")
+    parser.add_argument("store", metavar="STORE", type=folder, help="folder that ecg-pack wrote")
     if word == "verify":
         _add_workers(parser)
     return parser
@@ -72,7 +72,7 @@ def run(argv: list[str]) -> None:
     """Pack a folder of manifests, or look at a store."""
     if argv[:1] in (["verify"], ["info"]):
         arguments = parser_of_store(argv[0]).parse_args(argv[1:])
-        print(verify_store(Path(arguments.store), arguments.workers) if argv[0] == "verify" else tell(arguments.store))
+        print(verify_store(arguments.store, arguments.workers) if argv[0] == "verify" else tell(arguments.store))
         return
     arguments = parser().parse_args(argv)
     for name in ("shard_megabytes", "workers"):
@@ -122,10 +122,10 @@ def verify_store(store: Path, workers: int) -> str:
     )
 
 
-def tell(store: str) -> str:
+def tell(store: Path) -> str:
     from ecg_signals.data.pack_check import info
 
-    return "\n".join(f"{what:12}{text}" for what, text in info(Path(store)))
+    return "\n".join(f"{what:12}{text}" for what, text in info(store))
 
 
 @contextmanager

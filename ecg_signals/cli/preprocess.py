@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ecg_signals.cli.arguments import Parser, taken, typed
+from ecg_signals.cli.arguments import Parser, folder, taken, typed
 from ecg_signals.cli.running import load_plugins, run_restartable, said_version
 from ecg_signals.config import UsageError, field_default
 from ecg_signals.limits import printable
@@ -118,8 +118,8 @@ def run_dataset(name: str, argv: list[str], for_hubert: bool = False) -> None:
         print(dataset_help(name))
         return
     parser = Parser(prog=f"ecg-preprocess {name}", add_help=False)
-    parser.add_argument("source", type=Path)
-    parser.add_argument("dest", type=Path)
+    parser.add_argument("source", type=folder)
+    parser.add_argument("dest", type=folder)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     settings = [word for word in argv if re.match(r"[A-Za-z_][\w.]*=", word) and not Path(word).exists()]
     args = parser.parse_args([word for word in argv if word not in settings])

@@ -15,7 +15,7 @@ from warm_commands import python
 
 from ecg_signals import read_record
 from ecg_signals.cli import pack as cli
-from ecg_signals.config import ConfigError
+from ecg_signals.config import ConfigError, UsageError
 from ecg_signals.data import pack_shard
 from ecg_signals.data.batching import BatchIterator
 from ecg_signals.data.manifest import Manifest, Slice
@@ -339,6 +339,14 @@ def test_the_command_packs_and_says_what_to_type_next(folder):
     )
     failed = subprocess.run([*command[:3], str(folder / "none"), str(folder / "x")], capture_output=True, text=True)
     assert failed.returncode == 1 and "holds no manifest" in failed.stderr and "Traceback" not in failed.stderr
+
+
+@pytest.mark.parametrize("words", [["URL", "x"], ["manifest", "URL"], ["verify", "URL"], ["info", "URL"]])
+def test_the_command_makes_no_folder_of_a_url(folder, monkeypatch, words):
+    monkeypatch.chdir(folder)
+    with pytest.raises(UsageError, match=r"'https://host/store' is a URL; give a folder of this machine"):
+        cli.run([word.replace("URL", "https://host/store") for word in words])
+    assert not (folder / "https:").exists()
 
 
 def test_a_manifest_without_records_is_left_out_and_said(folder):

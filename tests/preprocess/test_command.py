@@ -65,6 +65,7 @@ def test_every_dataset_and_step_has_a_help_page(typed):
         (["ptbxl", "a", "b", "--worker", "2"], "did you mean --workers"),
         (["ptbxl", "a", "b", "--workers", "0"], "at least 1"),
         (["ptbxl", "a"], "required: dest"),
+        (["ptbxl", SAMPLE, "s3://bucket/b"], "'s3://bucket/b' is a URL; give a folder of this machine"),
         (["ptbxl", "a", "b", "sample_rate=0"], "sample_rate=500"),
         (["split", "--strategy", "random", "--processed_rot", "x"], "--processed_root"),
         (["split", "--strategy", "radom", "--processed_root", "x"], "did you mean 'random'"),
