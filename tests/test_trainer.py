@@ -301,6 +301,7 @@ def test_a_profile_says_where_the_time_went_and_changes_no_number(classification
     assert list(shares) == ["waiting for data", " forward", " backward", " optimizer", " rest"]
     assert sum(map(float, shares.values())) == pytest.approx(100, abs=0.3)
     products = float(re.search(r"([\d.e+]+) FLOP per update", told[2])[1])
+    assert re.search(r"TFLOP/s, MFU [\d.]+% of ", told[2])
     frames, dim = 4 * 156, 32  # 4 items of 2500 samples, 16 samples a frame
     layer = 2 * frames * (4 * dim * dim + 2 * dim * 64)  # attention's four projections and the perceptron
     assert products > 3 * layer  # forwards, and twice that backwards

@@ -116,7 +116,7 @@ class Profile(NoProfile):
         if self.flops:
             rate = self.flops * count / total / 1e12
             peak, source = peak_tflops(self.device, self.dtype, self.tf32)
-            use = f"{rate:.3g} TFLOP/s, {rate / peak:.1%} of {peak:.4g} ({source})"
+            use = f"{rate:.3g} TFLOP/s, MFU {rate / peak:.1%} of {peak:.4g} ({source})"
             lines.append(f"{self.flops:.3g} FLOP per update in products and convolutions: {use}")
         else:
             lines.append("the operations of a compiled model are not counted; without common.compile they are")
