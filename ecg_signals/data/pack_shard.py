@@ -13,7 +13,7 @@ import numpy as np
 from ecg_signals.config import ConfigError
 from ecg_signals.data.segment import Segment
 from ecg_signals.data.sources.index import read_signal
-from ecg_signals.data.sources.packed import facts_of, read_index, row_batch, write_index
+from ecg_signals.data.sources.packed import facts_of, read_index, row_batch, tracks_as_bytes, write_index
 from ecg_signals.files import replacing
 from ecg_signals.readers.npy_file import HEADER_BYTES, npy_header
 
@@ -88,7 +88,7 @@ def write_shard(shard: Shard) -> None:
             file.seek(HEADER_BYTES)
             for unit in _units(shard):
                 for path in unit:
-                    stored = read_signal(path)
+                    stored = read_signal(path, tracks=None)
                     content, encoding = encode(stored, shard.dtype)
                     place = {"shard": shard.number, "offset": file.tell(), "bytes": content.nbytes}
                     rows.append({**place, "leads": len(content), **_told(stored, shard.dtype, encoding, path)})
@@ -119,6 +119,7 @@ def _told(stored: Segment, dtype: str, encoding: Encoding, path: str) -> dict[st
     patient = -1 if stored.names_patient and stored.patient is None else stored.patient
     label = None if stored.label is None else stored.label.astype(np.float64).tolist()
     facts = {"rate": stored.rate, "idx": stored.idx, "patient": patient, "label": label}
+    facts |= {"tracks": tracks_as_bytes(stored.tracks)}
     return {**facts, "dtype": dtype, "source": path, **encoding}
 
 

@@ -72,6 +72,40 @@ def test_packed_records_equal_the_files_under_every_kind_of_manifest(folder, sha
     ]
 
 
+def test_a_store_keeps_what_files_say_of_every_sample(segments):
+    rng = np.random.default_rng(3)
+    marks = {"segment_label": lambda record: rng.integers(0, 4, SAMPLES).astype(np.int8),
+             "segment_mask": lambda record: rng.integers(0, 2, SAMPLES).astype(np.uint8)}  # fmt: skip
+    home = segments(records=3, **marks)
+    write_mat(home / "segmented/r0_0.mat", np.zeros((12, SAMPLES)), segment_label=np.ones(SAMPLES, np.int8))  # no mask
+    (home / "manifest").mkdir()
+    (home / "plain.tsv").rename(home / "manifest/train.tsv")
+    pack_manifests(home / "manifest", home / "packed", shard_bytes=3 * RECORD_BYTES, workers=2)
+    options = {"max_sample_size": 80, "min_sample_size": 80}
+    files, packed = (batch_of("segmentation", home / f"{name}/train.tsv", **options) for name in ("manifest", "packed"))
+    tracks = [batch.pop("tracks") for batch in (files, packed)]
+    same(packed, files)
+    assert files["segment_label"].unique().tolist() == [0, 1, 2, 3] and not files["segment_mask"][0].any()
+    for name in ("segment_label", "segment_mask"):
+        assert torch.equal(tracks[0][name], tracks[1][name]) and tracks[0][name].dtype == tracks[1][name].dtype
+    assert not verify(home / "packed").faults
+
+
+@pytest.mark.parametrize("content", [b"", b"[]\n", b'{"a": 3}\n', b'{"a": ["|O8", [1]]}\n', b'{"a": ["|i1", [-1]]}\n',
+                                     b'{"a": ["|i1", [120]]}\nshort', b"[" * 100_000])  # fmt: skip
+def test_damaged_annotations_of_samples_are_an_error_when_they_are_read(folder, content):
+    pack_manifests(folder / "manifest", folder / "packed")
+    index = packed.read_index(folder / "packed" / INDEX)
+    (batch,) = index.batches
+    tracks = pa.array([content] * batch.num_rows, pa.large_binary())
+    damaged = batch.set_column(batch.schema.get_field_index("tracks"), "tracks", tracks)
+    packed.write_index(index.path, [damaged], index.names, index.facts)
+    store = PackedStore(folder / "packed")
+    with pytest.raises(ConfigError, match="is not the index of a packed store"):
+        store.tracks(store.index.address(0))
+    assert store.read(store.index.address(0)).signal.shape == (12, SAMPLES)
+
+
 def test_a_packed_pair_is_one_address_of_both_segments(folder):
     pack_manifests(folder / "manifest", folder / "packed")
     found = Manifest(folder / "packed/cmsc/train.tsv")

@@ -48,7 +48,7 @@ class FileSource(SegmentSource):
             return read_segment(os.path.join(self.root, address), self.tracks)
         store, packed = self.stores.find(packed)
         found = store.read(packed)
-        return _with_tracks(found, self.tracks, {}) if self.tracks else found
+        return _with_tracks(found, self.tracks, store.tracks(packed)) if self.tracks else found
 
     def fetch(self, addresses: Iterable[str]) -> None:
         if not self.remote:
@@ -67,16 +67,16 @@ class FileSource(SegmentSource):
         return os.path.join(self.root, packed.shard if packed else address), packed is not None
 
 
-def read_segment(path: str, tracks: Mapping[str, bool] = NO_TRACKS) -> Segment:
+def read_segment(path: str, tracks: Mapping[str, bool] | None = NO_TRACKS) -> Segment:
     """Read a .mat file (`feats` and what may stand beside it) or a .npy file (the array alone).
 
     Args:
-        tracks: see FileSource.
+        tracks: see FileSource; None: all that the file holds.
     Raises: ConfigError naming the file when it is missing, truncated or not of this kind.
     """
     if path.endswith(".npy"):
-        return _with_tracks(Segment(path, _check_shape(path, _read_npy(path))), tracks, {})
-    found = read_mat_arrays(path, (*_WANTED, *tracks))
+        return _with_tracks(Segment(path, _check_shape(path, _read_npy(path))), tracks or NO_TRACKS, {})
+    found = read_mat_arrays(path, None if tracks is None else (*_WANTED, *tracks))
     if "feats" not in found:
         raise ConfigError(
             f"{path} holds no array `feats`; expected a file that `ecg-preprocess` wrote, with feats [leads, samples]"
@@ -91,7 +91,15 @@ def read_segment(path: str, tracks: Mapping[str, bool] = NO_TRACKS) -> Segment:
         found["label"].reshape(-1) if "label" in found else None,
         patient is not None,
     )
+    if tracks is None:
+        several = segment.signal.shape[-1] > 1  # else every number would be a track
+        tracks = {name: True for name, value in found.items() if several and _is_track(name, value, segment)}
     return _with_tracks(segment, tracks, found)
+
+
+def _is_track(name: str, value: np.ndarray, segment: Segment) -> bool:
+    numbers = value.dtype.kind in "biuf" and value.ndim > 0
+    return name not in _WANTED and numbers and value.shape[-1] == segment.signal.shape[-1]
 
 
 def _with_tracks(segment: Segment, wanted: Mapping[str, bool], found: Mapping[str, np.ndarray]) -> Segment:

@@ -1,7 +1,7 @@
 """A CSV that lists signal files, one row a signal, with its rate and labels: ST-MEM's index."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from ecg_signals import tables
 from ecg_signals.config import ConfigError, resolve_input
 from ecg_signals.data.label_table import patient_numbers
 from ecg_signals.data.segment import Segment, SegmentSource
-from ecg_signals.data.sources.files import read_segment
+from ecg_signals.data.sources.files import NO_TRACKS, read_segment
 from ecg_signals.data.sources.pickled import SUFFIXES, load_pickled_array
 from ecg_signals.data.sources.stores import Stores
 from ecg_signals.limits import HIGHEST_RATE, LOWEST_RATE, shown
@@ -132,16 +132,18 @@ class SignalIndex(SegmentSource):
             )
 
 
-def read_signal(path: str) -> Segment:
+def read_signal(path: str, tracks: Mapping[str, bool] | None = NO_TRACKS) -> Segment:
     """A signal file: a pickled array, a .npy or .mat of segments, or any record file, whose leads are then ordered.
 
+    Args:
+        tracks: of segments, see `read_segment`.
     Raises: ConfigError naming the file when it is missing, damaged or of another kind.
     """
     suffix = os.path.splitext(path)[1].lower()
     if suffix in SUFFIXES:
         return Segment(path, _pickled(path))
     if suffix == ".npy" or (suffix == ".mat" and not os.path.exists(f"{path[:-4]}.hea")):
-        return read_segment(path)
+        return read_segment(path, tracks)
     from ecg_signals.readers.read import read_record
 
     record = read_record(path)

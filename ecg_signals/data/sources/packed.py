@@ -14,13 +14,15 @@ exact           whether int16 gives the float32 of the file to the bit; null for
 idx, patient    patient -1: unknown, null: the source names no patients
 label           the labels that the file itself holds; null where it holds none
 source          the file it was made from
+tracks          annotations of every sample that the file holds, see `tracks_as_bytes`; null where it holds none
 
 The metadata say of every shard its name (`shards`) and its size and digests (`facts`, see ShardFacts). An index of an
-earlier version lacks step, exact, label and facts.
+earlier version lacks step, exact, label, tracks and facts.
 """
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -40,7 +42,7 @@ from ecg_signals.limits import regular_file
 INDEX = "index.arrow"
 COLUMNS = ("shard", "offset", "bytes", "leads", "rate", "dtype", "scale", "idx", "patient")
 TOLD = ("rate", "dtype", "scale", "step", "idx", "patient", "label")  # what is read of a row besides its place
-LATER = ("step", "exact", "label", "source")  # columns that an index may lack
+LATER = ("step", "exact", "label", "source", "tracks")  # columns that an index may lack
 DTYPES = {name.encode(): np.dtype(name) for name in ("float32", "int16")}
 ENDS_BYTES = 4096
 AT_ONCE = 10_000  # names that are looked at together
@@ -146,6 +148,18 @@ class PackedStore:
             signal = signal * scale[:, None]
         known = None if patient is None or patient < 0 else patient
         return Segment(f"{self.folder}/{address}", signal, rate, idx, known, label, patient is not None)
+
+    def tracks(self, address: Slice) -> dict[str, np.ndarray]:
+        """Annotations of every sample of the record at `address`, [..., samples], by name; none of a part of one.
+
+        Raises: ConfigError as `read`.
+        """
+        rows, row = self._find(address)
+        content = rows.tracks[row] if (rows.offset[row], rows.bytes[row]) == address[1:] else None
+        try:
+            return {} if content is None else _tracks(content)
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise _no_index(self.index.path, error) from None
 
     def named(self, name: str) -> Slice | None:
         """The record of the file whose path is `name` or ends with it; None where there is none.
@@ -320,12 +334,14 @@ class _Rows:
         first: the number of the first among the rows of the whole index.
         offset, bytes, leads: [rows].
         told: a column for each name of TOLD.
+        tracks: that column.
     """
 
     def __init__(self, batch: Any, first: int) -> None:
         self.first = first
         self.offset, self.bytes, self.leads = (numbers_of(batch.column(name)) for name in ("offset", "bytes", "leads"))
         self.told = [_told(batch, name) for name in TOLD]
+        self.tracks = _told(batch, "tracks")
 
 
 def _batches_by_shard(index: Index) -> dict[str, tuple[Any, int]]:
@@ -388,10 +404,11 @@ class _Column:
         valid, first, *rest = column.buffers()
         self.first_row, kind = column.offset, str(column.type)
         self.valid = None if valid is None else np.frombuffer(valid, np.uint8)
-        self.ends = None if kind in ("double", "int64") else np.frombuffer(first, np.int32)
+        wide = np.int64 if kind.startswith("large") else np.int32
+        self.ends = None if kind in ("double", "int64") else np.frombuffer(first, wide)
         if self.ends is None:
             self.values: Any = np.frombuffer(first, np.float64 if kind == "double" else np.int64)
-        elif kind == "string":
+        elif kind in ("string", "large_binary"):
             self.values = memoryview(rest[-1] or b"")
         else:
             self.values = numbers_of(column.values)
@@ -418,8 +435,30 @@ def _schema() -> Any:
             "shard": pa.int32(), "offset": pa.int64(), "bytes": pa.int64(), "leads": pa.int32(), "rate": pa.float64(),
             "dtype": pa.string(), "scale": pa.list_(pa.float32()), "step": pa.list_(pa.float64()), "exact": pa.bool_(),
             "idx": pa.int64(), "patient": pa.int64(), "label": pa.list_(pa.float64()), "source": pa.large_string(),
+            "tracks": pa.large_binary(),
         }
     )  # fmt: skip
+
+
+def tracks_as_bytes(tracks: Mapping[str, np.ndarray]) -> bytes | None:
+    """A line of json, name -> [dtype, shape], then the arrays of numbers behind one another; None for none."""
+    if not tracks:
+        return None
+    head = {name: [track.dtype.str, list(track.shape)] for name, track in tracks.items()}
+    return json.dumps(head).encode() + b"\n" + b"".join(track.tobytes() for track in tracks.values())
+
+
+def _tracks(content: bytes) -> dict[str, np.ndarray]:
+    """Raises: ValueError, TypeError, AttributeError and RecursionError for what `tracks_as_bytes` did not make."""
+    head, _, rest = content.partition(b"\n")
+    found, end = {}, 0
+    for name, (dtype, shape) in json.loads(head).items():
+        kind = np.dtype(str(dtype))
+        if kind.kind not in "biuf" or not all(type(size) is int and size >= 0 for size in shape):
+            raise ValueError(f"a track is {dtype} {shape}")
+        start, end = end, end + kind.itemsize * math.prod(shape)
+        found[name] = np.frombuffer(rest[start:end], kind).reshape(shape)
+    return found
 
 
 def row_batch(rows: Sequence[Mapping[str, Any]]) -> Any:
