@@ -11,7 +11,7 @@ WINDOW_RULES = ("mean", "max", "mean_logits")  # mean or maximum of the windows'
 @dataclass
 class CommonConfig(BaseConfig):
     no_progress_bar: bool = option(False, "plain lines instead of a progress bar when log_format is not given")
-    log_interval: int = option(100, "updates between two printed lines")
+    log_interval: int = option(100, "updates between two printed lines", least=1)
     log_format: str | None = option(
         None, "how statistics are printed", choices=("json", "none", "simple", "tqdm", "csv")
     )
@@ -19,7 +19,7 @@ class CommonConfig(BaseConfig):
     tensorboard_logdir: str | None = option(None, "folder for TensorBoard event files", ours=True)
     wandb_project: str | None = option(None, "Weights & Biases project; WANDB_MODE=offline works without network")
     wandb_entity: str | None = option(None, "Weights & Biases entity")
-    seed: int = option(1, "seed of every random stream")
+    seed: int = option(1, "seed of every random stream", least=0, most=2**31 - 1)
     cpu: bool = option(False, "train on the CPU although a GPU is there", ours=True)
     fp16: bool = option(False, "half precision with dynamic loss scaling")
     memory_efficient_fp16: bool = option(False, "half precision without a float32 copy of the weights; implies fp16")
@@ -77,13 +77,13 @@ class DistributedTrainingConfig(BaseConfig):
 class DatasetConfig(BaseConfig):
     """The `dataset` section; a registered dataset's own options extend it."""
 
-    num_workers: int = option(1, "loading processes; 0 loads in the training process")
+    num_workers: int = option(1, "loading processes; 0 loads in the training process", least=0)
     max_tokens: int | None = option(None, "samples per batch: longest length x items", least=1)
     batch_size: int | None = option(
         None, "items per batch and process; for cmsc an item is a pair of segments", least=1
     )
     required_batch_size_multiple: int = option(1, "batch sizes above it are rounded down to a multiple", least=1)
-    data_buffer_size: int = option(10, "batches loaded ahead; 0 none")
+    data_buffer_size: int = option(10, "batches loaded ahead; 0 none", least=0)
     prefetch_to_device: bool = option(True, "copy a batch to the GPU while it works on the one before", ours=True)
     train_subset: str = option("train", "name of the training manifest, without .tsv")
     valid_subset: str = option("valid", "comma-separated manifests to validate on; the first decides best and patience")

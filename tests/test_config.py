@@ -147,3 +147,11 @@ def test_references_between_the_options_of_a_file_are_followed_but_do_not_unfold
     nested = {f"a{index}": [f"${{common_eval.model_overrides.a{index + 1}}}"] * 2 for index in range(40)}
     with pytest.raises(ConfigError):
         resolve_config({**stored, "common_eval": {"model_overrides": {**nested, "a40": 1}}}, lenient=True)
+
+
+@pytest.mark.parametrize("option", ["dataset.num_workers=-1", "common.log_interval=0", "common.seed=-1"])
+def test_numbers_that_no_run_can_have_are_refused_by_name(option):
+    section, _, rest = option.partition(".")
+    key, _, value = rest.partition("=")
+    with pytest.raises(ConfigError, match=f"{section}.{key}={value}; set {section}.{key} to"):
+        resolve_config({section: {key: int(value)}})

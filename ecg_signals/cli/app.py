@@ -33,7 +33,7 @@ from ecg_signals.cli.overrides import GROUPS, DeclaredTypes, TypeOf, hydra_overr
 from ecg_signals.cli.recipe_files import check_recipe
 from ecg_signals.cli.recipes import find_recipe, packaged_recipes
 from ecg_signals.cli.running import LINES, load_plugins, reported_errors, said_version
-from ecg_signals.config import LAUNCH_DIR, UsageError, unknown_message
+from ecg_signals.config import LAUNCH_DIR, ConfigError, UsageError, unknown_message
 from ecg_signals.files import cannot_write
 
 logger = logging.getLogger(__name__)
@@ -143,7 +143,7 @@ def command_of(command: str, purpose: str, examples: list[str], job: Callable[[A
 
 @contextmanager
 def hydra_errors(job: Callable[[Any], Any]) -> Iterator[None]:
-    """Around hydra's run of `job`: a run folder that cannot be made or filled is one message instead of a traceback."""
+    """Around hydra's run of `job`: a run folder that cannot be made, or what submitit refuses, is one message."""
     from hydra.errors import CompactHydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -165,6 +165,14 @@ def hydra_errors(job: Callable[[Any], Any]) -> Iterator[None]:
         advice = "Make room there, or choose another folder: hydra.run.dir=FOLDER"
         with reported_errors():
             raise cannot_write(Path(cause.filename or folder), cause, advice=advice) from None
+    except Exception as error:
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        if not str(frame.f_globals.get("__name__")).startswith("submitit."):
+            raise
+        place = "run it on a machine of the cluster that has srun and sbatch, or take hydra/launcher=submitit_local"
+        with reported_errors():
+            advice = place if "slurm" in str(error) else "what ran is kept"
+            raise ConfigError(f"submitit: {error}\n{advice}") from None
     finally:
         os.environ.pop("HYDRA_FULL_ERROR")
         if wanted is not None:

@@ -66,7 +66,13 @@ def joined(config: Config, placement: Placement) -> Iterator[None]:
     if cuda:
         torch.cuda.set_device(device_of(config, placement))
     backend = config.distributed_training.distributed_backend if cuda else "gloo"
-    dist.init_process_group(backend, **_meeting(placement), rank=placement.rank, world_size=placement.world_size)
+    try:
+        dist.init_process_group(backend, **_meeting(placement), rank=placement.rank, world_size=placement.world_size)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise ConfigError(
+            f"rank {placement.rank} cannot meet the others at {placement.init_method}: {str(error).splitlines()[0]}. "
+            "Check that rank 0 runs and can be reached there, distributed_training.distributed_init_method=tcp://HOST:PORT"
+        ) from None
     try:
         _share_run_folder()
         yield

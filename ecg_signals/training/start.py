@@ -29,8 +29,8 @@ class Start:
         chosen, stored = self.chosen, self.stored
         if all(chosen.resets.values()):
             return  # only the weights are taken
-        size = {"stored_ranks": stored.ours.get("world_size"), "ranks": ranks}
-        found = differences(stored.cfg, config, **size)
+        before = stored.ours.get("world_size")
+        found = differences(stored.cfg, config, stored_ranks=before, ranks=ranks)
         if "label_digests" in stored.ours:
             found += label_differences(stored.cfg, stored.ours["label_digests"], train.label_digests(), config)
         made = stored.ours.get("started_from", {}) or {}
@@ -42,7 +42,7 @@ class Start:
         found = without_excused(found, chosen.resets)
         if found and chosen.own and not chosen.named and stored.ours.get("format"):
             raise another_run(chosen.path, found)
-        resized = None if found else other_update(stored.cfg, config, **size)
+        resized = None if found else other_update(stored.cfg, config, stored_ranks=before, ranks=ranks)
         if resized:
             logger.warning("%s: %s", chosen.path, resized)
         if found:

@@ -49,6 +49,13 @@ def test_a_run_folder_that_cannot_be_made_is_one_message(tmp_path: Path, words: 
     assert lines[0].startswith(f"error: cannot write {tmp_path}/file") and "hydra.run.dir=FOLDER" in lines[0]
 
 
+def test_a_launcher_that_finds_no_slurm_is_one_message(tmp_path: Path):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    done = train(tmp_path / "run", ["--multirun", f"hydra.sweep.dir={tmp_path}/sweep", "hydra/launcher=submitit_slurm"])
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert "error: submitit: " in done.stderr and "take hydra/launcher=submitit_local" in done.stderr
+
+
 def test_a_full_disk_at_the_start_is_one_message_that_names_the_run_folder(tmp_path: Path):
     done = on_a_disk_of("8k", tmp_path / "disk", [])
     lines = done.stderr.splitlines()

@@ -5,7 +5,7 @@ import pytest
 from ecg_signals.composition import resolve_config
 from ecg_signals.config import ConfigError
 from ecg_signals.runtime import placement
-from ecg_signals.runtime.launch import raise_update_freq
+from ecg_signals.runtime.launch import joined, raise_update_freq
 from ecg_signals.runtime.placement import Placement, find_placement
 
 VARIABLES = (
@@ -87,3 +87,9 @@ def test_gloo_asked_for_by_name_starts_processes_on_the_cpu():
     found = find_placement(config(distributed_world_size=3, distributed_backend="gloo"))
     assert (found.world_size, found.spawn, found.rank) == (3, 2, 0)
     assert found.init_method.startswith("tcp://127.0.0.1:")
+
+
+def test_ranks_that_cannot_meet_are_one_message():
+    meeting = joined(config(), Placement(0, 2, 0, "nowhere"))
+    with pytest.raises(ConfigError, match=r"rank 0 cannot meet the others at nowhere: .*distributed_init_method=tcp"):
+        meeting.__enter__()
