@@ -72,13 +72,18 @@ def run(argv: list[str]) -> None:
     """Pack a folder of manifests, or look at a store."""
     if argv[:1] in (["verify"], ["info"]):
         arguments = parser_of_store(argv[0]).parse_args(argv[1:])
+        _check_numbers(parser_of_store(argv[0]), arguments)
         print(verify_store(arguments.store, arguments.workers) if argv[0] == "verify" else tell(arguments.store))
         return
     arguments = parser().parse_args(argv)
-    for name in ("shard_megabytes", "workers"):
-        if getattr(arguments, name) < 1:
-            parser().error(f"--{name.replace('_', '-')} must be at least 1")
+    _check_numbers(parser(), arguments)
     print(pack(arguments))
+
+
+def _check_numbers(parser: Parser, arguments: Any) -> None:
+    for name in ("shard_megabytes", "workers"):
+        if getattr(arguments, name, 1) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1")
 
 
 def pack(arguments: Any) -> str:
@@ -100,7 +105,7 @@ def pack(arguments: Any) -> str:
     if earlier:
         lines.append(f"{earlier} of them were there before, {done.added} are new")
     if done.unnamed:
-        lines.append(f"{done.unnamed} of them are in no manifest now; they stay in the shards, and nothing reads them")
+        lines.append(f"{done.unnamed} of them are not in these manifests; they stay in the shards")
     if done.exact is not None:
         lost = done.records - done.exact
         lines.append(f"int16: {done.exact} records exact to the bit, {lost} rounded to 1/65534 of each lead's range")

@@ -375,6 +375,23 @@ def test_the_command_packs_and_says_what_to_type_next(folder):
     assert failed.returncode == 1 and "holds no manifest" in failed.stderr and "Traceback" not in failed.stderr
 
 
+def test_records_that_only_earlier_manifests_name_are_not_said_to_be_unread(folder, capsys):
+    lines = (folder / "manifest/train.tsv").read_text().splitlines()
+    for name, rows in (("train", lines[1:5]), ("valid", lines[5:9])):
+        (folder / name).mkdir()
+        (folder / name / f"{name}.tsv").write_text("\n".join([lines[0], *rows]) + "\n")
+        cli.run([str(folder / name), str(folder / "packed"), "--append"])
+    told = capsys.readouterr().out.splitlines()
+    assert told[-1] == "4 of them are not in these manifests; they stay in the shards"
+    assert batch_of("ecg_file", folder / "packed/train.tsv")["net_input"]["source"].shape[0] == 4
+
+
+@pytest.mark.parametrize("words", [["manifest", "x"], ["verify", "x"]])
+def test_no_processes_are_no_number_of_processes(folder, words):
+    with pytest.raises(UsageError, match="--workers must be at least 1"):
+        cli.run([*words, "--workers", "0"])
+
+
 @pytest.mark.parametrize("words", [["URL", "x"], ["manifest", "URL"], ["verify", "URL"], ["info", "URL"]])
 def test_the_command_makes_no_folder_of_a_url(folder, monkeypatch, words):
     monkeypatch.chdir(folder)
