@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from ecg_signals.cli.arguments import Parser, folder
-from ecg_signals.cli.running import run_command
+from ecg_signals.cli.running import run_restartable
 from ecg_signals.config import ConfigError
 
 Progress = Callable[[int, int], None]
 
+_MEGABYTE = 1 << 20
+
 
 def main() -> None:
-    run_command(run)
+    run_restartable(run)
 
 
 def parser() -> Parser:
@@ -92,7 +94,7 @@ def pack(arguments: Any) -> str:
 
     dest = arguments.dest
     options = {name: getattr(arguments, name) for name in ("dtype", "workers", "part", "append")}
-    size = arguments.shard_megabytes << 20
+    size = arguments.shard_megabytes * _MEGABYTE
     with _bar(" records") as progress:
         done = pack_manifests(arguments.manifest_dir, dest, shard_bytes=size, progress=progress, **options)
     if done.waiting:

@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 
 import numpy as np
@@ -240,6 +241,24 @@ def test_an_interrupted_run_keeps_its_finished_shards_and_the_store_before_it(fo
     assert written == [3, 4] and progress == [(2, 10), (4, 10), (6, 10), (8, 10), (10, 10)]
     same_batches(folder)
     assert not list((folder / "packed").glob("*.part.arrow"))
+
+
+def test_sigterm_is_answered_and_what_is_done_is_kept(folder, monkeypatch, capfd):
+    write = pack_shard.write_shard
+
+    def stopped(shard):
+        if shard.number == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        write(shard)
+
+    words = [str(folder / "manifest"), str(folder / "packed")]
+    monkeypatch.setattr(cli, "_MEGABYTE", 3 * RECORD_BYTES)
+    monkeypatch.setattr(pack_shard, "write_shard", stopped)
+    monkeypatch.setattr("sys.argv", ["ecg-pack", *words, "--shard-megabytes", "1"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 143 and "same command" in capfd.readouterr().err
+    assert {path.name for path in (folder / "packed").iterdir()} == {"shard_00000.npy", "shard_00000.npy.part.arrow"}
 
 
 def test_several_runs_and_processes_make_one_store(folder):
