@@ -13,6 +13,7 @@ from ecg_signals.checkpoint.initialise import encoder_alone
 from ecg_signals.checkpoint.load import complete, files_read, load_source
 from ecg_signals.checkpoint.sharded import is_sharded
 from ecg_signals.config import ConfigError
+from ecg_signals.files import check_writable
 from ecg_signals.interop.layout import Layout, ModelSource, get_layout, layout_of
 from ecg_signals.limits import check_no_input
 from ecg_signals.metrics.calibrated import Calibration
@@ -47,6 +48,7 @@ def convert(
     Raises: ConfigError when the source cannot be read, has no such form, or the result cannot be written.
     """
     named = None if to == "original" else get_layout(SHORT.get(to, to))
+    check_writable(Path(dest).absolute().parent, advice="Choose another DEST")
     found = load_source(source)
     model = complete(encoder_alone(found) if minify else found)
     layout = named or layout_of(model.name, model.options)

@@ -199,3 +199,9 @@ def test_an_optimizers_state_that_stays_behind_is_said(golden, tmp_path, monkeyp
         stored = read_checkpoint(source)
         keys = ("last_optimizer_state", "optimizer_state_dict")
         assert any(stored.get(key) for key in keys) == (left or any(written.get(key) for key in keys))
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_read(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"cannot write .*file is a file, not a folder\. .* Choose another DEST"):
+        convert(tmp_path / "nothing.pt", tmp_path / "file" / "out.pt", "fairseq")
