@@ -108,6 +108,8 @@ def pack(arguments: Any) -> str:
         lines.append(f"{earlier} of them were there before, {done.added} are new")
     if done.unnamed:
         lines.append(f"{done.unnamed} of them are not in these manifests; they stay in the shards")
+    if done.rounded:
+        lines.append(f"{done.rounded} of them are rounded to float32, as their files hold more digits")
     if done.exact is not None:
         lost = done.records - done.exact
         lines.append(f"int16: {done.exact} records exact to the bit, {lost} rounded to 1/65534 of each lead's range")

@@ -42,6 +42,7 @@ class Packed:
         shards: all that were to be made.
         waiting: those of them that other runs have still to make.
         exact: of int16 records, those that give the float32 of their file to the bit; None for float32.
+        rounded: float32 records of files that hold more digits.
     """
 
     records: int
@@ -50,6 +51,7 @@ class Packed:
     shards: int
     waiting: int
     exact: int | None
+    rounded: int = 0
 
 
 def pack_manifests(
@@ -95,7 +97,9 @@ def pack_manifests(
         _write_manifests(folder, plan)
         _clean(folder)
     added, shards = len(plan.stored) - plan.kept, len(plan)
-    exact = None if waiting or dtype == "float32" else _exact(read_index(folder / INDEX))
+    exact, lost = (None, 0) if waiting else _exact(read_index(folder / INDEX))
+    if dtype == "float32":
+        return Packed(len(plan.stored), added, plan.kept - plan.named, shards, waiting, None, lost)
     return Packed(len(plan.stored), added, plan.kept - plan.named, shards, waiting, exact)
 
 
@@ -238,6 +242,7 @@ def _clean(folder: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _exact(index: Index) -> int:
+def _exact(index: Index) -> tuple[int, int]:
+    """Records that are those of their files to the bit, and that are not; most of float32 are not counted."""
     columns = [batch.column("exact") for batch in index.batches if "exact" in batch.schema.names]
-    return sum(column.true_count for column in columns)
+    return sum(column.true_count for column in columns), sum(column.false_count for column in columns)

@@ -20,7 +20,9 @@ from ecg_signals.readers.npy_file import HEADER_BYTES, npy_header
 INT16_MAX = 32767
 _LOOKED_AT = 8  # values of a lead that show how often the step may go into the largest
 
-Encoding = Mapping[str, list[float] | bool]  # `scale` or `step` of every lead, and `exact`; empty for float32
+Encoding = Mapping[
+    str, list[float] | bool
+]  # `scale` or `step` of every lead, and `exact`; empty for float32 that is the file's
 
 
 @dataclass
@@ -131,7 +133,8 @@ def encode(stored: Segment, dtype: str) -> tuple[np.ndarray, Encoding]:
     """
     signal = np.array(stored.signal, dtype=np.float32, order="C")
     if dtype == "float32":
-        return signal, {}
+        same = np.can_cast(stored.signal.dtype, np.float32) or np.array_equal(signal, stored.signal, equal_nan=True)
+        return signal, {} if same else {"exact": False}
     if not np.isfinite(signal).all():
         raise ConfigError(
             f"{stored.path} holds NaN or infinite values, which int16 cannot; use dtype=float32 or leave it out"

@@ -405,6 +405,15 @@ def test_records_that_only_earlier_manifests_name_are_not_said_to_be_unread(fold
     assert batch_of("ecg_file", folder / "packed/train.tsv")["net_input"]["source"].shape[0] == 4
 
 
+def test_files_in_double_precision_are_counted(folder, capsys):
+    write_mat(folder / "segmented/r3_0.mat", np.full((12, SAMPLES), 0.1), idx=3)
+    write_mat(folder / "segmented/r3_1.mat", np.full((12, SAMPLES), 0.5), idx=3)
+    cli.run([str(folder / "manifest"), str(folder / "packed")])
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "1 of them are rounded to float32, as their files hold more digits"
+    ]
+
+
 @pytest.mark.parametrize("words", [["manifest", "x"], ["verify", "x"]])
 def test_no_processes_are_no_number_of_processes(folder, words):
     with pytest.raises(UsageError, match="--workers must be at least 1"):

@@ -10,7 +10,7 @@ offset, bytes   where the record lies in the file
 leads, rate     rate in Hz
 dtype           float32 or int16
 scale, step     a number for each lead: int16 x scale = value, or int16 x step, rounded to float32 = value; else null
-exact           whether int16 gives the float32 of the file to the bit; null for float32
+exact           whether int16 gives the float32 of the file to the bit; false for float32 of a file with more digits
 idx, patient    patient -1: unknown, null: the source names no patients
 label           the labels that the file itself holds; null where it holds none
 source          the file it was made from
