@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from ecg_signals import config
 from ecg_signals.checkpoint.load import build_source, load_source
@@ -158,11 +159,17 @@ class Evaluator:
         dataset = self.task.load_dataset(split)
         return batches_of(dataset, self.config, self.placement, self.device, size, tokens, shuffle=False)
 
-    def _extraction(self, split: str, rows: int, *, required: bool) -> Extraction | None:
+    def _extraction(self, split: str, model: nn.Module, dataset: BaseDataset, *, required: bool) -> Extraction | None:
         section = self.config.common_eval
         if not section.extract and not required:
             return None
-        return Extraction(section.extract or ["output"], section.results_path, split, rows, section.raw_memmap)
+        kinds = section.extract or ["output"]
+        extraction = Extraction(kinds, section.results_path, split, len(dataset), section.raw_memmap)
+        lengths = dataset.sizes
+        if len(lengths) and lengths.min() < lengths.max():
+            longest = dataset.collate([dataset[int(lengths.argmax())]])
+            run(model, [longest], self.device, [extraction.measure], autocast=self._autocast)
+        return extraction
 
     def validate(self, folder: Path | None = None) -> dict[str, dict[str, float]]:
         """Statistics of every subset, printed and returned; what `common_eval.extract` names is written on the way.
@@ -206,12 +213,13 @@ class Evaluator:
         batches = self.batches(split)
         dataset = self.aligned(split, criterion)
         self.task.prepare(self.model, criterion, dataset)
-        extraction = self._extraction(split, len(dataset), required=False)
         kind = self.model.logit_kind or logit_kind_of(self.config.to_dict())
+        model = by_windows(self.model, dataset.cutting, kind)
+        extraction = self._extraction(split, model, dataset, required=False)
         section = self.config.common_eval
         answers = Answers(dataset, self.model.labels, kind, section.metrics, section.absent)
         result = evaluate_split(
-            by_windows(self.model, dataset.cutting, kind),
+            model,
             judge_of_windows(criterion, dataset.cutting),
             batches.batches(1),
             self.device,
@@ -256,10 +264,10 @@ class Evaluator:
             for split in self.task.splits_of(subset):
                 dataset = self.task.load_dataset(split)
                 self._name_columns(dataset)
-                extraction = self._extraction(split, len(dataset), required=True)
-                assert extraction is not None
                 kind = self.model.logit_kind or logit_kind_of(self.config.to_dict())
                 model = by_windows(self.model, dataset.cutting, kind)
+                extraction = self._extraction(split, model, dataset, required=True)
+                assert extraction is not None
                 run(model, self.batches(split).batches(1), self.device, [extraction], autocast=self._autocast)
                 self._close(extraction)
 

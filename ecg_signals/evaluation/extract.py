@@ -20,7 +20,8 @@ KINDS = ("output", "encoder_out", "saliency")
 class Extraction:
     """Collects what `common_eval.extract` asks for: one file per kind, rows in manifest order.
 
-    Ranks write disjoint rows of the same files, so nothing is gathered.
+    Ranks write disjoint rows of the same files, so nothing is gathered. Where items differ in length, the arrays are as
+    wide as the longest makes them (`measure`); rows are filled up with zeros, and `padding_mask` says where.
 
     Args:
         kinds: any of output, encoder_out, saliency.
@@ -42,6 +43,13 @@ class Extraction:
             self.folder.mkdir(parents=True, exist_ok=True)
         self.kinds, self.subset, self.rows, self.raw = kinds, subset, rows, raw
         self.arrays: dict[str, np.memmap] = {}
+        self.widest: dict[str, tuple[int, ...]] | None = None  # by name, where items differ: the longest one's row
+
+    def measure(self, answer: Answer) -> None:
+        """Learn the shape of rows from what was answered to the split's longest item."""
+        self.widest = {}
+        wanted = self._wanted(answer.batch, answer.output, answer.batch.get("label"))
+        self.widest = {name: tuple(value.shape[1:]) for name, value in wanted.items()}
 
     def __call__(self, answer: Answer) -> None:
         """Write what was answered to one batch, and beside it the labels by which a criterion judged it."""
@@ -49,20 +57,33 @@ class Extraction:
 
     def add(self, batch: dict[str, Any], output: Any, target: Tensor | None) -> None:
         """Write one batch's rows. `output` is the model's; `target` [batch, labels] or None."""
-        wanted: dict[str, Any] = {}
+        ids = batch["id"].reshape(-1).cpu().numpy()
+        for name, value in self._wanted(batch, output, target).items():
+            value = value.float() if value.dtype == torch.bfloat16 else value  # numpy has no bfloat16
+            rows, part = self._rows(name, value), (ids, *map(slice, value.shape[1:]))
+            if name == "padding_mask":
+                rows[ids] = True  # behind a batch of shorter items, too
+            if rows[part].shape != value.shape:
+                raise ConfigError(
+                    f"an item of {self.subset} is longer than its manifest says; make the manifest again "
+                    f"(ecg-preprocess manifest)"
+                )
+            rows[part] = value.detach().cpu().numpy()
+
+    def _wanted(self, batch: dict[str, Any], output: Any, target: Tensor | None) -> dict[str, Tensor]:
+        """What is stored of a batch, by the files' names."""
+        wanted: dict[str, Tensor | None] = {}
         if "output" in self.kinds:
             wanted["outputs"] = self._need(output, "logits", "output")
             wanted["targets"] = target
         if "encoder_out" in self.kinds:
-            wanted["encoder_out"] = self._need(output, "features", "encoder_out")
-            wanted["padding_mask"] = output.get("padding_mask")
+            features = self._need(output, "features", "encoder_out")
+            mask = output.get("padding_mask")
+            wanted["encoder_out"] = features
+            wanted["padding_mask"] = mask if mask is not None or self.widest is None else _no_padding(features)
         if "saliency" in self.kinds:
             wanted["saliency"] = self._need(output, "saliency", "saliency")
-        ids = batch["id"].reshape(-1).cpu().numpy()
-        for name, value in wanted.items():
-            if value is not None:
-                value = value.float() if value.dtype == torch.bfloat16 else value  # numpy has no bfloat16
-                self._rows(name, value)[ids] = value.detach().cpu().numpy()
+        return {name: value for name, value in wanted.items() if value is not None}
 
     def _need(self, output: Any, key: str, kind: str) -> Tensor:
         if output.get(key) is None:
@@ -73,7 +94,8 @@ class Extraction:
 
     def _rows(self, name: str, value: Tensor) -> np.memmap:
         if name not in self.arrays:
-            shape, dtype = (self.rows, *value.shape[1:]), np.dtype(str(value.dtype).removeprefix("torch."))
+            row = (self.widest or {}).get(name, tuple(value.shape[1:]))
+            shape, dtype = (self.rows, *row), np.dtype(str(value.dtype).removeprefix("torch."))
             self.arrays[name] = shared_array(self._path(name), shape, dtype, raw=self.raw)
         return self.arrays[name]
 
@@ -86,3 +108,8 @@ class Extraction:
 
     def _path(self, name: str) -> Path:
         return path_below(self.folder, f"{name}_{self.subset}.npy", "the subset's name")
+
+
+def _no_padding(features: Tensor) -> Tensor:
+    """[batch, frames] bool, for features [batch, frames, dim]."""
+    return torch.zeros(features.shape[:2], dtype=torch.bool, device=features.device)

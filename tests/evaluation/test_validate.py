@@ -1,7 +1,9 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.io
 import torch
 
 from ecg_signals.composition import resolve_config
@@ -65,6 +67,52 @@ def test_outputs_embeddings_and_attention_are_written_in_manifest_order(trained,
     np.testing.assert_allclose(saliency.sum(axis=-1), 1.0, rtol=1e-5)
     labels = np.load(recipe["task"]["label_file"])
     assert targets.tolist() == np.repeat(labels[8:], 2, axis=0).tolist()
+
+
+@pytest.fixture
+def uneven(trained, tmp_path):
+    """The recipe, with segments of three lengths to validate on, and the checkpoint."""
+    recipe, path = trained
+    root, *rows = (Path(recipe["task"]["data"]) / "valid.tsv").read_text().splitlines()
+    lengths = [1700, 2500, 2200, 1700, 1700, 2500, 2200, 2200]
+    for row, length in zip(rows, lengths):
+        stored = scipy.io.loadmat(Path(root) / row.split("\t")[0])
+        content = {key: value for key, value in stored.items() if not key.startswith("_")}
+        scipy.io.savemat(tmp_path / row.split("\t")[0], {**content, "feats": stored["feats"][:, :length]})
+    listed = [f"{row.split()[0]}\t{length}\n" for row, length in zip(rows, lengths)]
+    (tmp_path / "valid.tsv").write_text(f"{tmp_path}\n{''.join(listed)}")
+    return {**recipe, "task": {**recipe["task"], "data": str(tmp_path), "enable_padding": True}}, path
+
+
+@pytest.mark.parametrize("action", ["validate", "infer"])
+def test_extracted_rows_do_not_depend_on_how_long_the_other_items_of_a_batch_are(uneven, tmp_path, action):
+    recipe, path = uneven
+    names = ("outputs", "encoder_out", "padding_mask", "saliency")
+    found = {}
+    for size in (1, 3):
+        recipe = {**recipe, "dataset": {**recipe["dataset"], "batch_size": size}}
+        folder = tmp_path / f"of{size}"
+        kinds = ["output", "encoder_out", "saliency"]
+        getattr(evaluator(recipe, path, extract=kinds, results_path=str(folder)), action)()
+        found[size] = {name: np.load(folder / f"{name}_valid.npy") for name in names}
+    assert found[1]["encoder_out"].shape == (8, 156, 32)
+    assert found[1]["saliency"].shape == (8, 1, 156, 156)
+    frames = (~found[1]["padding_mask"]).sum(axis=1)
+    assert frames[1] == frames[5] == 156 and frames[0] == frames[3] < frames[2] < 156
+    assert (found[1]["encoder_out"][found[1]["padding_mask"]] == 0).all()
+    for name in ("outputs", "padding_mask"):
+        np.testing.assert_allclose(found[3][name], found[1][name], atol=1e-5)
+    real = ~found[1]["padding_mask"]
+    np.testing.assert_allclose(found[3]["encoder_out"][real], found[1]["encoder_out"][real], atol=1e-5)
+
+
+def test_files_longer_than_the_manifest_says_are_named_by_extraction(uneven, tmp_path):
+    recipe, path = uneven
+    listed = tmp_path / "valid.tsv"
+    listed.write_text(listed.read_text().replace("\t2500", "\t1900"))
+    recipe = {**recipe, "dataset": {**recipe["dataset"], "batch_size": 1}}
+    with pytest.raises(ConfigError, match="longer than its manifest says"):
+        evaluator(recipe, path, extract=["encoder_out"], results_path=str(tmp_path / "out")).infer()
 
 
 def test_inference_needs_no_labels_and_equals_validation(trained, tmp_path):
