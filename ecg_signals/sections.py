@@ -24,12 +24,16 @@ class CommonConfig(BaseConfig):
     fp16: bool = option(False, "half precision with dynamic loss scaling")
     memory_efficient_fp16: bool = option(False, "half precision without a float32 copy of the weights; implies fp16")
     fp16_no_flatten_grads: bool = option(False, "fp16 checkpoints store optimizer state per parameter, not flat")
-    fp16_init_scale: int = option(128, "first loss scale")
+    fp16_init_scale: int = option(128, "first loss scale", least=1)
     fp16_scale_window: int | None = option(
-        None, "updates without overflow before the scale doubles; None: 2^14 / ranks / update_freq"
+        None,
+        "updates without overflow before the scale doubles; None: 2^14 / ranks / update_freq; 0: it never does",
+        least=0,
     )
-    fp16_scale_tolerance: float = option(0.0, "share of overflows tolerated before the scale is halved, 0 to 1")
-    min_loss_scale: float = option(1e-4, "training stops when the loss scale falls to this")
+    fp16_scale_tolerance: float = option(
+        0.0, "share of overflows tolerated before the scale is halved", least=0, most=1
+    )
+    min_loss_scale: float = option(1e-4, "training stops when the loss scale falls to this", least=0)
     threshold_loss_scale: float | None = option(None, "the loss scale is never halved below this")
     bf16: bool = option(False, "bfloat16 autocast; weights, gradients and optimizer stay float32", ours=True)
     memory_efficient_bf16: bool = option(False, "the same as bf16 here", ours=True)
@@ -53,7 +57,7 @@ class DistributedTrainingConfig(BaseConfig):
     distributed_no_spawn: bool = option(False, "never start further processes", ours=True)
     device_id: int = option(0, "GPU of this process; LOCAL_RANK wins")
     ddp_comm_hook: str = option("none", "gradient compression", choices=("none", "fp16"))
-    bucket_cap_mb: int = option(25, "megabytes per gradient bucket")
+    bucket_cap_mb: int = option(25, "megabytes per gradient bucket", least=1)
     gradient_as_bucket_view: bool = option(False, "gradients share memory with the buckets", ours=True)
     find_unused_parameters: bool = option(False, "let DDP look for parameters without a gradient in every update")
     heartbeat_timeout: int = option(-1, "seconds without progress that end the run, naming the rank at fault; -1 never")
@@ -68,9 +72,7 @@ class DistributedTrainingConfig(BaseConfig):
     )
     fp32_reduce_scatter: bool = option(False, "fully_sharded, fp16 or bf16: sum gradients in float32", ours=True)
     cpu_offload: bool = option(False, "fully_sharded: weights and optimizer lie in the CPU's memory", ours=True)
-    use_sharded_state: bool = option(
-        False, "checkpoints are folders, into which every rank writes its part", ours=True
-    )
+    use_sharded_state: bool = option(False, "checkpoints are folders, into which every rank writes its part", ours=True)
 
 
 @dataclass
@@ -95,7 +97,7 @@ class DatasetConfig(BaseConfig):
     disable_validation: bool = option(False, "never validate")
     max_tokens_valid: int | None = option(None, "max_tokens of validation", follows="dataset.max_tokens", least=1)
     batch_size_valid: int | None = option(None, "batch_size of validation", follows="dataset.batch_size", least=1)
-    max_valid_steps: int | None = option(None, "validation batches per subset at most")
+    max_valid_steps: int | None = option(None, "validation batches per subset at most", least=1)
     window_stride: int | None = option(
         None,
         "samples from one window to the next in which validation, test and prediction see an item",
@@ -157,7 +159,7 @@ class CheckpointConfig(BaseConfig):
     reset_meters: bool = option(False, "forget stored statistics and the best score")
     reset_optimizer: bool = option(False, "forget the stored optimizer state")
     optimizer_overrides: str = option("{}", "options that replace the stored optimizer's, as a dict")
-    save_interval: int = option(1, "epochs between saves")
+    save_interval: int = option(1, "epochs between saves", least=1)
     save_interval_updates: int = option(0, "updates between saves, which also validate; 0 off")
     keep_interval_updates: int = option(-1, "newest mid-epoch files kept; -1 all")
     keep_interval_updates_pattern: int = option(-1, "mid-epoch files whose update is a multiple of this stay")
@@ -197,7 +199,9 @@ class CommonEvalConfig(BaseConfig):
         "skip", "what a label that defines a metric in common_eval.metrics or in the results no value counts in means: "
         "nothing, what a blind guess gets (half), zero, or the mean is not defined (nan)", choices=ABSENT, ours=True,
     )  # fmt: skip
-    intervals: int = option(200, "rounds of the bootstrap behind the results' 95 % intervals; 0: none", ours=True)
+    intervals: int = option(
+        200, "rounds of the bootstrap behind the results' 95 % intervals; 0: none", least=0, ours=True
+    )
     raw_memmap: bool = option(False, "write fairseq-signals' headerless memmaps instead of .npy", ours=True)
 
 

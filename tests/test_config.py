@@ -64,6 +64,22 @@ def test_a_number_outside_its_range_is_told_the_range_and_the_edges_are_inside()
         ExampleConfig.from_mapping(values)
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("common", "log_interval", 0),
+        ("common", "seed", -1),
+        ("common", "fp16_init_scale", 0),
+        ("dataset", "num_workers", -1),
+        ("dataset", "max_valid_steps", 0),
+        ("checkpoint", "save_interval", 0),
+    ],
+)
+def test_numbers_that_a_run_would_stumble_over_are_refused_with_the_recipe(section, key, value):
+    with pytest.raises(ConfigError, match=f"{section}.{key}={value}; set {section}.{key} to"):
+        resolve_config({section: {key: value}})
+
+
 def test_a_misspelt_key_gets_its_nearest_neighbour():
     with pytest.raises(UsageError, match="did you mean 'layers'"):
         ExampleConfig.from_mapping({"layer": 3})

@@ -10,12 +10,12 @@ from ecg_signals.registry import register_lr_scheduler
 
 @dataclass
 class CosineScheduleConfig(BaseConfig):
-    warmup_updates: int = option(0, "updates of linear warm-up")
+    warmup_updates: int = option(0, "updates of linear warm-up", least=0)
     warmup_init_lr: float = option(-1.0, "rate of the first update of the warm-up; negative: min_lr")
-    min_lr: float = option(0.0, "rate at the end of the first period")
-    t_mult: float = option(1.0, "factor of the length from one period to the next")
+    min_lr: float = option(0.0, "rate at the end of the first period", least=0)
+    t_mult: float = option(1.0, "factor of the length from one period to the next", above=0)
     lr_period_updates: float = option(-1.0, "updates of the first period; negative: max_update without the warm-up")
-    lr_shrink: float = option(0.1, "factor of both rates from one period to the next")
+    lr_shrink: float = option(0.1, "factor of both rates from one period to the next", least=0)
     warmup_epochs: float | None = option(
         None, "epochs of linear warm-up, from 0 unless warmup_init_lr says otherwise, then half a cosine to the end of "
         "max_epoch; wins over all in updates",

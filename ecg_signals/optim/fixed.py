@@ -10,9 +10,9 @@ from ecg_signals.registry import register_lr_scheduler
 
 @dataclass
 class FixedScheduleConfig(BaseConfig):
-    warmup_updates: int = option(0, "updates of linear warm-up; the first one already has lr / warmup_updates")
+    warmup_updates: int = option(0, "updates of linear warm-up; the first one already has lr / warmup_updates", least=0)
     force_anneal: int | None = option(None, "epoch from which the last rate shrinks every epoch; None never")
-    lr_shrink: float = option(0.1, "factor per epoch from force_anneal on")
+    lr_shrink: float = option(0.1, "factor per epoch from force_anneal on", least=0)
     lr: list[float] = option([0.25], "rate of epoch 1, 2, ...; the last one stays", follows="optimization.lr")
 
 

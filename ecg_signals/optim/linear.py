@@ -10,7 +10,7 @@ from ecg_signals.registry import register_lr_scheduler
 
 @dataclass
 class LinearScheduleConfig(BaseConfig):
-    warmup_updates: int = option(0, "updates of linear warm-up; the first update has rate 0")
+    warmup_updates: int = option(0, "updates of linear warm-up; the first update has rate 0", least=0)
     warmup_ratio: float | None = option(None, "warm-up as a share of max_update, rounded up; wins over warmup_updates")
     max_update: float = option(0.0, "update at which the rate is 0", follows="optimization.max_update")
     lr: list[float] = option([0.25], "rate after the warm-up", follows="optimization.lr")

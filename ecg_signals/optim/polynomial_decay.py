@@ -9,9 +9,9 @@ from ecg_signals.registry import register_lr_scheduler
 
 @dataclass
 class PolynomialDecayConfig(BaseConfig):
-    warmup_updates: int = option(0, "updates of linear warm-up from 0")
-    end_learning_rate: float = option(0.0, "rate at total_num_update and after")
-    power: float = option(1.0, "exponent of the fall; 1 is linear")
+    warmup_updates: int = option(0, "updates of linear warm-up from 0", least=0)
+    end_learning_rate: float = option(0.0, "rate at total_num_update and after", least=0)
+    power: float = option(1.0, "exponent of the fall; 1 is linear", least=0)
     total_num_update: float = option(0.0, "update at which the rate stops falling", follows="optimization.max_update")
     lr: list[float] = option([0.25], "rate after the warm-up", follows="optimization.lr")
 

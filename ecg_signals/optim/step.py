@@ -11,12 +11,14 @@ DEFAULT_PERIOD = 25000  # updates
 
 @dataclass
 class StepScheduleConfig(BaseConfig):
-    warmup_updates: int = option(0, "updates of linear warm-up")
+    warmup_updates: int = option(0, "updates of linear warm-up", least=0)
     warmup_init_lr: float = option(-1.0, "rate of the first update of the warm-up; negative: min_lr")
-    min_lr: float = option(0.0, "smallest rate")
-    lr_deacy_period: int = option(DEFAULT_PERIOD, "updates between two steps; fairseq-signals spells it so")
-    lr_decay_period: int | None = option(None, "updates between two steps; wins over lr_deacy_period", ours=True)
-    lr_decay: float = option(0.5, "factor of each step")
+    min_lr: float = option(0.0, "smallest rate", least=0)
+    lr_deacy_period: int = option(DEFAULT_PERIOD, "updates between two steps; fairseq-signals spells it so", least=1)
+    lr_decay_period: int | None = option(
+        None, "updates between two steps; wins over lr_deacy_period", least=1, ours=True
+    )
+    lr_decay: float = option(0.5, "factor of each step", least=0)
     lr: list[float] = option([0.25], "rate after the warm-up", follows="optimization.lr")
 
 

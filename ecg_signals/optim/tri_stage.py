@@ -10,11 +10,13 @@ from ecg_signals.registry import register_lr_scheduler
 
 @dataclass
 class TriStageScheduleConfig(BaseConfig):
-    warmup_steps: int = option(0, "updates of linear warm-up")
-    hold_steps: int = option(0, "updates at the full rate")
-    decay_steps: int = option(0, "updates of exponential decay")
-    phase_ratio: list[float] | None = option(None, "shares of max_update of the phases, with sum 1; wins over them")
-    init_lr_scale: float = option(0.01, "first rate as a share of lr")
+    warmup_steps: int = option(0, "updates of linear warm-up", least=0)
+    hold_steps: int = option(0, "updates at the full rate", least=0)
+    decay_steps: int = option(0, "updates of exponential decay", least=0)
+    phase_ratio: list[float] | None = option(
+        None, "shares of max_update of the phases, with sum 1; wins over them", least=0
+    )
+    init_lr_scale: float = option(0.01, "first rate as a share of lr", least=0)
     final_lr_scale: float = option(0.01, "last rate as a share of lr")
     max_update: float = option(0.0, "updates in all, for phase_ratio", follows="optimization.max_update")
     lr: list[float] = option([0.25], "rate of the middle phase", follows="optimization.lr")

@@ -117,6 +117,11 @@ def test_inverse_sqrt_halves_when_updates_quadruple():
         ("linear", {"lr": [0.1], "warmup_ratio": 1.5, "max_update": 5}, "warmup_ratio"),
         ("polynomial_decay", {"lr": [0.1]}, "lr_scheduler.total_num_update"),
         ("inverse_sqrt", {"lr": [0.1], "warmup_updates": 0}, "at least 1"),
+        ("step", {"lr": [0.1], "lr_deacy_period": 0}, "lr_deacy_period to 1 or more"),
+        ("step", {"lr": [0.1], "lr_decay_period": 0}, "lr_decay_period to 1 or more"),
+        ("cosine", {"lr": [0.1], "lr_period_updates": 3, "t_mult": 0}, "t_mult to more than 0"),
+        ("tri_stage", {"lr": [0.1], "decay_steps": -1}, "decay_steps to 0 or more"),
+        ("fixed", {"lr": [0.1], "warmup_updates": -1}, "warmup_updates to 0 or more"),
     ],
 )
 def test_a_schedule_that_cannot_work_says_what_to_set(name, options, message):
