@@ -507,6 +507,12 @@ def test_a_metric_that_is_never_defined_is_said_and_leaves_a_best_file(classific
     assert trainer.result == -math.inf
 
 
+def test_one_batch_looked_at_beforehand_says_nothing_of_the_labels_of_its_split(classification, caplog):
+    chosen = {"checkpoint__best_checkpoint_metric": "auroc", "checkpoint__maximize_best_checkpoint_metric": True}
+    train(classification, **chosen, dataset__batch_size_valid=1, optimization__max_update=1)
+    assert "left out of auroc" not in caplog.text
+
+
 def test_the_last_epoch_is_saved_although_no_save_is_due(classification):
     trainer = train(classification, checkpoint__save_interval=20, optimization__max_epoch=1, optimization__max_update=0)
     stored = torch.load(trainer.save_dir / "checkpoint_last.pt", weights_only=True)

@@ -162,7 +162,8 @@ class Validation:
             autocast=lambda: autocast(common, self.device),
             consumers=answers,
         )
-        self._say_undefined(batches.dataset, judged[1])
+        if not first_batch:
+            self._say_undefined(batches.dataset, judged[1])
         return judged, answers[0].finish() if answers else None
 
     def _say_undefined(self, dataset: BaseDataset, scores: Mapping[str, Any]) -> None:
