@@ -156,6 +156,7 @@ class CheckpointConfig(BaseConfig):
     continue_once: str | None = option(None, "file to start from when save_dir has no last checkpoint", ours=True)
     finetune_from_model: str | None = option(None, "start from these weights with everything else reset")
     reset_dataloader: bool = option(False, "start the data at epoch 1")
+    reset_lr_scheduler: bool = option(False, "forget what the schedule knows of past scores")
     reset_meters: bool = option(False, "forget stored statistics and the best score")
     reset_optimizer: bool = option(False, "forget the stored optimizer state")
     optimizer_overrides: str = option("{}", "options that replace the stored optimizer's, as a dict")

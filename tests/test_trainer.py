@@ -507,6 +507,39 @@ def test_a_metric_that_is_never_defined_is_said_and_leaves_a_best_file(classific
     assert trainer.result == -math.inf
 
 
+PLATEAU = {"lr_scheduler": {"_name": "reduce_lr_on_plateau", "lr_shrink": 0.5}}
+
+
+def test_a_plateau_is_seen_by_training_and_survives_a_stop(classification, tmp_path):
+    """With a threshold that no score reaches the rate is halved after every epoch but the first."""
+    recipe = {**classification, "lr_scheduler": {**PLATEAU["lr_scheduler"], "lr_threshold": 1.0}}
+    options = {"optimization__max_update": 0, "optimization__lr": [1e-3]}
+    whole = train(elsewhere(recipe, tmp_path / "whole"), **options, optimization__max_epoch=4)
+    assert whole.state.rate() == pytest.approx(1e-3 / 8)
+    for last in (2, 4):
+        resumed = train(recipe, **options, optimization__max_epoch=last)
+    assert losses(resumed) == losses(whole)
+    assert resumed.state.rate() == whole.state.rate()
+
+
+def test_another_schedule_goes_on_with_the_moments_where_it_is_reset(classification):
+    train(classification, optimization__max_update=2)
+    changed = {**classification, **PLATEAU}
+    with pytest.raises(ConfigError, match="another recipe: lr_scheduler=fixed"):
+        train(changed, optimization__max_update=4)
+    resumed = train(changed, optimization__max_update=4, checkpoint__reset_lr_scheduler=True)
+    stored = torch.load(resumed.save_dir / "checkpoint_last.pt", weights_only=True)
+    assert {entry["step"] for entry in stored["last_optimizer_state"]["state"].values()} == {4}
+    assert stored["optimizer_history"][-1]["lr_scheduler_state"]["factor"] == 1.0
+
+
+def test_a_schedule_that_follows_scores_needs_validations(classification):
+    recipe = {**classification, **PLATEAU}
+    for none in ({"dataset__disable_validation": True}, {"dataset__valid_subset": ""}):
+        with pytest.raises(ConfigError, match="follows the scores of validations"):
+            train(recipe, **none)
+
+
 def test_one_batch_looked_at_beforehand_says_nothing_of_the_labels_of_its_split(classification, caplog):
     chosen = {"checkpoint__best_checkpoint_metric": "auroc", "checkpoint__maximize_best_checkpoint_metric": True}
     train(classification, **chosen, dataset__batch_size_valid=1, optimization__max_update=1)

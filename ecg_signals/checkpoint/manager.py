@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 _NUMBER = r"(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
 _DEFAULT_RESTORE = field_default(CheckpointConfig.__dataclass_fields__["restore_file"])
 _Write = Callable[[list[Path], dict[str, Any], Callable[[], None]], None]  # paths, content, what follows
-_RESETS = ("reset_optimizer", "reset_meters", "reset_dataloader")
+_RESETS = ("reset_optimizer", "reset_lr_scheduler", "reset_meters", "reset_dataloader")
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,14 @@ class Restore:
     own: bool = False
     named: bool = False
     reset_optimizer: bool = False
+    reset_lr_scheduler: bool = False
     reset_meters: bool = False
     reset_dataloader: bool = False
+
+    @property
+    def weights_alone(self) -> bool:
+        """Nothing else of the file is used; an optimizer that starts afresh has a schedule that does."""
+        return self.reset_optimizer and self.reset_meters and self.reset_dataloader
 
     @property
     def resets(self) -> dict[str, bool]:

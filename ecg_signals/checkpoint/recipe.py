@@ -32,6 +32,7 @@ _BATCH = {("dataset", "batch_size"), ("dataset", "max_tokens"), ("optimization",
 _PATHS = {"data", "mean_path", "std_path", "weights_file", "model_path", "ecg_dir", "targets"}
 _EXCUSED = {  # differences that an option of `checkpoint` asks for
     "reset_optimizer": ("optimizer", "lr_scheduler", "optimization", "criterion"),
+    "reset_lr_scheduler": ("lr_scheduler", "optimization"),
     "reset_dataloader": ("dataset", "task", "common"),
     "reset_meters": ("checkpoint",),
 }
@@ -204,7 +205,8 @@ def without_excused(found: list[Difference], resets: Mapping[str, bool]) -> list
 
 def another_run(path: os.PathLike[str], found: list[Difference]) -> ConfigError:
     """The error of a run that finds another's checkpoint in its folder: what differs, and what to type."""
-    resets = [key for key, sections in _EXCUSED.items() if any(one.section in sections for one in found)]
+    afresh = {key: sections for key, sections in _EXCUSED.items() if key != "reset_lr_scheduler"}  # keeps the moments
+    resets = [key for key, sections in afresh.items() if any(one.section in sections for one in found)]
     return ConfigError(
         f"{path} is of a run with another recipe: {listed(found)}. Give this run a folder of its own, "
         f"checkpoint.save_dir=FOLDER; or go on from that file with the changed recipe: checkpoint.restore_file={path}"

@@ -1,13 +1,18 @@
-"""What every learning-rate schedule is: a function of the update, told about epochs for `fixed`."""
+"""What every learning-rate schedule is: a function of the update and the epoch, some also of validation's scores."""
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from ecg_signals.config import BaseConfig, ConfigError
 
 
 class Schedule:
-    """Built as `cls(cfg)`; pure: `rate(num_updates, epoch)` is the rate of the NEXT update."""
+    """Built as `cls(cfg)`; `rate(num_updates, epoch)` is the rate of the NEXT update, whatever was asked before.
+
+    Class attribute `needs_scores`: it follows validation's scores, see `after_epoch`.
+    """
+
+    needs_scores: ClassVar[bool] = False
 
     def __init__(self, cfg: BaseConfig) -> None:
         self.cfg = cfg
@@ -24,12 +29,15 @@ class Schedule:
         """Learning rate of the update that follows `num_updates` updates, in the epoch `epoch` (from 1)."""
         raise TypeError(f"{type(self).__name__} must define rate(num_updates, epoch)")
 
+    def after_epoch(self, num_updates: int, score: float | None) -> None:
+        """Told at the end of every epoch the score of its validation, None without one."""
+
     def state_dict(self) -> dict[str, Any]:
-        """What fairseq-signals stores for this schedule."""
+        """What checkpoints store of it, as plain values."""
         return {"best": None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to restore: the rate follows from the update and the epoch."""
+        """Restore `state_dict()`, maybe another schedule's; nothing where the rate follows from update and epoch."""
 
 
 class WarmupSchedule(Schedule):

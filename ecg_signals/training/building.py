@@ -24,6 +24,7 @@ from ecg_signals.runtime.placement import Placement
 from ecg_signals.runtime.precision import uses_fp16
 from ecg_signals.runtime.strategy import DDP, Strategy
 from ecg_signals.sections import Config
+from ecg_signals.tables import comma_list
 from ecg_signals.tasks.base import BaseTask, warn_unnamed
 from ecg_signals.training.start import Start
 
@@ -40,6 +41,13 @@ def check_config(config: Config) -> None:
     if config.dataset.max_tokens is None and config.dataset.batch_size is None:
         raise ConfigError(
             "set dataset.batch_size=N (items per batch and process) or dataset.max_tokens=N (samples per batch)"
+        )
+    section, schedule = config.dataset, config.lr_scheduler._name
+    validated = section.validate_interval > 0 and comma_list(section.valid_subset) and not section.disable_validation
+    if get_entry("lr_scheduler", schedule).cls.needs_scores and not validated:
+        raise ConfigError(
+            f"lr_scheduler={schedule} follows the scores of validations at the ends of epochs, and there are none: set "
+            f"dataset.disable_validation=false, dataset.validate_interval=1 and dataset.valid_subset"
         )
 
 

@@ -27,8 +27,8 @@ class Start:
         Raises: ConfigError when the folder's last checkpoint is another run's, naming the differences.
         """
         chosen, stored = self.chosen, self.stored
-        if all(chosen.resets.values()):
-            return  # only the weights are taken
+        if chosen.weights_alone:
+            return
         before = stored.ours.get("world_size")
         found = differences(stored.cfg, config, stored_ranks=before, ranks=ranks)
         if "label_digests" in stored.ours:

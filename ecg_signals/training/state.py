@@ -200,6 +200,8 @@ class TrainState:
                 piece.load(stored.ours[name])
         if "reset_optimizer" not in unused:
             stored.load_optimizer(trained.optimizer, trained.criterion, self.config, load)
+            if "reset_lr_scheduler" not in unused:
+                trained.schedule.load_state_dict(stored.schedule_state)
         if "reset_dataloader" not in unused:
             self._begin_an_update()
         self.started_from, self.published_options = start.began(), start.published_options

@@ -304,6 +304,7 @@ class Trainer:
             self.reporter.summary("train", state.stats(state.train_tally), epoch)
             state.check_learned()
             state.train_tally.clear()
+            self.trained.schedule.after_epoch(updates, score)
             self.at.epoch, self.at.batches = epoch + 1, 0
         if save or stopping.now:  # patience, too
             self._save(epoch, ends, score)

@@ -2,6 +2,7 @@ import json
 import math
 
 import pytest
+import torch
 
 from ecg_signals.config import ConfigError
 from ecg_signals.registry import build
@@ -102,6 +103,43 @@ def test_inverse_sqrt_halves_when_updates_quadruple():
     found = rates("inverse_sqrt", 17, lr=[1.0], warmup_updates=4)
     assert found[:5] == pytest.approx([0, 0.25, 0.5, 0.75, 1.0])
     assert found[16] == pytest.approx(0.5)
+
+
+SCORES = [3.0, 2.0, 2.0, 1.99999, 2.5, None, 1.5, math.nan, 1.6, 1.7, 1.8, 1.9, 1.2, 1.3, 1.1, 1.3, 1.4]
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("options", [{}, {"lr_patience": 1, "lr_shrink": 0.5}, {"lr_threshold": 0.3, "lr_patience": 2}])
+def test_the_rate_of_a_plateau_is_that_of_torch_and_goes_on_from_its_stored_state(options, sign):
+    larger = sign < 0  # scores that rise, above 0 as torch's share of them expects
+    scores = [score if score is None or sign > 0 else 10.0 - score for score in SCORES]
+    made = {"lr": [0.1], "maximize_best_checkpoint_metric": larger, **options}
+    schedule = build("lr_scheduler", "reduce_lr_on_plateau", **made)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, "max" if larger else "min", factor=options.get("lr_shrink", 0.1),
+        patience=options.get("lr_patience", 0), threshold=options.get("lr_threshold", 1e-4),
+    )  # fmt: skip
+    for epoch, score in enumerate(scores, 1):
+        schedule.after_epoch(2 * epoch, score)
+        if score is not None and not math.isnan(score):
+            theirs.step(score)
+        resumed = build("lr_scheduler", "reduce_lr_on_plateau", **made)
+        resumed.load_state_dict(schedule.state_dict())
+        assert resumed.state_dict() == schedule.state_dict()
+        schedule = resumed
+        assert schedule.rate(2 * epoch, epoch + 1) == pytest.approx(optimizer.param_groups[0]["lr"])
+    assert schedule.rate(99, 99) < 0.1
+
+
+def test_a_plateau_warms_up_first_and_no_score_counts_meanwhile():
+    schedule = build("lr_scheduler", "reduce_lr_on_plateau", lr=[1.0], warmup_updates=4)
+    assert [schedule.rate(update, 1) for update in range(6)] == [0, 0.25, 0.5, 0.75, 1.0, 1.0]
+    for updates, score, rate in ((2, 5.0, 1.0), (4, 9.0, 1.0), (6, 8.0, 1.0), (8, 8.5, 0.1)):
+        schedule.after_epoch(updates, score)
+        assert schedule.rate(9, 1) == pytest.approx(rate)
+    schedule.load_state_dict({"lr": 3.0})  # another schedule's
+    assert schedule.rate(9, 1) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,6 @@ IGNORED: dict[str, dict[str, Ignored]] = {
         "debug_param_names": _unstored("debugging"),
     },
     "checkpoint": {
-        "reset_lr_scheduler": Ignored("the rate always follows from the recipe and the update", False),
         "checkpoint_shard_count": Ignored("shards of a checkpoint", 1),
     },
     "ema": {"ema_seed_model": _unstored("start the average from a file", None)},
@@ -109,7 +108,10 @@ IGNORED: dict[str, dict[str, Ignored]] = {
         "batch_first": Ignored("the order of the LSTM's axes", True, names=("resnet_lstm_classifier",)),
         "apply_norm": Ignored("read by nothing", False, names=("resnet_lstm_classifier",)),
     },
-    "optimizer": {"use_old_adam": Ignored("an older implementation of the same arithmetic", False, names=("adam",))},
+    "optimizer": {
+        "use_old_adam": Ignored("an older implementation of the same arithmetic", False, names=("adam",)),
+        "fp16_adam_stats": _unstored("moments are always float32"),
+    },
 }
 
 
