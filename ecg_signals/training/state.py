@@ -26,11 +26,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Position:
-    """Where training stands: `batches` of this epoch are done, over all ranks."""
+    """Where training stands: `batches` of this epoch are done, over all ranks.
+
+    `owed` is the epoch whose validation was due after the last update and left out for a signal, 0 without one.
+    """
 
     epoch: int = 1
     batches: int = 0
     num_updates: int = 0
+    owed: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class TrainState:
         train, inner = self.train_tally, self.inner_tally
         return {
             "position": Piece(self._position, self._load_position, unless="reset_dataloader"),
+            "owed": Piece.attribute(self.at, "owed", unless="reset_meters"),
             "train_tally": Piece(train.state_dict, train.load_state_dict, unless="reset_meters"),
             "inner_tally": Piece(inner.state_dict, inner.load_state_dict, unless="reset_meters"),
             "best_printed": Piece.attribute(validation, "best_printed", unless="reset_meters"),

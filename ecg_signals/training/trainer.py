@@ -122,6 +122,8 @@ class Trainer:
         """
         stopping, beats = self.stopping, heartbeat(self.config.distributed_training.heartbeat_timeout, self.doing)
         with stopping.signal.watched(), beats:
+            if self.at.owed and self.validation.subsets:
+                self._make_up()
             while not stopping.before_epoch(self.at.num_updates, self.at.epoch, self.state.rate()):
                 self.iterator = self.state.iterator = self.features.train(self.iterator)
                 freq, total = self.state.epoch_plan()
@@ -293,24 +295,44 @@ class Trainer:
             self.reporter.interval(state.stats(state.inner_tally), epoch, step, total)
             state.inner_tally.clear()
         score = None
-        if validate and not stopping.interrupted:
-            self.doing.now("the validation")
-            with self.strategy.whole():
-                score = self.validation.run(updates, epoch, self.reporter, first=self.manager.best is None)
-            self.model.after_validation(self.validation.runs_without_improvement == 0, self.optimizer)
-            since_best = updates - self.validation.best_update
-            stopping.after_validation(self.validation.runs_without_improvement, since_best)
+        if stopping.interrupted:
+            saved, last = self.manager.is_due(epoch, updates, ends), self.config.optimization.max_update == updates
+            self.at.owed = epoch if self.validation.is_due(updates, epoch, ends, saved, last) else 0
+        elif validate:
+            score = self._validate(epoch)
         if ends:
             self.reporter.summary("train", state.stats(state.train_tally), epoch)
             state.check_learned()
             state.train_tally.clear()
-            self.trained.schedule.after_epoch(updates, score)
+            if not self.at.owed:
+                self.trained.schedule.after_epoch(updates, score)
             self.at.epoch, self.at.batches = epoch + 1, 0
         if save or stopping.now:  # patience, too
             self._save(epoch, ends, score)
         every = self.config.common.empty_cache_freq
         if every and updates % every == 0 and self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def _validate(self, epoch: int) -> float:
+        """Returns: checkpoint.best_checkpoint_metric of the first subset."""
+        self.doing.now("the validation")
+        with self.strategy.whole():
+            score = self.validation.run(self.at.num_updates, epoch, self.reporter, first=self.manager.best is None)
+        self.model.after_validation(self.validation.runs_without_improvement == 0, self.optimizer)
+        since_best = self.at.num_updates - self.validation.best_update
+        self.stopping.after_validation(self.validation.runs_without_improvement, since_best)
+        return score
+
+    def _make_up(self) -> None:
+        """For the validation that a signal left out, before the run goes on."""
+        epoch, self.at.owed = self.at.owed, 0
+        ends = self.at.batches == 0
+        score = self._validate(epoch)
+        if ends:
+            self.trained.schedule.after_epoch(self.at.num_updates, score)
+        over = self.stopping.now or self.stopping.at_last_update(self.at.num_updates)
+        if over or self.manager.is_due(epoch, self.at.num_updates, ends):
+            self._save(epoch, ends, score)
 
     def _due(self, ends: bool) -> tuple[bool, bool]:
         """Whether to save and whether to validate after this update, which `ends` the epoch or not."""

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ecg_signals.composition import resolve_config
+from ecg_signals.reporting import stored_rows
 from ecg_signals.trainer import Trainer
 
 
@@ -82,3 +83,66 @@ def test_submitit_gets_its_signal_behind_the_checkpoint_and_keeps_the_one_it_ign
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def rows(trainer, split):
+    stored = [row for row in stored_rows(trainer.save_dir / "metrics.jsonl") if row["split"] == split]
+    return [(row["num_updates"], row["loss"], row.get("best_loss")) for row in stored]
+
+
+@pytest.mark.parametrize("at", [4, 6])  # the end of an epoch, and a validation inside one
+def test_a_validation_that_a_signal_left_out_is_made_up_for(classification, monkeypatch, tmp_path, at):
+    classification["dataset"] |= {"disable_validation": False, "validate_interval_updates": 3}
+    classification["checkpoint"] |= {"save_interval_updates": 3, "patience": 2}
+    classification["lr_scheduler"] = {"_name": "reduce_lr_on_plateau", "lr_threshold": 1.0}
+    classification["optimization"] |= {"max_update": 0, "max_epoch": 3}
+
+    def run(name):
+        recipe = {**classification, "checkpoint": {**classification["checkpoint"], "save_dir": str(tmp_path / name)}}
+        trainer = Trainer(resolve_config(recipe))
+        return trainer, trainer.train
+
+    whole, train = run("whole")
+    train()
+    stopped, train = run("stopped")
+    original = Trainer.train_update
+
+    def update(self, batches):
+        if self.at.num_updates == at - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        original(self, batches)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "train_update", update)
+        with pytest.raises(SystemExit):
+            train()
+    assert stopped.at.num_updates == at
+    resumed, train = run("stopped")
+    train()
+    for split in ("train_inner", "valid"):
+        assert rows(whole, split) == rows(resumed, split) != []
+    best = [torch.load(one.save_dir / "checkpoint_best.pt", weights_only=True) for one in (whole, resumed)]
+    assert best[0]["optimizer_history"] == best[1]["optimizer_history"]
+    assert resumed.at.num_updates == whole.at.num_updates
+
+
+def test_a_signal_in_the_very_last_update_leaves_its_validation_to_the_next_start(classification, monkeypatch):
+    classification["optimization"] |= {"max_update": 2, "max_epoch": 0}
+    original = Trainer.train_update
+
+    def update(self, batches):
+        if self.at.num_updates == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        original(self, batches)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "train_update", update)
+        with pytest.raises(SystemExit):
+            Trainer(resolve_config(classification)).train()
+    without = {**classification, "dataset": {**classification["dataset"], "disable_validation": True}}
+    Trainer(resolve_config(without)).train()
+    trainer = Trainer(resolve_config(classification))
+    trainer.train()
+    assert [number for number, *_ in rows(trainer, "valid")] == [2] and (
+        trainer.save_dir / "checkpoint_best.pt"
+    ).exists()
