@@ -23,7 +23,13 @@ logger = logging.getLogger(__name__)
 
 
 class BaseTask:
-    """Built as `cls(cfg, config)`: its own options and the whole Config (alone: the sections' defaults)."""
+    """Built as `cls(cfg, config)`: its own options and the whole Config (alone: the sections' defaults).
+
+    Class attribute `says_nothing`: statistics of its validations that tell no good model from a bad one, each with the
+    settings that choose another one.
+    """
+
+    says_nothing: ClassVar[dict[str, str]] = {}
 
     PEER_METHODS: ClassVar[dict[str, str]] = {
         "setup_task": "__init__(self, cfg, config)",

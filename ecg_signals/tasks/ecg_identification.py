@@ -1,7 +1,7 @@
 """Recognising people by their ECG: trained as a classification of identities, validated by retrieval."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,6 +15,10 @@ from ecg_signals.tasks.ecg_pretraining import EcgPretrainingConfig
 @register_task("ecg_identification", dataclass=EcgPretrainingConfig)
 class EcgIdentification(BaseTask):
     """`valid_subset=valid` reads valid_gallery.tsv and valid_probe.tsv."""
+
+    says_nothing: ClassVar[dict[str, str]] = {
+        "loss": "checkpoint.best_checkpoint_metric=accuracy checkpoint.maximize_best_checkpoint_metric=true"
+    }
 
     @classmethod
     def dataset_name(cls, cfg: Mapping[str, Any], usual: str) -> str:

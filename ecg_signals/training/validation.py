@@ -92,6 +92,12 @@ class Validation:
         Those of single groups (criterion.per_log_keys) depend on the data, and are known after a validation only.
         """
         name = self.config.checkpoint.best_checkpoint_metric
+        if self.subsets and name in self.task.says_nothing:
+            logger.warning(
+                "checkpoint.best_checkpoint_metric=%s is the same whatever %s has learned, so that checkpoint_best is "
+                "the latest state: set %s",
+                name, self.config.task._name, self.task.says_nothing[name],
+            )  # fmt: skip
         groups = getattr(self.config.criterion, "per_log_keys", None) or []
         if not self.subsets or name == "loss" or any(key in name for key in groups):
             return
