@@ -159,16 +159,20 @@ class Evaluator:
         dataset = self.task.load_dataset(split)
         return batches_of(dataset, self.config, self.placement, self.device, size, tokens, shuffle=False)
 
-    def _extraction(self, split: str, model: nn.Module, dataset: BaseDataset, *, required: bool) -> Extraction | None:
-        section = self.config.common_eval
-        if not section.extract and not required:
+    def _extraction(self, split: str, model: nn.Module, criterion: Any = None) -> Extraction | None:
+        """What extracts as the recipe asks, of inference outputs unless it asks for other things; None: nothing."""
+        section, dataset = self.config.common_eval, self.task.load_dataset(split)
+        kinds = section.extract or (["output"] if criterion is None else [])
+        if not kinds:
             return None
-        kinds = section.extract or ["output"]
-        extraction = Extraction(kinds, section.results_path, split, len(dataset), section.raw_memmap)
         lengths = dataset.sizes
-        if len(lengths) and lengths.min() < lengths.max():
-            longest = dataset.collate([dataset[int(lengths.argmax())]])
-            run(model, [longest], self.device, [extraction.measure], autocast=self._autocast)
+        uneven = len(lengths) > 0 and bool(lengths.min() < lengths.max())
+        extraction = Extraction(kinds, section.results_path, split, len(dataset), section.raw_memmap, uneven)
+        if len(lengths) and (uneven or self.placement.world_size > 1):
+            longest, seed = int(lengths.argmax()), self.config.common.seed
+            dataset.fetch([longest])
+            batch, consumers = dataset.collate([dataset[longest]]), [extraction.measure]
+            run(model, [batch], self.device, consumers, criterion=criterion, seed=seed, autocast=self._autocast)
         return extraction
 
     def validate(self, folder: Path | None = None) -> dict[str, dict[str, float]]:
@@ -215,12 +219,13 @@ class Evaluator:
         self.task.prepare(self.model, criterion, dataset)
         kind = self.model.logit_kind or logit_kind_of(self.config.to_dict())
         model = by_windows(self.model, dataset.cutting, kind)
-        extraction = self._extraction(split, model, dataset, required=False)
+        judge = judge_of_windows(criterion, dataset.cutting)
+        extraction = self._extraction(split, model, judge)
         section = self.config.common_eval
         answers = Answers(dataset, self.model.labels, kind, section.metrics, section.absent)
         result = evaluate_split(
             model,
-            judge_of_windows(criterion, dataset.cutting),
+            judge,
             batches.batches(1),
             self.device,
             seed=self.config.common.seed,
@@ -266,7 +271,7 @@ class Evaluator:
                 self._name_columns(dataset)
                 kind = self.model.logit_kind or logit_kind_of(self.config.to_dict())
                 model = by_windows(self.model, dataset.cutting, kind)
-                extraction = self._extraction(split, model, dataset, required=True)
+                extraction = self._extraction(split, model)
                 assert extraction is not None
                 run(model, self.batches(split).batches(1), self.device, [extraction], autocast=self._autocast)
                 self._close(extraction)

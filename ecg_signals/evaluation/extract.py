@@ -29,10 +29,13 @@ class Extraction:
         subset: name of the split, part of the file names.
         rows: items in the split.
         raw: write headerless memmaps as fairseq-signals does, instead of .npy.
+        uneven: items differ in length, so that rows have padding.
     Raises: ConfigError for an unknown kind, or a folder that cannot be made.
     """
 
-    def __init__(self, kinds: list[str], folder: str | None, subset: str, rows: int, raw: bool = False) -> None:
+    def __init__(
+        self, kinds: list[str], folder: str | None, subset: str, rows: int, raw: bool = False, uneven: bool = False
+    ) -> None:
         unknown = [kind for kind in kinds if kind not in KINDS]
         if unknown:
             raise ConfigError(f"common_eval.extract holds {unknown[0]!r}; it takes any of {', '.join(KINDS)}")
@@ -41,25 +44,25 @@ class Extraction:
         self.folder = resolve_input(folder)
         with writing(self.folder, advice="Set common_eval.results_path to a folder that can be written"):
             self.folder.mkdir(parents=True, exist_ok=True)
-        self.kinds, self.subset, self.rows, self.raw = kinds, subset, rows, raw
+        self.kinds, self.subset, self.rows, self.raw, self.uneven = kinds, subset, rows, raw, uneven
         self.arrays: dict[str, np.memmap] = {}
-        self.widest: dict[str, tuple[int, ...]] | None = None  # by name, where items differ: the longest one's row
 
     def measure(self, answer: Answer) -> None:
-        """Learn the shape of rows from what was answered to the split's longest item."""
-        self.widest = {}
-        wanted = self._wanted(answer.batch, answer.output, answer.batch.get("label"))
-        self.widest = {name: tuple(value.shape[1:]) for name, value in wanted.items()}
+        """Make the arrays by what was answered to the split's longest item, which has the widest rows.
+
+        Where there are several ranks all of them call it: some may have no batch, and they make files together.
+        """
+        for name, value in self._wanted(answer.output, _target(answer)).items():
+            self._rows(name, value)
 
     def __call__(self, answer: Answer) -> None:
         """Write what was answered to one batch, and beside it the labels by which a criterion judged it."""
-        self.add(answer.batch, answer.output, answer.batch.get("label") if answer.judged else None)
+        self.add(answer.batch, answer.output, _target(answer))
 
     def add(self, batch: dict[str, Any], output: Any, target: Tensor | None) -> None:
         """Write one batch's rows. `output` is the model's; `target` [batch, labels] or None."""
         ids = batch["id"].reshape(-1).cpu().numpy()
-        for name, value in self._wanted(batch, output, target).items():
-            value = value.float() if value.dtype == torch.bfloat16 else value  # numpy has no bfloat16
+        for name, value in self._wanted(output, target).items():
             rows, part = self._rows(name, value), (ids, *map(slice, value.shape[1:]))
             if name == "padding_mask":
                 rows[ids] = True  # behind a batch of shorter items, too
@@ -70,7 +73,7 @@ class Extraction:
                 )
             rows[part] = value.detach().cpu().numpy()
 
-    def _wanted(self, batch: dict[str, Any], output: Any, target: Tensor | None) -> dict[str, Tensor]:
+    def _wanted(self, output: Any, target: Tensor | None) -> dict[str, Tensor]:
         """What is stored of a batch, by the files' names."""
         wanted: dict[str, Tensor | None] = {}
         if "output" in self.kinds:
@@ -80,10 +83,13 @@ class Extraction:
             features = self._need(output, "features", "encoder_out")
             mask = output.get("padding_mask")
             wanted["encoder_out"] = features
-            wanted["padding_mask"] = mask if mask is not None or self.widest is None else _no_padding(features)
+            wanted["padding_mask"] = _no_padding(features) if mask is None and self.uneven else mask
         if "saliency" in self.kinds:
             wanted["saliency"] = self._need(output, "saliency", "saliency")
-        return {name: value for name, value in wanted.items() if value is not None}
+        found = {name: value for name, value in wanted.items() if value is not None}
+        return {  # numpy has no bfloat16
+            name: value.float() if value.dtype == torch.bfloat16 else value for name, value in found.items()
+        }
 
     def _need(self, output: Any, key: str, kind: str) -> Tensor:
         if output.get(key) is None:
@@ -94,8 +100,7 @@ class Extraction:
 
     def _rows(self, name: str, value: Tensor) -> np.memmap:
         if name not in self.arrays:
-            row = (self.widest or {}).get(name, tuple(value.shape[1:]))
-            shape, dtype = (self.rows, *row), np.dtype(str(value.dtype).removeprefix("torch."))
+            shape, dtype = (self.rows, *value.shape[1:]), np.dtype(str(value.dtype).removeprefix("torch."))
             self.arrays[name] = shared_array(self._path(name), shape, dtype, raw=self.raw)
         return self.arrays[name]
 
@@ -108,6 +113,11 @@ class Extraction:
 
     def _path(self, name: str) -> Path:
         return path_below(self.folder, f"{name}_{self.subset}.npy", "the subset's name")
+
+
+def _target(answer: Answer) -> Tensor | None:
+    target: Tensor | None = answer.batch.get("label") if answer.judged else None
+    return target
 
 
 def _no_padding(features: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from warm_commands import python
@@ -80,6 +81,25 @@ def test_validation_scores_of_two_ranks_are_those_of_one(classification, tmp_pat
         found.append(next(row for row in map(json.loads, lines) if row["split"] == "valid"))
     for key in ("loss", "auroc", "auprc", "accuracy"):
         assert found[1][key] == pytest.approx(found[0][key], rel=1e-6), key
+
+
+def test_what_two_ranks_extract_is_what_one_does_although_one_of_them_has_no_batch(classification, tmp_path):
+    train(1, classification, tmp_path / "run", **{"optimization.max_update": 1})
+    recipe = {**classification, "dataset": {**classification["dataset"], "batch_size": 8}}
+    recipe.pop("checkpoint")
+    found = []
+    for ranks in (1, 2):
+        out = tmp_path / f"of{ranks}"
+        asked = {"path": str(tmp_path / "run/checkpoints/checkpoint_last.pt"), "extract": ["output", "encoder_out"]}
+        arguments = settings({**recipe, "common_eval": asked}, tmp_path, **{"common_eval.results_path": str(out)})
+        arguments = [one for one in arguments if not one.startswith("checkpoint.")]
+        line = [word.replace("cli.train", "cli.validate") for word in command(ranks, arguments, python())]
+        done = subprocess.run(line, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr[-3000:]
+        found.append({path.name: np.load(path) for path in sorted(out.glob("*.npy"))})
+    assert list(found[0]) == list(found[1]) == ["encoder_out_valid.npy", "outputs_valid.npy", "targets_valid.npy"]
+    for name, value in found[0].items():
+        np.testing.assert_allclose(found[1][name], value, atol=1e-5)
 
 
 def processes_of(parent):
