@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from ecg_signals.config import BaseConfig, ConfigError, UsageError, field_default, nearest, option_fields
+from ecg_signals.config import BaseConfig, ConfigError, UsageError, field_default, nearest, option_fields, resolve_input
 from ecg_signals.interop.fairseq_signals.ignored import live_values
 from ecg_signals.interop.hubert_ecg.old_names import todays_name
 
@@ -242,13 +242,15 @@ def build(kind: str, name: str, /, *args: Any, **options: Any) -> Any:
 def import_user_dir(path: str | Path) -> None:
     """Import every module of a plugin package so that its names are registered; once per path.
 
+    A relative path is looked for where the command was typed, then beside our package, as fairseq does.
     Raises: ConfigError when the path does not exist, its name is taken by another module, or a module fails.
     """
-    folder = Path(path).expanduser().resolve()
-    if not folder.exists() and folder.with_suffix(".py").exists():
-        folder = folder.with_suffix(".py")
-    if not folder.exists():
+    folder = resolve_input(path).resolve()
+    candidates = [candidate for place in (folder, _PACKAGE.parent / path) for candidate in (place, Path(f"{place}.py"))]
+    found = next((candidate for candidate in candidates if candidate.exists()), None)
+    if found is None:
         raise ConfigError(f"common.user_dir={path}: there is no such folder or module (looked for {folder})")
+    folder = found
     name = folder.stem
     loaded = sys.modules.get(name)
     if loaded is not None and Path(loaded.__file__ or "").resolve() not in (folder, folder / "__init__.py"):

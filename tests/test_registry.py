@@ -7,7 +7,15 @@ from ecg_signals import registry
 from ecg_signals.config import BaseConfig, ConfigError, UsageError
 from ecg_signals.criteria.base import BaseCriterion
 from ecg_signals.models.base import BaseModel
-from ecg_signals.registry import REGISTRIES, build, get_entry, import_user_dir, register_criterion, register_model
+from ecg_signals.registry import (
+    REGISTRIES,
+    USER_DIRS,
+    build,
+    get_entry,
+    import_user_dir,
+    register_criterion,
+    register_model,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +93,22 @@ def test_every_module_of_a_user_dir_is_imported_once(tmp_path):
     assert get_entry("model", "my_net_once").cls.__module__ == "my_plugin_once.net"
     assert get_entry("model", "my_net_once").dataclass is BaseConfig
     sys.path.remove(str(tmp_path))
+
+
+def test_a_user_dir_may_lie_beside_the_package(tmp_path, monkeypatch):
+    (tmp_path / "site" / "my_plugin_beside").mkdir(parents=True)
+    text = (
+        "from ecg_signals.models.base import BaseModel\n"
+        "from ecg_signals.registry import register_model\n"
+        "@register_model('beside_model')\nclass Beside(BaseModel):\n    pass\n"
+    )
+    (tmp_path / "site" / "my_plugin_beside" / "__init__.py").write_text(text)
+    monkeypatch.setattr("ecg_signals.registry._PACKAGE", tmp_path / "site" / "ecg_signals")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv(USER_DIRS, "")
+    monkeypatch.chdir(tmp_path)
+    import_user_dir("my_plugin_beside")
+    assert get_entry("model", "beside_model").cls.__name__ == "Beside"
 
 
 def test_a_user_dir_that_fails_names_the_module_and_the_reason(tmp_path):

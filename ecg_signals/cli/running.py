@@ -16,7 +16,7 @@ from typing import Any
 import ecg_signals
 from ecg_signals.cli.arguments import command_line
 from ecg_signals.cli.stopping import stopped_by_sigterm
-from ecg_signals.config import ConfigError, UsageError, resolve_input
+from ecg_signals.config import ConfigError, UsageError
 from ecg_signals.limits import printable
 from ecg_signals.registry import import_user_dir, load_entry_points
 
@@ -94,4 +94,4 @@ def load_plugins(user_dir: str | None) -> None:
     for message in load_entry_points():
         logger.warning(message)
     if user_dir:
-        import_user_dir(resolve_input(user_dir))
+        import_user_dir(user_dir)
