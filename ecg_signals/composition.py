@@ -19,7 +19,7 @@ from ecg_signals.config import (
 )
 from ecg_signals.interop.fairseq_signals.ignored import IGNORED, ignored_values, live_values
 from ecg_signals.interop.hubert_ecg.old_names import with_todays_names
-from ecg_signals.registry import get_entry, register_dataset
+from ecg_signals.registry import get_entry, register_dataset, register_model
 from ecg_signals.sections import REGISTERED_GROUPS, Config
 
 logger = logging.getLogger(__name__)
@@ -141,7 +141,20 @@ def _as_mapping(group: str, value: Any) -> Mapping[str, Any] | None:
         return {"_name": value}
     if value is not None and not isinstance(value, Mapping):
         raise UsageError(f"section '{group}' is {value!r}; expected keys and values, such as {group}._name=NAME")
-    return value
+    return named_model(value) if group == "model" and value else value
+
+
+def named_model(section: Mapping[str, Any]) -> Mapping[str, Any]:
+    """fairseq-signals also takes `arch` for a model's name, or that name as the one key, with the options below it."""
+    rest = {key: value for key, value in section.items() if key != "_name"}
+    if section.get("_name"):
+        return section
+    if rest.get("arch"):
+        return {"_name": rest.pop("arch"), **rest}
+    name, options = next(iter(rest.items()), (None, None))
+    if len(rest) == 1 and (options is None or isinstance(options, Mapping)) and name in register_model.names():
+        return {"_name": name, **(options or {})}
+    return section
 
 
 def _section_classes(groups: Mapping[str, Any]) -> dict[str, type[BaseConfig]]:
@@ -154,7 +167,7 @@ def _section_classes(groups: Mapping[str, Any]) -> dict[str, type[BaseConfig]]:
             name = dataset_name(groups)
             classes["dataset"] = get_entry("dataset", name).dataclass if name else type(field_default(item))
         elif groups.get(item.name):
-            name = groups[item.name].get("_name") or groups[item.name].get("arch")
+            name = groups[item.name].get("_name")
             if not name:
                 raise UsageError(
                     f"section '{item.name}' names no {item.name}; set {item.name}._name=NAME (`ecg-list {item.name}`)"

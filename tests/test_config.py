@@ -165,9 +165,15 @@ def test_references_between_the_options_of_a_file_are_followed_but_do_not_unfold
         resolve_config({**stored, "common_eval": {"model_overrides": {**nested, "a40": 1}}}, lenient=True)
 
 
-@pytest.mark.parametrize("option", ["dataset.num_workers=-1", "common.log_interval=0", "common.seed=-1"])
-def test_numbers_that_no_run_can_have_are_refused_by_name(option):
-    section, _, rest = option.partition(".")
-    key, _, value = rest.partition("=")
-    with pytest.raises(ConfigError, match=f"{section}.{key}={value}; set {section}.{key} to"):
-        resolve_config({section: {key: int(value)}})
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"_name": None, "arch": "wav2vec2", "final_dim": 8},
+        {"wav2vec2": {"final_dim": 8}},
+        {"_name": None, "wav2vec2": {"final_dim": 8}},
+        {"_name": "wav2vec2", "final_dim": 8},
+    ],
+)
+def test_a_model_is_named_in_each_of_fairseq_signals_ways(model):
+    config = resolve_config({"model": model})
+    assert (config.model._name, config.model.final_dim) == ("wav2vec2", 8)

@@ -12,7 +12,14 @@ from torch import nn
 
 from ecg_signals import config
 from ecg_signals.checkpoint.load import build_source, load_source
-from ecg_signals.composition import as_typed, options_of, reading_options, resolve_config, without_resolvers
+from ecg_signals.composition import (
+    as_typed,
+    named_model,
+    options_of,
+    reading_options,
+    resolve_config,
+    without_resolvers,
+)
 from ecg_signals.config import MISSING, ConfigError, parse_literal, resolve_input
 from ecg_signals.data.batching import BatchIterator
 from ecg_signals.data.datasets.base import BaseDataset
@@ -44,9 +51,9 @@ def stored_sections(sections: Mapping[str, Any], source: ModelSource) -> dict[st
     A key that the user leaves out, or that a recipe marks ???, keeps the value the checkpoint was trained with; stored
     keys that no longer exist are dropped. Raises: UsageError for a model option that does not exist.
     """
-    model_name = (sections.get("model") or {}).get("_name", source.name)
-    get_entry("model", model_name).dataclass.from_mapping(
-        dict.fromkeys(sections.get("model") or {}, MISSING), where="model"
+    model = named_model(sections.get("model") or {})
+    get_entry("model", model.get("_name", source.name)).dataclass.from_mapping(
+        dict.fromkeys(model, MISSING), where="model"
     )
     merged = {
         key: value

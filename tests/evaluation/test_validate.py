@@ -55,6 +55,15 @@ def test_the_recipe_need_not_repeat_what_the_checkpoint_knows(trained):
     assert short["loss"] == pytest.approx(evaluator(recipe, path).validate()["valid"]["loss"], rel=1e-5)
 
 
+@pytest.mark.parametrize("form", ["arch", "one key"])
+def test_a_recipe_may_name_its_model_in_each_of_fairseq_signals_ways(trained, form):
+    recipe, path = trained
+    options = dict(recipe["model"])
+    name = options.pop("_name")
+    renamed = {**recipe, "model": {"arch": name, **options} if form == "arch" else {name: options}}
+    assert evaluator(renamed, path).validate() == evaluator(recipe, path).validate()
+
+
 def test_outputs_embeddings_and_attention_are_written_in_manifest_order(trained, tmp_path):
     recipe, path = trained
     kinds = ["output", "encoder_out", "saliency"]
