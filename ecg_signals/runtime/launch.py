@@ -2,6 +2,7 @@
 
 import atexit
 import logging
+import math
 import multiprocessing
 import os
 import threading
@@ -26,17 +27,20 @@ _LOST = ("connection closed by peer", "connection reset", "timed out", "socket c
 
 
 def raise_update_freq(config: Config, placement: Placement) -> None:
-    """Fewer ranks than the recipe asked for: more accumulated batches, so that an update sees as many items."""
-    wanted = config.distributed_training.distributed_world_size or placement.world_size
-    factor = wanted // placement.world_size
-    if factor > 1:
-        config.optimization.update_freq = [freq * factor for freq in config.optimization.update_freq]
+    """Fewer ranks than the recipe asked for: more accumulated batches, so that an update sees about as many items."""
+    there = placement.world_size
+    wanted = config.distributed_training.distributed_world_size or there
+    if wanted <= there:
+        return
+    config.distributed_training.distributed_world_size = there  # as the checkpoints should say, beside update_freq
+    factor = math.floor(wanted / there + 0.5)
+    config.optimization.update_freq = [freq * factor for freq in config.optimization.update_freq]
+    items = "as many" if factor * there == wanted else f"{factor * there / wanted:.0%} of the"
+    if placement.rank == 0:
         logger.warning(
-            "%d ranks are asked for and %d run here: update_freq is now %s, so that an update sees as many items",
-            wanted,
-            placement.world_size,
-            config.optimization.update_freq,
-        )
+            "%d ranks are asked for and %d run here: update_freq is now %s, so that an update sees %s items",
+            wanted, there, config.optimization.update_freq, items,
+        )  # fmt: skip
 
 
 @contextmanager
@@ -58,7 +62,6 @@ def process_group(config: Config, child: Callable[[Placement], None] | None = No
 @contextmanager
 def joined(config: Config, placement: Placement) -> Iterator[None]:
     """The process group of `placement`, open; nothing with one process."""
-    raise_update_freq(config, placement)
     if placement.world_size == 1:
         yield
         return

@@ -26,6 +26,7 @@ from ecg_signals.registry import get_entry
 from ecg_signals.reporting import Reporter, setup_logging
 from ecg_signals.runtime.batch import DeviceCopies, stream_seed, to_device
 from ecg_signals.runtime.collectives import barrier
+from ecg_signals.runtime.launch import raise_update_freq
 from ecg_signals.runtime.placement import Placement, device_of
 from ecg_signals.runtime.precision import autocast, compute_dtype, explain_nonfinite, set_matmul_precision
 from ecg_signals.runtime.profile import NoProfile, Profile
@@ -68,6 +69,7 @@ class Trainer:
         self.device = device_of(config, self.placement)
         setup_logging(config.common, self.master)
         check_config(config)
+        raise_update_freq(config, self.placement)
         torch.manual_seed(config.common.seed)
         set_matmul_precision(config.common)
         self.save_dir = Path(config.checkpoint.save_dir)

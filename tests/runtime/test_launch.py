@@ -83,6 +83,20 @@ def test_ranks_without_gpus_become_accumulated_batches(caplog):
     assert "4 ranks are asked for and 1 run here" in caplog.text
 
 
+@pytest.mark.parametrize(("wanted", "there", "freq", "said"), [(8, 3, 3, "112% of the"), (4, 3, 1, "75% of the"),
+                                                               (3, 4, 1, ""), (8, 4, 2, "as many")])  # fmt: skip
+def test_ranks_that_do_not_divide_those_asked_for_come_as_near_as_they_can(caplog, wanted, there, freq, said):
+    found = resolve_config({"distributed_training": {"distributed_world_size": wanted}})
+    raise_update_freq(found, Placement(1, there))
+    assert not caplog.text  # said once, by rank 0
+    for _ in range(2):
+        found = resolve_config({"distributed_training": {"distributed_world_size": wanted}})
+        raise_update_freq(found, Placement(0, there))
+        raise_update_freq(found, Placement(0, there))  # which changes nothing more
+        assert found.optimization.update_freq == [freq]
+    assert (f"an update sees {said} items" in caplog.text) is bool(said)
+
+
 def test_gloo_asked_for_by_name_starts_processes_on_the_cpu():
     found = find_placement(config(distributed_world_size=3, distributed_backend="gloo"))
     assert (found.world_size, found.spawn, found.rank) == (3, 2, 0)
