@@ -157,19 +157,33 @@ def complete(source: ModelSource) -> ModelSource:
 
 
 class FirstBatchCheck:
-    """Before a loaded model's first forward pass: says if `source` is not what the model was trained on."""
+    """Before a loaded model's first forward pass: says if `source` is not what the model was trained on.
+
+    Before every one: a padding mask of other samples than the source's would hide the wrong ones, or none.
+    """
 
     def __init__(self, contract: SignalContract) -> None:
         self.contract = contract
         self.done = False
 
     def __call__(self, model: torch.nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
-        if self.done or torch.compiler.is_compiling():
+        if torch.compiler.is_compiling():
             return
-        self.done = True
         source = options.get("source", args[0] if args else None)
-        if isinstance(source, Tensor):
+        mask = options.get("padding_mask", args[1] if len(args) > 1 else None)
+        if isinstance(source, Tensor) and isinstance(mask, Tensor):
+            _check_mask(mask.shape, source.shape)
+        if isinstance(source, Tensor) and not self.done:
             self.contract.check_source(source)
+        self.done = True
+
+
+def _check_mask(mask: torch.Size, source: torch.Size) -> None:
+    if mask not in (source, source[:1] + source[-1:]):
+        raise ConfigError(
+            f"padding_mask has the shape {list(mask)}, source {list(source)}; give True for the samples that are "
+            f"padding, [batch, samples] or in source's own shape"
+        )
 
 
 def fill(model: BaseModel, state: Mapping[str, Tensor], where: str, load: Load = load_whole) -> None:

@@ -147,6 +147,13 @@ def test_a_folder_that_is_none_is_named(tmp_path, files, message):
         load_model(tmp_path / "folder")
 
 
+def test_the_folder_of_a_run_is_told_its_own_file(tmp_path):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / "checkpoint_last.pt").touch()
+    with pytest.raises(ConfigError, match=r"such as .*run/checkpoints/checkpoint_last\.pt"):
+        load_model(tmp_path / "run")
+
+
 def test_a_foreign_folder_lists_the_layouts(tmp_path):
     from safetensors.torch import save_file
 
@@ -205,3 +212,13 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_read(tmp_path
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"cannot write .*file is a file, not a folder\. .* Choose another DEST"):
         convert(tmp_path / "nothing.pt", tmp_path / "file" / "out.pt", "fairseq")
+
+
+def test_a_padding_mask_of_other_samples_than_the_source_is_refused(golden):
+    model = load_model(golden / "fairseq_signals_trained" / "finetune" / "checkpoint_last.pt")
+    source = torch.randn(2, 12, 2500)
+    for shape in ((2, 2500), (2, 12, 2500)):
+        model(source, padding_mask=torch.zeros(shape, dtype=torch.bool))
+    for shape in ((2, 2400), (1, 2500), (2, 3, 2500), (2500,)):
+        with pytest.raises(ConfigError, match=r"padding_mask has the shape .*source \[2, 12, 2500\]"):
+            model(source, padding_mask=torch.zeros(shape, dtype=torch.bool))

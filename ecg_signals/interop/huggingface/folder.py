@@ -31,9 +31,12 @@ def read_folder(folder: str | os.PathLike[str], weights: str | None = None) -> d
             raise ConfigError(
                 f"{path / weights} holds weights alone; put the {CONFIG} of its model beside it (it holds the options)"
             )
+        names = ("checkpoint_best.pt", "checkpoint_last.pt")
+        run = [path / folder / name for name in names for folder in ("", "checkpoints")]
+        file = next((one for one in run if one.exists()), run[0])
         raise ConfigError(
             f"{path} is no Hugging Face folder: it has no {CONFIG} (it holds {found}). For a training run's folder "
-            f"give one of its files, such as {path / 'checkpoint_best.pt'}"
+            f"give one of its files, such as {file}"
         )
     content = limits.read_json(path / CONFIG)
     try:
