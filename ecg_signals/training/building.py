@@ -70,10 +70,10 @@ class Batches:
         return self._of(dataset, section.batch_size_valid, section.max_tokens_valid, shuffle=False)
 
     def valid(self, split: str, model: BaseModel, criterion: BaseCriterion) -> BatchIterator:
-        """In manifest order, the labels' columns as the model has them."""
+        """In manifest order, nothing drawn, the labels' columns as the model has them."""
         dataset = self.task.load_dataset(split)
-        if split != self.config.dataset.train_subset:
-            self.task.align(model, criterion, dataset)
+        dataset = dataset.as_evaluated() if dataset.training else dataset  # the split that trains may be named, too
+        self.task.align(model, criterion, dataset)
         return self.in_order(dataset)
 
     def _of(self, dataset: BaseDataset, batch_size: int | None, max_tokens: int | None, shuffle: bool) -> BatchIterator:

@@ -37,6 +37,26 @@ def test_validation_of_a_checkpoint_prints_what_training_printed(trained):
         assert after[key] == pytest.approx(during[key], rel=1e-5), key
 
 
+def test_the_split_that_trains_is_validated_as_any_other_and_training_stays_the_same(classification, tmp_path):
+    masked = {"perturbation_mode": ["random_leads_masking"], "p": [1.0], "mask_leads_prob": 0.9}
+    recipe = {**classification, "task": {**classification["task"], **masked}}
+
+    def rows(name, subsets):
+        sections = {**recipe, "dataset": {**recipe["dataset"], "valid_subset": subsets}}
+        sections["checkpoint"] = {"save_dir": str(tmp_path / name)}
+        Trainer(resolve_config(sections)).train()
+        return list(map(json.loads, (tmp_path / name / "metrics.jsonl").read_text().splitlines()))
+
+    alone, both = rows("alone", "valid"), rows("both", "valid,train")
+    losses = [[row["loss"] for row in found if row["split"] == "train_inner"] for found in (alone, both)]
+    assert losses[0] == losses[1]
+    during = [row for row in both if row["split"] == "train" and "best_loss" in row][-1]
+    sections = {**recipe, "dataset": {**recipe["dataset"], "valid_subset": "train"}}
+    after = evaluator(sections, tmp_path / "both" / "checkpoint_last.pt").validate()["train"]
+    assert during["loss"] == pytest.approx(after["loss"], rel=1e-5)
+    assert during["auroc"] == pytest.approx(after["auroc"])
+
+
 def test_all_items_of_a_split_are_counted_whatever_the_batches(trained):
     recipe, path = trained
     recipe = {**recipe, "dataset": {**recipe["dataset"], "batch_size": 3}}
