@@ -24,7 +24,10 @@ def remember_command(command: str, argv: list[str]) -> None:
 
 @contextmanager
 def told_where(save_dir: str) -> Iterator[None]:
-    """Name the run's folder before the block, and after it, however it ends, what was written and how to continue."""
+    """Name the run's folder before the block, and after it, however it ends, what was written and how to continue.
+
+    Without a last checkpoint in `save_dir` there is nothing to continue.
+    """
     folder, sweep = run_folder()
     logger.info("run folder: %s", folder)
     if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS") or 0) and sweep is None and not _named("hydra.run.dir"):
@@ -33,9 +36,11 @@ def told_where(save_dir: str) -> Iterator[None]:
     try:
         yield
     finally:
-        files = written_since(began, {folder, (folder / save_dir).absolute()})
+        checkpoints = (folder / save_dir).absolute()
+        files = written_since(began, {folder, checkpoints})
         if files:
             logger.info("written to %s: %s", folder, listed([sized(path, folder) for path in files], _LISTED))
+        if any(checkpoints.glob("checkpoint_last*.pt")):
             logger.info("%s", how_to_continue(folder, sweep))
 
 

@@ -39,6 +39,14 @@ def test_a_run_names_its_folder_and_files_and_the_printed_command_continues_it(s
     assert len(list((tmp_path / "outputs").glob("*/*"))) == 1
 
 
+@pytest.mark.parametrize("option", ["checkpoint.no_last_checkpoints=true", "checkpoint.no_save=true"])
+def test_a_run_without_a_last_checkpoint_does_not_say_that_it_can_be_continued(sample, tmp_path, option):
+    data = [f"task.data={sample.single}", f"task.label_file={sample.label_file}"]
+    done = train(tmp_path, *TINY, *data, option)
+    assert done.returncode == 0, done.stderr
+    assert "written to" in done.stdout and "continue" not in done.stdout
+
+
 @pytest.mark.parametrize(
     ("typed", "sweep", "said"),
     [
