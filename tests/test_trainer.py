@@ -488,6 +488,23 @@ def test_training_without_any_known_target_is_refused(classification, sample, tm
         train(classification, task__label_file=relabelled(sample, tmp_path, table), optimization__max_update=9)
 
 
+@pytest.mark.parametrize("value", [-1.0, 2.0, np.inf])
+def test_a_label_that_is_neither_yes_nor_no_is_named(classification, sample, tmp_path, value):
+    table = np.load(sample.label_file)
+    table[9, 1] = value
+    with pytest.raises(ConfigError, match=rf"answer no yes-or-no question: third \({value:g}\)\. Write 1 for yes"):
+        train(classification, task__label_file=relabelled(sample, tmp_path, table))
+    table[9, 1] = 0.25
+    train(classification, task__label_file=relabelled(sample, tmp_path, table), optimization__max_update=1)
+
+
+def test_two_labels_of_one_name_are_an_error(classification, sample, tmp_path):
+    labels = relabelled(sample, tmp_path, np.load(sample.label_file))
+    (tmp_path / "label_def.csv").write_text("name\nodd\nthird\nodd\n")
+    with pytest.raises(ConfigError, match=r"label_def\.csv names odd more than once"):
+        train(classification, task__label_file=labels)
+
+
 def test_a_label_of_which_nothing_is_known_is_named(classification, sample, tmp_path, caplog):
     table = np.load(sample.label_file)
     table[:, 1] = np.nan

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ecg_signals.config import ConfigError, resolve_input
+from ecg_signals.config import ConfigError, listed, resolve_input
 from ecg_signals.readers.npy_file import load_npy
 from ecg_signals.tables import read_rows
 
@@ -61,6 +61,9 @@ class LabelFile:
                 f"{path} names {len(names)} labels, but {self.path} has {self.table.shape[1]} columns; both must come "
                 f"from one run of `ecg-preprocess labels`"
             )
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ConfigError(f"{path} names {listed(twice)} more than once; give every label a name of its own")
         return names
 
     def __reduce__(self) -> tuple[type["LabelFile"], tuple[Path, list[int] | None]]:
@@ -75,6 +78,11 @@ class LabelFile:
             (~np.isnan(self.table[start : start + _ROWS])).sum(axis=0) for start in range(0, len(self.table), _ROWS)
         ) + np.zeros(self.table.shape[1], dtype=np.int64)
         return counts if self.columns is None else counts[self.columns]
+
+    def outside(self) -> np.ndarray:
+        """As `no_answers`, of the columns that `row` gives."""
+        found = no_answers(self.table)
+        return found if self.columns is None else found[self.columns]
 
     def digests(self) -> dict[str, str]:
         """As `column_digests`, of the columns that `row` gives."""
@@ -91,6 +99,20 @@ class LabelFile:
             )
         row = np.array(self.table[idx], dtype=np.float32)
         return row if self.columns is None else row[self.columns]
+
+
+def no_answers(table: np.ndarray) -> np.ndarray:
+    """[labels] a value of each column of [records, labels] that answers no yes-or-no question, NaN without one.
+
+    Those that do are 0 to 1, and NaN for unknown.
+    """
+    found = np.full(table.shape[1], np.nan)
+    for start in range(0, len(table), _ROWS):
+        part = np.asarray(table[start : start + _ROWS], dtype=np.float64)
+        wrong = (part < 0) | (part > 1)
+        for column in np.flatnonzero(wrong.any(axis=0)):
+            found[column] = part[wrong[:, column], column][0]
+    return found
 
 
 def column_digests(table: np.ndarray, columns: list[int], names: Sequence[str] | None) -> dict[str, str]:

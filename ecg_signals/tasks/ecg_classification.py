@@ -5,10 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
+from ecg_signals import config
 from ecg_signals.config import ConfigError, option
 from ecg_signals.criteria.base import BaseCriterion
 from ecg_signals.data.datasets.base import BaseDataset
 from ecg_signals.data.label_names import listed, matching_columns
+from ecg_signals.metrics.logits import LABELS, values_behind
 from ecg_signals.models.base import BaseModel
 from ecg_signals.registry import register_task
 from ecg_signals.tasks.base import BaseTask
@@ -68,9 +72,24 @@ class EcgClassification(BaseTask):
             model.labels = list(dataset.labels)
         names = model.labels or [str(index) for index in range(int(wanted or found or 0))]
         criterion.set_labels(names)
+        _check_answers(dataset, names, criterion.logits)
         if dataset.training:
             _check_known(dataset, names)
         super().prepare(model, criterion, dataset)
+
+
+def _check_answers(dataset: BaseDataset, names: list[str], kind: str | None) -> None:
+    """Raises: ConfigError for a label of the table that is neither yes nor no nor a share of both, such as -1."""
+    found = dataset.no_answers() if kind == LABELS or values_behind(kind) else None
+    if found is None:
+        return
+    asked = found[: -values_behind(kind) or None]
+    wrong = [f"{name} ({value:g})" for name, value in zip(names, asked) if not np.isnan(value)]
+    if wrong:
+        raise ConfigError(
+            f"{dataset.label_source} holds values that answer no yes-or-no question: {config.listed(wrong)}. Write 1 "
+            f"for yes, 0 for no, a share in between, and NaN for what is unknown (or choose another criterion)"
+        )
 
 
 def _check_known(dataset: BaseDataset, names: list[str]) -> None:

@@ -240,6 +240,10 @@ class BaseDataset(Dataset[dict[str, Any]]):
         """[labels] how many known values each column of the label table has; None where there is no table."""
         return None if self.label_file is None else self.label_file.known()
 
+    def no_answers(self) -> np.ndarray | None:
+        """[labels] a value of each column that answers no yes-or-no question, NaN without one; None without a table."""
+        return None if self.label_file is None else self.label_file.outside()
+
     def label_digests(self) -> dict[str, str] | None:
         """label -> a digest of its column of the label table (label_file.column_digests); None without a table."""
         return None if self.label_file is None else self.label_file.digests()

@@ -10,7 +10,7 @@ import numpy as np
 
 from ecg_signals.config import ConfigError, option
 from ecg_signals.data.datasets.ecg_windows import EcgWindowsConfig, EcgWindowsDataset
-from ecg_signals.data.label_file import column_digests
+from ecg_signals.data.label_file import column_digests, no_answers
 from ecg_signals.data.sources.index import SignalIndex
 from ecg_signals.registry import register_dataset
 from ecg_signals.signal.contract import SignalContract
@@ -97,6 +97,9 @@ class StMemIndexDataset(EcgWindowsDataset):
     def known_labels(self) -> np.ndarray | None:
         table = self.manifest.table
         return super().known_labels() if table is None else (~np.isnan(table)).sum(axis=0)
+
+    def no_answers(self) -> np.ndarray | None:
+        return super().no_answers() if self.manifest.table is None else no_answers(self.manifest.table)
 
     def label_digests(self) -> dict[str, str] | None:
         table, names = self.manifest.table, self.manifest.names
