@@ -492,10 +492,27 @@ def test_training_without_any_known_target_is_refused(classification, sample, tm
 def test_a_label_that_is_neither_yes_nor_no_is_named(classification, sample, tmp_path, value):
     table = np.load(sample.label_file)
     table[9, 1] = value
-    with pytest.raises(ConfigError, match=rf"answer no yes-or-no question: third \({value:g}\)\. Write 1 for yes"):
+    with pytest.raises(ConfigError, match=rf"values that are no labels: third \({value:g}\)\. Write 1 for yes"):
         train(classification, task__label_file=relabelled(sample, tmp_path, table))
     table[9, 1] = 0.25
     train(classification, task__label_file=relabelled(sample, tmp_path, table), optimization__max_update=1)
+
+
+@pytest.mark.parametrize(("values", "said"), [([0, 1, 2, 3], r"class \(3\)"), ([0, 0.5, 1, 2], r"class \(0\.5\)")])
+def test_a_class_that_the_model_does_not_have_is_named(classification, tmp_path, values, said):
+    np.save(tmp_path / "y.npy", np.array(values * 3, dtype=np.float64)[:, None])
+    recipe = {**classification, "criterion": {"_name": "cross_entropy"}}
+    with pytest.raises(ConfigError, match=rf"no classes: {said}\. Write whole numbers from 0 to 2"):
+        train(recipe, task__label_file=str(tmp_path / "y.npy"))
+    np.save(tmp_path / "y.npy", np.array([0, 1, 2, -1] * 3, dtype=np.float64)[:, None])
+    train(recipe, task__label_file=str(tmp_path / "y.npy"), optimization__max_update=1)
+
+
+def test_a_value_that_is_not_finite_is_named(classification, sample, tmp_path):
+    table = np.load(sample.label_file)
+    table[0, 2] = np.inf
+    with pytest.raises(ConfigError, match=r"no values: rare \(inf\)"):
+        train({**classification, "criterion": {"_name": "mse"}}, task__label_file=relabelled(sample, tmp_path, table))
 
 
 def test_two_labels_of_one_name_are_an_error(classification, sample, tmp_path):

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from ecg_signals.tables import read_rows
 
 NAMES = "label_def.csv"
 _ROWS = 1 << 14  # of the table, read at once
+Test = Callable[[np.ndarray], np.ndarray]  # float64 [records, labels] -> bool
 
 
 class LabelFile:
@@ -79,9 +80,9 @@ class LabelFile:
         ) + np.zeros(self.table.shape[1], dtype=np.int64)
         return counts if self.columns is None else counts[self.columns]
 
-    def outside(self) -> np.ndarray:
-        """As `no_answers`, of the columns that `row` gives."""
-        found = no_answers(self.table)
+    def values_that_are(self, wrong: Test) -> np.ndarray:
+        """As the function below, of the columns that `row` gives."""
+        found = values_that_are(wrong, self.table)
         return found if self.columns is None else found[self.columns]
 
     def digests(self) -> dict[str, str]:
@@ -101,17 +102,14 @@ class LabelFile:
         return row if self.columns is None else row[self.columns]
 
 
-def no_answers(table: np.ndarray) -> np.ndarray:
-    """[labels] a value of each column of [records, labels] that answers no yes-or-no question, NaN without one.
-
-    Those that do are 0 to 1, and NaN for unknown.
-    """
+def values_that_are(wrong: Test, table: np.ndarray) -> np.ndarray:
+    """[labels] a value of each column of [records, labels] that is `wrong`, NaN where none is."""
     found = np.full(table.shape[1], np.nan)
     for start in range(0, len(table), _ROWS):
         part = np.asarray(table[start : start + _ROWS], dtype=np.float64)
-        wrong = (part < 0) | (part > 1)
-        for column in np.flatnonzero(wrong.any(axis=0)):
-            found[column] = part[wrong[:, column], column][0]
+        hits = wrong(part)
+        for column in np.flatnonzero(hits.any(axis=0)):
+            found[column] = part[hits[:, column], column][0]
     return found
 
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,8 +12,9 @@ from ecg_signals import config
 from ecg_signals.config import ConfigError, option
 from ecg_signals.criteria.base import BaseCriterion
 from ecg_signals.data.datasets.base import BaseDataset
+from ecg_signals.data.label_file import Test
 from ecg_signals.data.label_names import listed, matching_columns
-from ecg_signals.metrics.logits import LABELS, values_behind
+from ecg_signals.metrics.logits import LABELS, VALUES, values_behind
 from ecg_signals.models.base import BaseModel
 from ecg_signals.registry import register_task
 from ecg_signals.tasks.base import BaseTask
@@ -72,24 +74,42 @@ class EcgClassification(BaseTask):
             model.labels = list(dataset.labels)
         names = model.labels or [str(index) for index in range(int(wanted or found or 0))]
         criterion.set_labels(names)
-        _check_answers(dataset, names, criterion.logits)
+        _check_answers(dataset, names, criterion.logits, one_column)
         if dataset.training:
             _check_known(dataset, names)
         super().prepare(model, criterion, dataset)
 
 
-def _check_answers(dataset: BaseDataset, names: list[str], kind: str | None) -> None:
-    """Raises: ConfigError for a label of the table that is neither yes nor no nor a share of both, such as -1."""
-    found = dataset.no_answers() if kind == LABELS or values_behind(kind) else None
+def _check_answers(dataset: BaseDataset, names: list[str], kind: str | None, class_numbers: bool) -> None:
+    """Raises: ConfigError for a label of the table that is none of its kind, such as -1 for a yes-or-no question."""
+    wrong: Test
+    if kind == VALUES:
+        wrong, said = np.isinf, "Write numbers, and NaN for what is unknown"
+    elif class_numbers:
+        wrong, said = partial(_no_class, len(names)), f"Write whole numbers from 0 to {len(names) - 1}, the classes"
+    elif kind == LABELS or values_behind(kind):
+        wrong = _no_answer
+        said = "Write 1 for yes, 0 for no, a share in between, NaN for what is unknown, or choose another criterion"
+    else:
+        return
+    found = dataset.labels_that_are(wrong)
     if found is None:
         return
-    asked = found[: -values_behind(kind) or None]
-    wrong = [f"{name} ({value:g})" for name, value in zip(names, asked) if not np.isnan(value)]
-    if wrong:
-        raise ConfigError(
-            f"{dataset.label_source} holds values that answer no yes-or-no question: {config.listed(wrong)}. Write 1 "
-            f"for yes, 0 for no, a share in between, and NaN for what is unknown (or choose another criterion)"
-        )
+    columns = ["class"] if class_numbers else names[: -values_behind(kind) or None]
+    told = [f"{name} ({value:g})" for name, value in zip(columns, found) if not np.isnan(value)]
+    if told:
+        raise ConfigError(f"{dataset.label_source} holds values that are no {kind}: {config.listed(told)}. {said}")
+
+
+def _no_answer(values: np.ndarray) -> np.ndarray:
+    found: np.ndarray = (values < 0) | (values > 1)
+    return found
+
+
+def _no_class(count: int, values: np.ndarray) -> np.ndarray:
+    """Unknown ones are negative, or NaN."""
+    found: np.ndarray = (values >= count) | ((values >= 0) & (values % 1 != 0))
+    return found
 
 
 def _check_known(dataset: BaseDataset, names: list[str]) -> None:

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from ecg_signals.config import BaseConfig, ConfigError, option, resolve_input
 from ecg_signals.data.batching import BatchIterator
-from ecg_signals.data.label_file import LabelFile
+from ecg_signals.data.label_file import LabelFile, Test
 from ecg_signals.data.remote import is_url
 from ecg_signals.data.sources.remote import fetched_manifest
 from ecg_signals.data.transforms.rng import keyed
@@ -240,9 +240,9 @@ class BaseDataset(Dataset[dict[str, Any]]):
         """[labels] how many known values each column of the label table has; None where there is no table."""
         return None if self.label_file is None else self.label_file.known()
 
-    def no_answers(self) -> np.ndarray | None:
-        """[labels] a value of each column that answers no yes-or-no question, NaN without one; None without a table."""
-        return None if self.label_file is None else self.label_file.outside()
+    def labels_that_are(self, wrong: Test) -> np.ndarray | None:
+        """[labels] a value of each column of the label table that is `wrong`, NaN without one; None without a table."""
+        return None if self.label_file is None else self.label_file.values_that_are(wrong)
 
     def label_digests(self) -> dict[str, str] | None:
         """label -> a digest of its column of the label table (label_file.column_digests); None without a table."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from ecg_signals.config import ConfigError, another_default, option, resolve_input
 from ecg_signals.data.collation import stacked_columns
 from ecg_signals.data.datasets.base import BaseDataset, WindowsConfig
-from ecg_signals.data.label_file import column_digests, no_answers
+from ecg_signals.data.label_file import Test, column_digests, values_that_are
 from ecg_signals.data.label_table import label_columns, label_values, patient_numbers, read_table
 from ecg_signals.data.named_rows import NamedRows
 from ecg_signals.data.sources.npy_folder import NpyFolder
@@ -149,8 +149,8 @@ class HubertCsvDataset(BaseDataset):
     def known_labels(self) -> np.ndarray | None:
         return None if self.label_table is None else (~np.isnan(self.label_table)).sum(axis=0)
 
-    def no_answers(self) -> np.ndarray | None:
-        return None if self.label_table is None else no_answers(self.label_table)
+    def labels_that_are(self, wrong: Test) -> np.ndarray | None:
+        return None if self.label_table is None else values_that_are(wrong, self.label_table)
 
     def label_digests(self) -> dict[str, str] | None:
         if self.label_table is None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ecg_signals.config import ConfigError, option
 from ecg_signals.data.datasets.ecg_windows import EcgWindowsConfig, EcgWindowsDataset
-from ecg_signals.data.label_file import column_digests, no_answers
+from ecg_signals.data.label_file import Test, column_digests, values_that_are
 from ecg_signals.data.sources.index import SignalIndex
 from ecg_signals.registry import register_dataset
 from ecg_signals.signal.contract import SignalContract
@@ -98,8 +98,9 @@ class StMemIndexDataset(EcgWindowsDataset):
         table = self.manifest.table
         return super().known_labels() if table is None else (~np.isnan(table)).sum(axis=0)
 
-    def no_answers(self) -> np.ndarray | None:
-        return super().no_answers() if self.manifest.table is None else no_answers(self.manifest.table)
+    def labels_that_are(self, wrong: Test) -> np.ndarray | None:
+        table = self.manifest.table
+        return super().labels_that_are(wrong) if table is None else values_that_are(wrong, table)
 
     def label_digests(self) -> dict[str, str] | None:
         table, names = self.manifest.table, self.manifest.names
