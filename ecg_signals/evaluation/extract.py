@@ -12,7 +12,7 @@ from ecg_signals.evaluation.run import Answer
 from ecg_signals.evaluation.store import shared_array
 from ecg_signals.files import writing
 from ecg_signals.limits import path_below
-from ecg_signals.runtime.collectives import barrier
+from ecg_signals.runtime.collectives import barrier, world_size
 
 KINDS = ("output", "encoder_out", "saliency")
 
@@ -63,15 +63,10 @@ class Extraction:
         """Write one batch's rows. `output` is the model's; `target` [batch, labels] or None."""
         ids = batch["id"].reshape(-1).cpu().numpy()
         for name, value in self._wanted(output, target).items():
-            rows, part = self._rows(name, value), (ids, *map(slice, value.shape[1:]))
+            rows = self._rows(name, value)
             if name == "padding_mask":
                 rows[ids] = True  # behind a batch of shorter items, too
-            if rows[part].shape != value.shape:
-                raise ConfigError(
-                    f"an item of {self.subset} is longer than its manifest says; make the manifest again "
-                    f"(ecg-preprocess manifest)"
-                )
-            rows[part] = value.detach().cpu().numpy()
+            rows[(ids, *map(slice, value.shape[1:]))] = value.detach().cpu().numpy()
 
     def _wanted(self, output: Any, target: Tensor | None) -> dict[str, Tensor]:
         """What is stored of a batch, by the files' names."""
@@ -99,10 +94,22 @@ class Extraction:
         return output[key]
 
     def _rows(self, name: str, value: Tensor) -> np.memmap:
-        if name not in self.arrays:
-            shape, dtype = (self.rows, *value.shape[1:]), np.dtype(str(value.dtype).removeprefix("torch."))
-            self.arrays[name] = shared_array(self._path(name), shape, dtype, raw=self.raw)
-        return self.arrays[name]
+        """The array of that name, wide enough for `value`."""
+        before, row = self.arrays.get(name), tuple(value.shape[1:])
+        if before is not None and all(size <= there for size, there in zip(row, before.shape[1:])):
+            return before
+        if before is not None and world_size() > 1:
+            raise ConfigError(
+                f"an item of {self.subset} is wider than what its longest one gives, {list(row)} and "
+                f"{list(before.shape[1:])}: extract with one process (distributed_training.distributed_world_size=1)"
+            )
+        shape = (self.rows, *(row if before is None else map(max, row, before.shape[1:])))
+        dtype = np.dtype(str(value.dtype).removeprefix("torch."))
+        array = self.arrays[name] = shared_array(self._path(name), shape, dtype, raw=self.raw)
+        if before is not None:  # its file was replaced, its memory is still there
+            array[...] = name == "padding_mask"
+            array[tuple(map(slice, before.shape))] = before
+        return array
 
     def close(self) -> list[Path]:
         """Flush everything; returns the files written."""

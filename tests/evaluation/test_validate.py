@@ -135,13 +135,18 @@ def test_extracted_rows_do_not_depend_on_how_long_the_other_items_of_a_batch_are
     np.testing.assert_allclose(found[3]["encoder_out"][real], found[1]["encoder_out"][real], atol=1e-5)
 
 
-def test_files_longer_than_the_manifest_says_are_named_by_extraction(uneven, tmp_path):
+def test_arrays_grow_for_a_row_that_is_wider_than_the_manifest_lets_expect(uneven, tmp_path):
     recipe, path = uneven
+    recipe = {**recipe, "dataset": {**recipe["dataset"], "batch_size": 1}}
+    asked = {"extract": ["encoder_out", "saliency"], "raw_memmap": True}
+    evaluator(recipe, path, **asked, results_path=str(tmp_path / "right")).infer()
     listed = tmp_path / "valid.tsv"
     listed.write_text(listed.read_text().replace("\t2500", "\t1900"))
-    recipe = {**recipe, "dataset": {**recipe["dataset"], "batch_size": 1}}
-    with pytest.raises(ConfigError, match="longer than its manifest says"):
-        evaluator(recipe, path, extract=["encoder_out"], results_path=str(tmp_path / "out")).infer()
+    evaluator(recipe, path, **asked, results_path=str(tmp_path / "wrong")).infer()
+    for name in ("encoder_out", "padding_mask", "saliency"):
+        found, wanted = (MemmapReader.from_header(tmp_path / out / f"{name}_valid.npy") for out in ("wrong", "right"))
+        assert found.shape == wanted.shape
+        np.testing.assert_allclose(found[:].astype(float), wanted[:].astype(float), atol=1e-5)
 
 
 def test_inference_needs_no_labels_and_equals_validation(trained, tmp_path):
