@@ -17,7 +17,7 @@ from ecg_signals.sections import REGISTERED_GROUPS, Config
 
 # What a model and a schedule keep of other sections, as fairseq-signals' schema has it: it has no value of its own.
 COPIED = {"all_gather", "data", "filter", "lr", "max_epoch", "max_update", "normalize", "weight_decay",
-          "max_text_size", "pad_token", "sep_token"}  # fmt: skip
+          "max_text_size", "pad_token", "sep_token", "maximize_best_checkpoint_metric"}  # fmt: skip
 
 
 def declarations():
