@@ -210,7 +210,7 @@ class CommonEvalConfig(BaseConfig):
 class EmaConfig(BaseConfig):
     store_ema: bool = option(False, "keep an exponential moving average of the weights", ours=True)
     ema_decay: float = option(0.9999, "share of the old average kept per update", ours=True)
-    ema_start_update: int = option(0, "the average equals the weights until this update", ours=True)
+    ema_start_update: int = option(0, "before this update the average equals the weights", ours=True)
     ema_update_freq: int = option(1, "updates between two steps of the average", ours=True)
     ema_fp32: bool = option(False, "keep the average in float32", ours=True)
 

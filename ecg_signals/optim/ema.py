@@ -42,7 +42,7 @@ class WeightAverage:
         """Call after the optimizer's step number `num_updates`."""
         if num_updates % self.cfg.ema_update_freq:
             return
-        decay = self.cfg.ema_decay if num_updates > self.cfg.ema_start_update else 0.0
+        decay = self.cfg.ema_decay if num_updates >= self.cfg.ema_start_update else 0.0
         averaged = {key for key, value in model.named_parameters(remove_duplicate=False) if value.is_floating_point()}
         current = model.state_dict()
         keys = [key for key in self.weights if key in averaged]

@@ -58,7 +58,7 @@ def model(value: float) -> torch.nn.Module:
 
 def test_the_average_is_the_weighted_sum_of_all_weights_since_its_start():
     net = model(1.0)
-    average = WeightAverage(net, EmaConfig(ema_decay=0.5, ema_start_update=1))
+    average = WeightAverage(net, EmaConfig(ema_decay=0.5, ema_start_update=2))  # as fairseq counts
     for update, value in enumerate([4.0, 2.0, 0.0], start=1):
         net.weight.data.fill_(value)
         net.running_mean.fill_(value)
