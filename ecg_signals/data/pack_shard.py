@@ -20,9 +20,8 @@ from ecg_signals.readers.npy_file import HEADER_BYTES, npy_header
 INT16_MAX = 32767
 _LOOKED_AT = 8  # values of a lead that show how often the step may go into the largest
 
-Encoding = Mapping[
-    str, list[float] | bool
-]  # `scale` or `step` of every lead, and `exact`; empty for float32 that is the file's
+# `scale` or `step` of every lead, and `exact`; empty for float32 that is the file's
+Encoding = Mapping[str, list[float] | bool]
 
 
 @dataclass

@@ -90,7 +90,7 @@ def run_shard(plugins: str, job: bytes, shard: Shard) -> Done:
 def _unpacked(plugins: str, job: bytes) -> Job:
     for path in filter(None, plugins.split(os.pathsep)):
         import_user_dir(path)
-    found: Job = pickle.loads(job)
+    found: Job = pickle.loads(job)  # pickled by the command that asked this process, not a file
     return found
 
 
